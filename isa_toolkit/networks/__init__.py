@@ -1,0 +1,13 @@
+"""Networks as pure functions, their training, and the pool of partly trained ones."""
+
+from isa_toolkit.networks.base import Network, NetworkOutput, count_parameters
+from isa_toolkit.networks.registry import NETWORKS, NetworkSettings, build
+
+__all__ = [
+    "NETWORKS",
+    "Network",
+    "NetworkOutput",
+    "NetworkSettings",
+    "build",
+    "count_parameters",
+]
