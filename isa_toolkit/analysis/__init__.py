@@ -1,0 +1,1 @@
+"""Numbers about distilled sets: arrays in, NamedTuples out, and no JAX."""

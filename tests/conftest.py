@@ -1,0 +1,53 @@
+"""What every test stands on: CPU, no window, checked shapes, a cache of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+# Before the first import of JAX, which reads them once.
+os.environ["JAX_PLATFORMS"] = os.environ.get("ISA_TEST_PLATFORM", "cpu")
+os.environ["MPLBACKEND"] = "agg"
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+import jaxtyping
+import pytest
+
+# Before the first import of the package: it rewrites the modules as they load.
+jaxtyping.install_import_hook("isa_toolkit", "shape_checks.after_the_call")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Point the package's cache at a folder that lives as long as the session."""
+    folder = tmp_path_factory.mktemp("isa_cache")
+    before = os.environ.get("ISA_CACHE_DIR")
+    os.environ["ISA_CACHE_DIR"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["ISA_CACHE_DIR"]
+    else:
+        os.environ["ISA_CACHE_DIR"] = before
+
+
+class TraceCounter:
+    """A function that counts how often JAX traces it, to be jitted by the test.
+
+    Python code under ``jax.jit`` runs once per compilation, so ``count`` is the number
+    of compilations.
+    """
+
+    def __init__(self, function: Callable) -> None:
+        self.function = function
+        self.count = 0
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        self.count += 1
+        return self.function(*args, **kwargs)
+
+
+@pytest.fixture
+def count_traces() -> Callable[[Callable], TraceCounter]:
+    """Wrap a function so that its traces are counted: ``jit(count_traces(f))``."""
+    return TraceCounter
