@@ -96,23 +96,26 @@ def from_module(
     return Network(name, init, apply, tuple(image_shape), num_classes)
 
 
-def make_norm(norm: str, train: bool) -> Callable[[Array], Array]:
+def make_norm(
+    norm: str, train: bool, *, decay: float = 0.1
+) -> Callable[[Array], Array]:
     """Return the normalisation layer named ``norm``, for use inside a compact module.
 
     Args:
-        norm: ``"batch"`` (Flax decay .1: running <- .1 running + .9 batch, epsilon 1e-5,
-            affine), ``"instance"`` (group norm with one channel per group, epsilon 1e-5,
-            affine) or ``"none"``.
+        norm: ``"batch"`` (epsilon 1e-5, affine), ``"instance"`` (group norm with one
+            channel per group, epsilon 1e-5, affine) or ``"none"``.
         train: batch norm uses the statistics of the batch and updates its own.
+        decay: weight of the *old* statistics of batch norm, running <- decay running +
+            (1 - decay) batch. The default .1 is that of the released ConvNet; the rival
+            networks pass .9, which PyTorch calls momentum .1.
 
     Returns:
         The layer, a function of feature maps [n, h, w, k].
 
-    Source: algorithms 2.1 (the decay .1 of the released code is the weight of the *old*
-    statistics) and 2.3.
+    Source: algorithms 2.1 and 2.3.
     """
     if norm == "batch":
-        return nn.BatchNorm(use_running_average=not train, momentum=0.1, epsilon=1e-5)
+        return nn.BatchNorm(use_running_average=not train, momentum=decay, epsilon=1e-5)
     if norm == "instance":
         return nn.GroupNorm(num_groups=None, group_size=1, epsilon=1e-5)
     return lambda maps: maps

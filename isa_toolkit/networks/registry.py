@@ -15,8 +15,12 @@ from typing import NamedTuple
 from flax import linen as nn
 
 from isa_toolkit import checks
+from isa_toolkit.networks.alexnet import AlexNet
 from isa_toolkit.networks.base import Network, from_module
 from isa_toolkit.networks.convnet import ConvNet, check_depth, default_depth
+from isa_toolkit.networks.convnet_in import ConvNetIN
+from isa_toolkit.networks.resnet import ResNet18, check_resnet18
+from isa_toolkit.networks.vgg import VGG11, check_vgg11
 
 __all__ = ["NETWORKS", "Architecture", "NetworkSettings", "build"]
 
@@ -63,9 +67,7 @@ class NetworkSettings:
         if self.depth is not None:
             checks.check_integer("depth", self.depth)
             if not architecture.has_depth:
-                raise checks.fail(
-                    "depth", f"be left out for {self.name!r}", self.depth
-                )
+                raise checks.fail("depth", f"be left out for {self.name!r}", self.depth)
         if self.norm is not None:
             checks.check_one_of(f"norm of {self.name!r}", self.norm, architecture.norms)
 
@@ -128,6 +130,32 @@ def _convnet(num_classes, width, depth, norm, image_shape) -> nn.Module:
     return ConvNet(num_classes=num_classes, width=width, depth=depth, norm=norm)
 
 
+def _convnet_in(num_classes, width, depth, norm, image_shape) -> nn.Module:
+    del image_shape
+    return ConvNetIN(num_classes=num_classes, width=width, depth=depth, norm=norm)
+
+
+def _alexnet(num_classes, width, depth, norm, image_shape) -> nn.Module:
+    del depth, image_shape
+    return AlexNet(num_classes=num_classes, width=width, norm=norm)
+
+
+def _vgg11(num_classes, width, depth, norm, image_shape) -> nn.Module:
+    del depth
+    check_vgg11(norm, image_shape)
+    return VGG11(num_classes=num_classes, width=width, norm=norm)
+
+
+def _resnet18(num_classes, width, depth, norm, image_shape) -> nn.Module:
+    del depth
+    check_resnet18(norm, image_shape)
+    return ResNet18(num_classes=num_classes, width=width, norm=norm)
+
+
 NETWORKS: dict[str, Architecture] = {
     "convnet": Architecture(_convnet, 128, ("batch", "instance", "none"), True),
+    "convnet_in": Architecture(_convnet_in, 128, ("instance", "batch", "none"), True),
+    "alexnet": Architecture(_alexnet, 128, ("none", "batch"), False),
+    "vgg11": Architecture(_vgg11, 64, ("batch", "instance", "none"), False),
+    "resnet18": Architecture(_resnet18, 64, ("batch", "instance", "none"), False),
 }

@@ -1,0 +1,142 @@
+"""Small layers that several architectures share.
+
+Which architecture uses which is its own file's choice.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Key
+
+from isa_toolkit.checks import fail
+
+__all__ = [
+    "check_instance_norm",
+    "first_padding",
+    "max_pool",
+    "torch_conv",
+    "torch_dense",
+]
+
+
+def first_padding(channels: int, kernel: int) -> int:
+    """Return the padding of a network's first conv layer.
+
+    Args:
+        channels: of the image.
+        kernel: side of the conv kernel, odd.
+
+    Returns:
+        ``kernel // 2``, which keeps the size; 2 more for one-channel images, so that
+        28-pixel digits become 32 pixels.
+
+    Source: algorithms 2.1 and 2.3 for 3x3 kernels; the same rule for 5x5 is our
+    reading.
+    """
+    return kernel // 2 + (2 if channels == 1 else 0)
+
+
+def max_pool(maps: Float[Array, "n h w k"]) -> Float[Array, "n h2 w2 k"]:
+    """Return the 2x2 maximum with stride 2, along the axes longer than one pixel.
+
+    Args:
+        maps: feature maps, [n, h, w, k].
+
+    Returns:
+        Maps with each side halved, rounded down; a side of 1 stays 1, so that networks
+        with five pools also take 8-pixel digits.
+    """
+    window = (min(2, maps.shape[1]), min(2, maps.shape[2]))
+    return nn.max_pool(maps, window, strides=window)
+
+
+def torch_conv(
+    maps: Float[Array, "n h w k"], width: int, padding: int = 1
+) -> Float[Array, "n h2 w2 k2"]:
+    """Return a 3x3 conv with bias, drawn as PyTorch draws it by default.
+
+    Args:
+        maps: feature maps, [n, h, w, k].
+        width: number of output channels.
+        padding: zeros on each side.
+
+    Returns:
+        Maps of ``width`` channels. For use inside a compact Linen module.
+
+    Source: algorithms 2.3; weights and biases uniform in +-1/sqrt(9 k).
+    """
+    return nn.Conv(
+        width,
+        (3, 3),
+        padding=padding,
+        kernel_init=_uniform_by_fan_in,
+        bias_init=_uniform(9 * maps.shape[-1]),
+    )(maps)
+
+
+def torch_dense(features: Float[Array, "n d"], width: int) -> Float[Array, "n c"]:
+    """Return a dense layer with bias, drawn as PyTorch draws it by default.
+
+    Args:
+        features: [n, d].
+        width: number of outputs.
+
+    Returns:
+        ``width`` numbers per row. For use inside a compact Linen module.
+
+    Source: algorithms 2.3; weights and biases uniform in +-1/sqrt(d).
+    """
+    return nn.Dense(
+        width,
+        kernel_init=_uniform_by_fan_in,
+        bias_init=_uniform(features.shape[-1]),
+    )(features)
+
+
+def check_instance_norm(
+    name: str, norm: str, image_shape: tuple[int, int, int], pixels: int
+) -> None:
+    """Refuse instance norm where a feature map is a single pixel.
+
+    The norm of one pixel is the learned shift whatever the image was, so the network
+    would see nothing.
+
+    Args:
+        name: the architecture's registered name.
+        norm: the chosen norm.
+        image_shape: (height, width, channels).
+        pixels: height times width of the smallest map that is normalised.
+
+    Raises:
+        ValueError: instance norm and fewer than two pixels.
+    """
+    if norm == "instance" and pixels < 2:
+        raise fail(
+            f"norm of {name!r}",
+            f"be 'batch' or 'none' for {image_shape[0]}x{image_shape[1]} images",
+            norm,
+            "Its last feature maps are a single pixel, which instance norm erases.",
+        )
+
+
+def _uniform(fan_in: int) -> Any:
+    bound = 1 / math.sqrt(fan_in)
+
+    def draw(
+        key: Key[Array, ""], shape: tuple[int, ...], dtype: Any = jnp.float32
+    ) -> Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return draw
+
+
+def _uniform_by_fan_in(
+    key: Key[Array, ""], shape: tuple[int, ...], dtype: Any = jnp.float32
+) -> Array:
+    # Linen kernels are [..., inputs, outputs].
+    return _uniform(math.prod(shape[:-1]))(key, shape, dtype)
