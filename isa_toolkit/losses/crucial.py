@@ -1,0 +1,99 @@
+"""Which target samples count: scores, ranks and the weight mask of the kept ones.
+
+Selection is a 0/1 weight over ranks, not a gather: ``drop_easy`` and ``drop_hard`` stay
+traced numbers, so a slider never recompiles, and runs that differ in them share one
+program. Dropped rows keep their place and weigh nothing.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+__all__ = ["ranks", "scores", "select", "weighted_mean"]
+
+Scalar = Float[Array, ""] | float
+
+# float32 rounds fractions such as .3 up: .3 * 50 traces to 15.0000006. A count within
+# this share of the batch above a whole number is taken as that number.
+_ROUNDING = 1e-5
+
+
+def scores(residual: Float[Array, "n c"]) -> Float[Array, " n"]:
+    """Return how badly each target is predicted: large is hard, small is easy.
+
+    ``s_i = 1/2 sum_c A_ic^2`` with A = ``residual``.
+
+    Args:
+        residual: prediction minus label, [n, c].
+
+    Returns:
+        Scores, half the sum over classes, [n].
+
+    Source: algorithms 6.1, step 1.
+    """
+    return 0.5 * jnp.sum(jnp.square(residual), axis=-1)
+
+
+def ranks(values: Float[Array, " n"]) -> Int[Array, " n"]:
+    """Return the rank of each value, 0 for the smallest; equal values by position.
+
+    Args:
+        values: [n].
+
+    Returns:
+        A permutation of 0 .. n - 1, [n].
+    """
+    order = jnp.argsort(values, stable=True)
+    places = jnp.arange(values.shape[0], dtype=order.dtype)
+    return jnp.zeros_like(order).at[order].set(places)
+
+
+def select(
+    values: Float[Array, " n"], *, drop_easy: Scalar, drop_hard: Scalar
+) -> Float[Array, " n"]:
+    """Return the weight of each target: 1 if kept, 0 if dropped.
+
+    The ``drop_easy`` share with the smallest scores and the ``drop_hard`` share with the
+    largest go. A share p of n samples is ``n - floor((1 - p) n)`` of them, in exact
+    arithmetic; at least one sample stays.
+
+    Args:
+        values: scores, [n]; no gradient flows through them.
+        drop_easy: share of the batch to drop from the easy end, in [0, 1).
+        drop_hard: share to drop from the hard end, in [0, 1).
+
+    Returns:
+        Weights, [n].
+
+    Source: algorithms 6.1, step 2 (``topk = 1 - drop_easy``, or ``-(1 - drop_hard)``).
+    """
+    values = jax.lax.stop_gradient(values)
+    count = values.shape[0]
+    easy = _dropped(count, drop_easy)
+    hard = jnp.minimum(_dropped(count, drop_hard), count - 1 - easy)
+    rank = ranks(values)
+    kept = (rank >= easy) & (rank < count - hard)
+    return kept.astype(values.dtype)
+
+
+def _dropped(count: int, share: Scalar) -> Int[Array, ""]:
+    exact = jnp.asarray(share, jnp.float32) * count
+    dropped = jnp.ceil(exact - _ROUNDING * count).astype(jnp.int32)
+    return jnp.clip(dropped, 0, count - 1)
+
+
+def weighted_mean(
+    values: Float[Array, " n"], weights: Float[Array, " n"]
+) -> Float[Array, ""]:
+    """Return the mean of ``values`` over the kept samples.
+
+    Args:
+        values: [n]; must be finite where dropped, too.
+        weights: 1 for kept, 0 for dropped, [n].
+
+    Returns:
+        ``sum(w v) / sum(w)``, [].
+    """
+    return jnp.sum(values * weights) / jnp.sum(weights)

@@ -1,0 +1,130 @@
+"""Infinite Semantic Augmentation: the loss averaged over a segment in feature space.
+
+For a predictor that is linear in the features, the residual at the virtual point
+``z_i + t (z_i - z_j)`` with label ``y_i + t (y_i - y_j)`` is ``A_i + t B_i`` where
+``B_i = A_i - A_j``. Its squared norm is quadratic in t, so the mean over t in [a, b] has a
+closed form that needs no feature and no kernel product beyond those of the plain loss.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+__all__ = ["nearest_partners", "random_partners", "segment_loss", "virtual_loss"]
+
+Scalar = Float[Array, ""] | float
+
+
+def segment_loss(
+    residual: Float[Array, "n c"],
+    difference: Float[Array, "n c"],
+    start: Scalar,
+    stop: Scalar,
+) -> Float[Array, " n"]:
+    """Return the mean of ``1/2 sum_c (A + t B)_c^2`` over t in [start, stop].
+
+    ``1/2 sum_c ( A^2 + (a + b) A B + (a^2 + a b + b^2)/3 B^2 )`` with A = ``residual``,
+    B = ``difference``, a = ``start``, b = ``stop``. (0, 0) is the plain loss; (0, e) steps
+    away from the partner, as the released code does; (-1, 0) walks the whole way to
+    it, as the paper's text says; (t, t) is one mixed sample per pair.
+
+    Args:
+        residual: prediction minus label, [n, c].
+        difference: residual minus the partner's residual, [n, c].
+        start: one end of the segment, in units of ``z_i - z_j``.
+        stop: the other end.
+
+    Returns:
+        Loss per sample, half the sum over classes, [n].
+
+    Source: algorithms 6.1; the paper, section D.
+    """
+    linear = start + stop
+    quadratic = (start * start + start * stop + stop * stop) / 3
+    return 0.5 * jnp.sum(
+        residual * residual
+        + linear * (residual * difference)
+        + quadratic * (difference * difference),
+        axis=-1,
+    )
+
+
+def virtual_loss(
+    residual: Float[Array, "n c"],
+    difference: Float[Array, "n c"],
+    position: Float[Array, " n"] | Scalar,
+) -> Float[Array, " n"]:
+    """Return ``1/2 sum_c (A + t B)_c^2`` at single positions, the sampled form.
+
+    Args:
+        residual: prediction minus label, [n, c].
+        difference: residual minus the partner's residual, [n, c].
+        position: t, one for all or one per sample, [n].
+
+    Returns:
+        Loss per sample, half the sum over classes, [n].
+
+    Source: algorithms 6.3 ("single-step semantic augmentation").
+    """
+    step = jnp.broadcast_to(jnp.asarray(position), residual.shape[:1])[:, None]
+    return 0.5 * jnp.sum(jnp.square(residual + step * difference), axis=-1)
+
+
+def nearest_partners(
+    features: Float[Array, "n d"], weights: Float[Array, " n"]
+) -> Int[Array, " n"]:
+    """Return for each target the kept target with the most similar features.
+
+    Cosine similarity of the raw features; the sample itself never counts. A sample with
+    no other kept target is its own partner, which makes its difference 0.
+
+    Args:
+        features: target features, [n, d].
+        weights: 1 for kept, 0 for dropped, [n]. Dropped rows get a partner, too; they
+            weigh nothing.
+
+    Returns:
+        Indices into the batch, [n].
+
+    Source: algorithms 6.1, step 3.
+    **Deviation:** the released code takes the second-largest entry of the row, which is
+    the sample itself when an exact duplicate comes first; here the diagonal is masked.
+    """
+    features = jax.lax.stop_gradient(features)
+    norms = jnp.linalg.norm(features, axis=-1, keepdims=True)
+    unit = features / jnp.maximum(norms, jnp.finfo(features.dtype).tiny)
+    similarity = unit @ unit.T
+    count = features.shape[0]
+    itself = jnp.arange(count)
+    allowed = (weights > 0)[None, :] & (itself[None, :] != itself[:, None])
+    best = jnp.argmax(jnp.where(allowed, similarity, -jnp.inf), axis=-1)
+    return jnp.where(jnp.any(allowed, axis=-1), best, itself)
+
+
+def random_partners(
+    key: Key[Array, ""], weights: Float[Array, " n"]
+) -> Int[Array, " n"]:
+    """Return for each kept target another kept target, uniformly drawn.
+
+    The kept samples are put on a random circle and each takes the next, so no sample is
+    its own partner (unless it is the only one) and each is a partner once.
+
+    Args:
+        key: consumed.
+        weights: 1 for kept, 0 for dropped, [n].
+
+    Returns:
+        Indices into the batch, [n]; a dropped sample is its own partner.
+
+    Source: ours; the released code carries a random pairing as an unused line.
+    """
+    count = weights.shape[0]
+    draws = jax.random.uniform(key, (count,))
+    order = jnp.argsort(jnp.where(weights > 0, draws, jnp.inf), stable=True)
+    kept = jnp.maximum(jnp.sum(weights > 0), 1)
+    place = jnp.arange(count)
+    following = order[jnp.where(place + 1 < kept, place + 1, 0)]
+    target = jnp.where(place < kept, following, order)
+    return jnp.zeros_like(order).at[order].set(target)

@@ -1,0 +1,27 @@
+"""The hinge that keeps learned labels decisive."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+__all__ = ["label_margin_loss"]
+
+
+def label_margin_loss(labels: Float[Array, "m c"]) -> Float[Array, ""]:
+    """Return ``- mean_s min(y_s^(1) - y_s^(2), 1/C)``.
+
+    The gap between the largest and second-largest entry of each label row is pushed up
+    to 1/C and no further: the gradient is 0 unless a gap is below it.
+
+    Args:
+        labels: distilled labels, without mirrored copies, [m, c].
+
+    Returns:
+        The loss, [].
+
+    Source: algorithms 4.1, ``L_label``.
+    """
+    top, _ = jax.lax.top_k(labels, 2)
+    return -jnp.mean(jnp.minimum(top[:, 0] - top[:, 1], 1 / labels.shape[-1]))
