@@ -24,12 +24,10 @@ __all__ = [
     "DatasetFacts",
     "Preset",
     "Scale",
-    "depth_for",
     "evaluation_batch_size",
     "evaluation_steps",
     "label_scale",
     "preset",
-    "scale",
 ]
 
 
@@ -37,9 +35,8 @@ class DatasetFacts(NamedTuple):
     """What the published rows of one data set have in common.
 
     num_classes: number of classes, C.
-    resolution: height and width in pixels after cropping and resizing.
-    channels: 1 for grey, 3 for RGB.
-    use_flips: images per class -> whether the outer loss doubles the distilled set
+    depth: convolution blocks of the network.
+    flips: images per class -> whether the outer loss doubles the distilled set
         with mirrored copies. Its keys are the published rows.
     selection_steps: images per class -> updates of the evaluation that chooses the
         checkpoint during distillation.
@@ -47,9 +44,8 @@ class DatasetFacts(NamedTuple):
     """
 
     num_classes: int
-    resolution: int
-    channels: int
-    use_flips: Mapping[int, bool]
+    depth: int
+    flips: Mapping[int, bool]
     selection_steps: Mapping[int, int]
     source: str
 
@@ -65,8 +61,8 @@ class Preset:
         images_per_class: distilled images of each class.
         method: ``"frepo"`` or ``"isa"`` (FRePo with crucial samples and ISA).
         width: channels after the first convolution; doubles with each layer.
-        depth: convolution blocks.
-        use_flips: whether the outer loss doubles the distilled set with mirrored
+        depth: convolution blocks; the network's own rule where ``None``.
+        flips: whether the outer loss doubles the distilled set with mirrored
             copies.
         label_scale: divisor of the first distilled labels, ``sqrt(C / 10)``.
         drop_easy: fraction of the target batch with the smallest loss that is left
@@ -75,12 +71,11 @@ class Preset:
         segment: ends ``(a, b)`` of the segment that the loss is averaged over.
         ridge: ridge relative to the mean of the kernel's diagonal.
         learning_rate: first LAMB learning rate, for images and labels.
-        learning_rate_floor: last learning rate as a fraction of the first; the
-            schedule between them is a cosine.
+        final_learning_rate: share of it left after the cosine decay.
         steps: outer steps.
         batch_size: target images in one step.
         pool_size: networks in the model pool.
-        age_limit: online updates after which a network is replaced.
+        max_online_updates: a network whose age exceeds this is replaced.
         online_learning_rate: Adam learning rate of the networks in the pool.
         selection_steps: updates of the evaluation that chooses a checkpoint.
         evaluation_steps: updates of the final evaluation.
@@ -95,18 +90,18 @@ class Preset:
     method: str
     width: int = 128
     depth: int | None
-    use_flips: bool
+    flips: bool
     label_scale: float | None
     drop_easy: float | None
     drop_hard: float
     segment: tuple[float, float] | None
     ridge: float = 1e-6
     learning_rate: float = 3e-4
-    learning_rate_floor: float = 0.1
+    final_learning_rate: float = 0.1
     steps: int = 500_000
     batch_size: int = 1024
     pool_size: int = 10
-    age_limit: int = 100
+    max_online_updates: int = 100
     online_learning_rate: float = 3e-4
     selection_steps: int
     evaluation_steps: int | None
@@ -125,19 +120,18 @@ class Scale:
         width: channels after the first convolution.
         batch_size: target images in one step.
         seeds: distilled sets, each from its own first images.
-        networks: evaluation networks trained on each distilled set.
-        evaluation_steps: updates of each of them; ``None`` follows
-            `evaluation_steps`.
         note: what the size is for and where its numbers come from.
+        networks: evaluation networks trained on each distilled set.
+        evaluation_steps: updates of each; ``None`` follows `evaluation_steps`.
     """
 
     steps: int
     width: int
     batch_size: int
     seeds: int
-    networks: int
-    evaluation_steps: int | None
     note: str
+    networks: int = 5
+    evaluation_steps: int | None = None
 
 
 PRESET_METHODS = ("frepo", "isa")
@@ -147,81 +141,49 @@ _OURS = "ours; no published row"
 
 
 def _facts(
-    num_classes: int,
-    resolution: int,
-    channels: int,
-    use_flips: dict[int, bool],
-    *,
-    selection_steps: dict[int, int] | None = None,
-    source: str = _CODE,
+    num_classes: int, depth: int, rows: str, source: str = _CODE
 ) -> DatasetFacts:
-    """Return the facts of a data set; 1,000 selection updates unless told."""
+    """Return facts from rows such as ``"1 flips 1000, 10 plain 2000"``."""
+    cells = [row.split() for row in rows.split(", ")]
+    flips = {int(count): kind == "flips" for count, kind, _ in cells}
+    updates = {int(count): int(number) for count, _, number in cells}
     return DatasetFacts(
         num_classes=num_classes,
-        resolution=resolution,
-        channels=channels,
-        use_flips=MappingProxyType(use_flips),
-        selection_steps=MappingProxyType(
-            selection_steps or dict.fromkeys(use_flips, 1000)
-        ),
+        depth=depth,
+        flips=MappingProxyType(flips),
+        selection_steps=MappingProxyType(updates),
         source=source,
     )
 
 
 # Mirrored images stay in their class for natural images, not for digits. CIFAR-100 at
 # 10 and 50, Tiny-ImageNet at 10 and ImageNet-64 go without, which halves the kernel.
+_GREY = "1 plain 1000, 10 plain 1000, 50 plain 1000"
+_NATURAL = "1 flips 1000, 10 flips 1000"
 PUBLISHED: Mapping[str, DatasetFacts] = MappingProxyType(
     {
-        "digits": _facts(10, 8, 1, {1: False, 10: False, 50: False}, source=_OURS),
-        "mnist": _facts(10, 28, 1, {1: False, 10: False, 50: False}),
-        "fashion_mnist": _facts(10, 28, 1, {1: False, 10: False, 50: False}),
-        "cifar10": _facts(10, 32, 3, {1: True, 10: True, 50: True}),
-        "cifar100": _facts(
-            100,
-            32,
-            3,
-            {1: True, 10: False, 50: False},
-            selection_steps={1: 1000, 10: 2000, 50: 5000},
-        ),
-        "cub200": _facts(200, 32, 3, {1: True, 10: True}),
-        "tiny_imagenet": _facts(
-            200, 64, 3, {1: True, 10: False}, selection_steps={1: 1000, 10: 5000}
-        ),
-        "imagenet64": _facts(
-            1000, 64, 3, {1: False, 2: False}, selection_steps={1: 2500, 2: 5000}
-        ),
-        "imagenette": _facts(10, 128, 3, {1: True, 10: True}),
-        "imagewoof": _facts(10, 128, 3, {1: True, 10: True}),
+        "digits": _facts(10, 3, _GREY, source=_OURS),
+        "mnist": _facts(10, 3, _GREY),
+        "fashion_mnist": _facts(10, 3, _GREY),
+        "cifar10": _facts(10, 3, f"{_NATURAL}, 50 flips 1000"),
+        "cifar100": _facts(100, 3, "1 flips 1000, 10 plain 2000, 50 plain 5000"),
+        "cub200": _facts(200, 3, _NATURAL),
+        "tiny_imagenet": _facts(200, 4, "1 flips 1000, 10 plain 5000"),
+        "imagenet64": _facts(1000, 4, "1 plain 2500, 2 plain 5000"),
+        "imagenette": _facts(10, 5, _NATURAL),
+        "imagewoof": _facts(10, 5, _NATURAL),
     }
 )
+
+_SIZES = (10, 100, 200, 400, 500, 1000, 2000, 5000)
+_FREPO = (1000, 2000, 20_000, 5000, 5000, 10_000, 40_000, 40_000)
+_ISA = (1000, 2000, 2000, 5000, 5000, 4000, 5000, 40_000)
 
 # Updates of the final evaluation by number of distilled images (before mirroring).
 EVALUATION_STEPS: Mapping[str, Mapping[int, int]] = MappingProxyType(
     {
-        "frepo": MappingProxyType(
-            {
-                10: 1000,
-                100: 2000,
-                200: 20_000,
-                400: 5000,
-                500: 5000,
-                1000: 10_000,
-                2000: 40_000,
-                5000: 40_000,
-            }
-        ),
-        "isa": MappingProxyType(
-            {
-                10: 1000,
-                100: 2000,
-                200: 2000,
-                400: 5000,
-                500: 5000,
-                1000: 4000,
-                2000: 5000,
-                5000: 40_000,
-            }
-        ),
+        "frepo": MappingProxyType(dict(zip(_SIZES, _FREPO, strict=True))),
+        "isa": MappingProxyType(dict(zip(_SIZES, _ISA, strict=True))),
     }
 )
 
@@ -232,7 +194,6 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
             width=32,
             batch_size=256,
             seeds=3,
-            networks=5,
             evaluation_steps=1000,
             note="minutes on two cores with the digits; ours, provisional",
         ),
@@ -241,17 +202,13 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
             width=64,
             batch_size=512,
             seeds=3,
-            networks=5,
-            evaluation_steps=None,
-            note="an hour on one GPU with CIFAR-10; ours, provisional, not timed",
+            note="for one GPU with CIFAR-10; ours, provisional, not timed",
         ),
         "paper": Scale(
             steps=500_000,
             width=128,
             batch_size=1024,
             seeds=1,
-            networks=5,
-            evaluation_steps=None,
             note="as published: one distilled set, five evaluation networks",
         ),
     }
@@ -274,26 +231,6 @@ def label_scale(num_classes: int) -> float:
     Source: released code of FRePo and ISA; targets are never scaled.
     """
     return math.sqrt(check_integer("num_classes", num_classes, minimum=2) / 10)
-
-
-def depth_for(resolution: int) -> int:
-    """Return the number of convolution blocks for images of this height.
-
-    Args:
-        resolution: height in pixels, at least 8.
-
-    Returns:
-        3 up to 47 pixels, 4 up to 95, 5 from there on. The published sizes 28, 32,
-        64 and 128 give 3, 3, 4 and 5; the limits between them are ours.
-
-    Raises:
-        TypeError: ``resolution`` is not a whole number.
-        ValueError: it is below 8.
-    """
-    pixels = check_integer(
-        "resolution", resolution, minimum=8, fix="Resize the images to 8x8 or more."
-    )
-    return 3 + (pixels >= 48) + (pixels >= 96)
 
 
 def evaluation_steps(num_distilled: int, protocol: str = "isa") -> int:
@@ -336,22 +273,12 @@ def evaluation_batch_size(num_distilled: int) -> int:
     return min(check_integer("num_distilled", num_distilled), 500)
 
 
-def scale(name: str) -> Scale:
-    """Return the scale of this name: ``"quick"``, ``"small"`` or ``"paper"``.
-
-    Raises:
-        ValueError: the name is unknown.
-    """
-    return SCALES[check_one_of("scale", name, SCALES)]
-
-
 def preset(
     dataset: str,
     images_per_class: int,
     method: str = "frepo",
     *,
     num_classes: int | None = None,
-    resolution: int | None = None,
 ) -> Preset:
     """Return the published settings of one row.
 
@@ -365,11 +292,10 @@ def preset(
         images_per_class: distilled images of each class, at least 1.
         method: ``"frepo"``, or ``"isa"`` for FRePo with crucial samples and ISA.
         num_classes: number of classes of your own data; known for a listed data set.
-        resolution: height of your own images in pixels; known for a listed data set.
 
     Returns:
-        The settings. Values that depend on an unknown number of classes or resolution
-        are ``None``, and so is what the sources do not give.
+        The settings. Values that depend on an unknown number of classes are ``None``,
+        and so is what the sources do not give.
 
     Raises:
         TypeError: a number is not whole.
@@ -386,24 +312,27 @@ def preset(
     check_one_of("method", method, PRESET_METHODS)
     count = check_integer("images_per_class", images_per_class)
     facts = PUBLISHED.get(dataset)
-    if facts is not None:
-        num_classes = _agreed("num_classes", num_classes, facts.num_classes, dataset)
-        resolution = _agreed("resolution", resolution, facts.resolution, dataset)
+    if facts is not None and num_classes not in (None, facts.num_classes):
+        raise fail(
+            "num_classes",
+            f"be {facts.num_classes} for data set {dataset!r}",
+            num_classes,
+            "Leave it out, or name your own data set differently.",
+        )
+    classes = num_classes if facts is None else facts.num_classes
     flips, selection, source, notes = _row(dataset, count, facts)
 
     drop_easy, segment, unknown = _crucial(dataset, count, method)
-    if num_classes is None:
+    if classes is None:
         notes += ("label_scale and evaluation steps unknown: pass num_classes",)
-    if resolution is None:
-        notes += ("depth unknown: pass resolution",)
-    total = None if num_classes is None else num_classes * count
+    total = None if classes is None else classes * count
     return Preset(
         dataset=dataset,
         images_per_class=count,
         method=method,
-        depth=None if resolution is None else depth_for(resolution),
-        use_flips=flips,
-        label_scale=None if num_classes is None else label_scale(num_classes),
+        depth=None if facts is None else facts.depth,
+        flips=flips,
+        label_scale=None if classes is None else label_scale(classes),
         drop_easy=drop_easy,
         drop_hard=0.0,
         segment=segment,
@@ -419,16 +348,16 @@ def _row(
     dataset: str, count: int, facts: DatasetFacts | None
 ) -> tuple[bool, int, str, tuple[str, ...]]:
     """Return flips, selection updates, source and notes; warn when not listed."""
-    if facts is not None and count in facts.use_flips:
-        selection = facts.selection_steps[count]
-        return facts.use_flips[count], selection, facts.source, ()
     if facts is None:
         used = "no flips and 1,000 selection updates"
         flips, selection = False, 1000
     else:
-        near = _nearest(count, facts.use_flips)
+        near = _nearest(count, facts.flips)
         used = f"the flips and selection updates of {near} images per class"
-        flips, selection = facts.use_flips[near], facts.selection_steps[near]
+        flips, selection = facts.flips[near], facts.selection_steps[near]
+        # No row of the digits is published, so none is missing either.
+        if near == count or facts.source == _OURS:
+            return flips, selection, facts.source, ()
     note = (
         f"no published settings for {dataset!r} at {count} images per class; using "
         f"{used}"
@@ -452,18 +381,6 @@ def _crucial(
         "uses 0.2 and (0, 0.5)"
     )
     return None, None, (note,)
-
-
-def _agreed(name: str, given: int | None, listed: int, dataset: str) -> int:
-    """Return the listed value, or refuse one that contradicts it."""
-    if given is not None and given != listed:
-        raise fail(
-            name,
-            f"be {listed} for data set {dataset!r}",
-            given,
-            "Leave it out, or name your own data set differently.",
-        )
-    return listed
 
 
 def _nearest(count: int, listed: Mapping[int, object]) -> int:

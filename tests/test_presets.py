@@ -12,12 +12,10 @@ from isa_toolkit.presets import (
     EVALUATION_STEPS,
     PUBLISHED,
     SCALES,
-    depth_for,
     evaluation_batch_size,
     evaluation_steps,
     label_scale,
     preset,
-    scale,
 )
 
 # data set, images per class, flips, label scale, selection updates, depth,
@@ -55,27 +53,35 @@ def test_every_published_row_is_told_without_a_warning(row: tuple) -> None:
         warnings.simplefilter("error")
         frepo, isa = preset(name, count), preset(name, count, "isa")
     for one in (frepo, isa):
-        assert one.use_flips is flips
+        assert one.flips is flips
         assert one.label_scale == pytest.approx(divisor, abs=5e-4)
         assert one.selection_steps == selection
         assert one.depth == depth
         assert (one.steps, one.batch_size, one.width) == (500_000, 1024, 128)
-        assert (one.pool_size, one.age_limit, one.ridge) == (10, 100, 1e-6)
+        assert (one.pool_size, one.max_online_updates, one.ridge) == (10, 100, 1e-6)
     assert (frepo.evaluation_steps, isa.evaluation_steps) == (frepo_steps, isa_steps)
     assert (frepo.drop_easy, frepo.segment) == (0.0, (0.0, 0.0))
 
 
 def test_no_row_is_listed_that_this_file_does_not_know() -> None:
     listed = {(name, count) for name, facts in PUBLISHED.items() for count in
-              facts.use_flips if name != "digits"}  # fmt: skip
+              facts.flips if name != "digits"}  # fmt: skip
     assert listed == {row[:2] for row in ROWS}
     for facts in PUBLISHED.values():
-        assert set(facts.use_flips) == set(facts.selection_steps)
+        assert set(facts.flips) == set(facts.selection_steps)
 
 
 def test_the_digits_row_says_that_it_is_ours() -> None:
     assert preset("digits", 1).source.startswith("ours")
     assert preset("mnist", 1).source.startswith("released code")
+
+
+def test_the_digits_take_any_count_without_a_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        chosen = preset("digits", 3)
+    assert chosen.flips is False
+    assert chosen.notes == ()
 
 
 def test_isa_is_known_for_one_row_and_none_elsewhere() -> None:
@@ -90,33 +96,30 @@ def test_isa_is_known_for_one_row_and_none_elsewhere() -> None:
 def test_an_unlisted_count_warns_and_names_its_fallback() -> None:
     with pytest.warns(UserWarning, match=r"'cifar100' at 20 .* of 10 images"):
         chosen = preset("cifar100", 20)
-    assert (chosen.use_flips, chosen.selection_steps) == (False, 2000)
+    assert (chosen.flips, chosen.selection_steps) == (False, 2000)
     # 2,000 distilled images are listed, whatever the row.
     assert chosen.evaluation_steps == 40_000
     with pytest.warns(UserWarning, match="of 1 images per class"):
-        assert preset("cifar100", 3).use_flips is True
+        assert preset("cifar100", 3).flips is True
 
 
 def test_an_unlisted_data_set_warns_and_leaves_out_what_it_cannot_know() -> None:
     with pytest.warns(UserWarning, match="'my_cells' at 5"):
         chosen = preset("my_cells", 5)
-    assert chosen.use_flips is False
+    assert chosen.flips is False
     assert chosen.label_scale is None
     assert chosen.depth is None
     assert chosen.evaluation_steps is None
     assert chosen.source.startswith("ours")
     with pytest.warns(UserWarning, match="'my_cells' at 5"):
-        chosen = preset("my_cells", 5, num_classes=40, resolution=64)
+        chosen = preset("my_cells", 5, num_classes=40)
     assert chosen.label_scale == pytest.approx(2.0)
-    assert chosen.depth == 4
     assert (chosen.evaluation_steps, chosen.evaluation_batch_size) == (20_000, 200)
 
 
 def test_what_contradicts_a_listed_data_set_is_refused() -> None:
     with pytest.raises(ValueError, match=r"num_classes must be 10 .*'mnist', got 11"):
         preset("mnist", 1, num_classes=11)
-    with pytest.raises(ValueError, match="resolution must be 28"):
-        preset("mnist", 1, resolution=32)
 
 
 @pytest.mark.parametrize(
@@ -161,18 +164,6 @@ def test_an_unknown_protocol_lists_the_known_ones() -> None:
         evaluation_steps(10, "dsa")
 
 
-@pytest.mark.parametrize(
-    ("resolution", "depth"), [(8, 3), (28, 3), (32, 3), (64, 4), (128, 5)]
-)
-def test_depth_grows_with_the_image(resolution: int, depth: int) -> None:
-    assert depth_for(resolution) == depth
-
-
-def test_images_that_are_too_small_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"resolution must be at least 8, got 7\."):
-        depth_for(7)
-
-
 def test_labels_keep_their_margin_at_ten_classes() -> None:
     assert label_scale(10) == 1
     assert label_scale(1000) == 10
@@ -185,7 +176,7 @@ def test_evaluation_batches_hold_at_most_500_images() -> None:
 
 
 def test_scales_grow_and_cannot_be_changed() -> None:
-    quick, small, paper = (scale(name) for name in ("quick", "small", "paper"))
+    quick, small, paper = (SCALES[name] for name in ("quick", "small", "paper"))
     assert quick.steps < small.steps < paper.steps
     assert quick.width < small.width < paper.width
     assert quick.batch_size < small.batch_size < paper.batch_size
@@ -195,5 +186,3 @@ def test_scales_grow_and_cannot_be_changed() -> None:
         quick.steps = 1  # type: ignore[misc]
     with pytest.raises(TypeError):
         SCALES["quick"] = paper  # type: ignore[index]
-    with pytest.raises(ValueError, match="one of 'paper', 'quick', 'small', got 'big'"):
-        scale("big")
