@@ -143,11 +143,11 @@ def test_bootstrap_of_the_mean_nears_the_formula_and_repeats() -> None:
 
 def test_bootstrap_covers_a_median() -> None:
     generator = np.random.default_rng(7)
-    trials = 60
+    trials = 40
     hits = sum(
         _holds(
             bootstrap_interval(
-                generator.exponential(size=60), np.median, resamples=200, seed=trial
+                generator.exponential(size=60), np.median, resamples=100, seed=trial
             ),
             math.log(2),
         )

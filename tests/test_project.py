@@ -1,0 +1,157 @@
+"""The project files agree with each other and with the laws of the layout."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+import isa_toolkit
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+# The same library under conda-forge's name.
+CONDA_NAMES = {"matplotlib": "matplotlib-base", "playwright": "playwright-python"}
+
+
+def _tracked() -> list[Path]:
+    """Return the files of the project that git tracks."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    if listed.returncode:
+        pytest.skip("not a git work tree: nothing says which files belong to it")
+    names = listed.stdout.decode().split("\0")
+    return [ROOT / name for name in names if name and (ROOT / name).is_file()]
+
+
+def _bounds(requirements: list[str]) -> dict[str, str]:
+    """Return the version rule of each requirement, by conda's name."""
+    parsed = [Requirement(text) for text in requirements]
+    return {
+        CONDA_NAMES.get(one.name, one.name): str(one.specifier)
+        for one in parsed
+        if one.name != "isa-toolkit"
+    }
+
+
+def test_rooms_import_downwards_only() -> None:
+    linter = Path(sys.executable).with_name("lint-imports")
+    result = subprocess.run(
+        [linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "4 kept, 0 broken" in result.stdout
+
+
+def test_importing_the_package_stays_light() -> None:
+    code = "import isa_toolkit, sys; print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(result.stdout.split())
+    assert "isa_toolkit" in loaded
+    heavy = {"matplotlib", "ipywidgets", "sklearn", "jax", "pandas", "pyarrow"}
+    assert not heavy & loaded
+
+
+def test_the_conda_environment_is_in_step_with_pyproject() -> None:
+    project = PYPROJECT["project"]
+    extras = project["optional-dependencies"]
+    wanted = _bounds(
+        project["dependencies"] + extras["notebooks"] + extras["hub"] + extras["dev"]
+    )
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
+    listed = [one for one in environment["dependencies"] if isinstance(one, str)]
+    found = _bounds(listed)
+    assert found.pop("python") == project["requires-python"]
+    assert found.pop("pip") == ""
+    assert found == wanted
+    assert environment["channels"][0] == "conda-forge"
+    pip = [one["pip"] for one in environment["dependencies"] if isinstance(one, dict)]
+    assert pip == [["-e ."]]
+
+
+def test_extras_name_what_they_are_for() -> None:
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    assert set(extras) == {"notebooks", "hub", "slurm", "cuda13", "dev"}
+    assert "isa-toolkit[notebooks,hub]" in extras["dev"]
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    version = isa_toolkit.__version__
+    assert PYPROJECT["tool"]["hatch"]["version"]["path"] == "isa_toolkit/__init__.py"
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert citation["version"] == version
+    assert citation["license"] == PYPROJECT["project"]["license"]
+    changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert re.findall(r"^## \[(\d[^\]]*)\]", changes, flags=re.MULTILINE)[0] == version
+
+
+def test_documents_name_only_targets_that_the_makefile_has() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE))
+    assert targets >= {"demo", "test", "check", "lab", "clean", "help"}
+    documents = [
+        *ROOT.glob("*.md"),
+        *(ROOT / ".github").rglob("*.yml"),
+        ROOT / ".ci/run",
+    ]
+    for document in documents:
+        text = document.read_text("utf-8")
+        # In a code block, between backticks or in a workflow; not "make sure".
+        named = re.findall(
+            r"(?:^\s*|`|run: |&& )make ([a-z]+)\b", text, flags=re.MULTILINE
+        )
+        assert set(named) <= targets, document.name
+
+
+def test_no_file_names_a_package_registry_or_a_place_on_one_machine() -> None:
+    # In pieces, so that this file does not name them itself.
+    hosts = [
+        "py" + "pi.org",
+        "python" + "hosted",
+        "ana" + "conda.org",
+        "index" + "-url",
+    ]
+    home = "(?:root|home/[a-z]+|Users/[A-Za-z]+|work/(?:main|shared))"
+    pattern = re.compile(
+        "|".join([*map(re.escape, hosts), rf"(?<![\w.\-/$}}]){'/'}{home}/"])
+    )
+    found = {}
+    for path in _tracked():
+        try:
+            text = path.read_text("utf-8")
+        except UnicodeDecodeError:
+            continue
+        hits = pattern.findall(text)
+        if hits:
+            found[path.relative_to(ROOT)] = hits
+    assert not found
+
+
+def test_no_tracked_file_is_over_two_mebibytes() -> None:
+    sizes = {path: path.stat().st_size for path in _tracked()}
+    assert not {path for path, size in sizes.items() if size > 2 * 2**20}
+
+
+def test_the_ci_entry_runs_the_same_commands_as_people_do() -> None:
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o111
+    text = script.read_text("utf-8")
+    assert "set -euo pipefail" in text
+    assert re.findall(r"^make (\w+)$", text, flags=re.MULTILINE) == ["check", "test"]
