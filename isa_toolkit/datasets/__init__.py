@@ -1,0 +1,19 @@
+"""Data sets: read, checked, split and preprocessed, ready to be distilled."""
+
+from isa_toolkit.datasets.arrays import Split, centred_one_hot
+from isa_toolkit.datasets.catalogue import DATASETS, DatasetSpec
+from isa_toolkit.datasets.dataset import Dataset
+from isa_toolkit.datasets.load import load_dataset
+from isa_toolkit.datasets.preprocessing import Preprocessing
+from isa_toolkit.datasets.whitening import ZCA
+
+__all__ = [
+    "DATASETS",
+    "ZCA",
+    "Dataset",
+    "DatasetSpec",
+    "Preprocessing",
+    "Split",
+    "centred_one_hot",
+    "load_dataset",
+]

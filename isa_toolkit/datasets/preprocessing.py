@@ -1,0 +1,366 @@
+"""From pixels to network inputs and back: channel standardisation and whitening.
+
+How the whitening is fitted is decided in :mod:`isa_toolkit.datasets.whitening`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Shaped, UInt8
+
+from isa_toolkit.checks import as_text, check_one_of, fail
+from isa_toolkit.datasets import cache as disk
+from isa_toolkit.datasets.whitening import (
+    REGULARISER,
+    ZCA,
+    block_stride,
+    fit_zca,
+    from_blocks,
+    to_blocks,
+)
+
+__all__ = ["WHITENINGS", "Preprocessing", "fit"]
+
+WHITENINGS = ("standardise", "zca", "none")
+"""What can be done to pixels; ``"zca"`` standardises first."""
+
+_FORMAT = "isa_toolkit.preprocessing.1"
+_PIECE_BYTES = 64 * 2**20
+# Inverted distilled images leave [0, 1], but never by as much as a 0..255 scale does.
+_LARGEST_PIXEL = 16.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Preprocessing:
+    """An invertible map between pixels and network inputs.
+
+    inputs = W (flatten((pixels - mean) / std) - mu), reshaped to the image; without
+    ``zca`` only the inner standardisation.
+
+    mean: channel means of pixels in [0, 1].
+    std: channel standard deviations of pixels in [0, 1].
+    image_shape: (height, width, channels) it applies to.
+    zca: the fitted whitening, or None.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    image_shape: tuple[int, int, int]
+    zca: ZCA | None = None
+
+    def __post_init__(self) -> None:
+        channels = self.image_shape[2]
+        for name, numbers in (("mean", self.mean), ("std", self.std)):
+            if len(numbers) != channels:
+                raise fail(name, f"hold one number per channel ({channels})", numbers)
+            if not np.isfinite(numbers).all():
+                raise fail(name, "be finite", numbers)
+        if min(self.std) <= 0:
+            raise fail("std", "be above 0 in every channel", self.std)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of every number of the map."""
+        digest = hashlib.sha256(_FORMAT.encode())
+        digest.update(repr((self.mean, self.std, tuple(self.image_shape))).encode())
+        if self.zca is not None:
+            digest.update(str(self.zca.stride).encode())
+            for array in (self.zca.mean, self.zca.matrix, self.zca.inverse):
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def apply(self, images: Shaped[Any, "n h w ch"]) -> Float[np.ndarray, "n h w ch"]:
+        """Return network inputs.
+
+        Args:
+            images: uint8, or floats on the [0, 1] scale (not clipped, so that what
+                ``invert`` gave comes back), [n, h, w, ch].
+
+        Returns:
+            float32 [n, h, w, ch].
+
+        Raises:
+            ValueError: another shape or number kind, pixels that are not finite, or
+                floats on the 0..255 scale.
+        """
+        array = self._checked("images", images, ("uint8", "float"))
+        result = np.empty(array.shape, np.float32)
+        scale, shift = self._affine(1 / 255 if array.dtype == np.uint8 else 1.0)
+        for piece in _pieces(array):
+            result[piece] = self._whiten(
+                array[piece].astype(np.float32) * scale - shift
+            )
+        return result
+
+    def invert(self, whitened: Float[Any, "n h w ch"]) -> Float[np.ndarray, "n h w ch"]:
+        """Return the pixels of network inputs, on the [0, 1] scale, not clipped.
+
+        Args:
+            whitened: floats [n, h, w, ch].
+
+        Returns:
+            float32 [n, h, w, ch].
+
+        Raises:
+            ValueError: another shape, or inputs that are not finite floats.
+        """
+        array = self._checked("whitened", whitened, ("float",))
+        result = np.empty(array.shape, np.float32)
+        mean = np.array(self.mean, np.float32)
+        std = np.array(self.std, np.float32)
+        for piece in _pieces(array):
+            standardised = np.asarray(array[piece], np.float32)
+            if self.zca is not None:
+                stride = self.zca.stride
+                blocks = to_blocks(standardised, stride) @ self.zca.inverse
+                standardised = from_blocks(blocks, stride, self.image_shape)
+                standardised += self.zca.mean.reshape(self.image_shape)
+            result[piece] = standardised * std + mean
+        return result
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the map does, in plain JSON types."""
+        kind: dict[str, Any] = {"kind": "none"}
+        if self.zca is not None:
+            kind = {
+                "kind": "zca" if self.zca.stride == 1 else "block zca",
+                "stride": self.zca.stride,
+                "relative_regulariser": self.zca.regulariser,
+                "ridge": self.zca.ridge,
+                "rank": self.zca.rank,
+            }
+        return {
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "image_shape": list(self.image_shape),
+            "zca": kind,
+            "fingerprint": self.fingerprint,
+        }
+
+    def save(self, path: str | Path, *, note: str = "") -> None:
+        """Write the map to a safetensors file, whole or not at all.
+
+        Args:
+            path: the file; it is replaced.
+            note: text kept with it, to recognise the data it was fitted on.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        from safetensors.numpy import save
+
+        tensors = {"mean": np.array(self.mean), "std": np.array(self.std)}
+        facts: dict[str, Any] = {"image_shape": list(self.image_shape), "note": note}
+        if self.zca is not None:
+            fields = self.zca._asdict()
+            for name in ("mean", "matrix", "inverse"):
+                tensors[f"zca.{name}"] = np.ascontiguousarray(fields.pop(name))
+            facts["zca"] = fields
+        metadata = {"format": _FORMAT, "facts": json.dumps(facts)}
+        disk.write_atomically(Path(path), save(tensors, metadata=metadata))
+
+    @classmethod
+    def load(cls, path: str | Path, *, note: str | None = None) -> Preprocessing:
+        """Read a map that ``save`` wrote.
+
+        Args:
+            path: the file.
+            note: the note it must carry; None accepts any.
+
+        Returns:
+            The map, equal to the saved one bit for bit.
+
+        Raises:
+            ValueError: the file is missing, damaged or of another form.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = Path(path)
+        if not path.is_file():
+            raise fail("path", "be a saved preprocessing", str(path))
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != _FORMAT:
+                    raise KeyError("format")
+                facts = json.loads(metadata["facts"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if note is not None and facts["note"] != note:
+                raise KeyError("note")
+            result = cls(
+                mean=tuple(map(float, tensors["mean"])),
+                std=tuple(map(float, tensors["std"])),
+                image_shape=tuple(facts["image_shape"]),
+                zca=_read_zca(tensors, facts),
+            )
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise fail(
+                "path", "be a saved preprocessing", str(path), "Delete and refit it."
+            ) from error
+        return result
+
+    def _affine(self, unit: float) -> tuple[np.ndarray, np.ndarray]:
+        mean, std = np.array(self.mean), np.array(self.std)
+        return (unit / std).astype(np.float32), (mean / std).astype(np.float32)
+
+    def _whiten(self, standardised: np.ndarray) -> np.ndarray:
+        if self.zca is None:
+            return standardised
+        standardised -= self.zca.mean.reshape(self.image_shape)
+        blocks = to_blocks(standardised, self.zca.stride) @ self.zca.matrix
+        return from_blocks(blocks, self.zca.stride, self.image_shape)
+
+    def _checked(self, name: str, images: Any, kinds: tuple[str, ...]) -> np.ndarray:
+        array = np.asarray(images)
+        is_float = np.issubdtype(array.dtype, np.floating)
+        if not is_float and not ("uint8" in kinds and array.dtype == np.uint8):
+            rule = "be floats" if len(kinds) == 1 else "be uint8, or floats in [0, 1]"
+            raise fail(name, rule, as_text(f"numbers of type {array.dtype}"))
+        if array.ndim != 4 or array.shape[1:] != tuple(self.image_shape):
+            shape = "x".join(map(str, self.image_shape))
+            raise fail(name, f"have shape [n, {shape}]", array.shape)
+        if is_float:
+            for piece in _pieces(array):
+                if not np.isfinite(array[piece]).all():
+                    raise fail(name, "be finite", as_text("NaN or infinity"))
+                largest = np.abs(array[piece]).max(initial=0)
+                if "uint8" in kinds and largest > _LARGEST_PIXEL:
+                    raise fail(
+                        name,
+                        "be on the [0, 1] scale when they are floats",
+                        float(largest),
+                        "Divide by 255 if the pixels run from 0 to 255.",
+                    )
+        return array
+
+
+def _read_zca(tensors: dict[str, np.ndarray], facts: dict[str, Any]) -> ZCA | None:
+    if "zca" not in facts:
+        return None
+    fields = facts["zca"]
+    zca = ZCA(
+        tensors["zca.mean"],
+        tensors["zca.matrix"],
+        tensors["zca.inverse"],
+        int(fields["stride"]),
+        float(fields["regulariser"]),
+        float(fields["ridge"]),
+        int(fields["rank"]),
+    )
+    size = zca.mean.size // zca.stride**2
+    is_whole = zca.mean.size == np.prod(facts["image_shape"])
+    if not is_whole or {zca.matrix.shape, zca.inverse.shape} != {(size, size)}:
+        raise ValueError("shapes disagree")
+    return zca
+
+
+def fit(
+    images: UInt8[np.ndarray, "n h w ch"],
+    whitening: str = "standardise",
+    *,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    cache: bool | str | Path | None = None,
+) -> Preprocessing:
+    """Return the preprocessing fitted on training images.
+
+    Args:
+        images: the training images, uint8 [n, h, w, ch].
+        whitening: ``"standardise"`` (channel mean and standard deviation), ``"zca"``
+            (the same, then ZCA with relative regulariser 0.1, in polyphase blocks
+            above 64 pixels) or ``"none"`` (pixels in [0, 1] as they are).
+        mean: channel means; None measures them.
+        std: channel standard deviations; None measures them.
+        cache: where fitted ZCA matrices are kept: None is the user's cache folder (for
+            fits that take over a second), a path another folder, False nowhere.
+
+    Returns:
+        The preprocessing.
+
+    Raises:
+        ValueError: unknown whitening, or a constant channel without a given ``std``.
+    """
+    check_one_of("whitening", whitening, WHITENINGS)
+    shape = (int(images.shape[1]), int(images.shape[2]), int(images.shape[3]))
+    if whitening == "none":
+        zeros, ones = (0.0,) * shape[2], (1.0,) * shape[2]
+        return Preprocessing(mean=zeros, std=ones, image_shape=shape)
+    if mean is None or std is None:
+        measured_mean, measured_std = _channel_moments(images)
+        mean = measured_mean if mean is None else mean
+        std = measured_std if std is None else std
+        if min(std) == 0:
+            raise fail(
+                "training images",
+                "vary in every channel",
+                as_text(f"channel {int(np.argmin(std))} constant"),
+                "Pass std, or whitening='none'.",
+            )
+    plain = Preprocessing(
+        mean=tuple(map(float, mean)), std=tuple(map(float, std)), image_shape=shape
+    )
+    if whitening == "standardise":
+        return plain
+    stride = block_stride(shape)
+    key = _fit_key(images, plain, stride)
+
+    def fit_fresh() -> Preprocessing:
+        zca = fit_zca(
+            lambda: _standardised(images, plain), len(images), shape, stride=stride
+        )
+        return dataclasses.replace(plain, zca=zca)
+
+    is_slow = int(np.prod(shape)) // stride**2 >= 1024 and len(images) >= 1024
+    if cache is False or (cache in (None, True) and not is_slow):
+        return fit_fresh()
+    folder = disk.cache_folder() if cache in (None, True) else Path(str(cache))
+    return disk.kept_or_made(
+        folder / f"zca-{key[:32]}.safetensors",
+        lambda path: Preprocessing.load(path, note=key),
+        fit_fresh,
+        lambda made, path: made.save(path, note=key),
+    )
+
+
+def _fit_key(images: np.ndarray, plain: Preprocessing, stride: int) -> str:
+    digest = hashlib.sha256(f"{_FORMAT} {stride} {REGULARISER}".encode())
+    digest.update(repr((plain.mean, plain.std, images.shape)).encode())
+    digest.update(np.ascontiguousarray(images).data)
+    return digest.hexdigest()
+
+
+def _channel_moments(
+    images: np.ndarray,
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return exact channel means and standard deviations, from histograms."""
+    levels = np.arange(256) / 255
+    means, stds = [], []
+    for channel in range(images.shape[3]):
+        counts = np.bincount(images[..., channel].reshape(-1), minlength=256)
+        shares = counts / counts.sum()
+        mean = float(shares @ levels)
+        means.append(mean)
+        # sqrt of a rounding error is not a spread: one level present means constant.
+        spread = float(shares @ (levels - mean) ** 2)
+        stds.append(spread**0.5 if np.count_nonzero(counts) > 1 else 0.0)
+    return tuple(means), tuple(stds)
+
+
+def _pieces(images: np.ndarray) -> Iterator[slice]:
+    rows = max(1, _PIECE_BYTES // (4 * int(np.prod(images.shape[1:]))))
+    for start in range(0, len(images), rows):
+        yield slice(start, start + rows)
+
+
+def _standardised(images: np.ndarray, plain: Preprocessing) -> Iterator[np.ndarray]:
+    mean, std = np.array(plain.mean), np.array(plain.std)
+    for piece in _pieces(images):
+        yield (images[piece] / 255.0 - mean) / std
