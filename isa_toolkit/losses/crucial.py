@@ -15,9 +15,10 @@ __all__ = ["ranks", "scores", "select", "weighted_mean"]
 
 Scalar = Float[Array, ""] | float
 
-# float32 rounds fractions such as .3 up: .3 * 50 traces to 15.0000006. A count within
-# this share of the batch above a whole number is taken as that number.
-_ROUNDING = 1e-5
+# float32 rounds fractions such as .3 up: .3 * 50 traces to 15.0000006. A count that
+# exceeds a whole number by less than this share of itself, the rounding of share and
+# product (each at most 2^-24), is taken as that number.
+_ROUNDING = 3e-7
 
 
 def scores(residual: Float[Array, "n c"]) -> Float[Array, " n"]:
@@ -55,8 +56,8 @@ def select(
 ) -> Float[Array, " n"]:
     """Return the weight of each target: 1 if kept, 0 if dropped.
 
-    The ``drop_easy`` share with the smallest scores and the ``drop_hard`` share with the
-    largest go. A share p of n samples is ``n - floor((1 - p) n)`` of them, in exact
+    The ``drop_easy`` share with the smallest scores and the ``drop_hard`` share with
+    the largest go. A share p of n samples is ``n - floor((1 - p) n)`` of them, in exact
     arithmetic; at least one sample stays.
 
     Args:
@@ -80,7 +81,7 @@ def select(
 
 def _dropped(count: int, share: Scalar) -> Int[Array, ""]:
     exact = jnp.asarray(share, jnp.float32) * count
-    dropped = jnp.ceil(exact - _ROUNDING * count).astype(jnp.int32)
+    dropped = jnp.ceil(exact * (1 - _ROUNDING)).astype(jnp.int32)
     return jnp.clip(dropped, 0, count - 1)
 
 
@@ -90,10 +91,11 @@ def weighted_mean(
     """Return the mean of ``values`` over the kept samples.
 
     Args:
-        values: [n]; must be finite where dropped, too.
+        values: [n]; dropped ones may be infinite.
         weights: 1 for kept, 0 for dropped, [n].
 
     Returns:
         ``sum(w v) / sum(w)``, [].
     """
-    return jnp.sum(values * weights) / jnp.sum(weights)
+    kept = jnp.where(weights > 0, values, 0)
+    return jnp.sum(kept * weights) / jnp.sum(weights)

@@ -2,8 +2,9 @@
 
 For a predictor that is linear in the features, the residual at the virtual point
 ``z_i + t (z_i - z_j)`` with label ``y_i + t (y_i - y_j)`` is ``A_i + t B_i`` where
-``B_i = A_i - A_j``. Its squared norm is quadratic in t, so the mean over t in [a, b] has a
-closed form that needs no feature and no kernel product beyond those of the plain loss.
+``B_i = A_i - A_j``. Its squared norm is quadratic in t, so the mean over t in [a, b]
+has a closed form that needs no feature and no kernel product beyond those of the plain
+loss.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ def segment_loss(
     """Return the mean of ``1/2 sum_c (A + t B)_c^2`` over t in [start, stop].
 
     ``1/2 sum_c ( A^2 + (a + b) A B + (a^2 + a b + b^2)/3 B^2 )`` with A = ``residual``,
-    B = ``difference``, a = ``start``, b = ``stop``. (0, 0) is the plain loss; (0, e) steps
-    away from the partner, as the released code does; (-1, 0) walks the whole way to
-    it, as the paper's text says; (t, t) is one mixed sample per pair.
+    B = ``difference``, a = ``start``, b = ``stop``. (0, 0) is the plain loss; (0, e)
+    steps away from the partner, as the released code does; (-1, 0) walks the whole way
+    to it, as the paper's text says; (t, t) is one mixed sample per pair.
 
     Args:
         residual: prediction minus label, [n, c].

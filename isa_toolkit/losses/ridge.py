@@ -1,9 +1,9 @@
 """Ridge readout of distilled features: dual, primal, and prediction.
 
-A readout is a matrix ``W`` with predictions ``P(z) = z W``. The ridge is *relative*: the
-regulariser is ``lam = ridge * tr(F F^T) / m``, and the trace is differentiated through.
-Products and solves run at the highest matrix precision whatever the default is: at
-TF32 the kernel of a thousand samples loses the digits that the solve needs.
+A readout is a matrix ``W`` with predictions ``P(z) = z W``. The ridge is *relative*:
+the regulariser is ``lam = ridge * tr(F F^T) / m``, and the trace is differentiated
+through. Products and solves run at the highest matrix precision whatever the default
+is: at TF32 the kernel of a thousand samples loses the digits that the solve needs.
 """
 
 from __future__ import annotations
