@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from isa_toolkit.checks import fail
 from isa_toolkit.networks.base import make_norm
+from isa_toolkit.networks.conv import Conv
 
 __all__ = ["ConvNet", "default_depth"]
 
@@ -63,7 +64,7 @@ class ConvNet(nn.Module):
             if layer > 0:
                 maps = make_norm(self.norm, train)(maps)
             pad = 3 if layer == 0 and images.shape[-1] == 1 else 1
-            maps = nn.Conv(self.width * 2**layer, (3, 3), padding=pad)(maps)
+            maps = Conv(self.width * 2**layer, padding=pad)(maps)
             maps = nn.avg_pool(nn.relu(maps), (2, 2), strides=(2, 2))
         features = jnp.reshape(maps, (maps.shape[0], -1))
         return nn.Dense(self.num_classes)(features), features

@@ -1,0 +1,175 @@
+"""The hot loop: many steps in one compiled call, no input or output.
+
+One program serves every number of steps up to the length of its record: the loop's end is
+traced, so chunks of any length, a last short one and a resumed one run the very same
+code. That is what makes a resumed run equal to an uninterrupted one to the bit (two
+scans of different static length may be compiled differently). The state is donated and
+never leaves the device; target samples are index draws from arrays that live there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from isa_toolkit.methods.base import Batch, Method, MethodSettings
+from isa_toolkit.networks import Network
+from isa_toolkit.networks.fit import batch_indices
+
+__all__ = ["RECORD_LENGTH", "ChunkResult", "RunKeys", "Targets", "chunk", "run_keys"]
+
+# Steps whose diagnostics one call can return; the longest chunk.
+RECORD_LENGTH = 512
+
+
+class Targets(NamedTuple):
+    """The real training set, on the device.
+
+    images: preprocessed, [n, h, w, ch].
+    labels: class numbers, [n].
+    """
+
+    images: Float[Array, "n h w ch"]
+    labels: Int[Array, " n"]
+
+
+class RunKeys(NamedTuple):
+    """The independent keys of one run, all from its seed.
+
+    first_images: which real images the distilled set starts from.
+    networks: the first pool.
+    order: the order of the target samples.
+    steps: a step's key is ``fold_in(steps, step)``.
+    """
+
+    first_images: Key[Array, ""]
+    networks: Key[Array, ""]
+    order: Key[Array, ""]
+    steps: Key[Array, ""]
+
+
+class ChunkResult(NamedTuple):
+    """What one compiled call gives.
+
+    state: of the method after the last step.
+    infos: diagnostics of each step, leading axis ``RECORD_LENGTH``; the first ``done`` hold.
+    done: steps taken; fewer than asked for if the last one was not finite, [].
+    """
+
+    state: PyTree
+    infos: Any
+    done: Int[Array, ""]
+
+
+def run_keys(seed: int) -> RunKeys:
+    """Return the keys of a run.
+
+    They depend on the seed alone, so runs that differ in their knobs start from the same
+    images and networks and see the same batches: comparisons are paired.
+
+    Args:
+        seed: of the run.
+
+    Returns:
+        The keys.
+    """
+    return RunKeys(*jax.random.split(jax.random.key(seed), len(RunKeys._fields)))
+
+
+Chunk = Callable[..., ChunkResult]
+
+
+@cache
+def chunk(
+    settings: MethodSettings, network: Network, *, num_classes: int, batch_size: int
+) -> Chunk:
+    """Return the compiled loop of a method: the same object for equal arguments.
+
+    The result takes ``(keys, state, targets, knobs, start, count)``: ``start`` is the step
+    that comes next, ``count`` (at most ``RECORD_LENGTH``) how many to take; both are traced,
+    and ``state`` is donated. It stops after the first step whose ``info.failure`` is not 0.
+
+    Args:
+        settings: of the method, ``settings.static()``: without what the knobs hold.
+        network: of the distillation.
+        num_classes: c.
+        batch_size: targets per step, at most the size of the training set.
+
+    Returns:
+        The jitted function.
+    """
+    method = settings.build(network)
+    return jax.jit(
+        _loop(method, num_classes=num_classes, batch_size=batch_size),
+        donate_argnames="state",
+    )
+
+
+def _loop(method: Method, *, num_classes: int, batch_size: int) -> Chunk:
+    off, on = -1 / num_classes, 1 - 1 / num_classes
+
+    def step_once(
+        keys: RunKeys,
+        state: PyTree,
+        permutation: Int[Array, " n"],
+        targets: Targets,
+        knobs: PyTree,
+        step: Int[Array, ""],
+    ) -> tuple[PyTree, Int[Array, " n"], Any]:
+        chosen, permutation = batch_indices(
+            keys.order, step, permutation, batch_size, "shuffled"
+        )
+        labels = jax.nn.one_hot(targets.labels[chosen], num_classes) * (on - off) + off
+        batch = Batch(targets.images[chosen], labels)
+        key = jax.random.fold_in(keys.steps, step)
+        state, info = method.step(key, state, batch, knobs)
+        return state, permutation, info
+
+    def run(
+        keys: RunKeys,
+        state: PyTree,
+        targets: Targets,
+        knobs: PyTree,
+        start: Int[Array, ""],
+        count: Int[Array, ""],
+    ) -> ChunkResult:
+        size = targets.labels.shape[0]
+        epoch = start // (size // batch_size)
+        permutation = jax.random.permutation(
+            jax.random.fold_in(keys.order, epoch), size
+        )
+        shapes = jax.eval_shape(
+            step_once, keys, state, permutation, targets, knobs, start
+        )[2]
+        infos = jax.tree.map(
+            lambda leaf: jnp.zeros((RECORD_LENGTH, *leaf.shape), leaf.dtype), shapes
+        )
+
+        def going(carry: PyTree) -> Array:
+            _, _, _, done, healthy = carry
+            return (done < count) & healthy
+
+        def body(carry: PyTree) -> PyTree:
+            state, permutation, infos, done, _ = carry
+            state, permutation, info = step_once(
+                keys, state, permutation, targets, knobs, start + done
+            )
+            infos = jax.tree.map(
+                lambda record, leaf: jax.lax.dynamic_update_index_in_dim(
+                    record, leaf, done, 0
+                ),
+                infos,
+                info,
+            )
+            return state, permutation, infos, done + 1, info.failure == 0
+
+        carry = (state, permutation, infos, jnp.zeros((), jnp.int32), jnp.asarray(True))
+        state, _, infos, done, _ = jax.lax.while_loop(going, body, carry)
+        return ChunkResult(state, infos, done)
+
+    return run
