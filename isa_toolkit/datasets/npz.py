@@ -36,28 +36,30 @@ def read_npz(path: Path) -> tuple[Records, Records | None]:
     """
     name = f"file {path.name}"
     try:
-        opened = np.load(path, allow_pickle=False)
-        if not isinstance(opened, np.lib.npyio.NpzFile):
-            raise fail(name, "be an .npz archive", as_text("a single array"))
-        with opened:
-            keys = {key.lower(): key for key in opened.files}
-            splits = {}
-            for split, spellings in _SPLITS.items():
-                images = _find(keys, spellings, _IMAGES)
-                labels = _find(keys, spellings, _LABELS)
-                if split == "train" and images is None and labels is None:
-                    images, labels = (
-                        next((keys[one] for one in wanted if one in keys), None)
-                        for wanted in (_IMAGES, _LABELS)
-                    )
-                if (images is None) != (labels is None):
-                    raise _missing(name, split, opened.files)
-                if images is not None and labels is not None:
-                    where = f"{path.name} ({split})"
-                    pair = opened[images], opened[labels]
-                    splits[split] = from_arrays(where, *pair)
-            if "train" not in splits:
-                raise _missing(name, "train", opened.files)
+        # Opened here: NumPy leaves the file open when it is no archive after all.
+        with path.open("rb") as file:
+            opened = np.load(file, allow_pickle=False)
+            if not isinstance(opened, np.lib.npyio.NpzFile):
+                raise fail(name, "be an .npz archive", as_text("a single array"))
+            with opened:
+                keys = {key.lower(): key for key in opened.files}
+                splits = {}
+                for split, spellings in _SPLITS.items():
+                    images = _find(keys, spellings, _IMAGES)
+                    labels = _find(keys, spellings, _LABELS)
+                    if split == "train" and images is None and labels is None:
+                        images, labels = (
+                            next((keys[one] for one in wanted if one in keys), None)
+                            for wanted in (_IMAGES, _LABELS)
+                        )
+                    if (images is None) != (labels is None):
+                        raise _missing(name, split, opened.files)
+                    if images is not None and labels is not None:
+                        where = f"{path.name} ({split})"
+                        pair = opened[images], opened[labels]
+                        splits[split] = from_arrays(where, *pair)
+                if "train" not in splits:
+                    raise _missing(name, "train", opened.files)
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise fail(name, "be a complete .npz archive", str(path)) from error
     except ValueError as error:

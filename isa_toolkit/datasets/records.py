@@ -69,7 +69,7 @@ def fit_channels(
 
 def resize_all(
     images: UInt8[np.ndarray, "n h w ch"], resolution: int | None
-) -> UInt8[np.ndarray, "n r r ch"]:
+) -> UInt8[np.ndarray, "n h2 w2 ch"]:
     """Return the central squares of ``images`` at ``resolution``; None keeps them."""
     if resolution is None or images.shape[1:3] == (resolution, resolution):
         return images

@@ -1,0 +1,116 @@
+"""Images and labels: forms, refusals, and splits that keep class shares."""
+
+import numpy as np
+import pytest
+
+from isa_toolkit.datasets.arrays import (
+    as_images,
+    as_labels,
+    balanced_subset,
+    centred_one_hot,
+    check_classes,
+    stratified_split,
+)
+
+
+def test_targets_are_centred_and_have_a_margin_of_one():
+    targets = centred_one_hot(np.array([2, 0, 3]), 4)
+    np.testing.assert_allclose(targets.sum(axis=1), 0, atol=1e-7)
+    np.testing.assert_array_equal(targets.argmax(axis=1), [2, 0, 3])
+    np.testing.assert_allclose(targets[0], [-0.25, -0.25, 0.75, -0.25])
+    assert targets.dtype == np.float32
+
+
+def test_floats_become_the_nearest_of_256_levels():
+    floats = np.array([0.0, 0.5 / 255, 1.4 / 255, 254.6 / 255, 1.0]).reshape(5, 1, 1)
+    assert as_images("x", floats).reshape(-1).tolist() == [0, 0, 1, 255, 255]
+
+
+def test_images_share_no_memory_with_the_argument():
+    mine = np.zeros((2, 3, 3, 1), np.uint8)
+    theirs = as_images("x", mine)
+    mine[:] = 9
+    assert theirs.max() == 0
+
+
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        (np.zeros((2, 3, 3), np.int64), "must be uint8, or floats in .* int64"),
+        (np.full((2, 3, 3), np.nan), "must hold finite pixels, got NaN in image 0"),
+        (np.full((2, 3, 3), 2.0), r"floats in \[0, 1\].* got 2.0. Divide by 255"),
+        (np.full((2, 3, 3), -0.1), r"floats in \[0, 1\].* got -0.1"),
+        (np.zeros((2, 3, 3, 2), np.uint8), "1 or 3 channels"),
+        (np.zeros((5,), np.uint8), "1 or 3 channels"),
+        (np.zeros((0, 3, 3), np.uint8), "at least one pixel"),
+    ],
+)
+def test_bad_images_are_refused_in_one_sentence(images, sentence):
+    with pytest.raises(ValueError, match=sentence) as caught:
+        as_images("train_images", images)
+    assert str(caught.value).startswith("train_images must ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        (np.array([0.0, 1.0]), "whole numbers, got numbers of type float64"),
+        (np.zeros((2, 2), int), r"one axis, got \(2, 2\)"),
+        (np.array([0, 1, 1]), "one label per image, got 3 labels for 2 images"),
+    ],
+)
+def test_bad_labels_are_refused_in_one_sentence(labels, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        as_labels("train_labels", labels, 2)
+
+
+def test_a_column_of_labels_is_taken_as_one_axis():
+    assert as_labels("y", np.array([[1], [2]]), 2).tolist() == [1, 2]
+
+
+def test_missing_classes_and_labels_out_of_range_are_named():
+    names = ("cat", "dog", "owl")
+    with pytest.raises(ValueError, match=r"no image of class 1 \(dog\)"):
+        check_classes(np.array([0, 2]), np.array([0]), names)
+    with pytest.raises(ValueError, match=r"train_labels must lie in 0\.\.2, got 3"):
+        check_classes(np.array([0, 1, 2, 3]), np.array([0]), names)
+    with pytest.raises(ValueError, match=r"test_labels must lie in 0\.\.2, got -1"):
+        check_classes(np.array([0, 1, 2]), np.array([-1]), names)
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.5, 0.9])
+def test_a_stratified_split_keeps_class_shares_and_loses_nothing(fraction):
+    labels = np.random.default_rng(0).choice(5, 403, p=[0.5, 0.2, 0.2, 0.09, 0.01])
+    kept, held = stratified_split(labels, fraction, seed=3)
+    assert sorted([*kept, *held]) == list(range(403))
+    assert len(held) == round(fraction * 403)
+    assert set(labels[kept]) == set(labels)
+    exact = fraction * np.bincount(labels)
+    room = np.bincount(labels) - 1
+    found = np.bincount(labels[held], minlength=5)
+    assert (np.abs(found - np.minimum(exact, room)) <= 1).all()
+
+
+def test_a_split_depends_on_its_seed_alone():
+    labels = np.arange(100) % 4
+    again = stratified_split(labels, 0.3, seed=1)[1]
+    np.testing.assert_array_equal(stratified_split(labels, 0.3, seed=1)[1], again)
+    assert (stratified_split(labels, 0.3, seed=2)[1] != again).any()
+
+
+def test_a_split_that_would_empty_a_class_is_refused():
+    with pytest.raises(ValueError, match="3 images of 3 classes"):
+        stratified_split(np.arange(3), 0.5)
+    with pytest.raises(ValueError, match="fraction must lie above 0 and below 1"):
+        stratified_split(np.zeros(3, int), 1.0)
+
+
+def test_a_limit_is_shared_out_evenly_and_small_classes_give_all():
+    labels = np.repeat([0, 1, 2], [100, 2, 50])
+    kept = balanced_subset(labels, 22, 3)
+    assert np.bincount(labels[kept]).tolist() == [10, 2, 10]
+    assert kept[:10].tolist() == list(range(10))
+    assert len(balanced_subset(labels, 1000, 3)) == 152
+    with pytest.raises(ValueError, match="limit must be at least 3, got 2"):
+        balanced_subset(labels, 2, 3)

@@ -1,0 +1,151 @@
+"""Pixels to inputs and back, and the files that keep the map."""
+
+import numpy as np
+import pytest
+
+from isa_toolkit.datasets.preprocessing import Preprocessing, fit
+
+RANDOM = np.random.default_rng(0)
+GREY = RANDOM.integers(0, 256, (120, 6, 6, 1), np.uint8)
+COLOUR = RANDOM.integers(0, 200, (120, 6, 6, 3), np.uint8)
+
+
+@pytest.mark.parametrize("whitening", ["none", "standardise", "zca"])
+@pytest.mark.parametrize("images", [GREY, COLOUR], ids=["grey", "colour"])
+def test_invert_undoes_apply(whitening, images):
+    made = fit(images, whitening)
+    inputs = made.apply(images)
+    assert inputs.dtype == np.float32
+    back = made.invert(inputs)
+    np.testing.assert_allclose(back, images / 255, atol=2e-6)
+    np.testing.assert_array_equal(np.rint(back * 255), images)
+
+
+def test_inversion_does_not_clip_and_apply_takes_it_back():
+    made = fit(COLOUR, "zca")
+    inputs = RANDOM.normal(size=(5, 6, 6, 3)).astype(np.float32) * 3
+    pixels = made.invert(inputs)
+    assert pixels.min() < 0
+    np.testing.assert_allclose(made.apply(pixels), inputs, atol=1e-5)
+
+
+def test_measured_constants_centre_and_scale_the_training_images():
+    made = fit(COLOUR, "standardise")
+    inputs = made.apply(COLOUR)
+    np.testing.assert_allclose(inputs.mean(axis=(0, 1, 2)), 0, atol=1e-6)
+    np.testing.assert_allclose(inputs.std(axis=(0, 1, 2)), 1, atol=1e-6)
+    np.testing.assert_allclose(made.mean, (COLOUR / 255).mean(axis=(0, 1, 2)))
+
+
+def test_given_constants_are_used_and_none_leaves_pixels_alone():
+    made = fit(GREY, "standardise", mean=(0.1307,), std=(0.3081,))
+    expected = (GREY / 255 - 0.1307) / 0.3081
+    np.testing.assert_allclose(made.apply(GREY), expected, atol=1e-5)
+    np.testing.assert_allclose(fit(GREY, "none").apply(GREY), GREY / 255, atol=1e-6)
+
+
+def test_bytes_and_floats_give_the_same_inputs():
+    made = fit(COLOUR, "zca")
+    np.testing.assert_allclose(
+        made.apply(COLOUR), made.apply((COLOUR / 255).astype(np.float32)), atol=1e-5
+    )
+
+
+def test_blocks_above_64_pixels_whiten_every_phase(monkeypatch):
+    monkeypatch.setattr("isa_toolkit.datasets.whitening._LARGEST_BLOCK", 4)
+    images = RANDOM.integers(0, 256, (200, 8, 8, 1), np.uint8)
+    made = fit(images, "zca")
+    assert made.describe()["zca"]["kind"] == "block zca"
+    inputs = made.apply(images)
+    phase = inputs[:, 1::2, 0::2].reshape(200, -1)
+    one = (images[:, 1::2, 0::2] / 255.0 - made.mean) / made.std
+    one = one.reshape(200, -1)
+    expected = (one - one.mean(axis=0)) @ made.zca.matrix
+    np.testing.assert_allclose(phase, expected, atol=1e-5)
+    np.testing.assert_array_equal(np.rint(made.invert(inputs) * 255), images)
+
+
+@pytest.mark.parametrize("whitening", ["standardise", "zca"])
+def test_a_saved_map_comes_back_bit_for_bit(whitening, tmp_path):
+    made = fit(COLOUR, whitening)
+    made.save(tmp_path / "new" / "map.safetensors")
+    read = Preprocessing.load(tmp_path / "new" / "map.safetensors")
+    assert read.fingerprint == made.fingerprint
+    assert read.describe() == made.describe()
+    np.testing.assert_array_equal(read.apply(COLOUR), made.apply(COLOUR))
+    assert [f.name for f in (tmp_path / "new").iterdir()] == ["map.safetensors"]
+
+
+def test_the_fingerprint_tells_maps_apart():
+    prints = {
+        fit(images, whitening).fingerprint
+        for images in (GREY, COLOUR, COLOUR[:100])
+        for whitening in ("standardise", "zca")
+    }
+    assert len(prints) == 6
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", None])
+def test_a_damaged_file_is_refused(content, tmp_path):
+    path = tmp_path / "map.safetensors"
+    if content is None:
+        fit(COLOUR, "zca").save(path)
+        content = path.read_bytes()[:-100]
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="path must be a saved preprocessing"):
+        Preprocessing.load(path)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="path must be a saved preprocessing"):
+        Preprocessing.load(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        (np.zeros((2, 5, 6, 3), np.uint8), r"have shape \[n, 6x6x3\], got \(2, 5, 6"),
+        (np.zeros((2, 6, 6, 3), int), "be uint8, or floats"),
+        (np.full((2, 6, 6, 3), np.nan), "be finite"),
+        (np.full((2, 6, 6, 3), 128.0), "Divide by 255"),
+    ],
+)
+def test_wrong_images_are_refused(images, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        fit(COLOUR).apply(images)
+
+
+def test_constants_must_fit_the_channels():
+    with pytest.raises(
+        ValueError, match=r"mean must hold one number per channel \(3\)"
+    ):
+        fit(COLOUR, mean=(0.5,), std=(0.5,))
+    with pytest.raises(ValueError, match="std must be above 0"):
+        fit(COLOUR, mean=(0.5,) * 3, std=(0.5, 0, 0.5))
+    with pytest.raises(ValueError, match="vary in every channel, got channel 0"):
+        fit(np.full((4, 2, 2, 1), 7, np.uint8))
+    with pytest.raises(ValueError, match="whitening must be one of"):
+        fit(COLOUR, "pca")
+
+
+def test_a_fit_is_kept_and_read_again(tmp_path, monkeypatch):
+    made = fit(COLOUR, "zca", cache=tmp_path)
+    monkeypatch.setattr("isa_toolkit.datasets.preprocessing.fit_zca", None)
+    assert fit(COLOUR, "zca", cache=tmp_path).fingerprint == made.fingerprint
+
+
+def test_other_images_are_not_taken_from_the_cache(tmp_path):
+    made = fit(COLOUR, "zca", cache=tmp_path)
+    other = fit(COLOUR[:100], "zca", cache=tmp_path)
+    assert other.fingerprint != made.fingerprint
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_damaged_cache_file_is_fitted_again_with_a_warning(tmp_path):
+    made = fit(COLOUR, "zca", cache=tmp_path)
+    (kept,) = tmp_path.iterdir()
+    kept.write_bytes(b"broken")
+    with pytest.warns(RuntimeWarning, match="is damaged; it is fitted again"):
+        again = fit(COLOUR, "zca", cache=tmp_path)
+    assert again.fingerprint == made.fingerprint
+    assert Preprocessing.load(kept).fingerprint == made.fingerprint
