@@ -268,7 +268,7 @@ def tagged(monkeypatch):
 def test_batch_mode_draws_one_op_for_all_images_uniformly(tagged):
     keys = jax.random.split(jax.random.key(0), 1500)
     images = jnp.zeros((5, 2, 2, 1))
-    seen = jax.vmap(lambda key: augment(key, images, ops=tagged))(keys)
+    seen = jax.jit(jax.vmap(lambda key: augment(key, images, ops=tagged)))(keys)
     amounts = np.asarray(seen[:, 0, 0, 0, 0])
     assert (np.asarray(seen) == amounts[:, None, None, None, None]).all()
     values, counts = np.unique(amounts, return_counts=True)
@@ -278,7 +278,8 @@ def test_batch_mode_draws_one_op_for_all_images_uniformly(tagged):
 
 def test_sample_mode_draws_one_op_per_image_uniformly(tagged):
     images = jnp.zeros((1500, 2, 2, 1))
-    seen = augment(jax.random.key(0), images, ops=tagged, mode="sample")
+    call = jax.jit(lambda key: augment(key, images, ops=tagged, mode="sample"))
+    seen = call(jax.random.key(0))
     amounts = np.asarray(seen[:, 0, 0, 0])
     assert (np.asarray(seen) == amounts[:, None, None, None]).all()
     values, counts = np.unique(amounts, return_counts=True)
@@ -307,10 +308,11 @@ def test_the_same_key_gives_the_same_images_and_another_key_others(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("shape", [(4, 8, 8, 1), (2, 28, 28, 1), (3, 32, 32, 3)])
-def test_every_default_op_keeps_shape_and_type(mode, shape):
+def test_every_default_op_keeps_shape_and_type(mode, shape, kind):
     ops = default_ops(shape[1:])
-    images = jax.ShapeDtypeStruct(shape, jnp.float32)
+    images = jax.ShapeDtypeStruct(shape, kind)
     # lax.switch refuses branches that disagree.
     seen = jax.eval_shape(
         lambda key, images: augment(key, images, ops=ops, mode=mode),
@@ -323,7 +325,7 @@ def test_every_default_op_keeps_shape_and_type(mode, shape):
 def test_vmap_over_keys_is_a_loop_over_keys():
     images = jnp.asarray(draw_images((3, 8, 8, 1)))
     keys = jax.random.split(jax.random.key(1), 8)
-    ops = ("rotate", "cutout")
+    ops = ("rotate", "flip")
     call = jax.jit(lambda key: augment(key, images, ops=ops))
     together = jax.jit(jax.vmap(call))(keys)
     one_by_one = np.stack([call(key) for key in keys])
@@ -342,21 +344,14 @@ def test_gradients_equal_central_differences(name):
             return jnp.sum(weights * jnp.sin(augment(key, images, ops=(name,))))
 
         step = 1e-5
-        gradient = jax.jit(jax.grad(loss))(images)
-        around = images + step * jnp.stack([direction, -direction])
-        above, below = jax.jit(lambda pair: jax.lax.map(loss, pair))(around)
+        points = images + step * jnp.stack([0 * direction, direction, -direction])
+        run = jax.jit(lambda points: jax.lax.map(jax.value_and_grad(loss), points))
+        (_, above, below), (gradient, *_) = run(points)
         expected = float((above - below) / (2 * step))
         actual = float(jnp.vdot(gradient, direction))
     assert np.isfinite(gradient).all()
     assert abs(expected) > 0.1
     assert actual == pytest.approx(expected, rel=1e-6)
-
-
-def test_half_precision_images_stay_half_precision():
-    images = jnp.asarray(draw_images((2, 8, 8, 3)), jnp.bfloat16)
-    for seen in apply_each(images, OPS):
-        assert seen.dtype == jnp.bfloat16
-        assert np.isfinite(np.asarray(seen, np.float32)).all()
 
 
 @pytest.mark.parametrize(
