@@ -20,6 +20,7 @@ from isa_toolkit.networks.base import Network
 __all__ = ["ORDERS", "FitSettings", "batch_indices", "fit", "warmup_cosine"]
 
 Scalar = Float[Array, ""] | float
+Count = Int[Array, ""] | Float[Array, ""] | float
 
 ORDERS = ("shuffled", "released")
 
@@ -37,8 +38,8 @@ class FitSettings:
         learning_rate: peak of the schedule.
         warmup_steps: linear rise from 0; at most half of the steps.
         final_learning_rate: share of the peak left at the end, in [0, 1].
-        order: ``"shuffled"`` (a new permutation each epoch) or ``"released"`` (contiguous
-            blocks in storage order, as the released evaluation script).
+        order: ``"shuffled"`` (a new permutation each epoch) or ``"released"``
+            (contiguous blocks in storage order, as the released evaluation script).
 
     Raises:
         ValueError: a value out of its range.
@@ -67,8 +68,8 @@ def warmup_cosine(
     *,
     peak: Scalar,
     final: Scalar,
-    warmup: Scalar,
-    steps: Scalar,
+    warmup: Count,
+    steps: Count,
 ) -> Float[Array, ""]:
     """Return the learning rate: linear from 0 to ``peak``, then a half cosine down.
 
@@ -136,7 +137,7 @@ def fit(
     *,
     steps: Int[Array, ""],
     learning_rate: Scalar,
-    warmup_steps: Scalar,
+    warmup_steps: Count,
     final_learning_rate: Scalar,
     batch_size: int,
     order: str = "shuffled",
@@ -144,8 +145,8 @@ def fit(
 ) -> tuple[PyTree, PyTree]:
     """Return a freshly drawn network, trained.
 
-    Adam on ``1/2 sum_c (f(x) - y)_c^2``, mean over the batch; no weight decay. Pure: call it
-    under ``jit`` and ``vmap``.
+    Adam on ``1/2 sum_c (f(x) - y)_c^2``, mean over the batch; no weight decay. Pure:
+    call it under ``jit`` and ``vmap``.
 
     Args:
         key: draws the network, the order and the augmentation.
