@@ -1,0 +1,231 @@
+"""Scanned training: schedule, order, one program for every length."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toy import assert_same_bytes, dense_network, quick_jit, toy_problem
+
+from isa_toolkit.networks.fit import FitSettings, batch_indices, fit, warmup_cosine
+
+
+@pytest.fixture(scope="module")
+def rate():
+    return quick_jit(
+        lambda step: warmup_cosine(
+            step, peak=3e-4, final=0.01, warmup=500.0, steps=2000.0
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        (0, 0.0),
+        (1, 3e-4 / 500),
+        (250, 1.5e-4),
+        (500, 3e-4),
+        (1250, 3e-4 * (1 + 0.01) / 2),
+        (2000, 3e-6),
+        (2500, 3e-6),
+    ],
+)
+def test_the_published_schedule(rate, step, expected):
+    assert float(rate(step)) == pytest.approx(expected, rel=1e-4, abs=1e-12)
+
+
+def test_the_schedule_rises_then_falls(rate):
+    rates = np.asarray([rate(step) for step in range(0, 2001, 50)])
+    assert (np.diff(rates[:11]) > 0).all()
+    assert (np.diff(rates[10:]) < 0).all()
+
+
+def test_without_warm_up_the_first_step_is_at_the_peak():
+    rates = [warmup_cosine(s, peak=1.0, final=0.0, warmup=0, steps=10) for s in (0, 10)]
+    assert float(rates[0]) == 1.0
+    assert float(rates[1]) == pytest.approx(0, abs=1e-6)
+
+
+def drawn(count: int, batch_size: int, steps: int, order: str, seed: int = 0):
+    """Return the samples of each step, [steps, b]."""
+    key = jax.random.key(seed)
+
+    def body(permutation, step):
+        chosen, permutation = batch_indices(key, step, permutation, batch_size, order)
+        return permutation, chosen
+
+    scan = quick_jit(
+        lambda: jax.lax.scan(body, jnp.zeros(count, jnp.int32), jnp.arange(steps))[1]
+    )
+    return np.asarray(scan())
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(12, 4), (12, 12), (14, 4)])
+def test_a_shuffled_epoch_has_no_sample_twice(count, batch_size):
+    batches = count // batch_size
+    chosen = drawn(count, batch_size, 3 * batches, "shuffled")
+    for epoch in chosen.reshape(3, batches * batch_size):
+        assert len(set(epoch)) == batches * batch_size
+        assert set(epoch) <= set(range(count))
+    assert (chosen[0] != np.arange(batch_size)).any()
+    assert (chosen[:batches] != chosen[batches : 2 * batches]).any()
+    if count % batch_size == 0:
+        assert set(chosen[:batches].ravel()) == set(range(count))
+
+
+def test_what_is_left_over_changes_from_epoch_to_epoch():
+    chosen = drawn(14, 4, 30, "shuffled")
+    assert set(chosen.ravel()) == set(range(14))
+
+
+def test_the_order_follows_the_key():
+    first, again, other = (drawn(12, 4, 6, "shuffled", seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_a_resumed_epoch_needs_only_its_permutation():
+    key = jax.random.key(0)
+    whole = drawn(12, 4, 6, "shuffled")
+    permutation = jax.random.permutation(jax.random.fold_in(key, 1), 12)
+    chosen, _ = batch_indices(key, jnp.asarray(5), permutation, 4, "shuffled")
+    np.testing.assert_array_equal(chosen, whole[5])
+
+
+def test_the_released_order_is_contiguous_and_wraps_around():
+    chosen = drawn(10, 4, 5, "released")
+    assert chosen.tolist() == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+        [8, 9, 0, 1],
+        [2, 3, 4, 5],
+        [6, 7, 8, 9],
+    ]
+
+
+@pytest.fixture(scope="module")
+def traces():
+    return []
+
+
+@pytest.fixture(scope="module")
+def train(traces):
+    toy = toy_problem(targets=60)
+
+    def run(key, steps, learning_rate, warmup, final):
+        traces.append(1)
+        return fit(
+            key,
+            dense_network(),
+            *toy.batch,
+            steps=steps,
+            learning_rate=learning_rate,
+            warmup_steps=warmup,
+            final_learning_rate=final,
+            batch_size=20,
+        )
+
+    compiled = quick_jit(run)
+
+    def call(seed=0, steps=150, learning_rate=0.01, warmup=10, final=0.01):
+        numbers = (learning_rate, float(warmup), final)
+        return compiled(jax.random.key(seed), jnp.asarray(steps, jnp.int32), *numbers)
+
+    return call
+
+
+class TestFit:
+    def accuracy(self, trained):
+        # The state is the mean image of the last batch, as good as that of any.
+        batch = toy_problem(targets=60).batch
+        logits = dense_network().apply(*trained, batch.images).logits
+        return float(np.mean(np.argmax(logits, 1) == np.argmax(batch.labels, 1)))
+
+    def test_it_learns_a_separable_set(self, train):
+        assert self.accuracy(train(steps=0)) < 0.8
+        assert self.accuracy(train()) > 0.97
+
+    def test_one_program_serves_every_length_and_schedule(self, train, traces):
+        results = [
+            train(),
+            train(steps=3),
+            train(learning_rate=1e-3),
+            train(warmup=2),
+            train(final=1.0),
+        ]
+        assert len(traces) == 1
+        heads = [np.asarray(params["head"]) for params, _ in results]
+        assert all(np.any(head != heads[0]) for head in heads[1:])
+
+    def test_the_same_key_gives_the_same_bytes_and_another_does_not(self, train):
+        first, again, other = train(1, steps=4), train(1, steps=4), train(2, steps=4)
+        assert_same_bytes(first, again)
+        assert np.any(np.asarray(first[0]["head"]) != np.asarray(other[0]["head"]))
+
+    def test_no_steps_give_the_drawn_network(self, train):
+        params, state = train(steps=0)
+        assert not np.any(state["mean"])
+        key = jax.random.split(jax.random.key(0), 3)[0]
+        expected, _ = dense_network().init(key)
+        np.testing.assert_allclose(params["head"], expected["head"], rtol=1e-6)
+
+    def test_the_first_step_of_a_warm_up_has_no_rate(self, train):
+        before, after = train(steps=0), train(steps=1)
+        assert_same_bytes(before[0], after[0])
+
+    def test_augmentation_sees_every_batch_and_its_own_key(self):
+        toy = toy_problem()
+
+        def trained(augment):
+            return quick_jit(
+                lambda: fit(
+                    jax.random.key(0),
+                    dense_network(),
+                    *toy.batch,
+                    steps=jnp.asarray(3),
+                    learning_rate=0.01,
+                    warmup_steps=0.0,
+                    final_learning_rate=1.0,
+                    batch_size=100,
+                    augment=augment,
+                )
+            )()
+
+        def shift(key, images):
+            return images + jax.random.normal(key, ())
+
+        assert_same_bytes(trained(lambda key, images: images), trained(None))
+        plain, moved = trained(None)[1]["mean"], trained(shift)[1]["mean"]
+        gap = np.asarray(moved - plain)
+        # A batch as large as the set is the whole set; the last shift is the state's.
+        np.testing.assert_allclose(
+            plain, np.mean(toy.batch.images, axis=0).ravel(), atol=1e-6
+        )
+        np.testing.assert_allclose(gap, gap[0], atol=1e-5)
+        augment_key = jax.random.split(jax.random.key(0), 3)[2]
+        last = jax.random.normal(jax.random.fold_in(augment_key, 2), ())
+        np.testing.assert_allclose(gap[0], last, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"steps": 0}, "evaluation steps must be at least 1, got 0"),
+        ({"batch_size": 0}, "evaluation batch_size must be at least 1"),
+        ({"learning_rate": 0.0}, "evaluation learning_rate must be above 0"),
+        ({"warmup_steps": -1}, "warmup_steps must be at least 0"),
+        ({"final_learning_rate": 1.5}, r"final_learning_rate must lie in \[0, 1\]"),
+        ({"order": "sorted"}, "order must be one of 'released', 'shuffled'"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(given, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        FitSettings(**{"steps": 10, **given})
+
+
+def test_the_defaults_are_the_published_ones():
+    settings = FitSettings(steps=1000)
+    assert (settings.batch_size, settings.warmup_steps) == (500, 500)
+    assert (settings.learning_rate, settings.final_learning_rate) == (3e-4, 0.01)
