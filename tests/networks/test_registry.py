@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from numpy_layers import draw_images
+from numpy_layers import draw_images, draw_network
 
 from isa_toolkit.networks import NETWORKS, NetworkSettings, build
 
@@ -80,17 +80,13 @@ def test_small_networks_see_digits_and_learn_from_them(name):
     )
     images = jnp.asarray(draw_images((4, 8, 8, 1)))
 
-    @jax.jit
-    def run(key):
-        params, state = network.init(key)
+    params, state = draw_network(network)
 
-        def loss(params):
-            output = network.apply(params, state, images, train=True)
-            return jnp.mean((output.logits - 1) ** 2), output
+    def loss(params):
+        output = network.apply(params, state, images, train=True)
+        return jnp.mean((output.logits - 1) ** 2), output
 
-        return jax.value_and_grad(loss, has_aux=True)(params)
-
-    (_, output), gradients = run(jax.random.key(0))
+    (_, output), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
     logits = np.asarray(output.logits)
     assert np.isfinite(logits).all()
     assert len(np.unique(logits, axis=0)) == 4
