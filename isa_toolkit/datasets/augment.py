@@ -323,6 +323,7 @@ OPS: dict[str, Op] = {
 
 
 def _check_images(images: Float[Array, "n h w ch"]) -> None:
+    """Refuse what is not a batch of float images."""
     if images.ndim != 4:
         raise fail(
             "images", "have four axes, (n, height, width, channels)", images.shape
@@ -334,6 +335,7 @@ def _check_images(images: Float[Array, "n h w ch"]) -> None:
 
 
 def _per_image(values: Float[Array, " n"], dtype: jnp.dtype) -> Float[Array, "n 1 1 1"]:
+    """Return one number per image, ready to meet its pixels."""
     return values.astype(dtype)[:, None, None, None]
 
 

@@ -125,6 +125,7 @@ def check_instance_norm(
 
 
 def _uniform(fan_in: int) -> Any:
+    """Return the initialiser that draws uniformly in +-1/sqrt(fan_in)."""
     bound = 1 / math.sqrt(fan_in)
 
     def draw(
@@ -138,5 +139,5 @@ def _uniform(fan_in: int) -> Any:
 def _uniform_by_fan_in(
     key: Key[Array, ""], shape: tuple[int, ...], dtype: Any = jnp.float32
 ) -> Array:
-    # Linen kernels are [..., inputs, outputs].
+    """Return a kernel [..., inputs, outputs], uniform in +-1/sqrt(fan_in)."""
     return _uniform(math.prod(shape[:-1]))(key, shape, dtype)
