@@ -69,19 +69,20 @@ def changed(settings: MethodSettings) -> list[MethodSettings]:
 
     What a knob is, the method says: ``static`` puts every one at a fixed value.
     """
-    numbers = {
-        "drop_easy": 0.4,
-        "drop_hard": 0.3,
-        "segment": (-1.0, 0.25),
-        "ridge": 1e-3,
-        "learning_rate": 0.01,
-        "final_learning_rate": 0.5,
-        "online_learning_rate": 1e-3,
-    }
+    numbers = [
+        ("drop_easy", 0.4),
+        ("drop_hard", 0.3),
+        ("segment", (-1.0, 0.5)),
+        ("segment", (0.0, 0.25)),
+        ("ridge", 1e-3),
+        ("learning_rate", 0.01),
+        ("final_learning_rate", 0.5),
+        ("online_learning_rate", 1e-3),
+    ]
     fields = {field.name for field in dataclasses.fields(settings)}
     return [
         dataclasses.replace(settings, **{name: value})
-        for name, value in numbers.items()
+        for name, value in numbers
         if name in fields
     ]
 

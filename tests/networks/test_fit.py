@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,18 +50,23 @@ def test_without_warm_up_the_first_step_is_at_the_peak():
     assert float(rates[1]) == pytest.approx(0, abs=1e-6)
 
 
+@cache
+def drawing(count: int, batch_size: int, steps: int, order: str):
+    def run(key):
+        def body(permutation, step):
+            chosen, permutation = batch_indices(
+                key, step, permutation, batch_size, order
+            )
+            return permutation, chosen
+
+        return jax.lax.scan(body, jnp.zeros(count, jnp.int32), jnp.arange(steps))[1]
+
+    return quick_jit(run)
+
+
 def drawn(count: int, batch_size: int, steps: int, order: str, seed: int = 0):
     """Return the samples of each step, [steps, b]."""
-    key = jax.random.key(seed)
-
-    def body(permutation, step):
-        chosen, permutation = batch_indices(key, step, permutation, batch_size, order)
-        return permutation, chosen
-
-    scan = quick_jit(
-        lambda: jax.lax.scan(body, jnp.zeros(count, jnp.int32), jnp.arange(steps))[1]
-    )
-    return np.asarray(scan())
+    return np.asarray(drawing(count, batch_size, steps, order)(jax.random.key(seed)))
 
 
 @pytest.mark.parametrize(("count", "batch_size"), [(12, 4), (12, 12), (14, 4)])

@@ -31,6 +31,15 @@ def convnet_step():
 
 
 @cache
+def dense_step(learning_rate: float):
+    return quick_jit(
+        lambda learner, images, labels: pool.online_step(
+            dense_network(), learner, images, labels, learning_rate=learning_rate
+        )
+    )
+
+
+@cache
 def update(max_age: int, batch_size: int):
     network = dense_network()
     return quick_jit(
@@ -47,10 +56,13 @@ def update(max_age: int, batch_size: int):
     )
 
 
+@cache
 def dense_pool(size: int = 4, max_age: int = 10, stagger: bool = True):
-    return pool.init_pool(
-        jax.random.key(0), dense_network(), size=size, max_age=max_age, stagger=stagger
-    )
+    return quick_jit(
+        lambda key: pool.init_pool(
+            key, dense_network(), size=size, max_age=max_age, stagger=stagger
+        )
+    )(jax.random.key(0))
 
 
 @pytest.mark.parametrize(
@@ -169,9 +181,8 @@ def test_a_learner_past_its_age_is_replaced_by_a_fresh_one(age, expected):
     # max_age 4: online steps at ages 0 to 4, a fresh network at 5.
     toy, network = toy_problem(), dense_network()
     learner = pool.fresh_learner(jax.random.key(0), network)
-    learner = pool.online_step(
-        network, learner, toy.images, toy.labels, learning_rate=0.1
-    )._replace(age=jnp.asarray(age, jnp.int32))
+    learner = dense_step(0.1)(learner, toy.images, toy.labels)
+    learner = learner._replace(age=jnp.asarray(age, jnp.int32))
     key = jax.random.key(5)
     after = update(4, 1000)(key, learner, toy.images, toy.labels)
     assert int(after.age) == expected
@@ -219,9 +230,7 @@ class TestBatch:
         key = jax.random.key(3)
         after = update(9, 4)(key, learner, images, labels)
         chosen = jax.random.choice(jax.random.split(key)[1], 12, (4,), replace=False)
-        expected = pool.online_step(
-            dense_network(), learner, images[chosen], labels[chosen], learning_rate=1e-2
-        )
+        expected = dense_step(1e-2)(learner, images[chosen], labels[chosen])
         for ours, theirs in zip(
             jax.tree.leaves(after), jax.tree.leaves(expected), strict=True
         ):

@@ -92,15 +92,26 @@ def dense_network(width: int = 16) -> Network:
     return Network("dense", init, apply, (SIDE, SIDE, 1), CLASSES)
 
 
+@cache
+def _quick_options() -> dict[str, Any]:
+    """Return those of the helpful compiler options that this XLA knows."""
+    wanted = {
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+        "xla_cpu_use_fusion_emitters": False,
+    }
+    known = {}
+    for name, value in wanted.items():
+        try:
+            jax.jit(lambda: jnp.zeros(()), compiler_options={name: value})()
+        except RuntimeError:
+            continue
+        known[name] = value
+    return known
+
+
 def quick_jit(function: Callable, **options: Any) -> Any:
-    return jax.jit(
-        function,
-        compiler_options={
-            "xla_backend_optimization_level": 0,
-            "xla_llvm_disable_expensive_passes": True,
-        },
-        **options,
-    )
+    return jax.jit(function, compiler_options=_quick_options(), **options)
 
 
 def double_precision() -> AbstractContextManager[Any]:
