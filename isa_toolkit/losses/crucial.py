@@ -80,6 +80,7 @@ def select(
 
 
 def _dropped(count: int, share: Scalar) -> Int[Array, ""]:
+    """Return how many of ``count`` samples a share drops, at most all but one."""
     exact = jnp.asarray(share, jnp.float32) * count
     dropped = jnp.ceil(exact * (1 - _ROUNDING)).astype(jnp.int32)
     return jnp.clip(dropped, 0, count - 1)
