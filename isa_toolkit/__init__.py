@@ -1,3 +1,60 @@
-"""Dataset distillation with crucial samples and infinite semantic augmentation."""
+"""Dataset distillation in JAX, with crucial samples and semantic augmentation.
+
+The names that a notebook needs; each is imported when it is first used, so that
+``import isa_toolkit`` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from isa_toolkit.datasets import Dataset, load_dataset
+    from isa_toolkit.distill import Experiment, Run, distill
+    from isa_toolkit.distilled import DistilledSet
+    from isa_toolkit.evaluate import Evaluation, EvaluationSettings, evaluate
+    from isa_toolkit.methods import FRePo
+    from isa_toolkit.networks import NetworkSettings
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Dataset",
+    "DistilledSet",
+    "Evaluation",
+    "EvaluationSettings",
+    "Experiment",
+    "FRePo",
+    "NetworkSettings",
+    "Run",
+    "distill",
+    "evaluate",
+    "load_dataset",
+]
+
+_HOME = {
+    "Dataset": "datasets",
+    "DistilledSet": "distilled",
+    "Evaluation": "evaluate",
+    "EvaluationSettings": "evaluate",
+    "Experiment": "distill",
+    "FRePo": "methods",
+    "NetworkSettings": "networks",
+    "Run": "distill",
+    "distill": "distill",
+    "evaluate": "evaluate",
+    "load_dataset": "datasets",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its room on first use."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'isa_toolkit' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"isa_toolkit.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted(__all__)

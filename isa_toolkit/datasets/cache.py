@@ -5,15 +5,13 @@ What is kept in them is decided by the callers.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["cache_folder", "kept_or_made", "write_atomically"]
+__all__ = ["cache_folder", "kept_or_made"]
 
 T = TypeVar("T")
 
@@ -26,31 +24,6 @@ def cache_folder() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("isa_toolkit"))
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write ``content`` under a temporary name beside ``path``, then rename it.
-
-    Args:
-        path: the file; its folder is created if missing.
-        content: all of it.
-
-    Raises:
-        OSError: the folder or file cannot be written; nothing is left behind.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A name of our own rather than tempfile's, whose files only their owner may read.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 def kept_or_made(

@@ -26,6 +26,7 @@ from isa_toolkit.datasets.whitening import (
     from_blocks,
     to_blocks,
 )
+from isa_toolkit.files import write_atomically
 
 __all__ = ["WHITENINGS", "Preprocessing", "fit"]
 
@@ -165,7 +166,7 @@ class Preprocessing:
                 tensors[f"zca.{name}"] = np.ascontiguousarray(fields.pop(name))
             facts["zca"] = fields
         metadata = {"format": _FORMAT, "facts": json.dumps(facts)}
-        disk.write_atomically(Path(path), save(tensors, metadata=metadata))
+        write_atomically(Path(path), save(tensors, metadata=metadata))
 
     @classmethod
     def load(cls, path: str | Path, *, note: str | None = None) -> Preprocessing:

@@ -58,8 +58,16 @@ class MethodSettings(Protocol):
         """Return the settings with what depends on the data set filled in."""
         ...
 
+    def static(self) -> Any:
+        """Return the settings with every knob at a fixed value: what is compiled in."""
+        ...
+
     def build(self, network: Network) -> Method:
         """Return the method for one network."""
+        ...
+
+    def first_labels(self, labels: Array) -> Array:
+        """Return the first distilled labels from centred one-hot ones."""
         ...
 
     def knobs(self, *, steps: int) -> PyTree:

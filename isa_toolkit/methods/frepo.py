@@ -29,7 +29,7 @@ from isa_toolkit.networks.pool import (
     take_member,
     update_member,
 )
-from isa_toolkit.presets import preset
+from isa_toolkit.presets import PUBLISHED, preset
 
 __all__ = [
     "FRePo",
@@ -125,7 +125,7 @@ class FRePo:
             classes of the released ISA code: 2/C times as large against the label margin.
         ridge: relative ridge.
         flips: double the distilled set with mirrored copies in the outer loss; None for
-            the published choice of the data set.
+            the published choice of the data set (for your own data: no).
         label_scale: first labels are centred one-hot divided by this; None for sqrt(C/10).
         learn_labels: step the labels, too.
         label_margin: add the label-margin hinge.
@@ -215,10 +215,29 @@ class FRePo:
         """
         flips, scale = self.flips, self.label_scale
         if flips is None:
-            flips = bool(preset(dataset, images_per_class).flips)
+            known = dataset in PUBLISHED
+            flips = known and preset(dataset, images_per_class).flips
         if scale is None:
             scale = math.sqrt(num_classes / 10)
         return dataclasses.replace(self, flips=flips, label_scale=scale)
+
+    def static(self) -> FRePo:
+        """Return the settings with every knob at a fixed value: what is compiled in.
+
+        Returns:
+            Settings that are equal for all runs that can share one program.
+        """
+        return dataclasses.replace(
+            self,
+            drop_easy=0.0,
+            drop_hard=0.0,
+            segment=(0.0, 0.0),
+            ridge=0.0,
+            learning_rate=0.0,
+            final_learning_rate=0.0,
+            online_learning_rate=0.0,
+            label_scale=1.0,
+        )
 
     def knobs(self, *, steps: int) -> FRePoKnobs:
         """Return the traced numbers of a run.
@@ -240,6 +259,19 @@ class FRePo:
             self.online_learning_rate,
         )
         return FRePoKnobs(*(jnp.asarray(number, jnp.float32) for number in numbers))
+
+    def first_labels(self, labels: Float[Array, "m c"]) -> Float[Array, "m c"]:
+        """Return the labels that the distilled set starts with.
+
+        Args:
+            labels: centred one-hot, [m, c].
+
+        Returns:
+            Labels divided by ``label_scale``, [m, c].
+
+        Source: algorithms 1.1, "Synthetic init".
+        """
+        return labels / (self.label_scale or 1.0)
 
     def build(self, network: Network) -> Method:
         """Return the method for one network.
@@ -264,7 +296,6 @@ class FRePo:
                 max_age=self.max_online_updates,
                 stagger=self.stagger,
             )
-            labels = labels / (self.label_scale or 1.0)
             moments = optimizer.init((images, labels))
             return FRePoState(images, labels, moments, pool, jnp.zeros((), jnp.int32))
 

@@ -55,7 +55,12 @@ class Network(NamedTuple):
 
 
 def from_module(
-    name: str, module: nn.Module, *, image_shape: tuple[int, int, int], num_classes: int
+    name: str,
+    module: nn.Module,
+    *,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    lecun: bool = True,
 ) -> Network:
     """Wrap a Linen module whose call gives ``(logits, features)``.
 
@@ -65,6 +70,9 @@ def from_module(
             statistics, if any, in the ``batch_stats`` collection.
         image_shape: (height, width, channels).
         num_classes: length of the logits.
+        lecun: every kernel is LeCun normal (truncated at two standard deviations, as
+            Flax's default), every bias 0, every scale 1; False draws as the module's
+            own initialisers say.
 
     Returns:
         The network.
@@ -72,9 +80,14 @@ def from_module(
 
     def init(key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
         blank = jnp.zeros((1, *image_shape), jnp.float32)
-        variables = dict(module.init(key, blank, train=False))
-        params = variables.pop("params")
-        return params, variables.get("batch_stats", {})
+
+        def draw(key: Key[Array, ""]) -> dict[str, PyTree]:
+            return dict(module.init(key, blank, train=False))
+
+        if lecun:
+            return _draw_lecun(key, jax.eval_shape(draw, key))
+        variables = draw(key)
+        return variables["params"], variables.get("batch_stats", {})
 
     def apply(
         params: PyTree,
@@ -94,6 +107,42 @@ def from_module(
         return NetworkOutput(logits, features, state)
 
     return Network(name, init, apply, tuple(image_shape), num_classes)
+
+
+# Standard deviation of a standard normal cut at +-2.
+_CUT_DEVIATION = 0.87962566103423978
+
+
+def _draw_lecun(
+    key: Key[Array, ""], shapes: dict[str, PyTree]
+) -> tuple[PyTree, PyTree]:
+    """Return parameters and statistics, all kernels from one draw.
+
+    One long draw, cut into kernels, compiles in a third of the time of one draw per
+    kernel (XLA on the CPU takes over a second for each), and a fresh network is drawn
+    inside every compiled loop.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(shapes["params"])
+    sizes = [leaf.size if path[-1].key == "kernel" else 0 for path, leaf in leaves]
+    draws = jax.random.truncated_normal(key, -2.0, 2.0, (sum(sizes),), jnp.float32)
+    params, start = [], 0
+    for (path, leaf), size in zip(leaves, sizes, strict=True):
+        if size:
+            fan_in = size // leaf.shape[-1]
+            part = jax.lax.slice(draws, (start,), (start + size,))
+            scale = 1 / (_CUT_DEVIATION * fan_in**0.5)
+            params.append(part.reshape(leaf.shape) * scale)
+            start += size
+        else:
+            fill = 1.0 if path[-1].key == "scale" else 0.0
+            params.append(jnp.full(leaf.shape, fill, leaf.dtype))
+    statistics = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: jnp.full(
+            leaf.shape, 1.0 if path[-1].key == "var" else 0.0, leaf.dtype
+        ),
+        shapes.get("batch_stats", {}),
+    )
+    return jax.tree.unflatten(structure, params), statistics
 
 
 def make_norm(

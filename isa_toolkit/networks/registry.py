@@ -1,15 +1,15 @@
 """Which networks exist, and how settings become one.
 
 ``NetworkSettings`` is what a user writes and a run stores; ``build`` turns it into the
-pure functions of :class:`isa_toolkit.networks.base.Network`, the same object for the same
-settings, so that compiled functions that are keyed on it are found again.
+pure functions of :class:`~isa_toolkit.networks.base.Network`, the same object for the
+same settings, so that compiled functions that are keyed on it are found again.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 from flax import linen as nn
@@ -113,7 +113,7 @@ def build(
     return _build(settings.resolve(shape), shape, int(num_classes))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _build(
     settings: NetworkSettings, image_shape: tuple[int, int, int], num_classes: int
 ) -> Network:
@@ -121,7 +121,12 @@ def _build(
         num_classes, settings.width, settings.depth, settings.norm, image_shape
     )
     return from_module(
-        settings.name, module, image_shape=image_shape, num_classes=num_classes
+        settings.name,
+        module,
+        image_shape=image_shape,
+        num_classes=num_classes,
+        # The only one that is published with PyTorch's own initialisation.
+        lecun=settings.name != "convnet_in",
     )
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from isa_toolkit.datasets.cache import cache_folder, kept_or_made, write_atomically
+from isa_toolkit.datasets.cache import cache_folder, kept_or_made
+from isa_toolkit.files import write_atomically
 
 
 def test_the_folder_follows_the_environment(monkeypatch, tmp_path):

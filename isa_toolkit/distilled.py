@@ -1,0 +1,230 @@
+"""A distilled set: images, labels, how to look at them, and where they come from.
+
+Who made the images does not matter afterwards: evaluation and analysis see this, never a
+method. A file is one safetensors file with a JSON manifest in its header; pixels are
+stored beside the whitened images, so that looking at them needs no whitening matrix.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from isa_toolkit import checks
+from isa_toolkit.files import write_atomically
+
+__all__ = ["DistilledSet"]
+
+FORMAT = 1
+
+
+class Invertible(Protocol):
+    """What a preprocessing must offer to build a distilled set."""
+
+    def apply(self, images: Any) -> Float[np.ndarray, "m h w ch"]:
+        """Return network inputs from pixels."""
+        ...
+
+    def invert(self, whitened: Any) -> Float[np.ndarray, "m h w ch"]:
+        """Return pixels from network inputs."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Return a JSON-able summary with its fingerprint."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class DistilledSet:
+    """A few learned images per class, with learned labels.
+
+    Attributes:
+        images: network inputs (standardised or whitened), float32 [m, h, w, ch].
+        labels: centred soft labels, float32 [m, c].
+        pixels: the same images on the pixel scale, not clipped, float32 [m, h, w, ch].
+        class_names: one per class.
+        preprocessing: summary of how pixels become network inputs.
+        manifest: provenance: data set, method, network, seed, step, versions.
+
+    Raises:
+        ValueError: shapes do not agree, or a number is not finite.
+    """
+
+    images: Float[np.ndarray, "m h w ch"]
+    labels: Float[np.ndarray, "m c"]
+    pixels: Float[np.ndarray, "m h w ch"]
+    class_names: tuple[str, ...]
+    preprocessing: dict[str, Any] = dataclasses.field(default_factory=dict)
+    manifest: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("images", "labels", "pixels"):
+            array = np.asarray(getattr(self, name), np.float32)
+            if not np.isfinite(array).all():
+                raise checks.fail(f"distilled {name}", "be finite", "NaN or infinity")
+            object.__setattr__(self, name, array)
+        object.__setattr__(self, "class_names", tuple(self.class_names))
+        if self.images.ndim != 4 or self.pixels.shape != self.images.shape:
+            raise checks.fail(
+                "distilled images and pixels",
+                "have one shape [m, h, w, ch]",
+                (self.images.shape, self.pixels.shape),
+            )
+        expected = (len(self.images), len(self.class_names))
+        if self.labels.shape != expected:
+            raise checks.fail(
+                "distilled labels", f"have the shape {expected}", self.labels.shape
+            )
+
+    @property
+    def classes(self) -> np.ndarray:
+        """Return the class of each image: its largest label, [m]."""
+        return np.argmax(self.labels, axis=-1)
+
+    @classmethod
+    def from_inputs(
+        cls,
+        images: Any,
+        labels: Any,
+        *,
+        preprocessing: Invertible,
+        class_names: tuple[str, ...],
+        manifest: dict[str, Any] | None = None,
+    ) -> DistilledSet:
+        """Return a set from network inputs.
+
+        Args:
+            images: network inputs, [m, h, w, ch].
+            labels: soft labels, [m, c].
+            preprocessing: that made network inputs of pixels.
+            class_names: one per class.
+            manifest: provenance.
+
+        Returns:
+            The set, with its pixels.
+        """
+        images = np.asarray(images, np.float32)
+        return cls(
+            images=images,
+            labels=np.asarray(labels, np.float32),
+            pixels=preprocessing.invert(images),
+            class_names=class_names,
+            preprocessing=preprocessing.describe(),
+            manifest=dict(manifest or {}),
+        )
+
+    @classmethod
+    def from_pixels(
+        cls,
+        pixels: Any,
+        labels: Any,
+        *,
+        preprocessing: Invertible,
+        class_names: tuple[str, ...],
+        manifest: dict[str, Any] | None = None,
+    ) -> DistilledSet:
+        """Return a set from pixels: real images, or images made elsewhere.
+
+        Args:
+            pixels: uint8, or float on the scale [0, 1], [m, h, w, ch].
+            labels: soft labels, [m, c].
+            preprocessing: of the data set that it is to be judged on.
+            class_names: one per class.
+            manifest: provenance.
+
+        Returns:
+            The set, with its network inputs.
+        """
+        pixels = np.asarray(pixels)
+        images = preprocessing.apply(pixels)
+        if pixels.dtype == np.uint8:
+            pixels = pixels.astype(np.float32) / 255
+        return cls(
+            images=images,
+            labels=np.asarray(labels, np.float32),
+            pixels=pixels,
+            class_names=class_names,
+            preprocessing=preprocessing.describe(),
+            manifest=dict(manifest or {}),
+        )
+
+    def to_pixels(self, *, clip: bool = True) -> Float[np.ndarray, "m h w ch"]:
+        """Return the images on the pixel scale.
+
+        Args:
+            clip: cut to [0, 1] for display. Learned images are not confined to it.
+
+        Returns:
+            Pixels, float32 [m, h, w, ch].
+        """
+        return np.clip(self.pixels, 0, 1) if clip else self.pixels.copy()
+
+    def save(self, path: str | Path) -> Path:
+        """Write one safetensors file: whole or not at all.
+
+        The same set gives the same bytes. A file that is already there is replaced only
+        when the new one is complete.
+
+        Args:
+            path: of the file; its folder is made if need be.
+
+        Returns:
+            The path.
+
+        Raises:
+            OSError: the folder cannot be written or is full.
+        """
+        from safetensors.numpy import save
+
+        path = Path(path)
+        manifest = {
+            "format": FORMAT,
+            "class_names": list(self.class_names),
+            "preprocessing": self.preprocessing,
+            "manifest": self.manifest,
+        }
+        content = save(
+            {"images": self.images, "labels": self.labels, "pixels": self.pixels},
+            metadata={"manifest": json.dumps(manifest, sort_keys=True)},
+        )
+        write_atomically(path, content)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> DistilledSet:
+        """Read a set that ``save`` wrote.
+
+        Args:
+            path: of the file.
+
+        Returns:
+            The set.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is not a distilled set.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no distilled set at {path}.")
+        try:
+            with safe_open(path, framework="numpy") as file:
+                described = json.loads((file.metadata() or {})["manifest"])
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return cls(
+                **{name: arrays[name] for name in ("images", "labels", "pixels")},
+                class_names=tuple(described["class_names"]),
+                preprocessing=described["preprocessing"],
+                manifest=described["manifest"],
+            )
+        except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"{path} is not a distilled set that this version can read ({error!r})."
+            ) from error
