@@ -1,4 +1,4 @@
-"""Argument checks, all in one sentence form: ``<name> must <rule>, got <value>.``
+"""Argument checks in one sentence form, "<name> must <rule>, got <value>".
 
 Every public function checks its arguments with these before anything is compiled or
 written. Unknown names list the known ones; a usual fix follows in a second sentence.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -23,6 +23,7 @@ __all__ = ["DistilledSet"]
 FORMAT = 1
 
 
+@runtime_checkable
 class Invertible(Protocol):
     """What a preprocessing must offer to build a distilled set."""
 

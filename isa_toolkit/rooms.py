@@ -23,8 +23,8 @@ def make_callable(name: str, function: Callable[..., Any]) -> None:
         function: what a call does.
     """
 
-    class Room(ModuleType):
+    class _Room(ModuleType):
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
             return function(*args, **kwargs)
 
-    sys.modules[name].__class__ = Room
+    sys.modules[name].__class__ = _Room

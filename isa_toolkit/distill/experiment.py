@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,17 @@ from isa_toolkit.networks.fit import FitSettings
 __all__ = ["PROTOCOLS", "Experiment", "ResolvedExperiment"]
 
 PROTOCOLS = ("validation", "released", "last")
+
+_WHOLE = (
+    "images_per_class",
+    "steps",
+    "batch_size",
+    "seed",
+    "validation_every",
+    "validation_networks",
+    "validation_steps",
+    "log_every",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,6 +124,10 @@ class Experiment:
             checks.check_integer("validation_steps", self.validation_steps)
         if self.log_every is not None:
             checks.check_integer("log_every", self.log_every)
+        for name in _WHOLE:
+            value = getattr(self, name)
+            # NumPy's whole numbers are welcome, but are no JSON.
+            object.__setattr__(self, name, value if value is None else int(value))
 
     def load(self) -> Dataset:
         """Return the data set."""
@@ -206,9 +222,7 @@ class ResolvedExperiment:
                 final_learning_rate=1.0,
             ),
         )
-        return chosen.resolve(
-            image_shape=self.dataset.image_shape, num_distilled=count
-        )
+        return chosen.resolve(image_shape=self.dataset.image_shape, num_distilled=count)
 
     @functools.cached_property
     def description(self) -> dict[str, Any]:
@@ -229,7 +243,7 @@ class ResolvedExperiment:
             "fingerprint": self.dataset.fingerprint,
             "preprocessing": self.dataset.preprocessing.describe(),
         }
-        return json.loads(json.dumps(plain))
+        return _as_json(plain)
 
     @functools.cached_property
     def hash(self) -> str:
@@ -252,6 +266,21 @@ def np_bincount(dataset: Dataset) -> Any:
     import numpy as np
 
     return np.bincount(dataset.train.labels, minlength=dataset.num_classes)
+
+
+def _as_json(value: Any) -> Any:
+    """Return ``value`` in plain JSON types, equal for equal settings.
+
+    0, 0.0 and NumPy's zeros are equal, so they must give the same hash.
+    """
+    if isinstance(value, dict):
+        return {str(name): _as_json(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(part) for part in value]
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    number = float(value)
+    return int(number) if number.is_integer() else number
 
 
 def _selection_steps(dataset: str, images_per_class: int) -> int:

@@ -201,8 +201,9 @@ class _Worker:
                 self.start()
                 with _signals(self), self.bar() as bar:
                     stopped = self.advance(bar)
+            # Also after a request that came with the last step.
+            self.store.clear_stop()
             if stopped:
-                self.store.clear_stop()
                 self.status("stopped")
                 return
             self.finish()
@@ -217,9 +218,11 @@ class _Worker:
         data = self.resolved.train
         images, classes = first_images(self.resolved)
         labels = np.eye(data.num_classes, dtype=np.float32)[classes]
-        labels = self.settings.method.first_labels(labels - 1 / data.num_classes)
+        labels = self.settings.method.first_labels(
+            jnp.asarray(labels - 1 / data.num_classes)
+        )
         self.state = jax.jit(self.method.init)(
-            self.keys.networks, jnp.asarray(images), jnp.asarray(labels)
+            self.keys.networks, jnp.asarray(images), labels
         )
         stored = self.checkpoints.restore(self.state, experiment=self.resolved.hash)
         if stored is not None:
@@ -302,7 +305,9 @@ class _Worker:
         if self.is_validation() or self.step == 0:
             self.distilled().save(self.store.snapshot_path(self.step))
             if self.resolved.validation is not None:
-                rows.append({"step": self.step, "kind": "validation", **self.validate()})
+                rows.append(
+                    {"step": self.step, "kind": "validation", **self.validate()}
+                )
         self.store.append_metrics(rows)
         return rows
 
@@ -326,7 +331,7 @@ class _Worker:
     def validate(self) -> dict[str, float]:
         """Return the accuracies of fresh networks trained on the present images."""
         assert self.resolved.validation is not None
-        images, labels = self.method.distilled(self.state)
+        images, labels = map(np.asarray, self.method.distilled(self.state))
         result = run_evaluation(
             images,
             labels,

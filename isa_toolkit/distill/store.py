@@ -97,9 +97,7 @@ class RunStore:
                 "folder away."
             )
         if there is None:
-            write_json(
-                self.path / "experiment.json", {"hash": digest, **description}
-            )
+            write_json(self.path / "experiment.json", {"hash": digest, **description})
 
     def write_environment(self) -> None:
         """Write ``environment.json``: versions, device and machine, kept per start."""
@@ -157,9 +155,7 @@ class RunStore:
         import pandas as pd
 
         frame = pd.DataFrame(self.metrics())
-        write_atomically(
-            self.path / "metrics.parquet", frame.to_parquet(index=False)
-        )
+        write_atomically(self.path / "metrics.parquet", frame.to_parquet(index=False))
 
     # --- images ----------------------------------------------------------------------
 

@@ -198,7 +198,7 @@ def evaluate(
         settings,
         num_classes=dataset.num_classes,
     )
-    return Evaluation(*(np.asarray(values) for values in result), settings)
+    return Evaluation(np.asarray(result.network), np.asarray(result.ridge), settings)
 
 
 def run_evaluation(
@@ -269,9 +269,21 @@ def summarise(evaluations: Sequence[Evaluation], *, level: float = 0.95) -> Summ
     if not evaluations:
         raise checks.fail("evaluations", "hold at least one", [])
     return Summary(
-        network=nested_interval([e.network for e in evaluations], level=level),
-        ridge=nested_interval([e.ridge for e in evaluations], level=level),
+        network=nested_interval(_table(evaluations, "network"), level=level),
+        ridge=nested_interval(_table(evaluations, "ridge"), level=level),
     )
+
+
+def _table(evaluations: Sequence[Evaluation], predictor: str) -> np.ndarray:
+    """Return accuracies, [sets, networks]."""
+    values = [getattr(evaluation, predictor) for evaluation in evaluations]
+    if len({len(row) for row in values}) > 1:
+        raise checks.fail(
+            "evaluations",
+            "have one number of networks",
+            sorted({len(row) for row in values}),
+        )
+    return np.stack(values)
 
 
 def check_fit(distilled: DistilledSet, dataset: Dataset) -> None:

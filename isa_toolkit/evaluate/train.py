@@ -136,9 +136,7 @@ def _in_pieces(
     piece = min(_PIECE, count)
     pieces = -(-count // piece)
     padded = jnp.pad(images, ((0, pieces * piece - count), (0, 0), (0, 0), (0, 0)))
-    results = jax.lax.map(
-        function, padded.reshape(pieces, piece, *images.shape[1:])
-    )
+    results = jax.lax.map(function, padded.reshape(pieces, piece, *images.shape[1:]))
     return jax.tree.map(
         lambda leaf: leaf.reshape(pieces * piece, *leaf.shape[2:])[:count], results
     )

@@ -8,7 +8,7 @@ takes. What is in the knobs never recompiles; what is not is compiled in.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
@@ -46,6 +46,7 @@ class Method(NamedTuple):
     quantities: tuple[str, ...]
 
 
+@runtime_checkable
 class MethodSettings(Protocol):
     """What every method's settings dataclass offers."""
 

@@ -42,6 +42,7 @@ __all__ = [
 
 Scalar = Float[Array, ""]
 
+
 class FRePoState(NamedTuple):
     """Everything a FRePo run carries from one step to the next.
 

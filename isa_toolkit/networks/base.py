@@ -103,10 +103,12 @@ def from_module(
                 variables, images, train=True, mutable=["batch_stats"]
             )
             return NetworkOutput(logits, features, updated["batch_stats"])
-        logits, features = module.apply(variables, images, train=train)
+        outputs: Any = module.apply(variables, images, train=train)
+        logits, features = outputs
         return NetworkOutput(logits, features, state)
 
-    return Network(name, init, apply, tuple(image_shape), num_classes)
+    height, width, channels = image_shape
+    return Network(name, init, apply, (height, width, channels), num_classes)
 
 
 # Standard deviation of a standard normal cut at +-2.

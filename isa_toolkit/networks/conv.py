@@ -87,7 +87,7 @@ def _(
 
 
 def _patches(
-    maps: Array, window: tuple[int, int], strides: tuple[int, int], padding: Padding
+    maps: Array, window: tuple[int, ...], strides: tuple[int, int], padding: Padding
 ) -> Array:
     """Return the patch under each output position, [n, h', w', p * q * i]."""
     maps = jnp.pad(maps, ((0, 0), *padding, (0, 0)))

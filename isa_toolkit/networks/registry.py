@@ -109,7 +109,9 @@ def build(
     Raises:
         ValueError: the depth would pool the image away.
     """
-    shape = tuple(int(side) for side in image_shape)
+    height, width, channels = image_shape
+    shape = (int(height), int(width), int(channels))
+    checks.check_integer("num_classes", num_classes, minimum=2)
     return _build(settings.resolve(shape), shape, int(num_classes))
 
 

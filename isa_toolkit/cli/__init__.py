@@ -1,0 +1,86 @@
+"""The command line: ``isa-toolkit demo | data | distill | evaluate | doctor``.
+
+This file picks the command and turns errors into one sentence and an exit code; each
+command has its own file and imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "demo": "distil the embedded digits and write a page with the results",
+    "data": "load a data set and say what is in it",
+    "distill": "distil a data set",
+    "evaluate": "judge a distilled set by networks trained on it",
+    "doctor": "check versions, device, precision and memory",
+}
+
+OK, FAILED, USAGE, DIVERGED, LOCKED = 0, 1, 2, 3, 4
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: words after the program's name; None for those of the process.
+
+    Returns:
+        0: done (or stopped on request, with a checkpoint); 1: the system failed (a full
+        disk); 2: bad input; 3: a run diverged; 4: another process holds the run.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        sys.stdout.write(_help())
+        return OK
+    if words[0] == "--version":
+        from isa_toolkit import __version__
+
+        sys.stdout.write(f"isa-toolkit {__version__}\n")
+        return OK
+    if words[0] not in COMMANDS:
+        known = ", ".join(COMMANDS)
+        return _fail(f"unknown command {words[0]!r}; the commands are {known}", USAGE)
+    return _run(words[0], words[1:])
+
+
+def _run(command: str, words: list[str]) -> int:
+    try:
+        room = importlib.import_module(f"isa_toolkit.cli.{command}")
+        return room.run(words)
+    except (ValueError, TypeError, FileNotFoundError, FileExistsError) as error:
+        return _fail(str(error), USAGE)
+    except FloatingPointError as error:
+        return _fail(str(error), DIVERGED)
+    except RuntimeError as error:
+        from isa_toolkit.distill import RunLockedError
+
+        if isinstance(error, RunLockedError):
+            return _fail(str(error), LOCKED)
+        raise
+    except (OSError, ModuleNotFoundError) as error:
+        return _fail(str(error), FAILED)
+    except KeyboardInterrupt:
+        return _fail("interrupted", FAILED)
+
+
+def _fail(sentence: str, code: int) -> int:
+    sys.stderr.write(f"isa-toolkit: {sentence}\n")
+    return code
+
+
+def _help() -> str:
+    lines = [
+        "usage: isa-toolkit COMMAND [OPTIONS]",
+        "",
+        "Dataset distillation with crucial samples and semantic augmentation.",
+        "",
+        *(f"  {name:<10}{what}" for name, what in COMMANDS.items()),
+        "",
+        "isa-toolkit COMMAND --help lists a command's options.",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,165 @@
+"""``isa-toolkit distill``: one run from the command line.
+
+The flags of a method are the fields of its settings, so ``--method`` is read first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from isa_toolkit import presets
+from isa_toolkit.checks import check_one_of
+from isa_toolkit.cli.common import parse, say, write_result
+
+__all__ = ["DistillOptions", "run"]
+
+
+@dataclasses.dataclass
+class DistillOptions:
+    """Options of the command, but for those of the method.
+
+    Attributes:
+        method: which method; its own options are listed below.
+        dataset: a known name, or any name for files under --root.
+        root: folder or file of a local data set.
+        source: digits, local or hub; chosen by the other options if left out.
+        limit: most training images to load.
+        images_per_class: learned images of each class.
+        scale: quick (minutes on two cores), small or paper: fills in steps, batch size
+            and width where they are left out.
+        steps: outer steps.
+        batch_size: real images per step.
+        network: architecture to distil with.
+        width: channels of its first layer.
+        depth: its layers; the published number for the resolution if left out.
+        norm: its normalisation; the published one if left out.
+        seed: of everything that is drawn.
+        protocol: which step's images are the result: validation (the best on held-out
+            training images), last, or released (the best on TEST images).
+        validation_fraction: share of the training images held out.
+        validation_every: steps between validations; a fifth of the run if left out.
+        validation_networks: fresh networks per validation.
+        validation_steps: their training steps.
+        log_every: steps per row of metrics.
+        out: folder for run folders.
+        resume: go on with the run if its folder exists.
+        checkpoint_s: seconds between checkpoints.
+        progress: show a progress bar; on terminals only if left out.
+        json: write JSON to standard output.
+    """
+
+    method: str = "frepo"
+    dataset: str = "digits"
+    root: str | None = None
+    source: str | None = None
+    limit: int | None = None
+    images_per_class: int = 1
+    scale: str = "quick"
+    steps: int | None = None
+    batch_size: int | None = None
+    network: str = "convnet"
+    width: int | None = None
+    depth: int | None = None
+    norm: str | None = None
+    seed: int = 0
+    protocol: str = "validation"
+    validation_fraction: float = 0.1
+    validation_every: int | None = None
+    validation_networks: int = 2
+    validation_steps: int | None = None
+    log_every: int | None = None
+    out: str = "runs"
+    resume: bool = True
+    checkpoint_s: float = 60.0
+    progress: bool | None = None
+    json: bool = False
+
+
+def run(words: list[str]) -> int:
+    """Run the command.
+
+    Args:
+        words: what the user wrote after it.
+
+    Returns:
+        Exit code.
+    """
+    import tyro
+
+    from isa_toolkit.distill import Experiment, distill
+    from isa_toolkit.methods import METHODS
+    from isa_toolkit.networks import NetworkSettings
+
+    method = METHODS[check_one_of("--method", _method_in(words), METHODS)]
+    combined = dataclasses.make_dataclass(
+        "Options",
+        [("settings", tyro.conf.OmitArgPrefixes[method], method())],
+        bases=(DistillOptions,),
+    )
+    combined.__doc__ = DistillOptions.__doc__
+    options: Any = parse(
+        combined,
+        "distill",
+        words,
+        "Distil a data set. Run the same command again to go on after a stop.",
+    )
+    scale = presets.SCALES[check_one_of("--scale", options.scale, presets.SCALES)]
+    names = {field.name for field in dataclasses.fields(Experiment)}
+    given = {
+        field.name: getattr(options, field.name)
+        for field in dataclasses.fields(DistillOptions)
+        if field.name in names and field.name not in ("method", "network")
+    }
+    experiment = Experiment(
+        **{
+            **given,
+            "steps": options.steps if options.steps is not None else scale.steps,
+            "batch_size": options.batch_size
+            if options.batch_size is not None
+            else scale.batch_size,
+            "method": options.settings,
+            "network": NetworkSettings(
+                name=options.network,
+                width=options.width if options.width is not None else scale.width,
+                depth=options.depth,
+                norm=options.norm,
+            ),
+        }
+    )
+    finished = distill(
+        experiment,
+        out=options.out,
+        resume=options.resume,
+        checkpoint_s=options.checkpoint_s,
+        progress=options.progress,
+    )
+    status = finished.status
+    result = {"run": str(finished.path), **status}
+    lines = [f"{status['status']} at step {status['step']} of {status['steps']}"]
+    if finished.is_done:
+        selection = finished.distilled.manifest["selection"]
+        result["selection"] = selection
+        result["distilled"] = str(finished.path / "distilled.safetensors")
+        chosen = f"images of step {selection['step']} (protocol {selection['protocol']}"
+        accuracy = selection.get("accuracy")
+        lines.append(
+            f"{chosen})"
+            if accuracy is None
+            else f"{chosen}, accuracy {100 * accuracy:.1f} %)"
+        )
+        lines.append(f"next: isa-toolkit evaluate {finished.path}")
+    else:
+        say("Run the same command again to go on.")
+    write_result(result, [*lines, str(finished.path)], as_json=options.json)
+    return 0
+
+
+def _method_in(words: list[str]) -> str:
+    """Return the value of ``--method``, which decides what other flags there are."""
+    for place, word in enumerate(words):
+        if word == "--method" and place + 1 < len(words):
+            return words[place + 1]
+        if word.startswith("--method="):
+            return word.partition("=")[2]
+    return DistillOptions.method

@@ -1,0 +1,125 @@
+"""``isa-toolkit evaluate``: train fresh networks on a distilled set and test them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+from isa_toolkit.cli.common import parse, write_result
+
+__all__ = ["run"]
+
+
+def run(words: list[str]) -> int:
+    """Run the command.
+
+    Args:
+        words: what the user wrote after it.
+
+    Returns:
+        Exit code.
+    """
+    import tyro
+
+    @dataclasses.dataclass
+    class EvaluateOptions:
+        """Options of the command.
+
+        Attributes:
+            path: a run folder, or a file that DistilledSet.save wrote.
+            dataset: to test on; the one it was distilled from if left out.
+            root: folder or file of a local data set.
+            source: digits, local or hub.
+            limit: most training images to load; must be as in the distillation.
+            network: architecture to train.
+            width: channels of its first layer; as in the distillation if left out.
+            depth: its layers; as in the distillation if left out.
+            norm: its normalisation; none for the ConvNet, as published.
+            networks: how many fresh networks.
+            steps: training steps; the published number if left out.
+            order: shuffled, or released (contiguous blocks in storage order).
+            seed: of networks, order and augmentation.
+            json: write JSON to standard output.
+        """
+
+        path: Annotated[Path, tyro.conf.Positional]
+        dataset: str | None = None
+        root: str | None = None
+        source: str | None = None
+        limit: int | None = None
+        network: str = "convnet"
+        width: int | None = None
+        depth: int | None = None
+        norm: str | None = None
+        networks: int = 5
+        steps: int | None = None
+        order: str = "shuffled"
+        seed: int = 0
+        json: bool = False
+
+    options = parse(
+        EvaluateOptions,
+        "evaluate",
+        words,
+        "Train fresh networks on a distilled set and test them on real images.",
+    )
+    return _evaluate(options)
+
+
+def _evaluate(options: Any) -> int:
+    from isa_toolkit import presets
+    from isa_toolkit.checks import fail
+    from isa_toolkit.datasets import load_dataset
+    from isa_toolkit.distilled import DistilledSet
+    from isa_toolkit.evaluate import EvaluationSettings, evaluate
+    from isa_toolkit.files import write_json
+    from isa_toolkit.networks import NetworkSettings
+    from isa_toolkit.networks.fit import FitSettings
+
+    path = options.path
+    is_run = path.is_dir()
+    distilled = DistilledSet.load(path / "distilled.safetensors" if is_run else path)
+    name = options.dataset or _dataset_of(distilled)
+    if name is None:
+        raise fail("--dataset", "be named for a set without provenance", None)
+    dataset = load_dataset(
+        name, source=options.source, root=options.root, limit=options.limit
+    )
+    made_with = distilled.manifest.get("network") or {}
+    is_same = options.network == "convnet"
+    network = NetworkSettings(
+        name=options.network,
+        width=options.width or (made_with.get("width") if is_same else None),
+        depth=options.depth or (made_with.get("depth") if is_same else None),
+        norm=options.norm or ("none" if is_same else None),
+    )
+    count = len(distilled.images)
+    fit = FitSettings(
+        steps=options.steps or presets.evaluation_steps(count),
+        batch_size=presets.evaluation_batch_size(count),
+        order=options.order,
+    )
+    settings = EvaluationSettings(
+        network=network, networks=options.networks, seed=options.seed, fit=fit
+    )
+    evaluation = evaluate(distilled, dataset, settings)
+    result = evaluation.to_dict()
+    if is_run:
+        write_json(path / "evaluation.json", result)
+    lines = [f"{dataset.name}, {count} distilled images, {options.networks} networks:"]
+    for predictor in ("network", "ridge"):
+        interval = evaluation.interval(predictor)
+        result[f"{predictor}_interval"] = interval._asdict()
+        lines.append(
+            f"  {predictor:<8}{100 * interval.mean:6.2f} ± "
+            f"{100 * interval.half_width:.2f} %  "
+            f"({interval.level:.0%} interval over {interval.kind})"
+        )
+    write_result(result, lines, as_json=options.json)
+    return 0
+
+
+def _dataset_of(distilled: Any) -> str | None:
+    experiment = distilled.manifest.get("experiment") or {}
+    return (experiment.get("dataset") or {}).get("name")

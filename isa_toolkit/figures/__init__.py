@@ -1,0 +1,1 @@
+"""Figures and tables: ``compute`` makes the numbers, ``draw`` only draws them."""

@@ -1,0 +1,146 @@
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# (pandas types its columns and groups too loosely to check.)
+"""The quickstart's table and pictures: one run beside random real images."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from isa_toolkit import checks, presets
+from isa_toolkit.datasets import Dataset
+from isa_toolkit.distill import Run
+from isa_toolkit.evaluate import EvaluationSettings, evaluate
+from isa_toolkit.figures.style import COLOURS, new_figure
+from isa_toolkit.networks import NetworkSettings
+from isa_toolkit.networks.fit import FitSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["Settings", "compute", "draw_accuracies", "draw_images", "settings"]
+
+
+class Settings(NamedTuple):
+    """How much the quickstart spends.
+
+    steps: outer steps.
+    width: channels of the first layer.
+    batch_size: real images per step.
+    learning_rate: of images and labels.
+    fit: training of the evaluation networks; None for the published one.
+    networks: how many of them.
+    """
+
+    steps: int
+    width: int
+    batch_size: int
+    learning_rate: float
+    fit: FitSettings | None
+    networks: int
+
+
+def settings(scale: str) -> Settings:
+    """Return the settings of a scale.
+
+    Args:
+        scale: ``"quick"`` (ours: under a minute on two cores), ``"small"`` or
+            ``"paper"``.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ValueError: an unknown scale.
+    """
+    chosen = presets.SCALES[checks.check_one_of("scale", scale, presets.SCALES)]
+    if scale != "quick":
+        return Settings(
+            chosen.steps, chosen.width, chosen.batch_size, 3e-4, None, chosen.networks
+        )
+    fit = FitSettings(steps=400, learning_rate=1e-3, warmup_steps=50)
+    return Settings(chosen.steps, chosen.width, chosen.batch_size, 3e-3, fit, 2)
+
+
+def compute(run: Run, dataset: Dataset, chosen: Settings) -> pd.DataFrame:
+    """Return accuracies of the distilled set and of the real images it started from.
+
+    Args:
+        run: a finished run.
+        dataset: its data.
+        chosen: how to evaluate.
+
+    Returns:
+        Two rows, ``set``, ``images``, and for both predictors the mean test accuracy and
+        the half width of its 95 % interval over networks, in percent.
+    """
+    import pandas as pd
+
+    judge = EvaluationSettings(
+        network=NetworkSettings(width=chosen.width, norm="none"),
+        networks=chosen.networks,
+        fit=chosen.fit,
+    )
+    rows = []
+    for name, distilled in (
+        ("distilled", run.distilled),
+        ("random real", run.distilled_at(0)),
+    ):
+        result = evaluate(distilled, dataset, judge)
+        row: dict[str, object] = {"set": name, "images": len(distilled.images)}
+        for predictor in ("network", "ridge"):
+            interval = result.interval(predictor)
+            row[predictor] = 100 * interval.mean
+            row[f"{predictor} ±"] = 100 * interval.half_width
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def draw_images(run: Run) -> Figure:
+    """Return the first image of each class at every stored step, one row per step.
+
+    Args:
+        run: a finished run.
+
+    Returns:
+        The figure; pixels are clipped to [0, 1] for display.
+    """
+    steps = list(run.snapshots)
+    first = run.distilled_at(steps[0])
+    names = first.class_names
+    per_class = len(first.images) // len(names)
+    figure = new_figure(0.55 * len(names) + 0.8, 0.58 * len(steps) + 0.3)
+    axes = figure.subplots(len(steps), len(names), squeeze=False)
+    for line, step in zip(axes, steps, strict=True):
+        pixels = run.distilled_at(step).to_pixels()[::per_class]
+        for ax, image in zip(line, pixels, strict=True):
+            ax.imshow(image.squeeze(), cmap="gray_r", vmin=0, vmax=1)
+            ax.set_xticks([])
+            ax.set_yticks([])
+            ax.spines[:].set_visible(False)
+        line[0].set_ylabel(f"step {step}", rotation=0, ha="right", va="center")
+    for ax, name in zip(axes[0], names, strict=True):
+        ax.set_title(name)
+    return figure
+
+
+def draw_accuracies(table: pd.DataFrame) -> Figure:
+    """Return the two predictors' accuracies as bars with their intervals.
+
+    Args:
+        table: from ``compute``.
+
+    Returns:
+        The figure.
+    """
+    figure = new_figure(4.2, 1.9)
+    axes = figure.subplots(1, 2, sharey=True)
+    colours = [COLOURS["FRePo + crucial + ISA"], COLOURS["Random real"]]
+    for ax, predictor in zip(axes, ("network", "ridge"), strict=True):
+        widths = [0 if math.isnan(x) else x for x in table[f"{predictor} ±"]]
+        ax.barh(table["set"], table[predictor], xerr=widths, color=colours)
+        ax.set_xlim(0, 100)
+        ax.set_xlabel(f"{predictor}, %")
+    axes[0].invert_yaxis()
+    return figure
