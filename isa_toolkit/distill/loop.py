@@ -15,13 +15,21 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from isa_toolkit.methods.base import Batch, Method, MethodSettings
 from isa_toolkit.networks import Network
 from isa_toolkit.networks.fit import batch_indices
 
-__all__ = ["RECORD_LENGTH", "ChunkResult", "RunKeys", "Targets", "chunk", "run_keys"]
+__all__ = [
+    "RECORD_LENGTH",
+    "ChunkResult",
+    "RunKeys",
+    "Targets",
+    "all_finite",
+    "chunk",
+    "run_keys",
+]
 
 # Steps whose diagnostics one call can return; the longest chunk.
 RECORD_LENGTH = 512
@@ -79,6 +87,26 @@ def run_keys(seed: int) -> RunKeys:
         The keys.
     """
     return RunKeys(*jax.random.split(jax.random.key(seed), len(RunKeys._fields)))
+
+
+@jax.jit
+def all_finite(state: PyTree) -> Bool[Array, ""]:
+    """Return whether every floating-point number of a state is finite.
+
+    A step looks at its loss and gradient; its updates can still overflow.
+
+    Args:
+        state: of a method.
+
+    Returns:
+        True if none is NaN or infinite, [].
+    """
+    flags = [
+        jnp.all(jnp.isfinite(leaf))
+        for leaf in jax.tree.leaves(state)
+        if jnp.issubdtype(leaf.dtype, jnp.floating)
+    ]
+    return jnp.all(jnp.asarray(flags))
 
 
 Chunk = Callable[..., ChunkResult]

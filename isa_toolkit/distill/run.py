@@ -279,7 +279,11 @@ class _Worker:
         infos = jax.tree.map(lambda leaf: np.asarray(leaf[:done]), result.infos)
         failed = int(infos.failure[-1])
         if failed:
-            raise self.diverged(self.step + done - 1, failed)
+            quantity = self.method.quantities[failed - 1]
+            raise self.diverged(self.step + done - 1, quantity)
+        # Whatever is saved must be worth going on from.
+        if not loop.all_finite(self.state):
+            raise self.diverged(self.step + done - 1, "the state after the update")
         fields = [name for name in infos._fields if name not in ("failure", "member")]
         self.pending += [
             {name: float(getattr(infos, name)[place]) for name in fields}
@@ -413,8 +417,7 @@ class _Worker:
             **more,
         )
 
-    def diverged(self, step: int, failed: int) -> DivergedError:
-        quantity = self.method.quantities[failed - 1]
+    def diverged(self, step: int, quantity: str) -> DivergedError:
         fix = (
             f"Raise ridge (now {self.settings.method.ridge:g}) or lower learning_rate."  # pyright: ignore[reportAttributeAccessIssue]
             if "ridge" in quantity
