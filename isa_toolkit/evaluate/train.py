@@ -30,6 +30,9 @@ Scalar = Float[Array, ""] | float
 class TestResult(NamedTuple):
     """Test accuracies of k networks, fractions.
 
+    An image whose prediction is not finite counts as wrong: a network that diverged,
+    or a readout whose factorisation failed, scores 0.
+
     network: of the trained networks' own logits, [k].
     ridge: of the ridge readout on their features, [k].
     """
@@ -53,7 +56,8 @@ def train_and_test(
     """Return the compiled evaluation: the same object for equal arguments.
 
     The result takes ``(keys [k], images, labels, test_images, test_labels, steps,
-    learning_rate, warmup_steps, final_learning_rate, ridge)`` and gives a ``TestResult``.
+    learning_rate, warmup_steps, final_learning_rate, ridge)`` and gives a
+    ``TestResult``.
 
     On accelerators the k networks train side by side under ``vmap``. On the CPU they
     train one after the other inside the same program: ``vmap`` turns their convolutions
@@ -111,7 +115,7 @@ def train_and_test(
         def classify(piece: Float[Array, "b h w ch"]) -> tuple[Array, Array]:
             output = network.apply(params, state, piece)
             by_ridge = ridge_readout.predict(output.features, weights)
-            return jnp.argmax(output.logits, -1), jnp.argmax(by_ridge, -1)
+            return _classes(output.logits), _classes(by_ridge)
 
         by_network, by_ridge = _in_pieces(classify, test_images)
         return TestResult(
@@ -126,6 +130,13 @@ def train_and_test(
         )
 
     return jax.jit(many)
+
+
+def _classes(scores: Float[Array, "n c"]) -> Int[Array, " n"]:
+    """Return the class with the largest score; -1, which no label is, without one."""
+    # argmax alone takes the first NaN for the largest and so answers class 0.
+    is_finite = jnp.isfinite(scores).all(-1)
+    return jnp.where(is_finite, jnp.argmax(scores, -1), -1)
 
 
 def _in_pieces(
