@@ -1,5 +1,6 @@
 """What a distilled set is worth: networks trained on it, and baselines."""
 
+from isa_toolkit.evaluate.baselines import full_data, kmeans_real, random_real
 from isa_toolkit.evaluate.evaluation import (
     Evaluation,
     EvaluationSettings,
@@ -9,6 +10,15 @@ from isa_toolkit.evaluate.evaluation import (
 )
 from isa_toolkit.rooms import make_callable
 
-__all__ = ["Evaluation", "EvaluationSettings", "Summary", "evaluate", "summarise"]
+__all__ = [
+    "Evaluation",
+    "EvaluationSettings",
+    "Summary",
+    "evaluate",
+    "full_data",
+    "kmeans_real",
+    "random_real",
+    "summarise",
+]
 
 make_callable(__name__, evaluate)

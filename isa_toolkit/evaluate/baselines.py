@@ -34,9 +34,11 @@ def random_real(
         The set, m = classes x images_per_class.
 
     Raises:
-        ValueError: a class has fewer images.
+        TypeError: a number is not whole.
+        ValueError: a class has fewer images, or ``seed`` is negative.
     """
     count = _check_count(dataset, images_per_class)
+    checks.check_integer("seed", seed, minimum=0)
     draw = np.random.default_rng(seed)
     labels = dataset.train.labels
     chosen = [
@@ -63,11 +65,13 @@ def kmeans_real(
         The set, m = classes x images_per_class.
 
     Raises:
-        ValueError: a class has fewer images.
+        TypeError: a number is not whole.
+        ValueError: a class has fewer images, or ``seed`` is negative.
     """
     from sklearn.cluster import KMeans
 
     count = _check_count(dataset, images_per_class)
+    checks.check_integer("seed", seed, minimum=0)
     inputs = dataset.inputs("train").reshape(len(dataset.train.labels), -1)
     chosen = []
     for c in range(dataset.num_classes):

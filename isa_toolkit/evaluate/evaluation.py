@@ -1,8 +1,8 @@
 """What a distilled set is worth: accuracies of fresh networks trained on it.
 
 Two intervals answer two questions and are kept apart: over *networks*, how far another
-network trained on this very set would land; over *distilled sets*, how far another run of
-the method would.
+network trained on this very set would land; over *distilled sets*, how far another run
+of the method would.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ class EvaluationSettings:
     Source: algorithms 7.1.
     """
 
-    network: NetworkSettings = NetworkSettings(norm="none")
+    network: NetworkSettings = dataclasses.field(
+        default_factory=lambda: NetworkSettings(norm="none")
+    )
     networks: int = 5
     seed: int = 0
     fit: FitSettings | None = None
@@ -165,8 +167,8 @@ def evaluate(
 ) -> Evaluation:
     """Return what a distilled set is worth on the test images of a data set.
 
-    Fresh networks are trained on the distilled images and labels; each is tested itself,
-    and as features of a ridge readout of the distilled set.
+    Fresh networks are trained on the distilled images and labels; each is tested
+    itself, and as features of a ridge readout of the distilled set.
 
     Args:
         distilled: the set.
