@@ -1,0 +1,235 @@
+"""What an evaluation promises: numbers, intervals, defaults and refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from isa_toolkit import presets
+from isa_toolkit.datasets import Dataset, load_dataset
+from isa_toolkit.datasets.augment import GRAY_OPS, RGB_OPS
+from isa_toolkit.distilled import DistilledSet
+from isa_toolkit.evaluate import (
+    Evaluation,
+    EvaluationSettings,
+    evaluate,
+    random_real,
+    summarise,
+)
+from isa_toolkit.evaluate.evaluation import check_fit, run_evaluation
+from isa_toolkit.networks import NetworkSettings
+from isa_toolkit.networks.fit import FitSettings
+
+# No augmentation: its ops take longer to compile than all the rest.
+SMALL = EvaluationSettings(
+    network=NetworkSettings(width=4, depth=2, norm="none"),
+    networks=2,
+    fit=FitSettings(steps=60, learning_rate=1e-2, warmup_steps=5),
+    ops=(),
+)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset("digits", limit=50)
+
+
+@pytest.fixture(scope="module")
+def distilled(digits) -> DistilledSet:
+    return random_real(digits, 5)
+
+
+@pytest.fixture(scope="module")
+def evaluation(distilled, digits) -> Evaluation:
+    return evaluate(distilled, digits, SMALL)
+
+
+def fit(**changes) -> FitSettings:
+    return dataclasses.replace(SMALL.fit, **changes)
+
+
+def test_training_beats_chance(evaluation, distilled, digits):
+    short = evaluate(distilled, digits, SMALL, fit=fit(steps=1))
+    assert evaluation.network.shape == evaluation.ridge.shape == (2,)
+    assert (evaluation.network > 0.3).all()
+    assert (evaluation.network > short.network).all()
+    assert (evaluation.ridge > 0.3).all()
+
+
+def test_the_seed_decides_the_numbers(evaluation, distilled, digits):
+    again = evaluate(distilled, digits, SMALL)
+    other = evaluate(distilled, digits, SMALL, seed=1)
+    np.testing.assert_array_equal(evaluation.network, again.network)
+    np.testing.assert_array_equal(evaluation.ridge, again.ridge)
+    assert (evaluation.network != other.network).any()
+
+
+def test_defaults_are_the_width_and_depth_of_the_distillation(distilled, digits):
+    network = {"width": 4, "depth": 2, "norm": "batch"}
+    made = dataclasses.replace(distilled, manifest={"network": network})
+    changes = {"networks": 2, "ops": (), "fit": SMALL.fit}
+    settings = evaluate(made, digits, **changes).settings
+    assert settings.network == SMALL.network
+
+
+@pytest.mark.slow
+def test_another_architecture(distilled, digits):
+    network = NetworkSettings(name="convnet_in", width=4, depth=2)
+    result = evaluate(distilled, digits, SMALL, network=network, networks=1)
+    assert result.settings.network.name == "convnet_in"
+    assert result.network[0] > 0.3
+
+
+def test_what_is_reported_is_json_with_every_choice(evaluation):
+    read = json.loads(json.dumps(evaluation.to_dict()))
+    assert read["network"] == evaluation.network.tolist()
+    assert read["settings"]["network"]["width"] == 4
+    assert read["settings"]["fit"]["steps"] == 60
+    assert None not in read["settings"].values()
+
+
+def test_the_published_protocol_is_the_default():
+    for count, protocol in ((10, "isa"), (1000, "isa"), (1000, "frepo")):
+        settings = EvaluationSettings(protocol=protocol).resolve(
+            image_shape=(32, 32, 3), num_distilled=count
+        )
+        fit = settings.fit
+        assert fit is not None
+        assert fit.steps == presets.EVALUATION_STEPS[protocol][count]
+        assert (fit.batch_size, fit.learning_rate) == (min(count, 500), 3e-4)
+        assert (fit.warmup_steps, fit.final_learning_rate) == (500, 0.01)
+        assert fit.order == "shuffled"
+    assert (settings.networks, settings.network.norm) == (5, "none")
+    assert (settings.network.width, settings.network.depth) == (128, 3)
+
+
+@pytest.mark.parametrize(("channels", "ops"), [(1, GRAY_OPS), (3, RGB_OPS)])
+def test_only_rgb_is_mirrored_and_flipped(channels, ops):
+    shape = (32, 32, channels)
+    settings = EvaluationSettings().resolve(image_shape=shape, num_distilled=10)
+    assert settings.ops == ops
+    assert settings.mirrored == (channels == 3)
+    kept = EvaluationSettings(mirrored=channels != 3, ops=()).resolve(
+        image_shape=shape, num_distilled=10
+    )
+    assert kept.mirrored == (channels != 3)
+    assert kept.ops == ()
+
+
+def accuracies(network, ridge=None) -> Evaluation:
+    network = np.asarray(network, np.float32)
+    ridge = network if ridge is None else np.asarray(ridge, np.float32)
+    return Evaluation(network, ridge, SMALL)
+
+
+def test_one_set_has_an_interval_over_networks():
+    interval = accuracies([0.7, 0.8, 0.9], [0.5, 0.5, 0.5]).interval()
+    assert interval.kind == "networks, one distilled set"
+    assert (interval.n, interval.mean) == (3, pytest.approx(0.8))
+    # t quantile 4.303 for two degrees of freedom, deviation .1
+    assert interval.half_width == pytest.approx(4.3027 * 0.1 / 3**0.5, rel=1e-4)
+    ridge = accuracies([0.7, 0.8, 0.9], [0.5, 0.5, 0.5]).interval("ridge")
+    assert (ridge.mean, ridge.half_width) == (0.5, 0)
+    with pytest.raises(
+        ValueError, match=r"predictor must be one of 'network', 'ridge'"
+    ):
+        accuracies([0.7]).interval("krr")
+
+
+def test_networks_and_distilled_sets_are_kept_apart():
+    # Networks agree, sets do not: one interval is narrow and the other is wide.
+    sets = [accuracies([0.6, 0.61]), accuracies([0.8, 0.81]), accuracies([0.7, 0.71])]
+    summary = summarise(sets).network
+    assert "networks" in summary.over_networks.kind
+    assert summary.over_sets.kind == "distilled sets"
+    assert (summary.over_networks.n, summary.over_sets.n) == (6, 3)
+    assert summary.over_networks.half_width < 0.02
+    assert summary.over_sets.half_width == pytest.approx(
+        4.3027 * 0.1 / 3**0.5, rel=1e-3
+    )
+
+
+def test_a_single_set_says_nothing_about_other_sets():
+    summary = summarise([accuracies([0.6, 0.7])])
+    assert np.isfinite(summary.ridge.over_networks.half_width)
+    assert np.isnan(summary.ridge.over_sets.half_width)
+
+
+def test_summaries_need_sets_of_equal_size():
+    with pytest.raises(ValueError, match=r"^evaluations must hold at least one"):
+        summarise([])
+    with pytest.raises(
+        ValueError, match=r"must have one number of networks, got \[1, 2\]"
+    ):
+        summarise([accuracies([0.5]), accuracies([0.5, 0.6])])
+
+
+def toy_set(shape=(8, 8, 1), classes=10, preprocessing=None) -> DistilledSet:
+    images = np.zeros((classes, *shape), np.float32)
+    return DistilledSet(
+        images=images,
+        labels=np.eye(classes, dtype=np.float32),
+        pixels=images,
+        class_names=tuple(map(str, range(classes))),
+        preprocessing=preprocessing or {},
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"shape": (6, 6, 1)},
+            r"^the distilled images must have the shape \(8, 8, 1\) of 'digits', "
+            r"got \(6, 6, 1\)\.$",
+        ),
+        (
+            {"classes": 3},
+            r"^the distilled labels must have the 10 classes of 'digits', got 3\.$",
+        ),
+        (
+            {"preprocessing": {"fingerprint": "0123456789abcdef"}},
+            r"^the distilled set must be preprocessed like 'digits' \([0-9a-f]{8}\), "
+            r"got '01234567'\. Load the data as it was loaded",
+        ),
+    ],
+)
+def test_a_set_of_other_data_is_refused_in_a_sentence(digits, changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        evaluate(toy_set(**changes), digits, SMALL)
+
+
+def test_a_set_of_unknown_preprocessing_or_of_this_data_fits(digits, distilled):
+    check_fit(toy_set(), digits)
+    check_fit(distilled, digits)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"networks": 0}, "networks must be at least 1, got 0"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"protocol": "ours"}, "protocol must be one of 'frepo', 'isa', got 'ours'"),
+        ({"ops": ("spin",)}, "augmentation op must be one of .*'flip'.*, got 'spin'"),
+        ({"augment_mode": "all"}, "augment_mode must be one of 'batch', 'sample'"),
+        ({"ridge": -1.0}, "ridge must be at least 0, got -1.0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        EvaluationSettings(**changes)
+
+
+def test_plain_arrays_need_resolved_settings(distilled, digits):
+    with pytest.raises(ValueError, match="settings must be resolved"):
+        run_evaluation(
+            distilled.images,
+            distilled.labels,
+            digits.inputs("test"),
+            digits.test.labels,
+            EvaluationSettings(),
+            num_classes=10,
+        )

@@ -1,0 +1,145 @@
+"""Many networks in one compiled call: what is traced, and what the numbers mean."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toy import SIDE, dense_network, quick_jit, toy_problem
+
+from isa_toolkit.evaluate.train import _classes, _in_pieces, train_and_test
+from isa_toolkit.networks.fit import ORDERS
+
+
+def published(**changes):
+    """Return the evaluation of the toy network, full batch and without augmentation."""
+    static = {
+        "batch_size": 12,
+        "order": "shuffled",
+        "ops": (),
+        "augment_mode": "batch",
+        "mirrored": False,
+    }
+    return train_and_test(dense_network(), **{**static, **changes})
+
+
+@cache
+def compiled(**changes):
+    """Return the same function, compiled in less time."""
+    return quick_jit(published(**changes).__wrapped__)
+
+
+def accuracies(
+    function, *, problem_seed=0, images=None, steps=60, rate=3e-2, seed=0, tested=None
+):
+    """Return (network, ridge), each [2]: two networks on twelve toy images."""
+    toy = toy_problem(problem_seed, per_class=4, targets=90)
+    labels = toy.labels
+    if images is None:
+        images = toy.images
+    elif len(images) == 2 * len(labels):
+        labels = jnp.concatenate([labels, labels])
+    if tested is None:
+        tested = toy.batch.images, jnp.argmax(toy.batch.labels, -1)
+    result = function(
+        jax.random.split(jax.random.key(seed), 2),
+        images,
+        labels,
+        *tested,
+        jnp.asarray(steps, jnp.int32),
+        *(jnp.asarray(value, jnp.float32) for value in (rate, 3, 0.01, 1e-3)),
+    )
+    return np.asarray(result.network), np.asarray(result.ridge)
+
+
+def test_training_beats_chance_and_no_training():
+    before, _ = accuracies(compiled(), steps=0)
+    after, ridge = accuracies(compiled(), steps=60)
+    assert before.shape == after.shape == ridge.shape == (2,)
+    assert (after > before).all()
+    assert (after > 0.6).all()  # chance is a third
+    assert (ridge > 0.6).all()
+
+
+def test_steps_learning_rate_and_set_are_traced():
+    function = published()
+    for steps, rate, problem_seed in ((0, 3e-2, 0), (5, 1e-3, 0), (9, 1e-2, 3)):
+        accuracies(function, steps=steps, rate=rate, problem_seed=problem_seed)
+    assert function._cache_size() == 1
+    assert published() is function
+
+
+def test_same_key_same_numbers_and_another_key_another_network():
+    first, again = (accuracies(compiled(), steps=3) for _ in range(2))
+    other = accuracies(compiled(), steps=3, seed=1)
+    np.testing.assert_array_equal(first, again)
+    assert (first[0] != other[0]).any()
+    # Keys, not places, make networks: those of one call differ, too.
+    assert first[0][0] != first[0][1]
+
+
+def test_a_diverged_network_scores_nothing():
+    network, _ = accuracies(compiled(), steps=9, rate=1e38)
+    assert network.tolist() == [0, 0]
+
+
+def test_scores_that_are_not_finite_are_no_class():
+    scores = jnp.array([[0.1, 0.3, 0.2], [jnp.nan] * 3, [0.0, jnp.inf, 0.0]])
+    assert _classes(scores).tolist() == [1, -1, -1]
+
+
+@pytest.mark.parametrize("batch_size", [12, 5])
+def test_order_matters_only_for_batches_smaller_than_the_set(batch_size):
+    shuffled, released = (
+        accuracies(compiled(order=order, batch_size=batch_size), steps=4)[0]
+        for order in ORDERS
+    )
+    assert (shuffled != released).any() == (batch_size < 12)
+
+
+def test_augmentation_changes_the_training():
+    plain, _ = accuracies(compiled(), steps=20)
+    augmented, _ = accuracies(compiled(ops=("cutout",)), steps=20)
+    assert (plain != augmented).any()
+
+
+def test_mirrored_support_is_the_set_with_its_mirror_images():
+    toy = toy_problem(per_class=4)
+    both = jnp.concatenate([toy.images, toy.images[:, :, ::-1]])
+    # Without training, the two differ in nothing but the support.
+    network, mirrored = accuracies(compiled(mirrored=True), steps=0)
+    same_network, explicit = accuracies(compiled(), images=both, steps=0)
+    np.testing.assert_array_equal(network, same_network)
+    np.testing.assert_array_equal(mirrored, explicit)
+
+
+def test_mirrored_support_recognises_mirror_images():
+    toy = toy_problem(per_class=4)
+    flipped = toy.images[:, :, ::-1], jnp.argmax(toy.labels, -1)
+    _, plain = accuracies(compiled(), steps=0, tested=flipped)
+    _, mirrored = accuracies(compiled(mirrored=True), steps=0, tested=flipped)
+    assert (mirrored > plain).all()
+
+
+@pytest.mark.parametrize("count", [1, 499, 500, 501, 1203])
+def test_pieces_together_are_the_whole(count):
+    images = np.random.default_rng(0).normal(size=(count, 2, 2, 1)).astype("float32")
+    sizes = []
+
+    def function(piece):
+        sizes.append(piece.shape[0])
+        return {"sum": piece.sum((1, 2, 3)), "rows": piece[:, 0, :, 0] + 1}
+
+    result = _in_pieces(function, jnp.asarray(images))
+    np.testing.assert_allclose(result["sum"], images.sum((1, 2, 3)), atol=1e-5)
+    np.testing.assert_array_equal(result["rows"], images[:, 0, :, 0] + 1)
+    assert max(sizes) <= 500
+
+
+def test_the_toy_is_not_its_own_mirror_image():
+    images = np.asarray(toy_problem().images)
+    assert images.shape[1:] == (SIDE, SIDE, 1)
+    assert not np.allclose(images, images[:, :, ::-1])
