@@ -6,7 +6,7 @@ The flags of a method are the fields of its settings, so ``--method`` is read fi
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, get_type_hints
 
 from isa_toolkit import presets
 from isa_toolkit.checks import check_one_of
@@ -92,9 +92,10 @@ def run(words: list[str]) -> int:
     from isa_toolkit.networks import NetworkSettings
 
     method = METHODS[check_one_of("--method", _method_in(words), METHODS)]
+    plain = _unchecked(method)
     combined = dataclasses.make_dataclass(
         "Options",
-        [("settings", tyro.conf.OmitArgPrefixes[method], method())],
+        [("settings", tyro.conf.OmitArgPrefixes[plain], plain())],
         bases=(DistillOptions,),
     )
     combined.__doc__ = DistillOptions.__doc__
@@ -118,7 +119,7 @@ def run(words: list[str]) -> int:
             "batch_size": options.batch_size
             if options.batch_size is not None
             else scale.batch_size,
-            "method": options.settings,
+            "method": method(**vars(options.settings)),
             "network": NetworkSettings(
                 name=options.network,
                 width=options.width if options.width is not None else scale.width,
@@ -153,6 +154,24 @@ def run(words: list[str]) -> int:
         say("Run the same command again to go on.")
     write_result(result, [*lines, str(finished.path)], as_json=options.json)
     return 0
+
+
+def _unchecked(method: type) -> type:
+    """Return a dataclass with a method's fields and help, but not its checks.
+
+    The option parser would wrap the sentence of a failed check in a box of its own.
+    """
+    kinds = get_type_hints(method)
+    plain = dataclasses.make_dataclass(
+        method.__name__,
+        [
+            (field.name, kinds[field.name], dataclasses.field(default=field.default))
+            for field in dataclasses.fields(method)
+        ],
+        frozen=True,
+    )
+    plain.__doc__ = method.__doc__
+    return plain
 
 
 def _method_in(words: list[str]) -> str:

@@ -6,9 +6,48 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
+import tyro
+
 from isa_toolkit.cli.common import parse, write_result
 
-__all__ = ["run"]
+__all__ = ["EvaluateOptions", "run"]
+
+
+@dataclasses.dataclass
+class EvaluateOptions:
+    """Options of the command.
+
+    Attributes:
+        path: a run folder, or a file that DistilledSet.save wrote.
+        dataset: to test on; the one it was distilled from if left out.
+        root: folder or file of a local data set.
+        source: digits, local or hub.
+        limit: most training images to load; must be as in the distillation.
+        network: architecture to train.
+        width: channels of its first layer; as in the distillation if left out.
+        depth: its layers; as in the distillation if left out.
+        norm: its normalisation; none for the ConvNet, as published.
+        networks: how many fresh networks.
+        steps: training steps; the published number if left out.
+        order: shuffled, or released (contiguous blocks in storage order).
+        seed: of networks, order and augmentation.
+        json: write JSON to standard output.
+    """
+
+    path: Annotated[Path, tyro.conf.Positional]
+    dataset: str | None = None
+    root: str | None = None
+    source: str | None = None
+    limit: int | None = None
+    network: str = "convnet"
+    width: int | None = None
+    depth: int | None = None
+    norm: str | None = None
+    networks: int = 5
+    steps: int | None = None
+    order: str = "shuffled"
+    seed: int = 0
+    json: bool = False
 
 
 def run(words: list[str]) -> int:
@@ -20,44 +59,6 @@ def run(words: list[str]) -> int:
     Returns:
         Exit code.
     """
-    import tyro
-
-    @dataclasses.dataclass
-    class EvaluateOptions:
-        """Options of the command.
-
-        Attributes:
-            path: a run folder, or a file that DistilledSet.save wrote.
-            dataset: to test on; the one it was distilled from if left out.
-            root: folder or file of a local data set.
-            source: digits, local or hub.
-            limit: most training images to load; must be as in the distillation.
-            network: architecture to train.
-            width: channels of its first layer; as in the distillation if left out.
-            depth: its layers; as in the distillation if left out.
-            norm: its normalisation; none for the ConvNet, as published.
-            networks: how many fresh networks.
-            steps: training steps; the published number if left out.
-            order: shuffled, or released (contiguous blocks in storage order).
-            seed: of networks, order and augmentation.
-            json: write JSON to standard output.
-        """
-
-        path: Annotated[Path, tyro.conf.Positional]
-        dataset: str | None = None
-        root: str | None = None
-        source: str | None = None
-        limit: int | None = None
-        network: str = "convnet"
-        width: int | None = None
-        depth: int | None = None
-        norm: str | None = None
-        networks: int = 5
-        steps: int | None = None
-        order: str = "shuffled"
-        seed: int = 0
-        json: bool = False
-
     options = parse(
         EvaluateOptions,
         "evaluate",

@@ -62,7 +62,7 @@ class Plan(NamedTuple):
 
 
 # Chosen by measurement on two cores, to end within four minutes.
-PLANS = {1: Plan(1000, 250, True, 400), 10: Plan(120, 40, False, 300)}
+PLANS = {1: Plan(750, 250, True, 400), 10: Plan(120, 40, False, 300)}
 NETWORKS = 2
 # Real images are plenty and need neither soft steps nor many looks at each.
 WHOLE = FitSettings(steps=1200, batch_size=64, learning_rate=3e-3, warmup_steps=50)

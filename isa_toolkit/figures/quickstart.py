@@ -60,7 +60,7 @@ def settings(scale: str) -> Settings:
             chosen.steps, chosen.width, chosen.batch_size, 3e-4, None, chosen.networks
         )
     fit = FitSettings(steps=400, learning_rate=1e-3, warmup_steps=50)
-    return Settings(chosen.steps, chosen.width, chosen.batch_size, 3e-3, fit, 2)
+    return Settings(chosen.steps, chosen.width, chosen.batch_size, 3e-3, fit, 3)
 
 
 def compute(run: Run, dataset: Dataset, chosen: Settings) -> pd.DataFrame:

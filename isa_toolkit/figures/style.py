@@ -11,7 +11,7 @@ from isa_toolkit.files import write_atomically
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "new_figure", "save"]
+__all__ = ["COLOURS", "new_figure", "png", "save"]
 
 # Okabe and Ito's palette, safe for colour-blind readers; one colour per setting.
 COLOURS = {
@@ -50,6 +50,20 @@ def new_figure(width_in: float, height_in: float) -> Figure:
 
     mpl.rcParams.update(_RC)
     return Figure(figsize=(width_in, height_in), layout="constrained")
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as a PNG, for ``IPython.display.Image`` and image widgets.
+
+    Args:
+        figure: what to show.
+
+    Returns:
+        The bytes of the file.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
 
 
 def save(figure: Figure, path: Path) -> None:
