@@ -1,0 +1,201 @@
+"""The hash covers every choice; bad choices get one sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_run import tiny
+
+from isa_toolkit.datasets import Dataset
+from isa_toolkit.distill import Experiment
+from isa_toolkit.distill.run import first_images
+from isa_toolkit.methods import FRePo
+from isa_toolkit.networks import NetworkSettings
+
+# Another value for each setting.
+OTHER: dict[str, Any] = {
+    "limit": 1000,
+    "method": FRePo(pool_size=3),
+    "images_per_class": 2,
+    "network": NetworkSettings(width=5),
+    "steps": 25,
+    "batch_size": 33,
+    "seed": 1,
+    "protocol": "last",
+    "validation_fraction": 0.2,
+    "validation_every": 9,
+    "validation_networks": 2,
+    "validation_steps": 6,
+    "log_every": 5,
+}
+OTHER_METHOD: dict[str, Any] = {
+    "drop_easy": 0.3,
+    "drop_hard": 0.1,
+    "segment": (0.0, 0.4),
+    "partner": "random",
+    "reduction": "released",
+    "ridge": 1e-5,
+    "flips": True,
+    "label_scale": 2.0,
+    "learn_labels": False,
+    "label_margin": False,
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "final_learning_rate": 0.2,
+    "pool_size": 3,
+    "max_online_updates": 6,
+    "stagger": False,
+    "online_learning_rate": 1e-3,
+    "online_batch_size": 7,
+}
+DIGITS = tiny().load()
+
+
+def digest(**changes: Any) -> str:
+    return tiny(**{"dataset": DIGITS, **changes}).resolve().hash
+
+
+def test_the_lists_here_name_every_setting() -> None:
+    fields = {field.name for field in dataclasses.fields(Experiment)}
+    # Where the data come from does not matter, what they are does.
+    assert set(OTHER) == fields - {"dataset", "source", "root"}
+    assert set(OTHER_METHOD) == {field.name for field in dataclasses.fields(FRePo)}
+
+
+def test_the_hash_covers_every_setting() -> None:
+    changes = [
+        {name: value}
+        for name, value in OTHER.items()
+        # The method's settings follow; the limit is another set of images.
+        if name not in ("limit", "method")
+    ]
+    changes += [{name: value} for name, value in OTHER_METHOD.items()]
+    changes += [
+        {"network": NetworkSettings(width=4, depth=depth, norm=norm)}
+        for depth, norm in ((1, "batch"), (2, "instance"))
+    ]
+    hashes = [digest(), *(digest(**change) for change in changes)]
+    assert len(set(hashes)) == len(hashes)
+
+
+def test_the_hash_covers_the_data_and_their_number() -> None:
+    images, labels = DIGITS.train
+    one_pixel = images.copy()
+    one_pixel[0, 0, 0, 0] ^= 1
+    hashes = {
+        Dataset.from_arrays(pixels, labels, *DIGITS.test, whitening=whitening)
+        for pixels, whitening in (
+            (images, "none"),
+            (one_pixel, "none"),
+            (images, "standardise"),
+        )
+    }
+    assert len({digest(dataset=dataset) for dataset in hashes}) == 3
+    assert digest(dataset="digits", limit=1000) != digest(dataset="digits")
+
+
+def test_where_the_data_come_from_does_not_matter() -> None:
+    assert digest() == digest(dataset="digits") == digest(source="elsewhere", root="/x")
+
+
+def test_equal_settings_have_equal_hashes() -> None:
+    assert digest(drop_easy=0, segment=(0, 0)) == digest(
+        drop_easy=np.float64(0), segment=(0.0, -0.0)
+    )
+
+
+def test_numpy_numbers_become_plain_ones() -> None:
+    experiment = tiny(seed=3)
+    object.__setattr__(experiment, "seed", np.int64(3))
+    experiment.__post_init__()
+    assert type(experiment.seed) is int
+
+
+def test_the_description_is_json_without_gaps() -> None:
+    resolved = tiny(dataset=DIGITS).resolve()
+    text = json.dumps(resolved.description, allow_nan=False)
+    assert json.loads(text) == resolved.description
+
+    def holes(value: Any) -> bool:
+        if isinstance(value, dict):
+            return any(map(holes, value.values()))
+        return value is None
+
+    assert not holes(resolved.description["method"])
+    assert not holes(resolved.description["network"])
+    assert resolved.name == f"digits-ipc1-frepo-{resolved.hash[:8]}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"steps": 0}, r"steps must be at least 1, got 0\."),
+        ({"images_per_class": -1}, "images_per_class must be at least 1, got -1"),
+        ({"batch_size": 1}, "batch_size must be at least 2, got 1"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"protocol": "best"}, "protocol must be one of 'last', 'released'"),
+        ({"validation_fraction": 1}, r"validation_fraction must lie in \[0, 1\)"),
+        ({"validation_fraction": 0}, r"above 0 under .* Use protocol='last'"),
+        ({"validation_every": 0}, r"above 0 under .* Use protocol='last'"),
+        ({"validation_every": -1}, "validation_every must be at least 0"),
+        ({"validation_networks": 0}, "validation_networks must be at least 1"),
+        ({"validation_steps": 0}, "validation_steps must be at least 1"),
+        ({"log_every": 0}, "log_every must be at least 1"),
+        ({"drop_easy": 0.6, "drop_hard": 0.4}, r"drop_easy \+ drop_hard must be below"),
+    ],
+)
+def test_a_bad_value_gets_one_sentence(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence) as caught:
+        tiny(**changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_value_of_the_wrong_kind_gets_one_sentence() -> None:
+    with pytest.raises(TypeError, match=r"steps must be a whole number, got 2\.5\."):
+        tiny(steps=2.5)
+    with pytest.raises(TypeError, match="method must be one of FRePo"):
+        Experiment(method="frepo")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match=r"dataset must be a name .*Dataset\.from"):
+        Experiment(dataset=3)  # pyright: ignore[reportArgumentType]
+
+
+def test_more_images_per_class_than_there_are_is_refused() -> None:
+    fewest = np.bincount(DIGITS.train.labels).min()
+    with pytest.raises(
+        ValueError, match=f"images_per_class must be at most {fewest}, the training"
+    ):
+        tiny(dataset=DIGITS, images_per_class=500).resolve()
+
+
+def test_an_unknown_data_set_lists_the_known() -> None:
+    with pytest.raises(ValueError, match="'digits'"):
+        tiny(dataset="digit").resolve()
+
+
+def test_each_protocol_holds_out_what_it_says() -> None:
+    last = tiny(dataset=DIGITS, protocol="last").resolve()
+    assert last.validation is None
+    assert last.train is DIGITS
+    released = tiny(dataset=DIGITS, protocol="released").resolve()
+    assert released.validation is not None
+    np.testing.assert_array_equal(released.validation[1], DIGITS.test.labels)
+    assert released.train is DIGITS
+    validation = tiny(dataset=DIGITS).resolve()
+    assert validation.validation is not None
+    held = len(validation.validation[1])
+    assert len(validation.train.train.labels) + held == len(DIGITS.train.labels)
+    assert held == pytest.approx(0.1 * len(DIGITS.train.labels), rel=0.05)
+
+
+def test_first_images_depend_on_the_seed_alone() -> None:
+    images, classes = first_images(tiny(dataset=DIGITS, images_per_class=2).resolve())
+    assert classes.tolist() == np.repeat(np.arange(10), 2).tolist()
+    knobs = {"drop_easy": 0.0, "segment": (0.0, 0.0), "steps": 30, "pool_size": 3}
+    same, _ = first_images(tiny(dataset=DIGITS, images_per_class=2, **knobs).resolve())
+    np.testing.assert_array_equal(images, same)
+    other, _ = first_images(tiny(dataset=DIGITS, images_per_class=2, seed=1).resolve())
+    assert np.abs(images - other).max() > 0.1

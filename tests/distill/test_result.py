@@ -1,0 +1,90 @@
+"""A run on the disk, opened and read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny_run import STEPS, tiny
+
+from isa_toolkit.distill import Run, distill
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no run at .*\(no experiment\.json\)"):
+        Run.open(tmp_path)
+
+
+def test_an_opened_run_tells_what_was_asked_and_done(whole: Run) -> None:
+    again = Run.open(whole.path)
+    assert again.experiment == {
+        "hash": tiny().resolve().hash,
+        **tiny().resolve().description,
+    }
+    assert again.is_done
+    assert again.step == STEPS
+    assert repr(again) == f"Run({str(whole.path)!r}, done, step {STEPS})"
+    pd.testing.assert_frame_equal(again.metrics, whole.metrics)
+
+
+def test_validation_chooses_the_earliest_of_the_best(whole: Run) -> None:
+    rows = whole.metrics
+    rows = rows[rows.kind == "validation"]
+    best = int(rows[rows.accuracy == rows.accuracy.max()].step.min())
+    chosen = whole.distilled.manifest["selection"]
+    assert chosen["protocol"] == "validation"
+    assert chosen["step"] == best
+    assert chosen["accuracy"] == rows.accuracy.max()
+    np.testing.assert_array_equal(
+        whole.distilled.images, whole.distilled_at(best).images
+    )
+
+
+def test_a_later_better_validation_is_chosen(whole: Run, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(whole.path, tmp_path / whole.path.name))
+    (path / "distilled.safetensors").unlink()
+    rows = [
+        json.loads(row) for row in (path / "metrics.jsonl").read_text().split("\n")[:-1]
+    ]
+    for row in rows:
+        if row["kind"] == "validation":
+            row["accuracy"] = {0: 0.1, 8: 0.2, 16: 0.9, 24: 0.9}[row["step"]]
+    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    again = distill(tiny(), out=tmp_path)
+    assert again.distilled.manifest["selection"]["step"] == 16
+    np.testing.assert_array_equal(again.distilled.images, whole.distilled_at(16).images)
+
+
+def test_a_step_without_snapshot_lists_those_with(whole: Run) -> None:
+    with pytest.raises(ValueError, match="step must be one of 0, 8, 16, 24, got 5"):
+        whole.distilled_at(5)
+
+
+def test_a_run_that_is_not_done_has_no_result(stopped: Run) -> None:
+    assert not stopped.is_done
+    with pytest.raises(FileNotFoundError, match="There is no distilled set"):
+        _ = stopped.distilled
+
+
+@pytest.mark.slow
+def test_released_judges_by_test_images_and_last_by_none(
+    whole: Run, tmp_path: Path
+) -> None:
+    del whole
+    released = distill(tiny(protocol="released", steps=8), out=tmp_path)
+    assert released.distilled.manifest["selection"]["protocol"] == "released"
+    rows = released.metrics
+    accuracies = rows[rows.kind == "validation"].accuracy
+    # A whole number of the 360 test images.
+    tests = len(tiny().load().test.labels)
+    np.testing.assert_allclose(
+        accuracies * tests, np.round(accuracies * tests), atol=1e-3
+    )
+    last = distill(tiny(protocol="last", steps=8), out=tmp_path)
+    assert set(last.metrics.kind) == {"train"}
+    assert last.distilled.manifest["selection"] == {"protocol": "last", "step": 8}
+    np.testing.assert_array_equal(last.distilled.images, last.distilled_at(8).images)
