@@ -29,15 +29,19 @@ def fail(name: str, rule: str, value: Any, fix: str = "") -> ValueError:
     Args:
         name: the argument's name, as the user wrote it.
         rule: what must hold, to follow "must".
-        value: what was given; shown with ``repr``, cut after 80 characters.
+        value: what was given; shown with ``repr``, cut after 80 characters; text that
+            ``as_text`` made is shown whole.
         fix: one sentence on the usual remedy, or nothing.
 
     Returns:
         The error, to be raised by the caller.
     """
-    shown = value if isinstance(value, _Verbatim) else repr(value)
-    if len(shown) > 80:
-        shown = shown[:77] + "..."
+    if isinstance(value, _Verbatim):
+        shown = str(value)
+    else:
+        shown = repr(value)
+        if len(shown) > 80:
+            shown = shown[:77] + "..."
     sentence = f"{name} must {rule}, got {shown}."
     return ValueError(f"{sentence} {fix}" if fix else sentence)
 
