@@ -1,0 +1,125 @@
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+"""Figure 5: accuracy against the share of easy or of hard samples that is dropped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from isa_toolkit.figures import numbers
+from isa_toolkit.figures.settings import Variant, setting
+from isa_toolkit.figures.style import new_figure
+from isa_toolkit.figures.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["RATIOS", "TITLE", "caption", "compute", "draw", "variants"]
+
+TITLE = "Figure 5. Accuracy when easy or hard samples are dropped"
+RATIOS = (0.1, 0.2, 0.3)
+_BASE = Variant("frepo")
+
+
+def variants() -> dict[Variant, float]:
+    """Return the settings of the figure with their place on its axis.
+
+    Returns:
+        Variant -> dropped share: none, and 10, 20, 30 % from either end.
+
+    Source: the paper, section B; algorithms 6.2.
+    """
+    places = {_BASE: 0.0}
+    for key, name in (("frepo+drop_easy", "drop_easy"), ("frepo+drop_hard", "drop_hard")):
+        for share in RATIOS:
+            places[Variant(key, ((name, share),))] = share
+    return places
+
+
+def compute(study: Study, images_per_class: int = 1) -> pd.DataFrame:
+    """Return accuracy against the dropped share, by seed, with means and differences.
+
+    Args:
+        study: the data and the runs.
+        images_per_class: of the distilled sets.
+
+    Returns:
+        Rows of :mod:`isa_toolkit.figures.numbers`; ``x`` is the dropped share, 0 for
+        "frepo", to which the differences are.
+    """
+    places = variants()
+    by_seed = study.accuracies(list(places), images_per_class, places=places)
+    return numbers.with_means(_aligned(by_seed), against="frepo")
+
+
+def _aligned(by_seed: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with plain FRePo at no place: it is every setting's baseline."""
+    table = by_seed.copy()
+    table.loc[table.setting == "frepo", "x"] = float("nan")
+    return table
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Return the figure: means with intervals on the left, paired differences beside.
+
+    Args:
+        table: from ``compute``.
+
+    Returns:
+        The figure; percent.
+    """
+    figure = new_figure(6.6, 2.7)
+    left, right = figure.subplots(1, 2)
+    rows = table[(table.predictor == "network") & table.seed.isna()]
+    values = rows[rows.against.isna()]
+    plain = values[values.setting == "frepo"]
+    look = setting("frepo")
+    if len(plain):
+        base = plain.iloc[0]
+        left.axhline(base.value, color=look.colour, lw=1.5, label=look.label)
+        left.axhspan(base.low, base.high, color=look.colour, alpha=0.12, lw=0)
+    right.axhline(0, color=look.colour, lw=1.5)
+    for key, shift in (("frepo+drop_easy", -0.4), ("frepo+drop_hard", 0.4)):
+        look = setting(key)
+        for ax, part in (
+            (left, values[values.setting == key]),
+            (right, rows[(rows.setting == key) & rows.against.notna()]),
+        ):
+            part = part.sort_values("x")
+            ax.errorbar(
+                100 * part.x + shift,
+                part.value,
+                yerr=[part.value - part.low, part.high - part.value],
+                color=look.colour,
+                marker="o",
+                ms=4,
+                lw=1.5,
+                capsize=2.5,
+                label=look.label,
+            )
+    for ax in (left, right):
+        ax.set_xlabel("dropped share of each batch, %")
+        ax.set_xticks([100 * share for share in RATIOS])
+        ax.set_xlim(5, 35)
+    left.set_ylabel("test accuracy, %")
+    right.set_ylabel("paired difference to FRePo, points")
+    figure.legend(
+        *left.get_legend_handles_labels(), loc="outside upper center", ncols=3
+    )
+    return figure
+
+
+def caption(table: pd.DataFrame) -> str:
+    """Return what the figure shows.
+
+    Args:
+        table: from ``compute``.
+    """
+    one = table[table.seed.isna()].iloc[0]
+    return (
+        f"{one.dataset}, {one.images_per_class} image(s) per class, {one.n} seeds. Left: "
+        "mean test accuracy of new networks with its 95 % interval over distilled sets. "
+        "Right: the difference to plain FRePo, seed by seed (same first images, batches "
+        "and networks), with its 95 % interval. An interval that includes 0 shows no "
+        "difference."
+    )

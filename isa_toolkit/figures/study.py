@@ -1,0 +1,393 @@
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# (pandas types its columns and groups too loosely to check.)
+"""A study: one data set at one scale, whose runs come from the run store.
+
+Every figure and table asks a study for runs and accuracies. What exists (found by the
+experiment's hash) is reused; what is missing is run, or left out where ``run_missing`` is
+off. Evaluations are kept in the run folders, so that an interrupted reproduction goes on
+where it stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from isa_toolkit import checks
+from isa_toolkit.datasets import Dataset
+from isa_toolkit.distill import Experiment, Run, distill
+from isa_toolkit.evaluate import Evaluation, EvaluationSettings, evaluate
+from isa_toolkit.evaluate.features import (
+    FeatureNetwork,
+    FeatureSettings,
+    feature_network,
+)
+from isa_toolkit.figures import numbers
+from isa_toolkit.figures.settings import Variant
+from isa_toolkit.files import write_json
+from isa_toolkit.networks import NetworkSettings
+from isa_toolkit.networks.fit import FitSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["BUDGETS", "Budget", "Study", "evaluated"]
+
+T = TypeVar("T")
+# Snapshots of the distilled set in a run, beside the first images.
+_SNAPSHOTS = 5
+
+
+class Budget(NamedTuple):
+    """How much of everything a scale spends on one data set.
+
+    steps: images per class -> outer steps; its keys are the sizes that are studied.
+    width: channels of the first layer, of distillation and evaluation networks.
+    batch_size: real images per step.
+    learning_rate: of the distilled images and labels.
+    seeds: distilled sets per setting.
+    networks: evaluation networks per distilled set.
+    fit: their training; None for the published one.
+    features: of the network whose features are measured in.
+    map_points: real images per class in a map, at most.
+    """
+
+    steps: Mapping[int, int]
+    width: int
+    batch_size: int
+    learning_rate: float
+    seeds: int
+    networks: int
+    fit: FitSettings | None
+    features: FeatureSettings
+    map_points: int
+
+
+def _features(width: int, steps: int) -> FeatureSettings:
+    return FeatureSettings(
+        network=NetworkSettings(width=width, norm="none"), steps=steps
+    )
+
+
+_SHORT = FitSettings(steps=400, learning_rate=1e-3, warmup_steps=50)
+# Ours, but for "paper". Ten times the published learning rate where 500,000 steps are
+# not to be had.
+BUDGETS: Mapping[str, Budget] = MappingProxyType(
+    {
+        "quick": Budget(
+            MappingProxyType({1: 1000, 10: 300}), 16, 256, 3e-3, 5, 3, _SHORT,
+            _features(32, 1000), 200,
+        ),
+        "small": Budget(
+            MappingProxyType({1: 1000, 10: 300}), 16, 256, 3e-3, 3, 3, _SHORT,
+            _features(32, 2000), 500,
+        ),
+        "paper": Budget(
+            MappingProxyType({1: 500_000, 10: 500_000, 50: 500_000}), 128, 1024, 3e-4,
+            1, 5, None, _features(128, 20_000), 1000,
+        ),
+    }
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Study:
+    """One data set at one scale.
+
+    Attributes:
+        dataset: the data.
+        scale: key of ``BUDGETS``.
+        folder: of the run folders.
+        seeds: distilled sets per setting; None for the scale's.
+        run_missing: distil what is not in the folder; else it is left out.
+        workers: runs at a time; None for two on a CPU (compiling keeps one core busy,
+            and little else does), one on an accelerator.
+        progress: show progress bars; None: on a terminal or in a notebook.
+
+    Raises:
+        ValueError: an unknown scale, a number below 1.
+    """
+
+    dataset: Dataset
+    scale: str = "quick"
+    folder: str | Path = "runs"
+    seeds: int | None = None
+    run_missing: bool = True
+    workers: int | None = None
+    progress: bool | None = None
+    _stop: threading.Event = dataclasses.field(
+        default_factory=threading.Event, init=False, repr=False
+    )
+    _kept: dict[str, Any] = dataclasses.field(
+        default_factory=dict, init=False, repr=False
+    )
+
+    def __post_init__(self) -> None:
+        checks.check_one_of("scale", self.scale, BUDGETS)
+        if self.seeds is not None:
+            checks.check_integer("seeds", self.seeds)
+        if self.workers is not None:
+            checks.check_integer("workers", self.workers)
+
+    @property
+    def budget(self) -> Budget:
+        """What the scale spends."""
+        return BUDGETS[self.scale]
+
+    @property
+    def seed_range(self) -> range:
+        """The seeds of every setting."""
+        return range(self.seeds or self.budget.seeds)
+
+    @property
+    def sizes(self) -> list[int]:
+        """The images per class that are studied and that every class has."""
+        least = int(np.bincount(self.dataset.train.labels).min())
+        return [size for size in sorted(self.budget.steps) if size <= least]
+
+    @property
+    def many(self) -> int:
+        """The images per class where distilled sets are large enough to map: 10."""
+        return max([size for size in self.sizes if size <= 10], default=1)
+
+    def experiment(
+        self, variant: Variant, images_per_class: int, seed: int
+    ) -> Experiment:
+        """Return the experiment of one setting, size and seed.
+
+        The last step is the result: nothing is held out, no step is chosen.
+
+        Args:
+            variant: the setting.
+            images_per_class: one of ``sizes``.
+            seed: of the distilled set.
+        """
+        budget = self.budget
+        steps = budget.steps[images_per_class]
+        return Experiment(
+            dataset=self.dataset,
+            method=variant.method(budget.learning_rate),
+            images_per_class=images_per_class,
+            network=NetworkSettings(width=budget.width),
+            steps=steps,
+            batch_size=budget.batch_size,
+            seed=seed,
+            protocol="last",
+            validation_every=max(1, steps // _SNAPSHOTS),
+        )
+
+    def judge(self) -> EvaluationSettings:
+        """Return how distilled sets are evaluated at this scale."""
+        return EvaluationSettings(
+            network=NetworkSettings(width=self.budget.width, norm="none"),
+            networks=self.budget.networks,
+            fit=self.budget.fit,
+        )
+
+    def runs(
+        self, variants: Sequence[Variant], images_per_class: int
+    ) -> dict[tuple[Variant, int], Run]:
+        """Return the finished runs of settings, for every seed.
+
+        Args:
+            variants: the settings.
+            images_per_class: one of ``sizes``.
+
+        Returns:
+            (variant, seed) -> run; without those that are missing, where
+            ``run_missing`` is off.
+
+        Raises:
+            DivergedError: a run's numbers are not finite.
+            RunLockedError: another process works on one of them.
+            OSError: the folder cannot be written.
+        """
+        wanted = [(variant, seed) for seed in self.seed_range for variant in variants]
+
+        def get(key: tuple[Variant, int]) -> Run | None:
+            return self._run(self.experiment(key[0], images_per_class, key[1]))
+
+        told = f"{self.dataset.name}, {images_per_class} per class: runs"
+        found = self.map(get, wanted, told)
+        return {
+            key: run for key, run in zip(wanted, found, strict=True) if run is not None
+        }
+
+    def _run(self, experiment: Experiment) -> Run | None:
+        path = Path(self.folder) / experiment.resolve().name
+        if (path / "distilled.safetensors").is_file():
+            return Run.open(path)
+        if not self.run_missing:
+            return None
+        run = distill(
+            experiment,
+            out=self.folder,
+            progress=False,
+            callbacks=[lambda _: self._stop.is_set()],
+        )
+        if not run.is_done:
+            raise KeyboardInterrupt(f"stopped at step {run.step} of {run.path}")
+        return run
+
+    def accuracies(
+        self,
+        variants: Sequence[Variant],
+        images_per_class: int,
+        *,
+        every_snapshot: bool = False,
+        places: Mapping[Variant, float] | None = None,
+    ) -> pd.DataFrame:
+        """Return the test accuracy of each setting and seed.
+
+        Args:
+            variants: the settings.
+            images_per_class: one of ``sizes``.
+            every_snapshot: at each stored step (``x``), not only the last.
+            places: variant -> ``x``, for settings along an axis.
+
+        Returns:
+            Rows of :mod:`isa_toolkit.figures.numbers`, in percent: the mean over the
+            evaluation networks, for each seed and predictor.
+        """
+        runs = self.runs(variants, images_per_class)
+        jobs = [
+            (variant, seed, run, step)
+            for (variant, seed), run in runs.items()
+            for step in (list(run.snapshots) if every_snapshot else [None])
+        ]
+
+        def measure(job: tuple[Variant, int, Run, int | None]) -> list[dict[str, Any]]:
+            variant, seed, run, step = job
+            result = evaluated(run, self.dataset, self.judge(), step=step)
+            place = (places or {}).get(variant) if step is None else float(step)
+            return [
+                numbers.row(
+                    dataset=self.dataset.name,
+                    images_per_class=images_per_class,
+                    setting=variant.key,
+                    predictor=predictor,
+                    quantity="accuracy_percent",
+                    x=place,
+                    seed=seed,
+                    value=100 * float(np.mean(values)),
+                    over=f"{len(values)} networks",
+                )
+                for predictor, values in (
+                    ("network", result.network),
+                    ("krr", result.ridge),
+                )
+            ]
+
+        told = f"{self.dataset.name}, {images_per_class} per class: evaluations"
+        rows = [one for part in self.map(measure, jobs, told) for one in part]
+        return numbers.as_table(rows)
+
+    def feature_network(self) -> FeatureNetwork:
+        """Return the network whose features are measured in, trained on real images."""
+        if "network" not in self._kept:
+            self._kept["network"] = feature_network(self.dataset, self.budget.features)
+        return self._kept["network"]
+
+    def real_features(self, split: str = "train") -> np.ndarray:
+        """Return the features of the real images, [n, d].
+
+        Args:
+            split: ``"train"`` or ``"test"``.
+        """
+        if split not in self._kept:
+            inputs = self.dataset.inputs(split)
+            self._kept[split] = self.feature_network().features(inputs)
+        return self._kept[split]
+
+    def map(
+        self, function: Callable[[Any], T], items: Iterable[Any], told: str
+    ) -> list[T]:
+        """Return ``function`` of each item, a few at a time, under a progress bar.
+
+        The first failure, or Ctrl-C, stops the runs in progress with a checkpoint.
+
+        Args:
+            function: of one item.
+            items: any number.
+            told: what the bar says.
+
+        Returns:
+            Results in the order of the items.
+        """
+        import tqdm.auto
+
+        items = list(items)
+        disable = None if self.progress is None else not self.progress
+        with (
+            tqdm.auto.tqdm(
+                total=len(items), desc=told, disable=disable, leave=False
+            ) as bar,
+            ThreadPoolExecutor(self._count()) as pool,
+        ):
+            futures = [pool.submit(function, item) for item in items]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+                    bar.update()
+            except BaseException:
+                self._stop.set()
+                pool.shutdown(wait=True, cancel_futures=True)
+                self._stop.clear()
+                raise
+        return [future.result() for future in futures]
+
+    def _count(self) -> int:
+        if self.workers is not None:
+            return self.workers
+        import jax
+
+        return 2 if jax.default_backend() == "cpu" and (os.cpu_count() or 1) > 1 else 1
+
+
+def evaluated(
+    run: Run,
+    dataset: Dataset,
+    judge: EvaluationSettings,
+    *,
+    step: int | None = None,
+) -> Evaluation:
+    """Return the evaluation of a run's result, or of a stored step, kept in its folder.
+
+    Args:
+        run: a finished run.
+        dataset: whose test images are classified.
+        judge: how.
+        step: one of ``run.snapshots``; None for the result.
+
+    Returns:
+        The evaluation, read back if it was made with the same settings and data.
+    """
+    distilled = run.distilled if step is None else run.distilled_at(step)
+    settings = judge.resolve(
+        image_shape=dataset.image_shape, num_distilled=len(distilled.images)
+    )
+    told = json.dumps(
+        {"settings": dataclasses.asdict(settings), "data": dataset.fingerprint},
+        sort_keys=True,
+    )
+    digest = hashlib.sha256(told.encode()).hexdigest()[:8]
+    name = "result" if step is None else f"{step:08d}"
+    path = run.path / "evaluations" / f"{name}-{digest}.json"
+    if path.is_file():
+        stored = json.loads(path.read_text())
+        return Evaluation(
+            np.array(stored["network"]), np.array(stored["ridge"]), settings
+        )
+    result = evaluate(distilled, dataset, judge)
+    write_json(path, result.to_dict())
+    return result
