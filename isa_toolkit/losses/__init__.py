@@ -4,6 +4,7 @@ from isa_toolkit.losses.crucial import ranks, scores, select, weighted_mean
 from isa_toolkit.losses.isa import (
     nearest_partners,
     random_partners,
+    random_permutation,
     segment_loss,
     virtual_loss,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "predict",
     "primal_readout",
     "random_partners",
+    "random_permutation",
     "ranks",
     "readout",
     "scores",

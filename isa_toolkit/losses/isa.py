@@ -13,7 +13,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-__all__ = ["nearest_partners", "random_partners", "segment_loss", "virtual_loss"]
+__all__ = [
+    "nearest_partners",
+    "random_partners",
+    "random_permutation",
+    "segment_loss",
+    "virtual_loss",
+]
 
 Scalar = Float[Array, ""] | float
 
@@ -129,3 +135,28 @@ def random_partners(
     following = order[jnp.where(place + 1 < kept, place + 1, 0)]
     target = jnp.where(place < kept, following, order)
     return jnp.zeros_like(order).at[order].set(target)
+
+
+def random_permutation(
+    key: Key[Array, ""], weights: Float[Array, " n"]
+) -> Int[Array, " n"]:
+    """Return a uniformly random permutation of the kept targets.
+
+    Unlike :func:`random_partners` it may leave a sample where it is, as vanilla MixUp
+    does.
+
+    Args:
+        key: consumed.
+        weights: 1 for kept, 0 for dropped, [n].
+
+    Returns:
+        Indices into the batch, [n]; a dropped sample stays where it is.
+
+    Source: algorithms 6.3 ("pi random permutation of the kept samples").
+    """
+    draws = jax.random.uniform(key, weights.shape)
+    kept = weights > 0
+    # Kept samples first, in order and shuffled; the dropped follow, in order in both.
+    ordered = jnp.argsort(~kept, stable=True)
+    shuffled = jnp.argsort(jnp.where(kept, draws, jnp.inf), stable=True)
+    return jnp.zeros_like(ordered).at[ordered].set(shuffled)

@@ -19,7 +19,13 @@ from isa_toolkit import checks
 from isa_toolkit.losses.label_margin import label_margin_loss
 from isa_toolkit.methods.base import Batch, Method, first_failure
 from isa_toolkit.methods.optimizers import OPTIMIZERS, cosine_decay
-from isa_toolkit.methods.outer import PARTNERS, REDUCTIONS, OuterTerms, outer_loss
+from isa_toolkit.methods.outer import (
+    AUGMENTATIONS,
+    PARTNERS,
+    REDUCTIONS,
+    OuterTerms,
+    outer_loss,
+)
 from isa_toolkit.networks.base import Network
 from isa_toolkit.networks.pool import (
     Learner,
@@ -120,6 +126,12 @@ class FRePo:
         segment: ends (a, b) of the ISA segment in units of ``z_i - z_partner``. (0, 0):
             no augmentation; (0, e): away from the partner (released code); (-1, 0): the
             way to the partner (the paper's text); (t, t): one mixed sample.
+        augmentation: ``"segment"``, the closed-form mean over the segment (ISA);
+            ``"single"``, one virtual point per sample and step, drawn from it; or
+            ``"mixup"``, vanilla MixUp of target images and labels (a second feature pass
+            over the batch; pairs by a random permutation whatever ``partner`` is; needs
+            segment (0, 0)). The last two are our reading of the ablation of Figure 3c:
+            their details are UNKNOWN.
         partner: ``"nearest"`` kept target by cosine, ``"random"`` kept target, or ``"none"``
             (no partner is looked for; needs segment (0, 0)).
         reduction: ``"half_sum"`` over classes, as FRePo, or ``"released"``, the mean over
@@ -142,13 +154,15 @@ class FRePo:
     Raises:
         ValueError: a value out of its range, a combination that has no meaning.
 
-    Source: algorithms 4.1, 5.1 and 6. The defaults .2 and (0, .5) are the authors' README
-    setting for CIFAR-10 at 10 images per class; per-data-set values are UNKNOWN.
+    Source: algorithms 4.1, 5.1 and 6 (6.3 for ``augmentation``). The defaults .2 and
+    (0, .5) are the authors' README setting for CIFAR-10 at 10 images per class;
+    per-data-set values are UNKNOWN.
     """
 
     drop_easy: float = 0.2
     drop_hard: float = 0.0
     segment: tuple[float, float] = (0.0, 0.5)
+    augmentation: str = "segment"
     partner: str = "nearest"
     reduction: str = "half_sum"
     ridge: float = 1e-6
@@ -181,6 +195,14 @@ class FRePo:
             raise checks.fail("segment", "be a pair (start, stop)", self.segment)
         ends = tuple(checks.check_number("segment", end) for end in self.segment)
         object.__setattr__(self, "segment", ends)
+        checks.check_one_of("augmentation", self.augmentation, AUGMENTATIONS)
+        if self.augmentation == "mixup" and ends != (0, 0):
+            raise checks.fail(
+                "segment",
+                "be (0, 0) when augmentation is 'mixup'",
+                ends,
+                "MixUp mixes images, not along a segment of feature space.",
+            )
         checks.check_one_of("partner", self.partner, PARTNERS)
         if self.partner == "none" and ends != (0, 0):
             raise checks.fail(
@@ -346,6 +368,7 @@ def outer_update(
     target_labels: Float[Array, "n c"],
     knobs: FRePoKnobs,
     key: Key[Array, ""],
+    target_images: Float[Array, "n h w ch"] | None = None,
 ) -> OuterUpdate:
     """Return images and labels one optimiser step further, through one network.
 
@@ -357,13 +380,23 @@ def outer_update(
         target_features: of the real batch, without gradient, [n, d].
         target_labels: centred one-hot, [n, c].
         knobs: the traced numbers.
-        key: for random partners.
+        key: for what the augmentation draws.
+        target_images: preprocessed; for augmentation ``"mixup"`` alone, [n, h, w, ch].
 
     Returns:
         The update.
 
+    Raises:
+        ValueError: augmentation ``"mixup"`` without ``target_images``.
+
     Source: algorithms 4.1: images and labels are two leaves of one optimiser.
     """
+
+    def mixed_features(chosen: Array, share: Scalar) -> Array:
+        assert target_images is not None
+        mixed = (1 - share) * target_images + share * target_images[chosen]
+        output = network.apply(learner.params, learner.state, mixed)
+        return jax.lax.stop_gradient(output.features)
 
     def loss_of(distilled: tuple[Array, Array]) -> tuple[Scalar, OuterTerms]:
         images, labels = distilled
@@ -384,6 +417,8 @@ def outer_update(
             partner=settings.partner,
             reduction=settings.reduction,
             key=key,
+            augmentation=settings.augmentation,
+            mixed_features=None if target_images is None else mixed_features,
         )
         if settings.label_margin:
             margin = label_margin_loss(labels)
@@ -432,6 +467,7 @@ def _step(
         batch.labels,
         knobs,
         partner_key,
+        batch.images,
     )
     aged = update_member(
         online_key,

@@ -230,3 +230,17 @@ def test_random_partners_differ_by_key_and_repeat_with_it():
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+
+
+def test_random_permutations_are_uniform_and_leave_the_dropped_in_place():
+    weights = jnp.ones(7).at[jnp.asarray([0, 3, 4])].set(0)
+    keys = jax.random.split(jax.random.key(0), 4800)
+    mapped = quick_jit(jax.vmap(isa.random_permutation, in_axes=(0, None)))
+    drawn = np.asarray(mapped(keys, weights))
+    kept = np.asarray([1, 2, 5, 6])
+    assert (drawn[:, [0, 3, 4]] == [0, 3, 4]).all()
+    permutations, counts = np.unique(drawn[:, kept], axis=0, return_counts=True)
+    assert (np.sort(permutations, axis=1) == kept).all()
+    # All 24 (the identity, too), 200 times each with a standard deviation of 14.
+    assert len(permutations) == 24
+    assert np.abs(counts - 200).max() < 5 * 14

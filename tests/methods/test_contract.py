@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Callable
@@ -26,6 +27,12 @@ from toy import (
 from isa_toolkit.methods import METHODS, Method, MethodSettings
 
 STEPS = 30
+
+# Settings under which a registered method is another program, tested as one more method.
+VARIANTS = {
+    "frepo, single": {"augmentation": "single"},
+    "frepo, mixup": {"augmentation": "mixup", "segment": (0.0, 0.0)},
+}
 
 
 class Case(NamedTuple):
@@ -57,10 +64,11 @@ class Case(NamedTuple):
 
 
 def small(name: str) -> MethodSettings:
-    method = METHODS[name]
+    method = METHODS[name.partition(",")[0]]
     fields = {field.name for field in dataclasses.fields(method)}
     wanted = {"pool_size": 3, "max_online_updates": 4}
-    settings = method(**{key: wanted[key] for key in fields & set(wanted)})
+    chosen = {key: wanted[key] for key in fields & set(wanted)}
+    settings = method(**chosen, **VARIANTS.get(name, {}))
     return settings.resolve(dataset="digits", images_per_class=2, num_classes=3)
 
 
@@ -80,14 +88,16 @@ def changed(settings: MethodSettings) -> list[MethodSettings]:
         ("online_learning_rate", 1e-3),
     ]
     fields = {field.name for field in dataclasses.fields(settings)}
-    return [
-        dataclasses.replace(settings, **{name: value})
-        for name, value in numbers
-        if name in fields
-    ]
+    variants = []
+    for name, value in numbers:
+        # What has no meaning for a method is refused by its settings.
+        with contextlib.suppress(ValueError):
+            if name in fields:
+                variants.append(dataclasses.replace(settings, **{name: value}))
+    return variants
 
 
-@pytest.fixture(scope="module", params=sorted(METHODS))
+@pytest.fixture(scope="module", params=sorted([*METHODS, *VARIANTS]))
 def case(request: pytest.FixtureRequest) -> Case:
     settings = small(request.param)
     method, toy, traces = settings.build(toy_convnet()), toy_problem(), []

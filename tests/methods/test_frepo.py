@@ -19,6 +19,7 @@ from toy import (
     toy_problem,
 )
 
+from isa_toolkit.losses import isa
 from isa_toolkit.methods.frepo import FRePo
 from isa_toolkit.networks.pool import fresh_learner, online_step
 
@@ -79,6 +80,47 @@ def test_nothing_dropped_and_no_segment_is_plain_frepo_to_the_bit(partner):
 @pytest.mark.parametrize("network", [dense_network, toy_convnet])
 def test_the_same_at_full_optimisation(network):
     assert_equals_plain_frepo("nearest", network(), jax.jit)
+
+
+@pytest.mark.parametrize("partner", ["nearest", "random"])
+def test_a_single_point_of_no_segment_is_plain_frepo_to_the_bit(partner):
+    state, _ = run(
+        dataclasses.replace(PLAIN, augmentation="single", partner=partner),
+        dense_network(),
+    )
+    expected, _ = run(dataclasses.replace(PLAIN, partner="none"), dense_network())
+    assert_same_bytes(state, expected)
+
+
+def test_mixup_is_the_loss_on_the_features_of_mixed_images():
+    settings = dataclasses.replace(PLAIN, augmentation="mixup", drop_easy=0.25)
+    network = dense_network()
+    state, step, toy = started(settings, network)
+    key = jax.random.key(4)
+    _, info = step(key, state, toy.batch, settings.knobs(steps=9))
+    learner = jax.tree.map(lambda leaf: leaf[int(info.member)], state.pool)
+
+    def look(images):
+        output = network.apply(learner.params, learner.state, images)
+        return np.asarray(output.features, np.float64)
+
+    f_s, f_t = look(toy.images), look(toy.batch.images)
+    kernel = f_s @ f_s.T
+    kernel += 1e-6 * np.trace(kernel) / len(kernel) * np.eye(len(kernel))
+    weights = f_s.T @ np.linalg.solve(kernel, np.asarray(toy.labels, np.float64))
+    labels = np.asarray(toy.batch.labels)
+    scores = 0.5 * np.sum((f_t @ weights - labels) ** 2, axis=1)
+    hard = np.sort(np.argsort(scores)[6:])
+    pair_key, share_key = jax.random.split(jax.random.split(key, 3)[1])
+    kept = jnp.zeros(24).at[hard].set(1)
+    pairs = np.asarray(isa.random_permutation(pair_key, kept))
+    share = float(jax.random.uniform(share_key, ()))
+    mixed = look((1 - share) * toy.batch.images + share * toy.batch.images[pairs])
+    mixed_labels = (1 - share) * labels + share * labels[pairs]
+    losses = 0.5 * np.sum((mixed @ weights - mixed_labels) ** 2, axis=1)
+    assert float(info.kept) == len(hard)
+    assert float(info.target_loss) == pytest.approx(losses[hard].mean(), rel=5e-3)
+    assert abs(losses[hard].mean() / scores[hard].mean() - 1) > 0.05
 
 
 def plain_frepo_step(network, key, state, batch, count):
@@ -309,6 +351,14 @@ class TestSettings:
             ({"drop_easy": float("nan")}, "drop_easy must be finite, got nan"),
             ({"partner": "closest"}, "partner must be one of 'nearest', 'none', 'rand"),
             ({"partner": "none"}, r"segment must be \(0, 0\) when partner is 'none'"),
+            (
+                {"augmentation": "mixup"},
+                r"segment must be \(0, 0\) when augmentation is 'mixup', got \(0.0, 0.5\)",
+            ),
+            (
+                {"augmentation": "cutmix"},
+                "augmentation must be one of 'mixup', 'segment', 'single', got 'cutmix'",
+            ),
             ({"segment": (0, 1, 2)}, r"segment must be a pair \(start, stop\), got"),
             ({"segment": 0.5}, r"segment must be a pair \(start, stop\), got 0.5"),
             ({"segment": (0, float("inf"))}, "segment must be finite, got inf"),

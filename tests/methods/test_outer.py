@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from toy import assert_same_bytes, double_precision, quick_jit
 
-from isa_toolkit.losses import isa
+from isa_toolkit.losses import crucial, isa
 from isa_toolkit.methods.outer import outer_loss
 
 CLASSES = 3
@@ -20,7 +20,12 @@ def problem(dtype: str = "float32") -> tuple[jax.Array, ...]:
     return tuple(jnp.asarray(draw.normal(size=shape), dtype) for shape in shapes)
 
 
-def compiled(partner: str, reduction: str = "half_sum"):
+def linear_mix(features):
+    """Return the mixed features of a network that is linear."""
+    return lambda chosen, share: (1 - share) * features + share * features[chosen]
+
+
+def compiled(partner: str, reduction: str = "half_sum", augmentation: str = "segment"):
     def run(arrays, easy, hard, segment, ridge, key):
         return outer_loss(
             *arrays,
@@ -31,6 +36,8 @@ def compiled(partner: str, reduction: str = "half_sum"):
             partner=partner,
             reduction=reduction,
             key=key,
+            augmentation=augmentation,
+            mixed_features=linear_mix(arrays[2]),
         )
 
     def value_and_gradient(arrays, *others):
@@ -176,3 +183,111 @@ def test_random_partners_depend_on_the_key():
         for seed in (0, 0, 1)
     ]
     assert losses[0] == losses[1] != losses[2]
+
+
+def losses_of(augmentation: str, segment=(0.0, 0.0), easy=0.2, count=4000):
+    """Return the loss under each of many keys, and the terms under one."""
+    arrays = problem()
+    drop, hard, ends, ridge, key = numbers(easy, 0.0, segment)
+
+    def loss(one):
+        return outer_loss(
+            *arrays,
+            drop_easy=drop,
+            drop_hard=hard,
+            segment=ends,
+            ridge=ridge,
+            partner="nearest",
+            reduction="half_sum",
+            key=one,
+            augmentation=augmentation,
+            mixed_features=linear_mix(arrays[2]),
+        )
+
+    keys = jax.random.split(key, count)
+    many = quick_jit(jax.vmap(lambda one: loss(one).loss))(keys)
+    return np.asarray(many), loss(key)
+
+
+@pytest.mark.parametrize("segment", [(0.0, 0.5), (-1.0, 0.0), (0.5, -1.0)])
+def test_single_points_average_to_the_segment(segment, nearest):
+    drawn, _ = losses_of("single", segment)
+    exact, _ = nearest(problem(), *numbers(0.2, 0.0, segment))
+    error = drawn.std() / np.sqrt(len(drawn))
+    assert error < 0.01 * float(exact.loss)
+    assert abs(drawn.mean() - float(exact.loss)) < 4 * error
+
+
+def test_single_points_are_drawn_for_each_sample():
+    """Independent draws: the variance of the mean is that of one, divided by 16."""
+    drawn, terms = losses_of("single", (0.0, 0.5))
+    residual = np.asarray(terms.prediction - problem()[3])
+    kept = np.flatnonzero(terms.weights)
+    partner = kept[isa.nearest_partners(problem()[2][kept], jnp.ones(len(kept)))]
+    difference = residual[kept] - residual[partner]
+    places = np.linspace(0, 0.5, 1001)[:, None, None]
+    each = 0.5 * np.sum((residual[kept] + places * difference) ** 2, axis=-1)
+    expected = np.sqrt(each.var(axis=0).sum()) / len(kept)
+    assert drawn.std() == pytest.approx(expected, rel=0.1)
+
+
+def test_a_single_point_of_a_segment_without_length_is_that_point(nearest):
+    values = numbers(0.2, 0.0, (0.4, 0.4))
+    sampled, slope = compiled("nearest", augmentation="single")(problem(), *values)
+    exact, exact_slope = nearest(problem(), *values)
+    np.testing.assert_allclose(sampled.loss, exact.loss, rtol=1e-5)
+    for ours, theirs in zip(slope, exact_slope, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_a_single_point_of_the_empty_segment_is_the_plain_loss_to_the_bit():
+    values = numbers(easy=0.2)
+    assert_same_bytes(
+        compiled("nearest", augmentation="single")(problem(), *values),
+        compiled("none")(problem(), *values),
+    )
+
+
+def test_mixup_of_linear_features_has_the_known_mean():
+    """Over t in [0, 1] and all permutations: mean |A|^2 / 3 + |mean A|^2 / 6."""
+    drawn, terms = losses_of("mixup")
+    residual = np.asarray(terms.prediction - problem()[3])[
+        np.asarray(terms.weights) > 0
+    ]
+    expected = np.mean(np.sum(residual**2, axis=1)) / 3
+    expected += np.sum(residual.mean(axis=0) ** 2) / 6
+    error = drawn.std() / np.sqrt(len(drawn))
+    assert error < 0.01 * expected
+    assert abs(drawn.mean() - expected) < 4 * error
+
+
+def test_mixup_takes_one_share_for_the_whole_batch():
+    """At t near 0 or 1 the batch is its own permutation: the largest loss is the plain."""
+    drawn, terms = losses_of("mixup", easy=0.0)
+    plain = float(jnp.mean(crucial.scores(terms.prediction - problem()[3])))
+    assert drawn.max() <= plain * (1 + 1e-5)
+    assert drawn.max() == pytest.approx(plain, rel=1e-2)
+
+
+def test_mixup_selects_by_the_unmixed_targets(nearest):
+    values = numbers(0.2, 0.1)
+    mixed, _ = compiled("nearest", augmentation="mixup")(problem(), *values)
+    plain, _ = nearest(problem(), *values)
+    np.testing.assert_array_equal(mixed.weights, plain.weights)
+    np.testing.assert_array_equal(mixed.prediction, plain.prediction)
+    assert float(mixed.loss) != float(plain.loss)
+
+
+def test_mixup_without_features_is_one_sentence():
+    with pytest.raises(ValueError, match=r"mixed_features must be given .*, got None"):
+        outer_loss(
+            *problem(),
+            drop_easy=0.0,
+            drop_hard=0.0,
+            segment=(0.0, 0.0),
+            ridge=1e-2,
+            partner="nearest",
+            reduction="half_sum",
+            key=jax.random.key(0),
+            augmentation="mixup",
+        )
