@@ -1,0 +1,362 @@
+"""Maps of real and distilled points: t-SNE, anchored or joint, and what they keep.
+
+*Anchored* places every distilled set into one map of the real points, so that panels of
+several methods can be compared; *joint* embeds all together. Who makes the features is
+not decided here, and the numbers that belong beside a map are in `occupancy`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Real
+
+from isa_toolkit.analysis.arrays import blocks, check_points, squared_distances
+from isa_toolkit.checks import as_text, check_at_least, check_integer, fail
+
+__all__ = ["Map", "MapSettings", "anchored_map", "joint_map", "trustworthiness"]
+
+# Both libraries exaggerate attraction for this many iterations before the rest.
+_EARLY = 250
+
+# scikit-learn reads its seed as 32 bits.
+_LARGEST_SEED = 2**32 - 1
+
+
+class MapSettings(NamedTuple):
+    """What a map was made with, for its caption.
+
+    perplexity: effective number of neighbours of a point.
+    placement_perplexity: the same for points placed into the map; NaN in a joint map.
+    iterations: iterations in all, 250 of them with early exaggeration.
+    components: principal components that t-SNE saw.
+    variance_kept: share of the variance in them, a fraction; 1 without reduction.
+    seed: seed of the initialisation and of the neighbour search.
+    neighbours: neighbours behind the trustworthiness.
+    """
+
+    perplexity: float
+    placement_perplexity: float
+    iterations: int
+    components: int
+    variance_kept: float
+    seed: int
+    neighbours: int
+
+
+class Map(NamedTuple):
+    """Points of several sets in one plane. Distances far apart mean little.
+
+    real: places of the real points, [n, 2].
+    distilled: places of each distilled set by its name, each [m, 2].
+    mode: "anchored" or "joint".
+    trustworthiness: of the real points, a fraction; 1 if map neighbours are neighbours.
+    settings: what it was made with.
+    """
+
+    real: Float[np.ndarray, "n 2"]
+    distilled: dict[str, Float[np.ndarray, "_ 2"]]
+    mode: str
+    trustworthiness: float
+    settings: MapSettings
+
+
+def anchored_map(
+    real: Real[np.ndarray, "n d"],
+    distilled: Mapping[str, Real[np.ndarray, "_ d"]],
+    *,
+    perplexity: float = 30.0,
+    placement_perplexity: float = 5.0,
+    iterations: int = 750,
+    components: int | None = 50,
+    seed: int = 0,
+    neighbours: int = 5,
+) -> Map:
+    """Return a map of the real points with every distilled set placed into it.
+
+    The real points are embedded once. Each distilled point then starts at the median of
+    its nearest real points in the map and moves under their attraction alone: it feels
+    no other distilled point. So the places of the real points are the same bytes
+    whatever is placed, and the place of a set does not depend on the other sets.
+
+    Above ``components`` features, all points are first projected on the leading
+    principal components of the real ones. The map starts from the first two of them.
+
+    Args:
+        real: real points, [n, d], n above 3 times ``perplexity``.
+        distilled: distilled points by the name of their set, each [m, d]; may be empty.
+        perplexity: effective number of neighbours, at least 1; 3 times as many are
+            sought, so it is at most (n - 1) / 3.
+        placement_perplexity: the same for placed points, at most n / 3.
+        iterations: iterations in all, above 250, which have early exaggeration.
+        components: how many principal components t-SNE sees, or None for all features.
+        seed: seed of the initialisation and of the neighbour search, below 2^32.
+        neighbours: k of the trustworthiness, below n / 2.
+
+    Returns:
+        The map. One thread, so the same seed gives the same bytes on the same versions.
+        Neighbours are exact below 1,000 real points and approximate (Annoy) above.
+
+    Raises:
+        TypeError: a setting is of the wrong kind, or ``distilled`` is not a mapping.
+        ValueError: points do not fit or coincide, or a setting is out of range.
+
+    Source: figure 6 shows such panels; that they share one map is our choice, the paper
+    does not say how its maps, or the features for them, were made. openTSNE
+    (Policar et al., 2024; placement after Policar et al., 2023).
+    """
+    points, sets = _checked(real, distilled)
+    wide = _perplexity("perplexity", perplexity, (len(points) - 1) / 3)
+    narrow = _perplexity("placement_perplexity", placement_perplexity, len(points) / 3)
+    count, start, k = _settings(len(points), iterations, seed, neighbours)
+    from openTSNE import TSNE, TSNEEmbedding
+
+    with _one_thread():
+        reduced, placed, kept = _reduce(points, sets, components, start, joint=False)
+        anchor = TSNE(
+            perplexity=wide,  # pyright: ignore[reportArgumentType]
+            initialization="pca",
+            early_exaggeration_iter=_EARLY,
+            n_iter=count - _EARLY,
+            n_jobs=1,
+            random_state=start,
+        ).fit(reduced)
+        centred = np.array(anchor)
+        # As `transform` would: it moves the map that it is asked to place points into.
+        centred -= (centred.max(axis=0) + centred.min(axis=0)) / 2
+        places = {}
+        for name, values in placed.items():
+            # A copy for each set, since `transform` may move its map by a last digit.
+            copy = TSNEEmbedding(
+                np.array(centred),
+                anchor.affinities,
+                random_state=start,
+                **anchor.gradient_descent_params,
+            )
+            placing = copy.transform(
+                values,
+                perplexity=narrow,  # pyright: ignore[reportArgumentType]
+            )
+            places[name] = np.array(placing)
+        trust = trustworthiness(points, centred, neighbours=k)
+    settings = MapSettings(wide, narrow, count, reduced.shape[1], kept, start, k)
+    return Map(centred, places, "anchored", trust, settings)
+
+
+def joint_map(
+    real: Real[np.ndarray, "n d"],
+    distilled: Mapping[str, Real[np.ndarray, "_ d"]],
+    *,
+    perplexity: float = 30.0,
+    iterations: int = 1000,
+    components: int | None = 50,
+    seed: int = 0,
+    neighbours: int = 5,
+) -> Map:
+    """Return a map of real and distilled points, embedded together.
+
+    All points push and pull each other, so every place depends on all sets given: two
+    joint maps cannot be compared point by point. Give one set for one panel of its own.
+
+    Above ``components`` features, all points are first projected on the leading
+    principal components of all of them. The map starts from the first two.
+
+    Args:
+        real: real points, [n, d].
+        distilled: distilled points by the name of their set, each [m, d]; may be empty.
+        perplexity: effective number of neighbours, at least 1 and at most a third of
+            the number of all points less one.
+        iterations: iterations in all, above 250, which have early exaggeration.
+        components: how many principal components t-SNE sees, or None for all features.
+        seed: seed of the principal components, below 2^32. Only large arrays draw for
+            them; on small ones every seed gives the same map.
+        neighbours: k of the trustworthiness, below n / 2.
+
+    Returns:
+        The map; trustworthiness is that of the real points among themselves.
+
+    Raises:
+        TypeError: a setting is of the wrong kind, or ``distilled`` is not a mapping.
+        ValueError: points do not fit or coincide, or a setting is out of range.
+
+    Source: figure 6, in our reading the likeliest way it was made (UNKNOWN).
+    scikit-learn's Barnes-Hut t-SNE (van der Maaten, 2014).
+    """
+    points, sets = _checked(real, distilled)
+    total = len(points) + sum(map(len, sets.values()))
+    wide = _perplexity("perplexity", perplexity, (total - 1) / 3)
+    count, start, k = _settings(len(points), iterations, seed, neighbours)
+    from sklearn.manifold import TSNE
+
+    with _one_thread():
+        reduced, placed, kept = _reduce(points, sets, components, start, joint=True)
+        together = np.concatenate([reduced, *placed.values()])
+        places = TSNE(
+            perplexity=wide,
+            init="pca",
+            learning_rate="auto",
+            max_iter=count,
+            n_jobs=1,
+            random_state=start,
+        ).fit_transform(together)
+        # scikit-learn gives float32; both modes give the same kind.
+        places = np.asarray(places, dtype=np.float64)
+        ends = np.cumsum([len(points), *map(len, placed.values())])
+        parts = np.split(places, ends[:-1])
+        trust = trustworthiness(points, parts[0], neighbours=k)
+    settings = MapSettings(wide, math.nan, count, reduced.shape[1], kept, start, k)
+    named = dict(zip(placed, parts[1:], strict=True))
+    return Map(parts[0], named, "joint", trust, settings)
+
+
+def trustworthiness(
+    points: Real[np.ndarray, "n d"],
+    places: Real[np.ndarray, "n p"],
+    *,
+    neighbours: int = 5,
+) -> float:
+    """Return how far the neighbours in a map are neighbours in the feature space.
+
+    ``T = 1 - 2 / (n k (2 n - 3 k - 1)) sum_i sum_(j in N_i) max(0, r_ij - k)`` with N_i
+    the k nearest to point i in the map and r_ij the rank of j among the neighbours of i
+    in the feature space, 1 for the nearest. The same as scikit-learn's, without its
+    n x n matrices; points equally far share the better rank.
+
+    Args:
+        points: points in the feature space, [n, d].
+        places: the same points in the map, [n, p].
+        neighbours: k, at least 1 and below n / 2.
+
+    Returns:
+        A fraction of 1; 1 is perfect, and a map without any relation gives about .5.
+
+    Raises:
+        TypeError: ``neighbours`` is not a whole number.
+        ValueError: the arrays do not fit, or ``neighbours`` is out of range.
+
+    Source: Venna and Kaski, 2001.
+    """
+    inside = _centred(check_points("points", points))
+    outside = _centred(check_points("places", places))
+    count = len(inside)
+    if len(outside) != count:
+        raise fail("places", f"have {count} rows, as points has", len(outside))
+    k = _neighbours(count, neighbours)
+    excess = 0
+    for part in blocks(count, count):
+        rows = np.arange(part.start, part.stop)
+        far = squared_distances(inside[part], inside)
+        seen = squared_distances(outside[part], outside)
+        for matrix in (far, seen):
+            matrix[rows - part.start, rows] = np.inf
+        near = np.argpartition(seen, k - 1, axis=1)[:, :k]
+        for column in near.T:
+            own = far[rows - part.start, column][:, None]
+            rank = 1 + (far < own).sum(axis=1)
+            excess += int(np.maximum(rank - k, 0).sum())
+    return 1 - 2 * excess / (count * k * (2 * count - 3 * k - 1))
+
+
+def _checked(
+    real: np.ndarray, distilled: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the real points and every set in float64, around the real mean."""
+    points = check_points("real", real, minimum=4)
+    if points.shape[1] < 2:
+        raise fail("real", "have at least 2 features", as_text("1"))
+    if not isinstance(distilled, Mapping):
+        raise TypeError(
+            "distilled must map the name of each set to its points, got "
+            f"{type(distilled).__name__}. Write {{'ours': points}}."
+        )
+    if (points == points[0]).all():
+        raise fail("real", "hold points that differ", as_text("one point repeated"))
+    centre = points.mean(axis=0, dtype=np.float64)
+    sets = {}
+    for name, values in distilled.items():
+        label = f"distilled[{name!r}]"
+        array = check_points(label, values)
+        if array.shape[1] != points.shape[1]:
+            raise fail(
+                label,
+                f"have the {points.shape[1]} features of real",
+                as_text(f"shape {array.shape}"),
+                "Make both with the same network.",
+            )
+        sets[name] = array.astype(np.float64) - centre
+    return points.astype(np.float64) - centre, sets
+
+
+def _centred(points: np.ndarray) -> np.ndarray:
+    """Return points around their mean, in float64."""
+    return points.astype(np.float64) - points.mean(axis=0, dtype=np.float64)
+
+
+def _perplexity(name: str, value: float, most: float) -> float:
+    """Return a perplexity that the number of points can carry."""
+    number = check_at_least(name, value, 1)
+    if number > most:
+        raise fail(
+            name,
+            f"be at most {most:.4g} with this many points",
+            number,
+            "Lower it or take more real points.",
+        )
+    return number
+
+
+def _neighbours(count: int, neighbours: int) -> int:
+    """Return the k of a trustworthiness over ``count`` points."""
+    k = check_integer("neighbours", neighbours)
+    if 2 * k >= count:
+        raise fail("neighbours", f"be below half of the {count} points", k)
+    return k
+
+
+def _settings(
+    count: int, iterations: int, seed: int, neighbours: int
+) -> tuple[int, int, int]:
+    """Return the checked iterations, seed and k."""
+    steps = check_integer("iterations", iterations, minimum=_EARLY + 1)
+    start = check_integer("seed", seed, minimum=0)
+    if start > _LARGEST_SEED:
+        raise fail("seed", f"be at most {_LARGEST_SEED}", start)
+    return steps, start, _neighbours(count, neighbours)
+
+
+def _reduce(
+    points: np.ndarray,
+    sets: dict[str, np.ndarray],
+    components: int | None,
+    seed: int,
+    *,
+    joint: bool,
+) -> tuple[np.ndarray, dict[str, np.ndarray], float]:
+    """Return all points on leading principal components, and the variance in them."""
+    base = np.concatenate([points, *sets.values()]) if joint else points
+    if components is not None:
+        components = check_integer("components", components, minimum=2)
+    if components is None or components >= base.shape[1]:
+        return points, sets, 1.0
+    from sklearn.decomposition import PCA
+
+    count = min(components, len(base))
+    axes = PCA(n_components=count, random_state=seed).fit(base)
+    placed = {name: axes.transform(values) for name, values in sets.items()}
+    kept = min(float(axes.explained_variance_ratio_.sum()), 1.0)
+    return axes.transform(points), placed, kept
+
+
+def _one_thread() -> AbstractContextManager[object]:
+    """Return a context in which BLAS and OpenMP run on one thread.
+
+    Sums over threads come in the order in which the threads end, so more than one can
+    change the last digit, and t-SNE magnifies it.
+    """
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(limits=1)

@@ -1,0 +1,242 @@
+"""Maps: what is apart stays apart, placing changes nothing, and the same seed repeats."""
+
+from __future__ import annotations
+
+import logging
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.manifold import trustworthiness as sklearn_trustworthiness
+from sklearn.neighbors import KNeighborsClassifier
+
+from isa_toolkit.analysis.manifold import (
+    Map,
+    anchored_map,
+    joint_map,
+    trustworthiness,
+)
+
+QUICK = {"perplexity": 10, "iterations": 300, "seed": 3}
+LABELS = np.repeat(np.arange(3), 50)
+MAPS = pytest.mark.parametrize("make", [anchored_map, joint_map])
+
+
+@pytest.fixture(scope="module")
+def blobs() -> tuple[np.ndarray, np.ndarray]:
+    """Return 150 real points in three far blobs of 64 features, and two each beside."""
+    generator = np.random.default_rng(0)
+    centres = 12 * np.eye(3, 64)
+    real = centres[LABELS] + generator.normal(size=(150, 64))
+    distilled = centres[[0, 0, 1, 1, 2, 2]] + generator.normal(size=(6, 64)) / 2
+    return real, distilled
+
+
+@pytest.fixture(scope="module")
+def maps(blobs) -> dict[str, Map]:
+    """Return one map of each mode, with two sets; made without a sound."""
+    real, distilled = blobs
+    sets = {"ours": distilled, "theirs": distilled[::-2] + 0.1}
+    return {
+        "anchored": anchored_map(real, sets, **QUICK),
+        "joint": joint_map(real, sets, **{**QUICK, "iterations": 600}),
+    }
+
+
+@pytest.mark.parametrize("mode", ["anchored", "joint"])
+def test_blobs_that_are_apart_are_apart_in_the_map(maps, mode):
+    made = maps[mode]
+    nearest = KNeighborsClassifier(5).fit(made.real, LABELS)
+    assert nearest.score(made.real, LABELS) == 1
+    assert nearest.predict(made.distilled["ours"]).tolist() == [0, 0, 1, 1, 2, 2]
+    assert nearest.predict(made.distilled["theirs"]).tolist() == [2, 1, 0]
+    assert made.mode == mode
+    assert made.real.dtype == made.distilled["ours"].dtype == np.float64
+    assert made.real.shape == (150, 2)
+    assert made.distilled["theirs"].shape == (3, 2)
+
+
+def test_placing_points_does_not_move_the_real_ones(blobs, maps):
+    real, distilled = blobs
+    for sets in ({}, {"far": 5 * distilled[:1]}):
+        alone = anchored_map(real, sets, **QUICK)
+        assert alone.real.tobytes() == maps["anchored"].real.tobytes()
+        assert alone.trustworthiness == maps["anchored"].trustworthiness
+
+
+def test_the_place_of_a_set_does_not_depend_on_the_other_sets(blobs, maps):
+    real, distilled = blobs
+    expected = maps["anchored"].distilled["ours"]
+    sets = {"before": 3 * distilled, "ours": distilled}
+    mixed = anchored_map(real, sets, **QUICK)
+    assert mixed.distilled["ours"].tobytes() == expected.tobytes()
+    # Nor does the place of a point depend on its fellows.
+    single = anchored_map(real, {"one": distilled[2:3]}, **QUICK)
+    np.testing.assert_allclose(single.distilled["one"], expected[2:3], rtol=1e-6)
+
+
+def test_a_real_point_placed_into_the_map_lands_beside_itself(blobs, maps):
+    real, _ = blobs
+    made = anchored_map(real, {"twins": real}, **QUICK)
+    gaps = np.linalg.norm(made.distilled["twins"] - made.real, axis=1)
+    size = np.ptp(made.real, axis=0).max()
+    assert np.median(gaps) < size / 20
+
+
+@MAPS
+def test_the_same_seed_gives_the_same_bytes_and_no_global_state_moves(blobs, make):
+    real, distilled = blobs
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    one, two = (make(real, {"a": distilled}, **QUICK) for _ in range(2))
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+    assert one.real.tobytes() == two.real.tobytes()
+    assert one.distilled["a"].tobytes() == two.distilled["a"].tobytes()
+
+
+def test_another_seed_gives_another_map(blobs, maps):
+    other = anchored_map(blobs[0], {}, **{**QUICK, "seed": 4})
+    assert (other.real != maps["anchored"].real).any()
+
+
+@MAPS
+def test_making_a_map_is_silent(blobs, make, capfd, caplog):
+    real, distilled = blobs
+    with caplog.at_level(logging.WARNING):
+        make(real, {"a": distilled[:1]}, **{**QUICK, "iterations": 251})
+    assert capfd.readouterr() == ("", "")
+    assert not caplog.records
+
+
+@MAPS
+def test_inputs_stay_as_they_are(blobs, make):
+    real, distilled = (part.astype(np.float32) for part in blobs)
+    copies = real.copy(), distilled.copy()
+    make(real, {"a": distilled}, **{**QUICK, "iterations": 251})
+    np.testing.assert_array_equal(real, copies[0])
+    np.testing.assert_array_equal(distilled, copies[1])
+
+
+def test_settings_say_what_the_map_was_made_with(blobs, maps):
+    real, _ = blobs
+    settings = maps["anchored"].settings
+    assert settings[:4] == (10, 5, 300, 50)
+    assert (settings.seed, settings.neighbours) == (3, 5)
+    # Eigenvalues of the covariance, by another road than PCA.
+    values = np.linalg.eigvalsh(np.cov(real.T))[::-1]
+    kept = values[:50].sum() / values.sum()
+    assert settings.variance_kept == pytest.approx(kept, abs=1e-3)
+    assert math.isnan(maps["joint"].settings.placement_perplexity)
+
+
+def test_all_features_are_kept_if_asked(blobs):
+    real, distilled = blobs
+    quick = {**QUICK, "iterations": 251}
+    made = anchored_map(real, {"a": distilled}, components=None, **quick)
+    assert (made.settings.components, made.settings.variance_kept) == (64, 1)
+    few = joint_map(real, {"a": distilled}, components=2, **quick)
+    assert few.settings.components == 2
+    assert 0 < few.settings.variance_kept < 1
+
+
+def test_an_offset_of_the_features_does_not_spoil_the_map(blobs, maps):
+    real, distilled = blobs
+    moved = anchored_map(real + 2.0**20, {"a": distilled + 2.0**20}, **QUICK)
+    nearest = KNeighborsClassifier(5).fit(moved.real, LABELS)
+    assert nearest.score(moved.real, LABELS) == 1
+    assert moved.trustworthiness == pytest.approx(
+        maps["anchored"].trustworthiness, abs=0.05
+    )
+
+
+def test_more_than_a_thousand_points_repeat_too():
+    # openTSNE seeks neighbours approximately from 1,000 points on.
+    real = np.random.default_rng(1).normal(size=(1001, 4))
+    settings = {"perplexity": 5, "iterations": 251, "seed": 0}
+    one, two = (anchored_map(real, {"a": real[:2]}, **settings) for _ in range(2))
+    assert one.real.tobytes() == two.real.tobytes()
+    assert one.distilled["a"].tobytes() == two.distilled["a"].tobytes()
+
+
+@pytest.mark.parametrize("k", [1, 5, 12])
+def test_trustworthiness_agrees_with_scikit_learn(k):
+    generator = np.random.default_rng(k)
+    points = generator.normal(size=(60, 7))
+    for places in (points[:, :2], generator.normal(size=(60, 2))):
+        ours = trustworthiness(points, places, neighbours=k)
+        theirs = sklearn_trustworthiness(points, places, n_neighbors=k)
+        assert ours == pytest.approx(theirs, abs=1e-12)
+
+
+def test_trustworthiness_is_the_same_in_blocks(monkeypatch):
+    points = np.random.default_rng(2).normal(size=(50, 3))
+    whole = trustworthiness(points, points[:, :2])
+    monkeypatch.setattr("isa_toolkit.analysis.arrays._BLOCK", 50 * 7)
+    assert trustworthiness(points, points[:, :2]) == whole
+
+
+def test_trustworthiness_by_hand():
+    # On a line 0, 1, 3, 7 with k = 1, the map pairs 0 with 7 and 1 with 3. Ranks of
+    # these neighbours: 7 is third for 0; 3 is second for 1; 1 is first for 3 (2 away,
+    # 0 is 3 away); 0 is third for 7. Excess 2 + 1 + 0 + 2 of 4 * 1 * (8 - 3 - 1) / 2.
+    points = np.array([[0.0], [1.0], [3.0], [7.0]])
+    places = np.array([[0.0], [10.0], [11.0], [1.0]])
+    assert trustworthiness(points, places, neighbours=1) == pytest.approx(1 - 5 / 8)
+    assert trustworthiness(points, 5 - 2 * points, neighbours=1) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"perplexity": 50}, r"perplexity must be at most 49\.67 .* got 50\.0\. Lower"),
+        ({"perplexity": 0.5}, r"perplexity must be at least 1, got 0\.5"),
+        ({"iterations": 250}, r"iterations must be at least 251, got 250"),
+        ({"components": 1}, r"components must be at least 2, got 1"),
+        ({"seed": -1}, r"seed must be at least 0, got -1"),
+        ({"seed": 2**32}, r"seed must be at most 4294967295"),
+        ({"neighbours": 75}, r"neighbours must be below half of the 150 points"),
+        ({"distilled": {"a": np.zeros((2, 3))}}, r"distilled\['a'\] must have the 64"),
+        ({"distilled": {"a": np.zeros((0, 64))}}, r"distilled\['a'\] must have at le"),
+        ({"distilled": {"a": np.zeros(64)}}, r"distilled\['a'\] must have 2 axes"),
+        ({"distilled": {"a": np.full((1, 64), np.inf)}}, r"must be finite, got inf"),
+        ({"real": np.ones((150, 64))}, r"real must hold points that differ"),
+        ({"real": np.ones((3, 64))}, r"real must have at least 4 rows"),
+        ({"real": np.ones((150, 1))}, r"real must have at least 2 features, got 1"),
+        ({"real": np.ones((9, 8, 8, 1))}, r"Flatten each sample"),
+    ],
+)
+@MAPS
+def test_what_makes_no_map_is_refused(blobs, make, change, sentence):
+    given = {"real": blobs[0], "distilled": {}, **QUICK, **change}
+    if make is joint_map and "real" not in change and "perplexity" not in change:
+        given["distilled"] = given["distilled"] or {"a": blobs[1]}
+    with pytest.raises(ValueError, match=sentence):
+        make(given.pop("real"), given.pop("distilled"), **given)
+
+
+def test_a_placement_needs_its_neighbours(blobs):
+    with pytest.raises(ValueError, match=r"placement_perplexity must be at most 50 "):
+        anchored_map(blobs[0], {}, placement_perplexity=51, **QUICK)
+
+
+def test_a_bare_array_is_told_how_to_name_it(blobs):
+    with pytest.raises(TypeError, match=r"got ndarray\. Write \{'ours': points\}\."):
+        anchored_map(*blobs, **QUICK)
+
+
+def test_arrays_of_different_length_have_no_trustworthiness():
+    with pytest.raises(ValueError, match="places must have 9 rows, as points has"):
+        trustworthiness(np.eye(9), np.eye(8))
+
+
+def test_importing_analysis_loads_no_heavy_library():
+    names = ["manifold", "occupancy", "ranking", "information"]
+    imports = "; ".join(f"import isa_toolkit.analysis.{name}" for name in names)
+    code = f"{imports}; import sys; print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded = set(result.stdout.split())
+    assert "isa_toolkit.analysis.manifold" in loaded
+    assert not {"jax", "sklearn", "openTSNE", "matplotlib", "pandas"} & loaded
