@@ -1,0 +1,253 @@
+"""Overlap, spread and evenness: cases by hand, naive loops, and what leaves them be."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from isa_toolkit.analysis.occupancy import evenness, overlap, spread
+
+MEASURES = [overlap, spread, evenness]
+
+
+@pytest.fixture(scope="module")
+def sets() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return 60 real and 13 distilled points of three classes that run into another."""
+    generator = np.random.default_rng(0)
+    real_labels = generator.integers(3, size=60)
+    labels = np.arange(13) % 3
+    centres = 2 * generator.normal(size=(3, 5))
+    real = centres[real_labels] + generator.normal(size=(60, 5))
+    return real, real_labels, centres[labels] + generator.normal(size=(13, 5)), labels
+
+
+def numbers(measure, *arrays) -> np.ndarray:
+    """Return all that a measure says of the whole and of each class, in one row."""
+    result = measure(*arrays)
+    if measure is overlap:
+        by_class = result.pure_by_class
+        assert by_class.mean == pytest.approx(by_class.per_class.mean())
+        whole = [result.pure, result.most, result.mean]
+        return np.array([*whole, *by_class.per_class])
+    return np.array([result.mean, *result.per_class])
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_the_order_of_points_does_not_matter(sets, measure):
+    real, real_labels, distilled, labels = sets
+    generator = np.random.default_rng(1)
+    rows, places = generator.permutation(60), generator.permutation(13)
+    np.testing.assert_allclose(
+        numbers(
+            measure, real[rows], real_labels[rows], distilled[places], labels[places]
+        ),
+        numbers(measure, *sets),
+        rtol=1e-12,
+    )
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
+def test_translation_rotation_and_scale_do_not_matter(sets, measure, scale):
+    real, real_labels, distilled, labels = sets
+    generator = np.random.default_rng(2)
+    turn, _ = np.linalg.qr(generator.normal(size=(5, 5)))
+    moved = [scale * (points @ turn + 1000) for points in (real, distilled)]
+    np.testing.assert_allclose(
+        numbers(measure, moved[0], real_labels, moved[1], labels),
+        numbers(measure, *sets),
+        rtol=1e-9,
+    )
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_blocks_of_rows_give_the_same(sets, measure, monkeypatch):
+    whole = numbers(measure, *sets)
+    monkeypatch.setattr("isa_toolkit.analysis.arrays._BLOCK", 150)
+    np.testing.assert_allclose(numbers(measure, *sets), whole, rtol=1e-12)
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 60])
+def test_overlap_agrees_with_a_naive_loop(sets, k):
+    real, real_labels, distilled, labels = sets
+    shares = []
+    for index, point in enumerate(distilled):
+        around = [
+            (math.dist(point, other), name == labels[index])
+            for other, name in zip(real, real_labels, strict=True)
+        ]
+        around += [
+            (math.dist(point, other), False)
+            for place, other in enumerate(distilled)
+            if place != index
+        ]
+        nearest = sorted(around, key=lambda pair: pair[0])[:k]
+        shares.append(sum(own for _, own in nearest) / k)
+    found = overlap(*sets, k=k)
+    assert found.share == pytest.approx(shares)
+    assert found.pure == pytest.approx(np.mean([share == 1 for share in shares]))
+    assert found.most == pytest.approx(np.mean([share > 0.5 for share in shares]))
+    assert found.mean == pytest.approx(np.mean(shares))
+    assert found.k == k
+
+
+def test_spread_agrees_with_a_naive_loop(sets):
+    real, real_labels, distilled, labels = sets
+
+    def mean_distance(points):
+        return np.mean([math.dist(*pair) for pair in combinations(points, 2)])
+
+    expected = [
+        mean_distance(distilled[labels == name])
+        / mean_distance(real[real_labels == name])
+        for name in range(3)
+    ]
+    found = spread(*sets)
+    assert found.per_class == pytest.approx(expected)
+    assert found.mean == pytest.approx(np.mean(expected))
+    assert found.classes.tolist() == [0, 1, 2]
+
+
+def test_evenness_agrees_with_a_naive_loop(sets):
+    real, real_labels, distilled, labels = sets
+    expected = []
+    for name in range(3):
+        points = distilled[labels == name]
+        counts = Counter(
+            min(range(len(points)), key=lambda place: math.dist(row, points[place]))
+            for row in real[real_labels == name]
+        )
+        total = sum(counts.values())
+        entropy = -sum(c / total * math.log(c / total) for c in counts.values())
+        expected.append(entropy / math.log(len(points)))
+    found = evenness(*sets)
+    assert found.per_class == pytest.approx(expected)
+    assert found.mean == pytest.approx(np.mean(expected))
+
+
+def test_overlap_by_hand():
+    # Class 0 at 0 .. 3, class 1 at 10 .. 13. Distilled: .4 among its class, 10.4 of
+    # class 0 among the other, and a clump of class 1 at 30, 31, 32 away from the data.
+    real = np.array([[0.0], [1], [2], [3], [10], [11], [12], [13]])
+    real_labels = np.repeat([0, 1], 4)
+    distilled = np.array([[0.4], [10.4], [30], [31], [32]])
+    found = overlap(real, real_labels, distilled, np.array([0, 0, 1, 1, 1]), k=3)
+    # The clump's own two come first, then the real one at 13.
+    assert found.share == pytest.approx([1, 0, 1 / 3, 1 / 3, 1 / 3])
+    assert (found.pure, found.most) == pytest.approx((1 / 5, 1 / 5))
+    assert found.mean == pytest.approx(2 / 5)
+    assert found.pure_by_class.per_class == pytest.approx([1 / 2, 0])
+    assert found.pure_by_class.mean == pytest.approx(1 / 4)
+
+
+def test_neighbours_as_far_as_the_last_one_all_count():
+    # Of three real points one step away, two are of the class, whatever their order.
+    real = np.array([[1.0, 0], [-1, 0], [0, 1], [50, 50]])
+    names = np.array([0, 0, 1, 0])
+    for order in ([0, 1, 2, 3], [2, 1, 0, 3]):
+        found = overlap(real[order], names[order], np.zeros((1, 2)), np.array([0]), k=1)
+        assert found.share.tolist() == pytest.approx([2 / 3])
+        assert (found.pure, found.most) == (0, 1)
+
+
+def test_a_distilled_point_on_a_real_one_is_a_neighbour_of_it_and_not_of_itself():
+    real = np.array([[0.0, 0], [1, 0], [9, 9]])
+    found = overlap(real, np.array([0, 0, 1]), real[:1], np.array([0]), k=2)
+    assert found.pure == 1
+
+
+def test_clustered_stars_overlap_less_spread_less_and_share_less_evenly():
+    # What appendix B sees in figure 6, put there by construction.
+    generator = np.random.default_rng(4)
+    real = generator.normal(size=(300, 2))
+    spread_out, clump = real[:8] * 1.0, 2 + 0.01 * real[:8]
+    names, labels = np.zeros(300, dtype=int), np.zeros(8, dtype=int)
+    for measure in (spread, evenness):
+        wide = measure(real, names, spread_out, labels).mean
+        assert wide > 0.8
+        assert measure(real, names, clump, labels).mean < wide - 0.3
+    wide, narrow = (overlap(real, names, s, labels).pure for s in (spread_out, clump))
+    assert wide > narrow
+
+
+def test_spread_and_evenness_by_hand():
+    # Real pairs of 0, 2, 4: mean 8 / 3. Distilled pair 0 and 3: nearest 0, 3, 3.
+    real = np.array([[0.0], [2], [4], [100], [101]])
+    real_labels = np.array([7, 7, 7, 9, 9])
+    distilled = np.array([[0.0], [3], [100], [101]])
+    labels = np.array([7, 7, 9, 9])
+    assert spread(real, real_labels, distilled, labels).per_class == pytest.approx(
+        [3 / (8 / 3), 1]
+    )
+    found = evenness(real, real_labels, distilled, labels)
+    entropy = -(math.log2(1 / 3) / 3 + 2 * math.log2(2 / 3) / 3)
+    assert found.per_class == pytest.approx([entropy, 1])
+    assert found.classes.tolist() == [7, 9]
+
+
+def test_a_real_point_between_two_is_shared():
+    real = np.array([[0.0], [1], [2]])
+    found = evenness(real, np.zeros(3, int), np.array([[0.0], [2]]), np.zeros(2, int))
+    assert found.mean == pytest.approx(1)
+
+
+def test_evenness_is_0_where_one_point_gets_all():
+    real = np.array([[0.0], [1], [2]])
+    distilled = np.array([[1.0], [50], [60]])
+    found = evenness(real, np.zeros(3, int), distilled, np.zeros(3, int))
+    assert found.mean == 0
+
+
+def test_one_image_per_class_has_no_spread_and_nothing_to_share(sets):
+    real, real_labels, distilled, labels = sets
+    for measure in (spread, evenness):
+        found = measure(real, real_labels, distilled[:3], labels[:3])
+        assert np.isnan(found.per_class).all()
+        assert math.isnan(found.mean)
+        # A class that has two counts alone.
+        found = measure(real, real_labels, distilled[:4], labels[:4])
+        assert np.isnan(found.per_class).tolist() == [False, True, True]
+        assert found.mean == found.per_class[0]
+
+
+def test_real_points_that_coincide_are_no_unit_of_spread():
+    real = np.array([[1.0, 1], [1, 1], [3, 3]])
+    distilled = np.array([[0.0, 1], [2, 2]])
+    for rows in ([0, 1, 2], [2, 0]):
+        names = np.array([0, 0, 1])[rows]
+        found = spread(real[rows], names, distilled, np.zeros(2, int))
+        assert math.isnan(found.mean)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_sets_that_do_not_fit_are_refused(sets, measure):
+    real, real_labels, distilled, labels = sets
+    with pytest.raises(ValueError, match="same space, got 5 and 4 features"):
+        measure(real, real_labels, distilled[:, :4], labels)
+    with pytest.raises(ValueError, match="real_labels must have one class for each of"):
+        measure(real, real_labels[:-1], distilled, labels)
+    with pytest.raises(ValueError, match=r"distilled_labels .* labels\.argmax\(axis=1"):
+        measure(real, real_labels, distilled, np.eye(13))
+    with pytest.raises(ValueError, match="distilled_labels must be whole numbers"):
+        measure(real, real_labels, distilled, labels / 2)
+    with pytest.raises(ValueError, match=r"that real_labels has, got 9\."):
+        measure(real, real_labels, distilled, np.where(labels == 2, 9, labels))
+    with pytest.raises(ValueError, match="distilled must be finite, got nan"):
+        measure(
+            real, real_labels, np.where(labels[:, None] == 1, np.nan, distilled), labels
+        )
+    with pytest.raises(ValueError, match="real must be numbers"):
+        measure([["a"]], real_labels, distilled, labels)
+
+
+def test_k_is_a_number_of_real_points(sets):
+    with pytest.raises(
+        ValueError, match="k must be at most the 60 real points, got 61"
+    ):
+        overlap(*sets, k=61)
+    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
+        overlap(*sets, k=0)
