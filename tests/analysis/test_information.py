@@ -1,0 +1,266 @@
+"""The information test: parts that hold each other by construction, and the readout."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import Ridge
+
+from isa_toolkit.analysis.information import (
+    Information,
+    information_test,
+    predict_part,
+    ridge_weights,
+)
+from isa_toolkit.losses import ridge as jax_ridge
+
+
+def one_hot(names: np.ndarray, classes: int) -> np.ndarray:
+    """Return centred one-hot labels."""
+    return np.eye(classes)[names] - 1 / classes
+
+
+@pytest.fixture(scope="module")
+def nested() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return samples of which the hard ones span what the easy ones do, and more.
+
+    Labels follow linearly from eight features. The easy third lives on the first two
+    of them; the others use all eight and carry noise.
+    """
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(300, 8))
+    features[:100, 2:] = 0
+    labels = features @ generator.normal(size=(8, 3))
+    labels[100:] += 0.3 * generator.normal(size=(200, 3))
+    scores = np.where(np.arange(300) < 100, 0.0, 1.0) + generator.random(300) / 2
+    return features, labels, scores
+
+
+def test_parts_that_hold_each_other_by_construction_order_the_errors(nested):
+    found = information_test(*nested, share=0.3, seeds=4)
+    chance = found.random.mse_half_sum
+    assert found.easy_from_hard.mse_half_sum < chance.min() / 3
+    # Easy ones fill one part in ten of the support, so less than a third of chance.
+    features, labels, scores = nested
+    only_easy = information_test(features, labels, scores, share=2 / 3, seeds=4)
+    assert only_easy.support == 100
+    assert (
+        only_easy.hard_from_easy.mse_half_sum > 3 * only_easy.random.mse_half_sum.max()
+    )
+    assert only_easy.hard_from_easy.accuracy < only_easy.random.accuracy.min()
+    assert found.easy_from_hard.accuracy > found.random.accuracy.max()
+
+
+def test_without_a_difference_all_three_are_alike():
+    generator = np.random.default_rng(1)
+    features = generator.normal(size=(4000, 5))
+    labels = features @ generator.normal(size=(5, 2)) + generator.normal(size=(4000, 2))
+    found = information_test(features, labels, generator.random(4000))
+    for one in (found.easy_from_hard, found.hard_from_easy):
+        assert one.mse_mean == pytest.approx(1, abs=0.12)
+    assert found.random.mse_mean == pytest.approx(np.ones(5), abs=0.12)
+
+
+def test_the_order_of_the_samples_does_not_matter(nested):
+    rows = np.random.default_rng(2).permutation(300)
+    shuffled = information_test(*(part[rows] for part in nested))
+    agree(shuffled, information_test(*nested))
+
+
+def test_a_rotation_of_the_features_does_not_matter(nested):
+    features, labels, scores = nested
+    turn, _ = np.linalg.qr(np.random.default_rng(3).normal(size=(8, 8)))
+    agree(information_test(features @ turn, labels, scores), information_test(*nested))
+
+
+def test_the_scale_of_the_features_does_not_matter(nested):
+    features, labels, scores = nested
+    scaled = information_test(1e4 * features, labels, scores, ridge=0.1)
+    agree(scaled, information_test(features, labels, scores, ridge=0.1))
+
+
+def test_a_seed_repeats_and_another_draws_other_parts(nested):
+    one, two = (information_test(*nested, seeds=3, seed=1) for _ in range(2))
+    assert one.random.mse_mean.tolist() == two.random.mse_mean.tolist()
+    other = information_test(*nested, seeds=3, seed=2)
+    assert not set(other.random.mse_mean) & set(one.random.mse_mean)
+    assert other.easy_from_hard == one.easy_from_hard
+    assert len(set(one.random.mse_mean)) == 3
+
+
+def test_parts_are_the_ones_that_were_asked_for(nested):
+    features, labels, scores = nested
+    ranked = np.argsort(scores)
+    found = information_test(features, labels, scores, share=0.1, ridge=1e-3)
+    assert (found.support, found.predicted) == (270, 30)
+    assert (found.share, found.ridge) == (0.1, 1e-3)
+    expected = predict_part(features, labels, ranked[30:], ranked[:30], ridge=1e-3)
+    assert found.easy_from_hard == pytest.approx(expected)
+    expected = predict_part(features, labels, ranked[:270], ranked[270:], ridge=1e-3)
+    assert found.hard_from_easy == pytest.approx(expected)
+
+
+def test_errors_agree_with_scikit_learn():
+    generator = np.random.default_rng(4)
+    features = generator.normal(size=(80, 6)).astype(np.float32)
+    names = generator.integers(4, size=80)
+    labels = one_hot(names, 4)
+    support, rest = np.arange(50), np.arange(50, 80)
+    found = predict_part(features, labels, support, rest, ridge=0.05)
+    wide = features.astype(np.float64)
+    alpha = 0.05 * np.square(wide[:50]).sum() / 50
+    model = Ridge(alpha=alpha, fit_intercept=False).fit(wide[:50], labels[:50])
+    guess = model.predict(wide[50:])
+    squared = np.square(guess - labels[50:])
+    assert found.mse_mean == pytest.approx(squared.mean())
+    assert found.mse_half_sum == pytest.approx(0.5 * squared.sum(axis=1).mean())
+    assert found.accuracy == np.mean(guess.argmax(axis=1) == names[50:])
+
+
+@pytest.mark.parametrize("shape", [(40, 7), (7, 40), (12, 12)])
+def test_primal_equals_dual_equals_scikit_learn_equals_jax(shape):
+    generator = np.random.default_rng(5)
+    features, labels = (
+        generator.normal(size=shape),
+        generator.normal(size=(shape[0], 3)),
+    )
+    found = ridge_weights(features, labels, ridge=0.01)
+    for form in ("primal", "dual"):
+        weights = ridge_weights(features, labels, ridge=0.01, form=form)
+        np.testing.assert_allclose(weights, found, rtol=1e-9, atol=1e-12)
+    alpha = 0.01 * np.trace(features @ features.T) / len(features)
+    linear = Ridge(alpha=alpha, fit_intercept=False).fit(features, labels)
+    np.testing.assert_allclose(found, linear.coef_.T, rtol=1e-8, atol=1e-12)
+    kernel = KernelRidge(alpha=alpha, kernel="linear").fit(features, labels)
+    asked = generator.normal(size=(5, shape[1]))
+    np.testing.assert_allclose(asked @ found, kernel.predict(asked), rtol=1e-8)
+    single = [jnp.asarray(part, jnp.float32) for part in (features, labels)]
+    theirs = np.asarray(jax_ridge.readout(*single, 0.01).weights)
+    np.testing.assert_allclose(found, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_a_tiny_ridge_fits_the_support():
+    generator = np.random.default_rng(6)
+    features, labels = generator.normal(size=(10, 30)), generator.normal(size=(10, 2))
+    weights = ridge_weights(features, labels, ridge=1e-12)
+    np.testing.assert_allclose(features @ weights, labels, atol=1e-9)
+
+
+def test_weights_and_errors_by_hand():
+    # F = (1, 2), tr / n = 5 / 2; ridge .4 gives lam = 1 and W = F Y / (5 + 1).
+    features, labels = np.array([[1.0], [2], [3]]), np.array([[6.0, 0], [0, 6], [3, 5]])
+    weights = ridge_weights(features[:2], labels[:2], ridge=0.4)
+    np.testing.assert_allclose(weights, [[1, 2]])
+    found = predict_part(features, labels, np.array([0, 1]), np.array([2]), ridge=0.4)
+    # Predicted (3, 6) for (3, 5).
+    assert found == pytest.approx((1 / 2, 1 / 2, 1))
+    found = predict_part(
+        features, labels, np.array([0, 1]), np.array([0, 1, 2]), ridge=0.4
+    )
+    # (1, 2) for (6, 0) and (2, 4) for (0, 6): 29 + 8 + 1, and 1 is largest once wrongly.
+    assert found == pytest.approx((38 / 6, 38 / 6, 2 / 3))
+
+
+def test_half_the_sum_is_the_mean_times_half_the_classes(nested):
+    found = information_test(*nested)
+    for one in (found.easy_from_hard, found.hard_from_easy, found.random):
+        np.testing.assert_allclose(one.mse_half_sum, 3 / 2 * np.array(one.mse_mean))
+
+
+def test_blocks_of_rows_give_the_same(nested, monkeypatch):
+    features, labels, scores = nested
+    whole = ridge_weights(features, labels)
+    test = information_test(features, labels, scores, seeds=1)
+    monkeypatch.setattr("isa_toolkit.analysis.information._ROWS", 37)
+    monkeypatch.setattr("isa_toolkit.analysis.arrays._BLOCK", 500)
+    np.testing.assert_allclose(ridge_weights(features, labels), whole)
+    agree(information_test(features, labels, scores, seeds=1), test)
+
+
+def test_inputs_stay_as_they_are(nested):
+    copies = [part.copy() for part in nested]
+    information_test(*nested)
+    for part, copy in zip(nested, copies, strict=True):
+        np.testing.assert_array_equal(part, copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"share": 0}, r"share must lie between 0 and 1, got 0\.0\. Write 20 % as sh"),
+        ({"share": 1.0}, "share must lie between 0 and 1"),
+        ({"share": 20}, "share must lie between 0 and 1"),
+        ({"ridge": 0}, r"ridge must be above 0, got 0\.0"),
+        ({"seeds": 0}, "seeds must be at least 1"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"scores": np.full(10, np.nan)}, "scores must be finite, got nan"),
+        ({"scores": np.arange(9.0)}, "scores must have one score for each of 10"),
+        (
+            {"labels": np.zeros((9, 2))},
+            "labels must have 10 rows, as features has, got",
+        ),
+        ({"labels": np.arange(10.0)}, "labels must have 2 axes"),
+        ({"labels": np.full((10, 2), np.inf)}, "labels must be finite, got inf"),
+        ({"labels": np.zeros((10, 1))}, "labels must have at least 2 classes"),
+        ({"features": np.full((10, 3), np.nan)}, "features must be finite, got nan"),
+        (
+            {"features": np.zeros((10, 3))},
+            "features must not all be 0, got 0 everywhere",
+        ),
+        (
+            {"features": np.zeros((10, 2, 2))},
+            r"features must have 2 axes.*Flatten each",
+        ),
+    ],
+)
+def test_what_is_no_test_is_refused(change, sentence):
+    given = {
+        "features": np.random.default_rng(7).normal(size=(10, 3)),
+        "labels": one_hot(np.arange(10) % 2, 2),
+        "scores": np.arange(10.0),
+        **change,
+    }
+    with pytest.raises(ValueError, match=sentence):
+        information_test(**given)
+
+
+def test_one_sample_cannot_be_split():
+    with pytest.raises(ValueError, match="scores must have at least 2 samples"):
+        information_test(np.ones((1, 2)), np.ones((1, 2)), np.ones(1))
+    # Two can, whatever the share.
+    for share in (1e-3, 0.999):
+        found = information_test(np.eye(2), np.eye(2), np.arange(2.0), share=share)
+        assert (found.support, found.predicted) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        (np.arange(0), "support must hold at least one sample, got none"),
+        (np.array([3]), "support must lie between 0 and 2, got 3"),
+        (np.array([-1]), "support must lie between 0 and 2, got -1"),
+        (np.array([0.5]), "support must be a row of whole numbers"),
+    ],
+)
+def test_indices_that_name_no_samples_are_refused(rows, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        predict_part(np.eye(3), np.eye(3), rows, np.array([0]))
+
+
+def test_a_ridge_that_cannot_be_solved_with_is_refused():
+    # All rows alike: the second pivot is 4 - 4 = 0, and the ridge below rounding.
+    features = np.ones((4, 2))
+    with pytest.raises(ValueError, match=r"ridge must make the system positive.*1e-6"):
+        ridge_weights(features, np.eye(4), ridge=1e-30)
+    with pytest.raises(ValueError, match="form must be one of 'dual', 'primal', 'smal"):
+        ridge_weights(features, np.eye(4), form="both")
+
+
+def agree(one: Information, two: Information) -> None:
+    """Assert that two results are the same up to rounding."""
+    assert one.easy_from_hard == pytest.approx(two.easy_from_hard, rel=1e-6)
+    assert one.hard_from_easy == pytest.approx(two.hard_from_easy, rel=1e-6)
+    for mine, other in zip(one.random, two.random, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-6)
