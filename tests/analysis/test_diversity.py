@@ -1,0 +1,257 @@
+"""Diversity: known answers, invariances, the prdc package, and what is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+
+import numpy as np
+import prdc as package
+import pytest
+from sklearn.datasets import load_digits
+
+from isa_toolkit.analysis.diversity import (
+    ClassPrdc,
+    Prdc,
+    coverage_interval,
+    covered,
+    prdc,
+    prdc_by_class,
+    recall,
+    recall_interval,
+    recalled,
+)
+from isa_toolkit.analysis.intervals import bootstrap_interval
+
+
+def _sets(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    return generator.normal(size=(120, 3)), generator.normal(0.9, 0.8, size=(30, 3))
+
+
+def _package(real: np.ndarray, distilled: np.ndarray, k: int) -> Prdc:
+    with contextlib.redirect_stdout(io.StringIO()):
+        return Prdc(**package.compute_prdc(real, distilled, k))
+
+
+def test_identical_sets_recall_each_other() -> None:
+    real, _ = _sets()
+    same = prdc(real, real.copy())
+    assert (same.precision, same.recall, same.coverage) == (1, 1, 1)
+    # Each point lies in its own ball and, without ties, on average in k - 1 others.
+    assert same.density == pytest.approx(1)
+
+
+def test_sets_far_apart_recall_nothing() -> None:
+    real, distilled = _sets()
+    assert prdc(real, distilled + 1e4) == Prdc(0, 0, 0, 0)
+
+
+def test_a_line_by_hand() -> None:
+    real = np.array([[0.0], [1], [3], [6], [10]])  # radii 1, 1, 2, 3, 4
+    distilled = np.array([[2.0], [2.5], [9]])  # radii 0.5, 0.5, 6.5
+    # 3 touches the ball of 2.5 and lies in that of 9, as do 6 and 10.
+    assert recalled(real, distilled, 1).tolist() == [False, False, True, True, True]
+    # 2 touches the ball of 1, 9 touches that of 6; the balls of 3 and 10 are met.
+    assert covered(real, distilled, 1).tolist() == [False, False, True, False, True]
+    # Each distilled point lies in one ball.
+    assert prdc(real, distilled, 1) == Prdc(1, 0.6, 1, 0.4)
+    assert recall(real, distilled, 1) == 0.6
+
+
+@pytest.mark.parametrize("k", [1, 5])
+@pytest.mark.parametrize(
+    ("features", "kind"), [(1, "float64"), (3, "float32"), (200, "float32")]
+)
+def test_random_sets_agree_with_the_package(k: int, features: int, kind: str) -> None:
+    generator = np.random.default_rng(features)
+    real = generator.normal(size=(150, features)).astype(kind)
+    distilled = generator.normal(0.2, 1.1, size=(25, features)).astype(kind)
+    ours = prdc(real, distilled, k)
+    assert ours == pytest.approx(_package(real, distilled, k))
+    assert ours.recall > 0
+
+
+def test_digits_agree_with_the_package() -> None:
+    pixels, labels = load_digits(return_X_y=True)
+    real, distilled = pixels[:1000], pixels[1000::6]
+    ours = prdc(real, distilled)
+    # Whole numbers are full of ties; the package gets them right as well.
+    assert ours == pytest.approx(_package(real, distilled, 5), rel=1e-12)
+    assert 0.5 < ours.recall < 1
+    classes = prdc_by_class(real, labels[:1000], distilled, labels[1000::6])
+    assert len(classes.recall) == 10
+    for label in (0, 7):
+        one = real[labels[:1000] == label], distilled[labels[1000::6] == label]
+        row = [column[label] for column in classes]
+        assert row[:4] == pytest.approx(list(_package(*one, 5)), rel=1e-12)
+        assert row[4:] == [len(one[0]), len(one[1])]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_order_place_size_and_axes_do_not_matter(seed: int) -> None:
+    real, distilled = _sets(seed)
+    expected = prdc(real, distilled)
+    generator = np.random.default_rng(seed)
+    turn = np.linalg.qr(generator.normal(size=(3, 3))).Q
+    assert prdc(generator.permutation(real), generator.permutation(distilled)) == (
+        pytest.approx(expected)
+    )
+    assert prdc(real + 1e6, distilled + 1e6) == pytest.approx(expected)
+    for scale in (1e-200, 1e-9, 3, 1e200):
+        assert prdc(real * scale, distilled * scale) == pytest.approx(expected)
+    assert prdc(real @ turn, distilled @ turn) == pytest.approx(expected)
+    # Something is there to be changed.
+    assert all(0 < share < 1 for share in expected)
+
+
+def test_one_outlier_raises_recall_and_not_coverage() -> None:
+    generator = np.random.default_rng(0)
+    real = generator.normal(size=(200, 2))
+    clump = generator.normal(0, 0.1, size=(30, 2)) - [10, 0]
+    outlier = np.concatenate([clump, [[1000.0, 0.0]]])
+    before, after = prdc(real, clump), prdc(real, outlier)
+    assert (before.recall, before.coverage) == (0, 0)
+    assert (after.recall, after.coverage) == (1, 0)
+    # The real points that the outlier "recalls" are a thousand away from it.
+    assert after.precision == after.density == 0
+
+
+def test_more_modes_recall_more() -> None:
+    generator = np.random.default_rng(0)
+    centres = 20 * np.eye(5)
+    real = np.concatenate([generator.normal(one, 1, (60, 5)) for one in centres])
+    shares = []
+    for modes in range(1, 6):
+        kept = np.repeat(centres[:modes], 60 // modes, axis=0)
+        distilled = kept + generator.normal(size=kept.shape)
+        shares.append((recall(real, distilled), covered(real, distilled).mean()))
+    assert np.all(np.diff(shares, axis=0) > 0)
+    assert shares[0] == pytest.approx((0.2, 0.2), abs=0.05)
+
+
+def test_a_point_with_k_copies_has_an_empty_ball() -> None:
+    copies = np.concatenate([np.zeros((4, 2)), np.ones((3, 2))])
+    assert recalled(copies, copies, 3).tolist() == [False] * 4 + [True] * 3
+
+
+def test_parts_are_the_whole() -> None:
+    real, distilled = _sets()
+    whole = prdc(real, distilled, 4)
+    assert recall(real, distilled, 4) == recalled(real, distilled, 4).mean()
+    assert whole.recall == recall(real, distilled, 4)
+    assert whole.coverage == covered(real, distilled, 4).mean()
+    assert type(recall(real, distilled)) is float
+    assert all(type(value) is float for value in whole)
+
+
+def test_real_points_that_are_few_can_still_be_recalled() -> None:
+    real, distilled = _sets()
+    assert recalled(real[:1], distilled).tolist() == [recalled(real, distilled)[0]]
+
+
+def test_one_image_per_class_is_covered_but_has_no_recall() -> None:
+    real, distilled = _sets()
+    assert covered(real, distilled[:1]).shape == (120,)
+    one = prdc_by_class(real, np.zeros(120, int), distilled[:1], np.zeros(1, int))
+    assert math.isnan(one.recall[0])
+    assert one.coverage[0] == covered(real, distilled[:1]).mean() > 0
+    assert one.precision[0] in {0, 1}
+    assert one.density[0] >= 0
+
+
+def test_what_a_class_cannot_give_is_nan() -> None:
+    real, distilled = _sets()
+    # Class 0 has both; 1 lacks distilled points; 2 has few; 3 has few real ones; 4 has
+    # distilled points only; 5 has nothing.
+    real_labels = np.repeat([0, 1, 2, 3], [50, 30, 37, 3])
+    distilled_labels = np.repeat([0, 2, 3, 4], [10, 5, 8, 7])
+    found = prdc_by_class(real, real_labels, distilled, distilled_labels, classes=6)
+    assert isinstance(found, ClassPrdc)
+    known = {name: np.isfinite(getattr(found, name)).tolist() for name in Prdc._fields}
+    yes, no = True, False
+    assert known == {
+        "precision": [yes, no, yes, no, no, no],
+        "recall": [yes, no, no, yes, no, no],
+        "density": [yes, no, yes, no, no, no],
+        "coverage": [yes, yes, yes, no, no, no],
+    }
+    assert found.coverage[1] == 0
+    assert found.real_points.tolist() == [50, 30, 37, 3, 0, 0]
+    assert found.distilled_points.tolist() == [10, 0, 5, 8, 7, 0]
+
+
+def test_intervals_vary_over_real_points() -> None:
+    real, distilled = _sets()
+    for interval, indicators, kind in (
+        (recall_interval, recalled, "real points, with this distilled set"),
+        (
+            coverage_interval,
+            covered,
+            "real points, with their radii and this distilled set",
+        ),
+    ):
+        found = interval(real, distilled, 4, resamples=300, seed=3, level=0.9)
+        share = indicators(real, distilled, 4)
+        plain = bootstrap_interval(
+            1.0 * share, np.mean, resamples=300, seed=3, level=0.9
+        )
+        assert found == plain._replace(kind=kind)
+        assert (found.mean, found.n) == (share.mean(), 120)
+        binomial = 1.645 * math.sqrt(found.mean * (1 - found.mean) / 120)
+        assert found.half_width == pytest.approx(binomial, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("real", "distilled", "k", "sentence"),
+    [
+        (
+            9,
+            5,
+            5,
+            r"distilled must hold at least k \+ 1 = 6 points for k = 5 .*got 5\. L",
+        ),
+        (9, 5, 5, r"Lower k to 4 at most, or give more points, or use covered\("),
+        (9, 1, 5, r"got 1\. Give more points, or use covered\("),
+        (
+            5,
+            9,
+            5,
+            r"real must hold at least k \+ 1 = 6 points for k = 5 .*got 5\. Lower",
+        ),
+        (9, 9, 0, r"k must be at least 1, got 0"),
+    ],
+)
+def test_too_few_points_are_refused(
+    real: int, distilled: int, k: int, sentence: str
+) -> None:
+    points = np.random.default_rng(0).normal(size=(9, 2))
+    with pytest.raises(ValueError, match=sentence):
+        prdc(points[:real], points[:distilled], k)
+
+
+@pytest.mark.parametrize(
+    "measure", [prdc, recall, recalled, covered, recall_interval, coverage_interval]
+)
+def test_every_measure_refuses_what_it_cannot_measure(measure) -> None:
+    real, distilled = _sets()
+    with pytest.raises(ValueError, match="distilled must have 3 features like real"):
+        measure(real, distilled[:, :2])
+    with pytest.raises(ValueError, match="real must be finite, got nan in row 0"):
+        measure(real * math.nan, distilled)
+    with pytest.raises(ValueError, match="distilled must have 2 axes"):
+        measure(real, distilled[0])
+    with pytest.raises(ValueError, match="k must be at least 1, got -1"):
+        measure(real, distilled, -1)
+    with pytest.raises(ValueError, match=r"must hold at least k \+ 1 = 201 points"):
+        measure(real, distilled, 200)
+
+
+def test_labels_that_do_not_fit_are_refused() -> None:
+    real, distilled = _sets()
+    labels = np.zeros(120, int)
+    with pytest.raises(ValueError, match=r"distilled_labels must be whole .*argmax"):
+        prdc_by_class(real, labels, distilled, np.ones((30, 2)))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="real_labels must have 120 entries"):
+        prdc_by_class(real, labels[:5], distilled, labels[:30])
