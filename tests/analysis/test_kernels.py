@@ -1,0 +1,209 @@
+"""Kernel scores: known answers, loops over all pairs, and the chance in them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from isa_toolkit.analysis import kernels, points
+from isa_toolkit.analysis.intervals import bootstrap_interval
+from isa_toolkit.analysis.kernels import (
+    kid,
+    kid_interval,
+    vendi_by_class,
+    vendi_score,
+)
+
+
+def _loop_vendi(cloud: np.ndarray, bandwidth: float | None) -> float:
+    count = len(cloud)
+    gram = np.empty((count, count))
+    for i, x in enumerate(cloud):
+        for j, y in enumerate(cloud):
+            if bandwidth is None:
+                gram[i, j] = x @ y / math.sqrt((x @ x) * (y @ y))
+            else:
+                gram[i, j] = math.exp(-((x - y) @ (x - y)) / (2 * bandwidth**2))
+    # By singular values: of a positive semidefinite matrix they are the eigenvalues.
+    values = np.linalg.svd(gram / count, compute_uv=False)
+    return math.exp(-sum(one * math.log(one) for one in values if one > 0))
+
+
+def _loop_kid(real: np.ndarray, distilled: np.ndarray) -> float:
+    def kernel(x: np.ndarray, y: np.ndarray) -> float:
+        return (float(x @ y) / len(x) + 1) ** 3
+
+    def among(cloud: np.ndarray) -> float:
+        pairs = [
+            kernel(cloud[i], cloud[j])
+            for i in range(len(cloud))
+            for j in range(len(cloud))
+            if i != j
+        ]
+        return sum(pairs) / len(pairs)
+
+    cross = [kernel(x, y) for x in real for y in distilled]
+    return among(real) + among(distilled) - 2 * sum(cross) / len(cross)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 40])
+def test_one_point_many_times_counts_as_one(count: int) -> None:
+    cloud = np.tile([[0.1, -2.0, 3.0]], (count, 1))
+    assert vendi_score(cloud) == pytest.approx(1, abs=1e-12)
+    assert vendi_score(cloud, "gaussian", bandwidth=0.5) == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 40])
+def test_points_without_similarity_count_each(count: int) -> None:
+    cloud = np.diag(np.arange(1.0, count + 1))
+    assert vendi_score(cloud) == pytest.approx(count)
+    assert vendi_score(cloud, "gaussian", bandwidth=0.01) == pytest.approx(count)
+
+
+def test_unequal_groups_count_by_their_entropy() -> None:
+    cloud = np.repeat(np.eye(2), [3, 1], axis=0)
+    expected = math.exp(-0.75 * math.log(0.75) - 0.25 * math.log(0.25))
+    assert vendi_score(cloud) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("shape", [(6, 20), (20, 6), (9, 9)])
+@pytest.mark.parametrize("bandwidth", [None, 4.0])
+def test_vendi_is_that_of_a_loop(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int], bandwidth: float | None
+) -> None:
+    cloud = np.random.default_rng(0).normal(0.4, 1, size=shape)
+    kernel = "cosine" if bandwidth is None else "gaussian"
+    expected = _loop_vendi(cloud, bandwidth)
+    assert 1.5 < expected < len(cloud) - 0.5
+    for budget in (2**28, 300):
+        monkeypatch.setattr(points, "BLOCK_BYTES", budget)
+        assert vendi_score(cloud, kernel, bandwidth=bandwidth) == (
+            pytest.approx(expected, rel=1e-10)
+        )
+
+
+def test_vendi_keeps_what_its_kernel_keeps() -> None:
+    generator = np.random.default_rng(1)
+    cloud = generator.normal(size=(12, 4))
+    lengths = 10.0 ** generator.integers(-200, 150, size=(12, 1))
+    assert vendi_score(cloud * lengths) == pytest.approx(vendi_score(cloud))
+    width = vendi_score(cloud, "gaussian", bandwidth=1.5)
+    moved = vendi_score(3 * cloud + 7, "gaussian", bandwidth=4.5)
+    assert moved == pytest.approx(width)
+    assert vendi_score(generator.permutation(cloud)) == pytest.approx(
+        vendi_score(cloud)
+    )
+    assert vendi_score(cloud, "gaussian", bandwidth=1e6) == pytest.approx(1)
+
+
+def test_vendi_of_each_class_knows_its_points() -> None:
+    cloud = np.random.default_rng(2).normal(size=(10, 3))
+    labels = np.array([0, 0, 0, 0, 2, 2, 2, 2, 2, 3])
+    found = vendi_by_class(cloud, labels, classes=5)
+    assert found.points.tolist() == [4, 0, 5, 1, 0]
+    assert np.isnan(found.score).tolist() == [False, True, False, False, True]
+    assert found.score[[0, 2, 3]] == pytest.approx(
+        [vendi_score(cloud[:4]), vendi_score(cloud[4:9]), 1]
+    )
+    wide = vendi_by_class(cloud, labels, "gaussian", bandwidth=2)
+    assert wide.score[0] == vendi_score(cloud[:4], "gaussian", bandwidth=2)
+    assert len(wide.score) == 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"kernel": "linear"}, "kernel must be one of 'cosine', 'gaussian', got 'lin"),
+        ({"kernel": "gaussian"}, "bandwidth must be given .*got None. The median"),
+        ({"kernel": "gaussian", "bandwidth": 0.0}, r"bandwidth must be above 0, got 0"),
+        ({"bandwidth": 1.0}, "bandwidth must be left out for kernel 'cosine', got 1.0"),
+    ],
+)
+def test_a_kernel_has_the_settings_it_needs(settings: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        vendi_score(np.eye(3), **settings)
+    with pytest.raises(ValueError, match=sentence):
+        vendi_by_class(np.eye(3), np.arange(3), **settings)
+
+
+def test_a_zero_vector_has_no_direction() -> None:
+    cloud = np.eye(4)
+    cloud[2] = 0
+    with pytest.raises(ValueError, match=r"no zero vector .* got one in row 2\. Leave"):
+        vendi_score(cloud)
+    assert vendi_score(cloud, "gaussian", bandwidth=0.01) == pytest.approx(4)
+
+
+@pytest.mark.parametrize("kind", ["float64", "float32", "uint8"])
+@pytest.mark.parametrize("budget", [2**28, 5000, 1])
+def test_kid_is_that_of_a_loop(
+    monkeypatch: pytest.MonkeyPatch, kind: str, budget: int
+) -> None:
+    monkeypatch.setattr(kernels, "BLOCK_BYTES", budget)
+    generator = np.random.default_rng(3)
+    real = generator.uniform(0, 5, size=(23, 6)).astype(kind)
+    distilled = generator.uniform(1, 7, size=(9, 6)).astype(kind)
+    expected = _loop_kid(real.astype(np.float64), distilled.astype(np.float64))
+    assert kid(real, distilled) == pytest.approx(expected, rel=1e-12)
+    terms = kernels._kid_terms(real, distilled)
+    assert terms.mean() == pytest.approx(expected, rel=1e-12)
+
+
+def test_kid_by_hand() -> None:
+    # Kernels of 0, 1 and 2 on a line: (xy + 1)^3.
+    assert kid(np.array([[0.0], [1.0]]), np.array([[1.0], [2.0]])) == pytest.approx(
+        1 + 27 - 2 * (1 + 1 + 8 + 27) / 4
+    )
+
+
+def test_kid_of_one_distribution_is_zero_on_average() -> None:
+    generator = np.random.default_rng(4)
+    values = np.array(
+        [
+            kid(generator.normal(size=(40, 8)), generator.normal(size=(25, 8)))
+            for _ in range(300)
+        ]
+    )
+    error = values.std(ddof=1) / math.sqrt(300)
+    assert abs(values.mean()) < 3 * error
+    assert (values < 0).mean() > 0.3
+    # Pairs of a point with itself would add (1/40 + 1/25)(E k(x, x) - E k(x, y)) > 0.4.
+    assert 3 * error < 0.1
+    shifted = kid(generator.normal(size=(40, 8)), generator.normal(1, 1, size=(25, 8)))
+    assert shifted > values.max()
+
+
+def test_the_kid_interval_is_as_wide_as_real_points_vary() -> None:
+    generator = np.random.default_rng(5)
+    distilled = generator.normal(0.3, 1, size=(20, 5))
+    draws = [generator.normal(size=(150, 5)) for _ in range(200)]
+    spread = np.std([kid(real, distilled) for real in draws], ddof=1)
+    found = [
+        kid_interval(real, distilled, resamples=200, seed=seed)
+        for seed, real in enumerate(draws[:20])
+    ]
+    assert np.mean([one.half_width for one in found]) == (
+        pytest.approx(1.96 * spread, rel=0.2)
+    )
+    assert found[0].mean == pytest.approx(kid(draws[0], distilled))
+    assert (found[0].n, found[0].kind) == (150, "real points, with this distilled set")
+    terms = kernels._kid_terms(draws[0], distilled)
+    plain = bootstrap_interval(terms, np.mean, resamples=200, seed=0)
+    assert found[0][1:6] == plain[1:6]
+
+
+@pytest.mark.parametrize("measure", [kid, kid_interval])
+def test_kid_refuses_what_it_cannot_measure(measure) -> None:
+    two = np.ones((2, 3))
+    with pytest.raises(
+        ValueError, match="distilled must hold at least 2 points, got 1"
+    ):
+        measure(two, two[:1])
+    with pytest.raises(ValueError, match="real must hold at least 2 points, got 1"):
+        measure(two[:1], two)
+    with pytest.raises(ValueError, match="distilled must have 3 features like real"):
+        measure(two, two[:, :2])
+    with pytest.raises(ValueError, match="distilled must be finite, got inf in row 0"):
+        measure(two, two * math.inf)
