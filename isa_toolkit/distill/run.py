@@ -8,13 +8,9 @@ one.
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 import jax
@@ -22,13 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from isa_toolkit import checks
-from isa_toolkit.distill import loop
+from isa_toolkit.distill import events, loop
 from isa_toolkit.distill.checkpoints import Checkpoints
+from isa_toolkit.distill.events import first_images
 from isa_toolkit.distill.experiment import Experiment, ResolvedExperiment
 from isa_toolkit.distill.result import Run
-from isa_toolkit.distill.store import RunStore, versions
+from isa_toolkit.distill.signals import StopRequest, heed_signals
+from isa_toolkit.distill.store import RunStore
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.evaluate.evaluation import run_evaluation
 from isa_toolkit.networks import build
 
 __all__ = ["DivergedError", "Progress", "distill", "first_images"]
@@ -127,29 +124,6 @@ def _unwritable(path: Path, error: OSError) -> OSError:
     )
 
 
-def first_images(resolved: ResolvedExperiment) -> tuple[np.ndarray, np.ndarray]:
-    """Return the real images that the distilled set starts from, and their classes.
-
-    Args:
-        resolved: the experiment.
-
-    Returns:
-        Network inputs [m, h, w, ch], class by class, and class numbers [m]. They
-        depend on data, seed and images per class alone.
-
-    Source: algorithms 1.1, "Synthetic init".
-    """
-    settings, train = resolved.settings, resolved.train
-    labels = train.train.labels
-    key = loop.run_keys(settings.seed).first_images
-    order = np.asarray(jax.random.permutation(key, len(labels)))
-    count = settings.images_per_class
-    chosen = np.concatenate(
-        [order[labels[order] == c][:count] for c in range(train.num_classes)]
-    )
-    return train.preprocessing.apply(train.train.images[chosen]), labels[chosen]
-
-
 class _Worker:
     """The mutable part of one run: state on the device, rows not yet written."""
 
@@ -186,7 +160,7 @@ class _Worker:
         self.steps_per_s = 0.0
         # Diagnostics of the steps since the last row of metrics.
         self.pending: list[dict[str, float]] = []
-        self.interrupted = False
+        self.request = StopRequest()
 
     # --- the course of a run ---------------------------------------------------------
 
@@ -199,7 +173,7 @@ class _Worker:
             with Checkpoints(store.path / "checkpoints") as checkpoints:
                 self.checkpoints = checkpoints
                 self.start()
-                with _signals(self), self.bar() as bar:
+                with heed_signals() as self.request, self.bar() as bar:
                     stopped = self.advance(bar)
             # Also after a request that came with the last step.
             self.store.clear_stop()
@@ -234,7 +208,7 @@ class _Worker:
             jnp.asarray(data.inputs("train")), jnp.asarray(data.train.labels)
         )
         if stored is None:
-            self.events()
+            self.record()
 
     def advance(self, bar: Any) -> bool:
         """Take steps until the end or a request to stop; say whether it was the latter."""
@@ -245,9 +219,9 @@ class _Worker:
             seconds = self.take_chunk()
             self.elapsed_s += seconds
             self.steps_per_s = (self.step - began) / seconds
-            rows = self.events()
+            rows = self.record()
             stop = self.call_back(rows)
-            stop = stop or self.interrupted or self.store.stop_requested
+            stop = stop or self.request.asked or self.store.stop_requested
             bar.update(self.step - began)
             if rows:
                 bar.set_postfix(_postfix(rows))
@@ -265,7 +239,9 @@ class _Worker:
 
     def take_chunk(self) -> float:
         """Run the compiled loop up to the next event; return its seconds."""
-        count = min(loop.RECORD_LENGTH, self.next_event() - self.step)
+        count = min(
+            loop.RECORD_LENGTH, events.next_event(self.settings, self.step) - self.step
+        )
         # The first call compiles and tells nothing of the speed.
         paced = int(self.steps_per_s * _CHUNK_S) if self.steps_per_s else 1
         count = max(1, min(count, paced))
@@ -292,75 +268,30 @@ class _Worker:
         self.step += done
         return seconds
 
-    def next_event(self) -> int:
-        """Return the next step at which the loop must come back."""
-        every, steps = self.settings.validation_every, self.settings.steps
-        return min(steps, (self.step // every + 1) * every) if every else steps
-
-    def is_validation(self) -> bool:
-        every = self.settings.validation_every
-        if not every:
-            return False
-        return self.step % every == 0 or self.step == self.settings.steps
-
-    def events(self) -> list[dict[str, Any]]:
+    def record(self) -> list[dict[str, Any]]:
         """Write what is due at this step: metrics, validation, snapshot."""
-        rows = self.summarise_pending()
+        rows, self.pending = events.summarise(self.pending, self.settings, self.step)
         if self.is_validation() or self.step == 0:
             self.distilled().save(self.store.snapshot_path(self.step))
             if self.resolved.validation is not None:
-                rows.append(
-                    {"step": self.step, "kind": "validation", **self.validate()}
-                )
+                images, labels = map(np.asarray, self.method.distilled(self.state))
+                accuracies = events.validate(self.resolved, images, labels)
+                rows.append({"step": self.step, "kind": "validation", **accuracies})
         self.store.append_metrics(rows)
         return rows
 
-    def summarise_pending(self) -> list[dict[str, Any]]:
-        """Return a row of means for each logging interval that is complete."""
-        every = self.settings.log_every or 1
-        rows = []
-        step = self.step - len(self.pending)
-        while self.pending:
-            end = min((step // every + 1) * every, self.settings.steps)
-            if end > self.step:
-                break
-            part, self.pending = self.pending[: end - step], self.pending[end - step :]
-            means = {
-                name: float(np.mean([info[name] for info in part])) for name in part[0]
-            }
-            rows.append({"step": end, "kind": "train", **means})
-            step = end
-        return rows
-
-    def validate(self) -> dict[str, float]:
-        """Return the accuracies of fresh networks trained on the present images."""
-        assert self.resolved.validation is not None
-        images, labels = map(np.asarray, self.method.distilled(self.state))
-        result = run_evaluation(
-            images,
-            labels,
-            *self.resolved.validation,
-            self.resolved.evaluation,
-            num_classes=self.resolved.dataset.num_classes,
-        )
-        return {
-            "accuracy": float(np.mean(result.network)),
-            "ridge_accuracy": float(np.mean(result.ridge)),
-        }
+    def is_validation(self) -> bool:
+        return events.is_validation(self.settings, self.step)
 
     def finish(self) -> None:
         """Choose the result and write the closing files."""
-        rows = [row for row in self.store.metrics() if row["kind"] == "validation"]
-        step = self.settings.steps
-        chosen: dict[str, Any] = {"protocol": self.settings.protocol, "step": step}
+        chosen = events.choose(self.store.metrics(), self.settings)
+        images, labels = self.method.distilled(self.state)
         if self.settings.protocol != "last":
-            # The earliest of equally good ones; step 0 is the real images.
-            best = max(rows, key=lambda row: (row["accuracy"], -row["step"]))
-            chosen = {**chosen, "step": best["step"], "accuracy": best["accuracy"]}
-            stored = DistilledSet.load(self.store.snapshot_path(best["step"]))
-            distilled = self.distilled(stored.images, stored.labels, chosen)
-        else:
-            distilled = self.distilled(chosen=chosen)
+            path = self.store.snapshot_path(chosen["step"])
+            stored = DistilledSet.load(path)
+            images, labels = stored.images, stored.labels
+        distilled = events.distilled_set(self.resolved, images, labels, chosen)
         self.store.compact_metrics()
         self.store.write_preview(distilled)
         # Last: this file says that the run is whole.
@@ -368,29 +299,10 @@ class _Worker:
 
     # --- pieces ----------------------------------------------------------------------
 
-    def distilled(
-        self,
-        images: Any = None,
-        labels: Any = None,
-        chosen: dict[str, Any] | None = None,
-    ) -> DistilledSet:
-        """Return a distilled set with its provenance: the present one by default."""
-        if images is None:
-            images, labels = self.method.distilled(self.state)
-        description = self.resolved.description
-        return DistilledSet.from_inputs(
-            images,
-            labels,
-            preprocessing=self.resolved.dataset.preprocessing,
-            class_names=self.resolved.dataset.class_names,
-            manifest={
-                "experiment": description,
-                "hash": self.resolved.hash,
-                "network": description["network"],
-                "selection": chosen or {"step": self.step},
-                "versions": versions(),
-            },
-        )
+    def distilled(self) -> DistilledSet:
+        """Return the distilled set as it is now, with its provenance."""
+        images, labels = self.method.distilled(self.state)
+        return events.distilled_set(self.resolved, images, labels, {"step": self.step})
 
     def call_back(self, rows: list[dict[str, Any]]) -> bool:
         told = Progress(
@@ -451,26 +363,3 @@ def _postfix(rows: list[dict[str, Any]]) -> dict[str, str]:
             if name in row:
                 shown[name] = f"{row[name]:.4f}"
     return shown
-
-
-@contextmanager
-def _signals(worker: _Worker) -> Iterator[None]:
-    """Turn the first SIGINT or SIGTERM into a request to stop."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        del frame
-        if worker.interrupted:
-            raise KeyboardInterrupt(f"second signal {signal.Signals(number).name}")
-        worker.interrupted = True
-
-    before = {
-        number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

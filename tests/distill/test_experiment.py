@@ -36,6 +36,7 @@ OTHER_METHOD: dict[str, Any] = {
     "drop_easy": 0.3,
     "drop_hard": 0.1,
     "segment": (0.0, 0.4),
+    "augmentation": "single",
     "partner": "random",
     "reduction": "released",
     "ridge": 1e-5,
