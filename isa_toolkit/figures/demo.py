@@ -4,7 +4,7 @@
 """The demo: FRePo with and without crucial samples and ISA on the embedded digits.
 
 ``study`` runs what is missing and gives tidy accuracies, ``compute`` the table with its
-intervals, ``draw_*`` the pictures; the page around them is ``demo_page``'s.
+intervals; the pictures are ``demo_pictures``'s and the page around them ``demo_page``'s.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from isa_toolkit.distill import Experiment, Run, distill
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.evaluate import EvaluationSettings, evaluate
 from isa_toolkit.evaluate.baselines import full_data, kmeans_real
-from isa_toolkit.figures.style import COLOURS, new_figure, save
+from isa_toolkit.figures.demo_pictures import draw_curve, draw_images
+from isa_toolkit.figures.style import COLOURS, save
 from isa_toolkit.files import write_atomically, write_json
 from isa_toolkit.methods import FRePo
 from isa_toolkit.networks import NetworkSettings
@@ -31,7 +32,6 @@ from isa_toolkit.networks.fit import FitSettings
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 __all__ = ["Study", "as_text", "compute", "draw_curve", "draw_images", "study", "write"]
 
@@ -325,73 +325,6 @@ def as_text(table: pd.DataFrame) -> list[str]:
 
 def _plus_minus(half_width: float) -> str:
     return "" if half_width != half_width else f" ± {100 * half_width:.1f}"
-
-
-def draw_curve(table: pd.DataFrame) -> Figure:
-    """Return accuracy against step: mean over seeds, every seed as a thin line.
-
-    Args:
-        table: ``Study.accuracies``.
-
-    Returns:
-        The figure.
-    """
-    counts = [int(count) for count in sorted(table.images_per_class.unique())]
-    figure = new_figure(3.4 * len(counts), 2.8)
-    axes = figure.subplots(1, len(counts), squeeze=False)[0]
-    for place, count in enumerate(counts):
-        ax = axes[place]
-        part = table[(table.images_per_class == count) & (table.predictor == "network")]
-        for setting in METHODS:
-            mine = part[part.setting == setting]
-            by_seed = mine.pivot_table(index="step", columns="seed", values="accuracy")
-            colour = COLOURS[setting]
-            ax.plot(by_seed.index, 100 * by_seed, color=colour, lw=0.6, alpha=0.5)
-            mean = 100 * by_seed.mean(axis=1)
-            ax.plot(mean.index, mean, "o-", color=colour, lw=1.8, ms=3, label=setting)
-        whole = 100 * part[part.setting == FULL].accuracy.mean()
-        ax.axhline(whole, color=COLOURS[FULL], lw=0.8, ls="--", label=FULL)
-        ax.set_xlabel("outer step")
-        ax.set_title(f"{count} image{'s' * (count > 1)} per class")
-        ax.set_ylim(top=100)
-    axes[0].set_ylabel("test accuracy of new networks, %")
-    axes[0].legend(loc="lower right", fontsize=7)
-    return figure
-
-
-def draw_images(study: Study) -> Figure:
-    """Return the distilled images over time, one row per setting and step (seed 0).
-
-    Args:
-        study: what was measured.
-
-    Returns:
-        The figure: one image per class, clipped to the pixel range.
-    """
-    count = min(key[0] for key in study.runs)
-    rows = []
-    for setting in METHODS:
-        run = study.runs[count, setting, 0]
-        for step in run.snapshots:
-            rows.append((setting, step, run.distilled_at(step)))
-    classes = study.dataset.num_classes
-    figure = new_figure(0.42 * classes + 1.9, 0.43 * len(rows) + 0.4)
-    axes = figure.subplots(len(rows), classes, squeeze=False)
-    for line, (setting, step, distilled) in zip(axes, rows, strict=True):
-        pixels = distilled.to_pixels()[:: max(count, 1)]
-        for ax, image in zip(line, pixels, strict=True):
-            ax.imshow(image.squeeze(), cmap="gray_r", vmin=0, vmax=1)
-            ax.set_xticks([])
-            ax.set_yticks([])
-            ax.spines[:].set_visible(False)
-        label = f"{setting}\nstep {step}" if step == 0 else f"step {step}"
-        line[0].set_ylabel(
-            label, rotation=0, ha="right", va="center", fontsize=7,
-            color=COLOURS[setting],
-        )  # fmt: skip
-    for ax, name in zip(axes[0], study.dataset.class_names, strict=True):
-        ax.set_title(name)
-    return figure
 
 
 def write(study: Study, out: str | Path) -> Path:

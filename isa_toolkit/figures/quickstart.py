@@ -11,6 +11,7 @@ from isa_toolkit import checks, presets
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distill import Run
 from isa_toolkit.evaluate import EvaluationSettings, evaluate
+from isa_toolkit.figures.images import ImageRow, draw_grid
 from isa_toolkit.figures.style import COLOURS, new_figure
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.fit import FitSettings
@@ -110,19 +111,11 @@ def draw_images(run: Run) -> Figure:
     first = run.distilled_at(steps[0])
     names = first.class_names
     per_class = len(first.images) // len(names)
-    figure = new_figure(0.55 * len(names) + 0.8, 0.58 * len(steps) + 0.3)
-    axes = figure.subplots(len(steps), len(names), squeeze=False)
-    for line, step in zip(axes, steps, strict=True):
-        pixels = run.distilled_at(step).to_pixels()[::per_class]
-        for ax, image in zip(line, pixels, strict=True):
-            ax.imshow(image.squeeze(), cmap="gray_r", vmin=0, vmax=1)
-            ax.set_xticks([])
-            ax.set_yticks([])
-            ax.spines[:].set_visible(False)
-        line[0].set_ylabel(f"step {step}", rotation=0, ha="right", va="center")
-    for ax, name in zip(axes[0], names, strict=True):
-        ax.set_title(name)
-    return figure
+    rows = [
+        ImageRow(run.distilled_at(step).to_pixels()[::per_class], f"step {step}")
+        for step in steps
+    ]
+    return draw_grid(rows, titles=names, image_in=0.55)
 
 
 def draw_accuracies(table: pd.DataFrame) -> Figure:
