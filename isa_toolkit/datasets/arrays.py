@@ -20,6 +20,7 @@ __all__ = [
     "balanced_subset",
     "centred_one_hot",
     "check_classes",
+    "check_images_per_class",
     "stratified_split",
 ]
 
@@ -183,6 +184,32 @@ def check_classes(
             as_text(f"no image of class {missing} ({class_names[missing]})"),
             "Number the classes from 0 without gaps, or add images of it.",
         )
+
+
+def check_images_per_class(
+    images_per_class: int, train_labels: np.ndarray, class_names: Sequence[str]
+) -> int:
+    """Return ``images_per_class`` if every class has as many training images.
+
+    Args:
+        images_per_class: at least 1.
+        train_labels: class indices, [n].
+        class_names: one per class.
+
+    Raises:
+        TypeError: ``images_per_class`` is not a whole number.
+        ValueError: it is below 1, or a class has fewer images; the sentence names it.
+    """
+    count = check_integer("images_per_class", images_per_class)
+    there = np.bincount(train_labels, minlength=len(class_names))
+    if there.min() < count:
+        scarce = class_names[int(there.argmin())]
+        raise fail(
+            "images_per_class",
+            f"be at most {there.min()}, the training images of class {scarce!r}",
+            count,
+        )
+    return count
 
 
 def stratified_split(

@@ -16,6 +16,7 @@ from typing import Any
 
 from isa_toolkit import checks, presets
 from isa_toolkit.datasets import Dataset, load_dataset
+from isa_toolkit.datasets.arrays import check_images_per_class
 from isa_toolkit.evaluate import EvaluationSettings
 from isa_toolkit.methods import METHODS, FRePo, MethodSettings
 from isa_toolkit.networks import NetworkSettings
@@ -148,15 +149,9 @@ class Experiment:
         every = self.validation_every
         if every is None:
             every = -(-self.steps // 5)
-        counts = np_bincount(dataset)
-        if counts.min() < self.images_per_class:
-            scarce = int(counts.argmin())
-            raise checks.fail(
-                "images_per_class",
-                f"be at most {counts.min()}, the training images of class "
-                f"{dataset.class_names[scarce]!r}",
-                self.images_per_class,
-            )
+        check_images_per_class(
+            self.images_per_class, dataset.train.labels, dataset.class_names
+        )
         settings = dataclasses.replace(
             self,
             dataset=dataset,
@@ -259,13 +254,6 @@ class ResolvedExperiment:
             f"{self.dataset.name}-ipc{settings.images_per_class}-"
             f"{settings.method.name}-{self.hash[:8]}"
         )
-
-
-def np_bincount(dataset: Dataset) -> Any:
-    """Return the number of training images of each class, [c]."""
-    import numpy as np
-
-    return np.bincount(dataset.train.labels, minlength=dataset.num_classes)
 
 
 def _as_json(value: Any) -> Any:

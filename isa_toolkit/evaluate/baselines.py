@@ -9,6 +9,7 @@ import numpy as np
 
 from isa_toolkit import checks
 from isa_toolkit.datasets import Dataset, centred_one_hot
+from isa_toolkit.datasets.arrays import check_images_per_class
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.evaluate.evaluation import (
     Evaluation,
@@ -37,7 +38,9 @@ def random_real(
         TypeError: a number is not whole.
         ValueError: a class has fewer images, or ``seed`` is negative.
     """
-    count = _check_count(dataset, images_per_class)
+    count = check_images_per_class(
+        images_per_class, dataset.train.labels, dataset.class_names
+    )
     checks.check_integer("seed", seed, minimum=0)
     draw = np.random.default_rng(seed)
     labels = dataset.train.labels
@@ -70,7 +73,9 @@ def kmeans_real(
     """
     from sklearn.cluster import KMeans
 
-    count = _check_count(dataset, images_per_class)
+    count = check_images_per_class(
+        images_per_class, dataset.train.labels, dataset.class_names
+    )
     checks.check_integer("seed", seed, minimum=0)
     inputs = dataset.inputs("train").reshape(len(dataset.train.labels), -1)
     chosen = []
@@ -122,20 +127,6 @@ def full_data(
         num_classes=dataset.num_classes,
     )
     return Evaluation(np.asarray(result.network), np.asarray(result.ridge), settings)
-
-
-def _check_count(dataset: Dataset, images_per_class: int) -> int:
-    """Return the number of images to take of each class, if every class has as many."""
-    count = checks.check_integer("images_per_class", images_per_class)
-    there = np.bincount(dataset.train.labels, minlength=dataset.num_classes)
-    if there.min() < count:
-        name = dataset.class_names[int(there.argmin())]
-        raise checks.fail(
-            "images_per_class",
-            f"be at most {there.min()}, the training images of class {name!r}",
-            count,
-        )
-    return count
 
 
 def _real(

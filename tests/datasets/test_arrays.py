@@ -9,6 +9,7 @@ from isa_toolkit.datasets.arrays import (
     balanced_subset,
     centred_one_hot,
     check_classes,
+    check_images_per_class,
     stratified_split,
 )
 
@@ -114,3 +115,16 @@ def test_a_limit_is_shared_out_evenly_and_small_classes_give_all():
     assert len(balanced_subset(labels, 1000, 3)) == 152
     with pytest.raises(ValueError, match="limit must be at least 3, got 2"):
         balanced_subset(labels, 2, 3)
+
+
+def test_the_scarcest_class_limits_the_images_per_class():
+    labels, names = np.array([0, 0, 0, 1, 1, 2, 2, 2]), ("cat", "dog", "owl")
+    assert check_images_per_class(2, labels, names) == 2
+    with pytest.raises(
+        ValueError,
+        match="images_per_class must be at most 2, the training images of class 'dog', "
+        r"got 3\.",
+    ):
+        check_images_per_class(3, labels, names)
+    with pytest.raises(ValueError, match="images_per_class must be at least 1, got 0"):
+        check_images_per_class(0, labels, names)
