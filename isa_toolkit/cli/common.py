@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from typing import Any, TypeVar
 
-__all__ = ["parse", "say", "write_result"]
+__all__ = ["DatasetOptions", "parse", "say", "write_result"]
 
 T = TypeVar("T")
+
+
+@dataclasses.dataclass
+class DatasetOptions:
+    """Which data: the arguments of ``load_dataset``.
+
+    Attributes:
+        dataset: a known name, or any name for files under --root; evaluate takes the one
+            of the distillation if left out.
+        root: folder or file of a local data set.
+        source: digits, local or hub; chosen by the other options if left out.
+        limit: most training images to load; to evaluate, as in the distillation.
+    """
+
+    dataset: str | None = None
+    root: str | None = None
+    source: str | None = None
+    limit: int | None = None
 
 
 def parse(kind: type[T], command: str, words: list[str], about: str) -> T:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from isa_toolkit.cli.common import parse, write_result
+import tyro
+
+from isa_toolkit.cli.common import DatasetOptions, parse, write_result
 
 __all__ = ["DataOptions", "run"]
 
@@ -14,17 +16,13 @@ class DataOptions:
     """Options of the command.
 
     Attributes:
-        dataset: a known name, or any name for files under --root.
-        root: folder or file of a local data set.
-        source: digits, local or hub; chosen by the other options if left out.
-        limit: most training images to load.
+        data: which data.
         json: write JSON to standard output.
     """
 
-    dataset: str = "digits"
-    root: str | None = None
-    source: str | None = None
-    limit: int | None = None
+    data: tyro.conf.OmitArgPrefixes[DatasetOptions] = dataclasses.field(
+        default_factory=lambda: DatasetOptions(dataset="digits")
+    )
     json: bool = False
 
 
@@ -44,11 +42,9 @@ def run(words: list[str]) -> int:
 
     from isa_toolkit.datasets import load_dataset
 
+    which = options.data
     dataset = load_dataset(
-        options.dataset,
-        source=options.source,
-        root=options.root,
-        limit=options.limit,
+        str(which.dataset), source=which.source, root=which.root, limit=which.limit
     )
     classes = range(dataset.num_classes)
     counts = {

@@ -8,9 +8,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, get_type_hints
 
+import tyro
+
 from isa_toolkit import presets
 from isa_toolkit.checks import check_one_of
-from isa_toolkit.cli.common import parse, say, write_result
+from isa_toolkit.cli.common import DatasetOptions, parse, say, write_result
 
 __all__ = ["DistillOptions", "run"]
 
@@ -21,10 +23,7 @@ class DistillOptions:
 
     Attributes:
         method: which method; its own options are listed below.
-        dataset: a known name, or any name for files under --root.
-        root: folder or file of a local data set.
-        source: digits, local or hub; chosen by the other options if left out.
-        limit: most training images to load.
+        data: which data.
         images_per_class: learned images of each class.
         scale: quick (minutes on two cores), small or paper: fills in steps, batch size
             and width where they are left out.
@@ -50,10 +49,9 @@ class DistillOptions:
     """
 
     method: str = "frepo"
-    dataset: str = "digits"
-    root: str | None = None
-    source: str | None = None
-    limit: int | None = None
+    data: tyro.conf.OmitArgPrefixes[DatasetOptions] = dataclasses.field(
+        default_factory=lambda: DatasetOptions(dataset="digits")
+    )
     images_per_class: int = 1
     scale: str = "quick"
     steps: int | None = None
@@ -85,8 +83,6 @@ def run(words: list[str]) -> int:
     Returns:
         Exit code.
     """
-    import tyro
-
     from isa_toolkit.distill import Experiment, distill
     from isa_toolkit.methods import METHODS
     from isa_toolkit.networks import NetworkSettings
@@ -114,6 +110,7 @@ def run(words: list[str]) -> int:
     }
     experiment = Experiment(
         **{
+            **vars(options.data),
             **given,
             "steps": options.steps if options.steps is not None else scale.steps,
             "batch_size": options.batch_size

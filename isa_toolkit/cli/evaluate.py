@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from isa_toolkit.cli.common import parse, write_result
+from isa_toolkit.cli.common import DatasetOptions, parse, write_result
 
 __all__ = ["EvaluateOptions", "run"]
 
@@ -19,10 +19,7 @@ class EvaluateOptions:
 
     Attributes:
         path: a run folder, or a file that DistilledSet.save wrote.
-        dataset: to test on; the one it was distilled from if left out.
-        root: folder or file of a local data set.
-        source: digits, local or hub.
-        limit: most training images to load; must be as in the distillation.
+        data: which data to test on.
         network: architecture to train.
         width: channels of its first layer; as in the distillation if left out.
         depth: its layers; as in the distillation if left out.
@@ -35,10 +32,9 @@ class EvaluateOptions:
     """
 
     path: Annotated[Path, tyro.conf.Positional]
-    dataset: str | None = None
-    root: str | None = None
-    source: str | None = None
-    limit: int | None = None
+    data: tyro.conf.OmitArgPrefixes[DatasetOptions] = dataclasses.field(
+        default_factory=DatasetOptions
+    )
     network: str = "convnet"
     width: int | None = None
     depth: int | None = None
@@ -81,11 +77,12 @@ def _evaluate(options: Any) -> int:
     path = options.path
     is_run = path.is_dir()
     distilled = DistilledSet.load(path / "distilled.safetensors" if is_run else path)
-    name = options.dataset or _dataset_of(distilled)
+    which = options.data
+    name = which.dataset or _dataset_of(distilled)
     if name is None:
         raise fail("--dataset", "be named for a set without provenance", None)
     dataset = load_dataset(
-        name, source=options.source, root=options.root, limit=options.limit
+        name, source=which.source, root=which.root, limit=which.limit
     )
     made_with = distilled.manifest.get("network") or {}
     is_same = options.network == "convnet"
