@@ -130,9 +130,10 @@ def anchored_map(
         centred -= (centred.max(axis=0) + centred.min(axis=0)) / 2
         places = {}
         for name, values in placed.items():
-            # A copy for each set, since `transform` may move its map by a last digit.
+            # Copies itself: one for each set, since `transform` may move its map by a
+            # last digit.
             copy = TSNEEmbedding(
-                np.array(centred),
+                centred,
                 anchor.affinities,
                 random_state=start,
                 **anchor.gradient_descent_params,

@@ -195,7 +195,8 @@ def evenness(
     Returns:
         Evenness of each class, from 0 to 1. NaN for a class with one distilled point,
         which has nothing to share; it does not enter the mean. A class with fewer real
-        points than distilled ones cannot reach 1.
+        points than distilled ones cannot reach 1. A clump in the midst of the data
+        shares evenly too: read it beside `spread`.
 
     Raises:
         ValueError: shapes, labels or values do not fit.

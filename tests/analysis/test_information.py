@@ -42,7 +42,7 @@ def test_parts_that_hold_each_other_by_construction_order_the_errors(nested):
     found = information_test(*nested, share=0.3, seeds=4)
     chance = found.random.mse_half_sum
     assert found.easy_from_hard.mse_half_sum < chance.min() / 3
-    # Easy ones fill one part in ten of the support, so less than a third of chance.
+    # From the easy third alone, six of the eight features are unknown.
     features, labels, scores = nested
     only_easy = information_test(features, labels, scores, share=2 / 3, seeds=4)
     assert only_easy.support == 100

@@ -145,6 +145,7 @@ def test_an_offset_of_the_features_does_not_spoil_the_map(blobs, maps):
     moved = anchored_map(real + 2.0**20, {"a": distilled + 2.0**20}, **QUICK)
     nearest = KNeighborsClassifier(5).fit(moved.real, LABELS)
     assert nearest.score(moved.real, LABELS) == 1
+    assert nearest.predict(moved.distilled["a"]).tolist() == [0, 0, 1, 1, 2, 2]
     assert moved.trustworthiness == pytest.approx(
         maps["anchored"].trustworthiness, abs=0.05
     )

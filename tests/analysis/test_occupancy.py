@@ -144,13 +144,17 @@ def test_overlap_by_hand():
     assert found.pure_by_class.mean == pytest.approx(1 / 4)
 
 
-def test_neighbours_as_far_as_the_last_one_all_count():
-    # Of three real points one step away, two are of the class, whatever their order.
-    real = np.array([[1.0, 0], [-1, 0], [0, 1], [50, 50]])
-    names = np.array([0, 0, 1, 0])
-    for order in ([0, 1, 2, 3], [2, 1, 0, 3]):
-        found = overlap(real[order], names[order], np.zeros((1, 2)), np.array([0]), k=1)
-        assert found.share.tolist() == pytest.approx([2 / 3])
+@pytest.mark.parametrize("offset", [0.0, 0.1, 1 / 3, 7.7])
+def test_neighbours_as_far_as_the_last_one_all_count(offset):
+    # Twelve points of whole numbers on a circle, three of them of another class. An
+    # offset makes their distances differ in the last digit.
+    circle = [(x, y) for x in range(-5, 6) for y in range(-5, 6) if x * x + y * y == 25]
+    real = np.array([*circle, (50, 50)]) / 10 + offset
+    names = np.repeat([0, 1, 0], [9, 3, 1])
+    centre = np.full((1, 2), offset)
+    for order in (np.arange(13), np.arange(13)[::-1]):
+        found = overlap(real[order], names[order], centre, np.array([0]), k=1)
+        assert found.share.tolist() == pytest.approx([3 / 4])
         assert (found.pure, found.most) == (0, 1)
 
 
@@ -189,10 +193,13 @@ def test_spread_and_evenness_by_hand():
     assert found.classes.tolist() == [7, 9]
 
 
-def test_a_real_point_between_two_is_shared():
-    real = np.array([[0.0], [1], [2]])
-    found = evenness(real, np.zeros(3, int), np.array([[0.0], [2]]), np.zeros(2, int))
-    assert found.mean == pytest.approx(1)
+@pytest.mark.parametrize("offset", [0.0, 0.1, 1 / 3, 7.7])
+def test_a_real_point_between_two_is_shared(offset):
+    # The middle of an odd number must be shared to make it even.
+    real = np.linspace(0, 1, 11)[:, None] + offset
+    ends = np.array([[0.0], [1.0]]) + offset
+    found = evenness(real, np.zeros(11, int), ends, np.zeros(2, int))
+    assert found.mean == pytest.approx(1, abs=1e-6)
 
 
 def test_evenness_is_0_where_one_point_gets_all():
@@ -214,13 +221,15 @@ def test_one_image_per_class_has_no_spread_and_nothing_to_share(sets):
         assert found.mean == found.per_class[0]
 
 
-def test_real_points_that_coincide_are_no_unit_of_spread():
-    real = np.array([[1.0, 1], [1, 1], [3, 3]])
-    distilled = np.array([[0.0, 1], [2, 2]])
-    for rows in ([0, 1, 2], [2, 0]):
-        names = np.array([0, 0, 1])[rows]
-        found = spread(real[rows], names, distilled, np.zeros(2, int))
-        assert math.isnan(found.mean)
+@pytest.mark.parametrize("seed", range(8))
+def test_real_points_that_coincide_are_no_unit_of_spread(seed):
+    # Enough features for rounding to part, in some draws, what is one point.
+    generator = np.random.default_rng(seed)
+    one = generator.normal(size=(1, 333))
+    real = np.concatenate([np.tile(one, (9, 1)), 10 * np.eye(333)])
+    names = np.repeat([0, 1], [9, 333])
+    found = spread(real, names, generator.normal(size=(2, 333)), np.zeros(2, int))
+    assert math.isnan(found.mean)
 
 
 @pytest.mark.parametrize("measure", MEASURES)
