@@ -28,6 +28,7 @@ __all__ = [
     "Targets",
     "all_finite",
     "chunk",
+    "first_state",
     "run_keys",
 ]
 
@@ -110,6 +111,20 @@ def all_finite(state: PyTree) -> Bool[Array, ""]:
 
 
 Chunk = Callable[..., ChunkResult]
+
+
+@cache
+def first_state(settings: MethodSettings, network: Network) -> Callable[..., PyTree]:
+    """Return the compiled ``init`` of a method: the same object for equal arguments.
+
+    Args:
+        settings: of the method, ``settings.static()``.
+        network: of the distillation.
+
+    Returns:
+        ``(key, images, labels) -> state``, jitted: runs in one process compile it once.
+    """
+    return jax.jit(settings.build(network).init)
 
 
 @cache

@@ -147,6 +147,7 @@ class _Worker:
         )
         static = settings.method.static()
         self.method = static.build(network)
+        self.first_state = loop.first_state(static, network)
         self.chunk = loop.chunk(
             static,
             network,
@@ -195,9 +196,7 @@ class _Worker:
         labels = self.settings.method.first_labels(
             jnp.asarray(labels - 1 / data.num_classes)
         )
-        self.state = jax.jit(self.method.init)(
-            self.keys.networks, jnp.asarray(images), labels
-        )
+        self.state = self.first_state(self.keys.networks, jnp.asarray(images), labels)
         stored = self.checkpoints.restore(self.state, experiment=self.resolved.hash)
         if stored is not None:
             self.step, self.state = stored.step, stored.state

@@ -1,8 +1,8 @@
-"""A feature space to measure in: a seeded network trained on the real images, kept.
+"""Feature spaces to measure in: seeded networks, trained on real or on distilled images.
 
-Maps, recall and the information test compare sets in the penultimate features of one
-network that no distilled set has touched. It is trained once per data set and settings
-and kept in the user's cache.
+Maps and recall compare sets in the penultimate features of one network that no distilled
+set has touched; it is trained once per data set and settings and kept in the user's cache.
+The information test reads with a network that no real image has touched.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from jaxtyping import Float, PyTree
 from isa_toolkit import checks
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.datasets.cache import cache_folder, kept_or_made
+from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.files import write_atomically
 from isa_toolkit.networks import Network, NetworkSettings, build
 from isa_toolkit.networks.fit import fit
 
-__all__ = ["FeatureNetwork", "FeatureSettings", "feature_network"]
+__all__ = ["FeatureNetwork", "FeatureSettings", "distilled_network", "feature_network"]
 
 _PIECE = 1000
 
@@ -154,36 +155,75 @@ def feature_network(
     params, state = kept_or_made(
         where / f"{_digest(dataset, settings)}.safetensors",
         read,
-        lambda: _train(network, dataset, settings),
+        lambda: _train(
+            network, dataset.inputs("train"), dataset.targets("train"), settings
+        ),
         _write_weights,
     )
     return FeatureNetwork(network, params, state, settings)
 
 
-def _train(
-    network: Network, dataset: Dataset, settings: FeatureSettings
-) -> tuple[PyTree, PyTree]:
-    count = len(dataset.train.labels)
+def distilled_network(
+    distilled: DistilledSet, dataset: Dataset, settings: FeatureSettings | None = None
+) -> FeatureNetwork:
+    """Return a network trained on a distilled set, as FRePo's readers are.
 
-    @jax.jit
-    def train(key: Any, images: Any, labels: Any) -> tuple[PyTree, PyTree]:
+    Args:
+        distilled: the set.
+        dataset: that it stands for.
+        settings: which network and how long.
+
+    Returns:
+        The network, trained anew at each call.
+
+    Raises:
+        ValueError: the network does not fit the images.
+    """
+    settings = settings or FeatureSettings()
+    settings = dataclasses.replace(
+        settings, network=settings.network.resolve(dataset.image_shape)
+    )
+    network = build(
+        settings.network,
+        image_shape=dataset.image_shape,
+        num_classes=dataset.num_classes,
+    )
+    params, state = _train(network, distilled.images, distilled.labels, settings)
+    return FeatureNetwork(network, params, state, settings)
+
+
+def _train(
+    network: Network, images: Any, labels: Any, settings: FeatureSettings
+) -> tuple[PyTree, PyTree]:
+    train = _trainer(network, min(settings.batch_size, len(labels)))
+    return train(
+        jax.random.key(settings.seed),
+        jnp.asarray(images),
+        jnp.asarray(labels),
+        jnp.asarray(settings.steps, jnp.int32),
+        jnp.asarray(settings.learning_rate, jnp.float32),
+        jnp.asarray(settings.steps // 20, jnp.float32),
+    )
+
+
+@cache
+def _trainer(network: Network, batch_size: int) -> Any:
+    def train(
+        key: Any, images: Any, labels: Any, steps: Any, rate: Any, warmup: Any
+    ) -> tuple[PyTree, PyTree]:
         return fit(
             key,
             network,
             images,
             labels,
-            steps=jnp.asarray(settings.steps, jnp.int32),
-            learning_rate=settings.learning_rate,
-            warmup_steps=settings.steps // 20,
+            steps=steps,
+            learning_rate=rate,
+            warmup_steps=warmup,
             final_learning_rate=0.01,
-            batch_size=min(settings.batch_size, count),
+            batch_size=batch_size,
         )
 
-    return train(
-        jax.random.key(settings.seed),
-        jnp.asarray(dataset.inputs("train")),
-        jnp.asarray(dataset.targets("train")),
-    )
+    return jax.jit(train)
 
 
 @cache

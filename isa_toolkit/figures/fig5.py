@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from isa_toolkit.figures import numbers
 from isa_toolkit.figures.settings import Variant, setting
-from isa_toolkit.figures.style import new_figure
 from isa_toolkit.figures.study import Study
+from isa_toolkit.figures.style import house_style, new_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,10 @@ def variants() -> dict[Variant, float]:
     Source: the paper, section B; algorithms 6.2.
     """
     places = {_BASE: 0.0}
-    for key, name in (("frepo+drop_easy", "drop_easy"), ("frepo+drop_hard", "drop_hard")):
+    for key, name in (
+        ("frepo+drop_easy", "drop_easy"),
+        ("frepo+drop_hard", "drop_hard"),
+    ):
         for share in RATIOS:
             places[Variant(key, ((name, share),))] = share
     return places
@@ -59,6 +62,7 @@ def _aligned(by_seed: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+@house_style
 def draw(table: pd.DataFrame) -> Figure:
     """Return the figure: means with intervals on the left, paired differences beside.
 
@@ -85,11 +89,11 @@ def draw(table: pd.DataFrame) -> Figure:
             (left, values[values.setting == key]),
             (right, rows[(rows.setting == key) & rows.against.notna()]),
         ):
-            part = part.sort_values("x")
+            line = part.sort_values("x")
             ax.errorbar(
-                100 * part.x + shift,
-                part.value,
-                yerr=[part.value - part.low, part.high - part.value],
+                100 * line.x + shift,
+                line.value,
+                yerr=[line.value - line.low, line.high - line.value],
                 color=look.colour,
                 marker="o",
                 ms=4,
@@ -102,7 +106,7 @@ def draw(table: pd.DataFrame) -> Figure:
         ax.set_xticks([100 * share for share in RATIOS])
         ax.set_xlim(5, 35)
     left.set_ylabel("test accuracy, %")
-    right.set_ylabel("paired difference to FRePo, points")
+    right.set_ylabel("paired difference, points")
     figure.legend(
         *left.get_legend_handles_labels(), loc="outside upper center", ncols=3
     )

@@ -57,6 +57,8 @@ def _frepo(**changes: Any) -> Callable[[float], MethodSettings]:
 # Okabe and Ito's colours; what they lack is from Tol's muted set. All tell apart with
 # the common kinds of colour blindness.
 SETTINGS: dict[str, Setting] = {
+    # The real images that a run starts from; the method takes no step.
+    "random": Setting("Random real", COLOURS["Random real"], _frepo()),
     "frepo": Setting("FRePo", COLOURS["FRePo"], _frepo()),
     "frepo+drop_easy": Setting("FRePo, easy dropped", "#E69F00", _frepo(drop_easy=0.2)),
     "frepo+drop_hard": Setting("FRePo, hard dropped", "#009E73", _frepo(drop_hard=0.2)),

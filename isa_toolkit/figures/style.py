@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import io
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from isa_toolkit.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "new_figure", "png", "save"]
+__all__ = ["COLOURS", "house_style", "new_figure", "png", "save"]
 
 # Okabe and Ito's palette, safe for colour-blind readers; one colour per setting.
 COLOURS = {
@@ -22,17 +24,30 @@ COLOURS = {
     "Whole training set": "#000000",
 }
 
-_RC: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9,
-    "legend.frameon": False,
-    "figure.dpi": 150,
-    "savefig.dpi": 150,
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "isa",
-}
+_STYLE = Path(__file__).with_name("house.mplstyle")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def house_style(draw: Callable[P, R]) -> Callable[P, R]:
+    """Let a function draw in the house style, whatever the reader's own settings are.
+
+    Args:
+        draw: makes or writes a figure.
+
+    Returns:
+        The same function; the reader's settings are as before when it returns.
+    """
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        import matplotlib as mpl
+        from matplotlib import style
+
+        with mpl.rc_context(), style.context(_STYLE, after_reset=True):
+            return draw(*args, **kwargs)
+
+    return drawn
 
 
 def new_figure(width_in: float, height_in: float) -> Figure:
@@ -45,13 +60,12 @@ def new_figure(width_in: float, height_in: float) -> Figure:
     Returns:
         The figure.
     """
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    mpl.rcParams.update(_RC)
     return Figure(figsize=(width_in, height_in), layout="constrained")
 
 
+@house_style
 def png(figure: Figure) -> bytes:
     """Return a figure as a PNG, for ``IPython.display.Image`` and image widgets.
 
@@ -66,6 +80,7 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+@house_style
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG and PDF, each whole or not at all.
 

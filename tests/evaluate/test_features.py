@@ -7,7 +7,12 @@ import pytest
 
 from isa_toolkit.datasets import load_dataset
 from isa_toolkit.evaluate import features
-from isa_toolkit.evaluate.features import FeatureSettings, feature_network
+from isa_toolkit.evaluate.baselines import random_real
+from isa_toolkit.evaluate.features import (
+    FeatureSettings,
+    distilled_network,
+    feature_network,
+)
 from isa_toolkit.networks import NetworkSettings
 
 SMALL = FeatureSettings(
@@ -69,6 +74,15 @@ def test_a_damaged_file_is_made_again(kept, digits, tmp_path):
         again = feature_network(digits, SMALL, folder=tmp_path)
     images = digits.inputs("test")[:5]
     np.testing.assert_array_equal(again.features(images), network.features(images))
+
+
+def test_ten_real_images_train_a_network_as_well(digits):
+    ten = random_real(digits, 1)
+    network = distilled_network(ten, digits, SMALL)
+    classes = network.logits(ten.images).argmax(1)
+    assert (classes == ten.classes).all()
+    seen = network.logits(digits.inputs("test")).argmax(1)
+    assert 0.3 < np.mean(seen == digits.test.labels) < 0.9
 
 
 def test_other_settings_are_another_network(kept, digits):

@@ -7,8 +7,14 @@ import math
 import pytest
 
 from isa_toolkit.analysis.intervals import mean_interval
-from isa_toolkit.figures.numbers import COLUMNS, as_table, differences, means, row
-from isa_toolkit.figures.numbers import with_means
+from isa_toolkit.figures.numbers import (
+    COLUMNS,
+    as_table,
+    differences,
+    means,
+    row,
+    with_means,
+)
 
 
 def by_seed():

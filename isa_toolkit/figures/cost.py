@@ -1,0 +1,183 @@
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+"""Cost: time per step with and without crucial samples and ISA, measured in one process."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from isa_toolkit.analysis.intervals import mean_interval
+from isa_toolkit.distill import loop
+from isa_toolkit.distill.experiment import Experiment
+from isa_toolkit.figures import numbers
+from isa_toolkit.figures.settings import Variant
+from isa_toolkit.figures.strips import draw_strips
+from isa_toolkit.figures.study import Study
+from isa_toolkit.networks import build
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["TITLE", "caption", "compute", "draw"]
+
+TITLE = "Cost. Time per step, with and without ISA"
+# Plain FRePo looks for no partner.
+VARIANTS = (Variant("frepo", (("partner", "none"),)), Variant("isa"))
+_STEPS = 40
+_REPEATS = 7
+_HOURS = 500_000 / 3600
+
+
+def compute(study: Study) -> pd.DataFrame:
+    """Return seconds per step of FRePo and of ISA, alternating, at every size.
+
+    Both compiled loops take turns in this process, each on its own state, so that what
+    else the machine does strikes both.
+
+    Args:
+        study: the data and the scale; no run is needed.
+
+    Returns:
+        Rows of :mod:`isa_toolkit.figures.numbers`, by repeat (``seed``) and as means:
+        ``milliseconds_per_step``, ``hours_500k_steps``, and ``isa_over_frepo_ratio`` of
+        neighbouring repeats. Intervals are over repeats in one process.
+    """
+    import pandas as pd
+
+    parts = []
+    for size in study.sizes:
+        timed = {
+            variant.key: _Timed(study.experiment(variant, size, 0))
+            for variant in VARIANTS
+        }
+        seconds = {key: [] for key in timed}
+        for _ in range(_REPEATS):
+            for key, one in timed.items():
+                seconds[key].append(one.seconds_per_step())
+        parts += [_rows(study, size, seconds)]
+    return pd.concat(parts, ignore_index=True) if parts else numbers.as_table([])
+
+
+def _rows(study: Study, size: int, seconds: dict[str, list[float]]) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+
+    def state(key: str, quantity: str, values: np.ndarray) -> None:
+        told = {
+            "dataset": study.dataset.name,
+            "images_per_class": size,
+            "setting": key,
+            "quantity": quantity,
+        }
+        rows.extend(
+            numbers.row(**told, seed=place, value=value)
+            for place, value in enumerate(values)
+        )
+        interval = mean_interval(values)
+        rows.append(numbers.row(**told, value=interval, over="repeats"))
+
+    for key, values in seconds.items():
+        state(key, "milliseconds_per_step", 1000 * np.array(values))
+        state(key, "hours_500k_steps", _HOURS * np.array(values))
+    ratio = np.array(seconds["isa"]) / np.array(seconds["frepo"])
+    state("isa", "isa_over_frepo_ratio", ratio)
+    return numbers.as_table(rows)
+
+
+class _Timed:
+    """A compiled loop with its state, ready to be timed."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        resolved = experiment.resolve()
+        settings, data = resolved.settings, resolved.train
+        network = build(
+            settings.network,
+            image_shape=data.image_shape,
+            num_classes=data.num_classes,
+        )
+        static = settings.method.static()
+        self.keys = loop.run_keys(settings.seed)
+        self.knobs = settings.method.knobs(steps=settings.steps)
+        self.chunk = loop.chunk(
+            static,
+            network,
+            num_classes=data.num_classes,
+            batch_size=resolved.batch_size,
+        )
+        count = settings.images_per_class
+        images = np.concatenate(
+            [
+                data.inputs("train")[data.train.labels == label][:count]
+                for label in range(data.num_classes)
+            ]
+        )
+        labels = np.repeat(np.eye(data.num_classes, dtype=np.float32), count, axis=0)
+        self.state = loop.first_state(static, network)(
+            self.keys.networks,
+            jnp.asarray(images),
+            jnp.asarray(labels - 1 / data.num_classes),
+        )
+        self.targets = loop.Targets(
+            jnp.asarray(data.inputs("train")), jnp.asarray(data.train.labels)
+        )
+        self.step = 0
+        self.seconds_per_step()  # compiles
+
+    def seconds_per_step(self) -> float:
+        began = time.perf_counter()
+        result = self.chunk(
+            self.keys, self.state, self.targets, self.knobs, self.step, _STEPS
+        )
+        jax.block_until_ready(result)
+        seconds = time.perf_counter() - began
+        self.state, self.step = result.state, self.step + int(result.done)
+        return seconds / _STEPS
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Return the figure: milliseconds per step at the largest size.
+
+    Args:
+        table: from ``compute``.
+
+    Returns:
+        The figure.
+    """
+    size = table.images_per_class.max()
+    shown = table[
+        (table.images_per_class == size) & (table.quantity == "milliseconds_per_step")
+    ]
+    paired = numbers.differences(shown[shown.seed.notna()], "frepo")
+    import pandas as pd
+
+    return draw_strips(
+        pd.concat([shown, paired], ignore_index=True),
+        ["frepo", "isa"],
+        "frepo",
+        predictor=None,
+        unit="time per step, ms",
+        difference="ms",
+    )
+
+
+def caption(table: pd.DataFrame) -> str:
+    """Return what the figure shows.
+
+    Args:
+        table: from ``compute``.
+    """
+    one = table.iloc[0]
+    ratios = table[(table.quantity == "isa_over_frepo_ratio") & table.seed.isna()]
+    told = "; ".join(
+        f"{row.images_per_class} per class {row.value:.2f} [{row.low:.2f}, {row.high:.2f}]"
+        for row in ratios.itertuples()
+    )
+    return (
+        f"{one.dataset}. Time per whole step (outer and online) of compiled loops that take "
+        f"turns in one process; {_REPEATS} repeats of {_STEPS} steps. Time of ISA over that "
+        f"of plain FRePo, 95 % interval over repeats: {told}."
+    )

@@ -1,0 +1,243 @@
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+"""Figure 6: where distilled images lie among the real ones, method by method."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from isa_toolkit import checks
+from isa_toolkit.analysis import manifold, occupancy
+from isa_toolkit.figures import numbers
+from isa_toolkit.figures.settings import Variant, setting
+from isa_toolkit.figures.study import Study
+from isa_toolkit.figures.style import house_style, new_figure
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["MODES", "TITLE", "VARIANTS", "caption", "compute", "draw", "measures"]
+
+TITLE = "Figure 6. Distilled among real images"
+VARIANTS = tuple(
+    Variant(key) for key in ("frepo", "frepo+drop_hard", "frepo+drop_easy", "isa")
+)
+MODES = ("anchored", "joint")
+SPACES = ("features", "pixels")
+K = 5
+_CLASS_COLOURS = ("#E69F00", "#0072B2", "#009E73")
+
+
+def compute(
+    study: Study,
+    images_per_class: int | None = None,
+    *,
+    classes: tuple[int, ...] = (0, 1, 2),
+    mode: str = "anchored",
+    space: str = "features",
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return the places of real and distilled images in a t-SNE map.
+
+    Args:
+        study: the data and the runs.
+        images_per_class: of the distilled sets; None for ``study.many``.
+        classes: which classes are shown; the paper shows three, it does not say which.
+        mode: "anchored" (one map of the real images, every set placed into it) or
+            "joint" (each panel embedded on its own, real and distilled together).
+        space: "features" of a network trained on real images, or "pixels" (network
+            inputs).
+        seed: of the distilled sets that are shown.
+
+    Returns:
+        One row per point: ``setting`` (the panel; real points of an anchored map are the
+        same in each), ``kind`` ("real" or "distilled"), ``label`` (class name), ``x``,
+        ``y``, and of the whole map ``mode``, ``space``, ``trustworthiness``, ``dataset``,
+        ``images_per_class``.
+
+    Raises:
+        ValueError: an unknown mode or space.
+    """
+    import pandas as pd
+
+    checks.check_one_of("mode", mode, MODES)
+    checks.check_one_of("space", space, SPACES)
+    size = study.many if images_per_class is None else images_per_class
+    labels = study.dataset.train.labels
+    places = _some_of_each(labels, classes, study.budget.map_points)
+    real = _points(study, space, study.dataset.inputs("train")[places])
+    found = study.runs(VARIANTS, size)
+    shown = {
+        variant.key: found[variant, seed].distilled
+        for variant in VARIANTS
+        if (variant, seed) in found
+    }
+    sets, kinds = {}, {}
+    for key, distilled in shown.items():
+        mine = np.isin(distilled.classes, classes)
+        sets[key] = _points(study, space, distilled.images[mine])
+        kinds[key] = distilled.classes[mine]
+    perplexity = min(30.0, (len(real) - 1) / 3)
+    if mode == "anchored":
+        maps = dict.fromkeys(sets, manifold.anchored_map(
+            real, sets, perplexity=perplexity
+        ))  # fmt: skip
+    else:
+        maps = {
+            key: manifold.joint_map(real, {key: points}, perplexity=perplexity)
+            for key, points in sets.items()
+        }
+    names = np.array(study.dataset.class_names)
+    parts = []
+    for key, drawn in maps.items():
+        for kind, points, of in (
+            ("real", drawn.real, labels[places]),
+            ("distilled", drawn.distilled[key], kinds[key]),
+        ):
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "dataset": study.dataset.name,
+                        "images_per_class": size,
+                        "setting": key,
+                        "kind": kind,
+                        "label": names[of],
+                        "x": points[:, 0],
+                        "y": points[:, 1],
+                        "mode": mode,
+                        "space": space,
+                        "trustworthiness": drawn.trustworthiness,
+                    }
+                )
+            )
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def measures(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
+    """Return overlap, spread and evenness of every setting and seed, in feature space.
+
+    Args:
+        study: the data and the runs.
+        images_per_class: of the distilled sets; None for ``study.many``.
+
+    Returns:
+        Rows of :mod:`isa_toolkit.figures.numbers` over all classes: ``overlap`` (mean
+        share of the 5 nearest points that are real and of the same class), ``spread``
+        (mean distance within a class over that of the real images), ``evenness``;
+        differences are to "frepo".
+    """
+    size = study.many if images_per_class is None else images_per_class
+    labels = study.dataset.train.labels
+    places = _some_of_each(
+        labels, tuple(range(study.dataset.num_classes)), study.budget.map_points
+    )
+    real, of = study.real_features()[places], labels[places]
+    rows = []
+    for (variant, seed), run in study.runs(VARIANTS, size).items():
+        distilled = run.distilled
+        points = study.feature_network().features(distilled.images)
+        arrays = (real, of, points, distilled.classes)
+        values = {
+            "overlap": occupancy.overlap(*arrays, k=K).mean,
+            "spread": occupancy.spread(*arrays).mean,
+            "evenness": occupancy.evenness(*arrays).mean,
+        }
+        rows += [
+            numbers.row(
+                dataset=study.dataset.name,
+                images_per_class=size,
+                setting=variant.key,
+                quantity=name,
+                seed=seed,
+                value=value,
+            )
+            for name, value in values.items()
+            if not np.isnan(value)  # with one image per class there is no spread
+        ]
+    return numbers.with_means(numbers.as_table(rows), against="frepo")
+
+
+def _some_of_each(
+    labels: np.ndarray, classes: tuple[int, ...], most: int
+) -> np.ndarray:
+    """Return places of at most ``most`` images of each class, drawn once for all."""
+    draw = np.random.default_rng(0)
+    chosen = [
+        draw.permutation(np.flatnonzero(labels == label))[:most] for label in classes
+    ]
+    return np.sort(np.concatenate(chosen))
+
+
+def _points(study: Study, space: str, images: np.ndarray) -> np.ndarray:
+    if space == "pixels":
+        return images.reshape(len(images), -1)
+    return study.feature_network().features(images)
+
+
+@house_style
+def draw(table: pd.DataFrame) -> Figure:
+    """Return the panels: real images as dots, distilled ones as stars.
+
+    Args:
+        table: from ``compute``.
+
+    Returns:
+        The figure.
+    """
+    keys = list(dict.fromkeys(table.setting))
+    names = list(dict.fromkeys(table.label))
+    columns = 2 if len(keys) > 1 else 1
+    lines = -(-len(keys) // columns)
+    figure = new_figure(3.3 * columns, 2.75 * lines + 0.3)
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    for ax in axes[len(keys) :]:
+        ax.set_visible(False)
+    for ax, key in zip(axes, keys, strict=False):
+        panel = table[table.setting == key]
+        for name, colour in zip(names, _CLASS_COLOURS * 10, strict=False):
+            mine = panel[panel.label == name]
+            real = mine[mine.kind == "real"]
+            stars = mine[mine.kind == "distilled"]
+            ax.scatter(real.x, real.y, s=5, color=colour, alpha=0.35, lw=0)
+            ax.scatter(
+                stars.x, stars.y, s=75, marker="*", color=colour, edgecolor="black",
+                lw=0.6, zorder=3, label=name,
+            )  # fmt: skip
+        ax.set_title(setting(key).label)
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.spines[:].set_visible(True)
+        ax.spines[:].set_color("#bbbbbb")
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=len(names), title="class")
+    return figure
+
+
+def caption(table: pd.DataFrame) -> str:
+    """Return what the figure shows.
+
+    Args:
+        table: from ``compute``.
+    """
+    one = table.iloc[0]
+    how = (
+        "openTSNE: the real images were embedded once and each set was placed into that "
+        "same map, so the panels can be compared"
+        if one["mode"] == "anchored"
+        else "scikit-learn t-SNE of real and distilled images together, each panel on "
+        "its own, so places cannot be compared between panels"
+    )
+    space = (
+        "penultimate features of a network trained on real images"
+        if one["space"] == "features"
+        else "network inputs"
+    )
+    return (
+        f"{one.dataset}, {one.images_per_class} image(s) per class, seed 0; dots are real, "
+        f"stars distilled images of three classes, in {space}. Mode: {one['mode']} ({how}). "
+        f"Trustworthiness of the map (5 neighbours) {one.trustworthiness:.3f}. Distances "
+        "in the map mean little: overlap, spread and evenness in feature space, with "
+        "intervals over seeds, stand beside it."
+    )

@@ -1,0 +1,299 @@
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+"""Figure 7: the algorithm as a drawing, with a real pair, its segment, its closed form."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isa_toolkit.analysis import ranking
+from isa_toolkit.analysis.information import ridge_weights
+from isa_toolkit.figures.settings import Variant
+from isa_toolkit.figures.study import Study
+from isa_toolkit.figures.style import house_style, new_figure
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["TITLE", "caption", "compute", "draw"]
+
+TITLE = "Figure 7. Crucial samples and the segment between two of them"
+_DROP_EASY = 0.2
+_BATCH = 256
+_KEPT, _DROPPED, _PAIR = "#0072B2", "#bbbbbb", "#D55E00"
+
+
+def compute(
+    study: Study,
+    images_per_class: int = 1,
+    *,
+    segment: tuple[float, float] = (-1.0, 0.0),
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return a real pair, its place in feature space, and its loss along the segment.
+
+    A batch of real images is scored by an ISA set of this study, in features of a network
+    trained on real images; the easiest 20 % are dropped. The pair is the kept sample whose
+    score is nearest to the median of those with a partner of another class, and its
+    nearest kept sample by cosine.
+
+    Args:
+        study: the data and the runs.
+        images_per_class: of the distilled set.
+        segment: ends (a, b); the default walks the whole way to the partner, as the
+            paper's text says.
+        seed: of the distilled set and of the batch.
+
+    Returns:
+        Rows of several kinds (column ``kind``): "image" (``index`` 0 and 1, ``label``,
+        ``score``, ``pixels``), "point" (``x``, ``y`` in the plane through the pair, ``kept``),
+        "end" (``index``, ``x``, ``y``), "virtual" (``x``, ``y`` along the segment), "curve"
+        (``t``, ``loss``) and "mean" (``loss``: the closed form; ``sampled``: the mean over
+        10,000 values of t).
+
+    Source: the paper, section C; algorithms 6.1.
+    """
+    import pandas as pd
+
+    variant = Variant("isa")
+    runs = study.runs([variant], images_per_class)
+    if (variant, seed) not in runs:
+        return pd.DataFrame()
+    dataset, distilled = study.dataset, runs[variant, seed].distilled
+    network = study.feature_network()
+    labels = dataset.targets("train")
+    chosen = np.random.default_rng(seed).choice(
+        len(labels), min(_BATCH, len(labels)), replace=False
+    )
+    real = study.real_features()[chosen].astype(np.float64)
+    weights = ridge_weights(network.features(distilled.images), distilled.labels)
+    residual = real @ weights - labels[chosen]
+    scores = 0.5 * np.square(residual).sum(1)
+    kept = ranking.kept(scores, drop_easy=_DROP_EASY)
+    first, second = _pair(real, scores, kept, dataset.train.labels[chosen])
+
+    difference = residual[first] - residual[second]
+    start, stop = segment
+    positions = np.linspace(start, stop, 101)
+    curve = _loss(residual[first], difference, positions)
+    draws = np.random.default_rng(seed).uniform(start, stop, 10_000)
+    plane = _plane(real, first, second)
+    here, there = plane[first], plane[second]
+    rows: list[dict[str, Any]] = [
+        {
+            "kind": "image",
+            "index": index,
+            "label": dataset.class_names[dataset.train.labels[chosen[place]]],
+            "score": scores[place],
+            "pixels": dataset.train.images[chosen[place]].astype(np.float32) / 255,
+        }
+        for index, place in enumerate((first, second))
+    ]
+    rows += [
+        {"kind": "point", "x": x, "y": y, "kept": bool(keep)}
+        for (x, y), keep in zip(plane, kept, strict=True)
+    ]
+    rows += [
+        {"kind": "end", "index": index, "x": x, "y": y}
+        for index, (x, y) in enumerate((here, there))
+    ]
+    rows += [
+        {"kind": "virtual", "t": t, "x": x, "y": y}
+        for t in np.linspace(start, stop, 9)
+        for x, y in [here + t * (here - there)]
+    ]
+    rows += [
+        {"kind": "curve", "t": t, "loss": loss}
+        for t, loss in zip(positions, curve, strict=True)
+    ]
+    rows.append(
+        {
+            "kind": "mean",
+            "loss": _closed_form(residual[first], difference, start, stop),
+            "sampled": float(_loss(residual[first], difference, draws).mean()),
+            "t": start,
+        }
+    )
+    return pd.DataFrame(rows).assign(
+        dataset=dataset.name, images_per_class=images_per_class, start=start, stop=stop
+    )
+
+
+def _pair(
+    real: np.ndarray, scores: np.ndarray, kept: np.ndarray, classes: np.ndarray
+) -> tuple[int, int]:
+    """Return a kept sample and its nearest kept one, of another class if there is any."""
+    unit = real / np.linalg.norm(real, axis=1, keepdims=True)
+    similarity = unit @ unit.T
+    similarity[:, ~kept] = -np.inf
+    np.fill_diagonal(similarity, -np.inf)
+    partner = similarity.argmax(1)
+    candidates = np.flatnonzero(kept & (classes != classes[partner]))
+    if len(candidates) == 0:
+        candidates = np.flatnonzero(kept)
+    middle = np.median(scores[candidates])
+    first = int(candidates[np.abs(scores[candidates] - middle).argmin()])
+    return first, int(partner[first])
+
+
+def _loss(a: np.ndarray, b: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Return 1/2 sum_c (A + t B)_c^2 at every position, [t]."""
+    return 0.5 * np.square(a + positions[:, None] * b).sum(1)
+
+
+def _closed_form(a: np.ndarray, b: np.ndarray, start: float, stop: float) -> float:
+    """Return the mean of the loss over t in [start, stop]."""
+    square = (start**2 + start * stop + stop**2) / 3
+    return float(0.5 * (a @ a + (start + stop) * (a @ b) + square * (b @ b)))
+
+
+def _plane(real: np.ndarray, first: int, second: int) -> np.ndarray:
+    """Return coordinates in the plane of the pair and the direction of most variance."""
+    along = real[second] - real[first]
+    along = along / np.linalg.norm(along)
+    centred = real - real[first]
+    rest = centred - np.outer(centred @ along, along)
+    across = np.linalg.svd(rest - rest.mean(0), full_matrices=False)[2][0]
+    return np.stack([centred @ along, centred @ across], axis=1)
+
+
+@house_style
+def draw(table: pd.DataFrame) -> Figure:
+    """Return the figure: the algorithm, the pair in feature space, the loss between.
+
+    Args:
+        table: from ``compute``.
+
+    Returns:
+        The figure.
+    """
+    figure = new_figure(6.6, 4.3)
+    top, bottom = figure.subfigures(2, 1, height_ratios=[1.15, 2])
+    _draw_algorithm(top.subplots())
+    left, right = bottom.subplots(1, 2)
+    _draw_plane(left, table)
+    _draw_curve(right, table)
+    return figure
+
+
+def _draw_algorithm(ax: Axes) -> None:
+    """Draw one outer and one inner step as boxes and arrows."""
+    ax.set_xlim(0, 100)
+    ax.set_ylim(0, 32)
+    ax.set_axis_off()
+    boxes = (
+        (0, "real batch\n$X_T, Y_T$", "#eeeeee"),
+        (17, "features by\na pool network\n$z = \\phi_\\theta(x)$", "#dce9f5"),
+        (35.5, "ridge readout\nof the\ndistilled set", "#dce9f5"),
+        (53, "drop the\neasiest $20\\,\\%$\n(crucial samples)", "#fbe8cc"),
+        (71.5, "mean loss over\nthe segment to\nthe partner (ISA)", "#f9dcc9"),
+        (89, "step\n$X_S, Y_S$", "#d9efe6"),
+    )
+    for place, (left, text, colour) in enumerate(boxes):
+        width = 11 if place in (0, 5) else 14.5
+        ax.text(
+            left + width / 2, 21, text, ha="center", va="center", fontsize=7,
+            bbox={"boxstyle": "round,pad=0.35", "fc": colour, "ec": "#888888", "lw": 0.7},
+        )  # fmt: skip
+        if place + 1 < len(boxes):
+            ax.annotate(
+                "", (boxes[place + 1][0] - 0.4, 21), (left + width + 0.4, 21),
+                arrowprops={"arrowstyle": "->", "color": "#555555", "lw": 1},
+            )  # fmt: skip
+    ax.annotate(
+        "", (24, 12), (95, 12),
+        arrowprops={
+            "arrowstyle": "->", "color": "#555555", "lw": 1,
+            "connectionstyle": "bar,fraction=-0.05",
+        },
+    )  # fmt: skip
+    ax.text(
+        59.5, 3.5, "inner loop: train that network one step on the distilled set, "
+        "or draw a new one past its age",
+        ha="center", va="center", fontsize=7, color="#333333",
+    )  # fmt: skip
+
+
+def _draw_plane(ax: Axes, table: pd.DataFrame) -> None:
+    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
+    points = table[table.kind == "point"]
+    for is_kept, colour, name in ((False, _DROPPED, "dropped"), (True, _KEPT, "kept")):
+        mine = points[points.kept == is_kept]
+        ax.scatter(mine.x, mine.y, s=8, color=colour, alpha=0.55, lw=0, label=name)
+    ends = table[table.kind == "end"].sort_values("index")
+    virtual = table[table.kind == "virtual"]
+    ax.plot(virtual.x, virtual.y, "o-", color=_PAIR, ms=3, lw=1.2, label="virtual")
+    ax.plot(ends.x, ends.y, "o", color=_PAIR, ms=6, mec="black", mew=0.7, zorder=4)
+    images = table[table.kind == "image"].sort_values("index")
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.55 * (high - low))
+    for place, (_, image), (_, end) in zip(
+        (0.3, 0.7), images.iterrows(), ends.iterrows(), strict=True
+    ):
+        pixels = image.pixels
+        gray = pixels.shape[-1] == 1
+        shown = OffsetImage(
+            1 - pixels.squeeze() if gray else pixels,
+            zoom=26 / pixels.shape[0],
+            cmap="gray",
+            norm=None,
+            interpolation="nearest",
+        )
+        shown.image.set_clim(0, 1)
+        box = AnnotationBbox(
+            shown, (end.x, end.y), xybox=(place, 0.86), boxcoords="axes fraction",
+            pad=0.15, arrowprops={"arrowstyle": "-", "color": "#666666", "lw": 0.6},
+        )  # fmt: skip
+        ax.add_artist(box)
+        side, align = (-0.11, "right") if place < 0.5 else (0.11, "left")
+        ax.text(
+            place + side, 0.86, f"$x_{int(end['index']) + 1}$\n{image.label}",
+            transform=ax.transAxes, ha=align, va="center", fontsize=7.5,
+        )  # fmt: skip
+    ax.set_xlabel("along $z_1 - z_2$")
+    ax.set_ylabel("most variance across it")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.legend(loc="lower left", fontsize=7, markerscale=1.5, handletextpad=0.3)
+
+
+def _draw_curve(ax: Axes, table: pd.DataFrame) -> None:
+    curve = table[table.kind == "curve"]
+    mean = table[table.kind == "mean"].iloc[0]
+    ax.plot(curve.t, curve.loss, color=_PAIR, label="loss at one virtual point")
+    ax.fill_between(curve.t, curve.loss, color=_PAIR, alpha=0.12, lw=0)
+    ax.axhline(
+        mean.loss, color="black", lw=1.2, ls="--",
+        label="its mean, in closed form",
+    )  # fmt: skip
+    ax.set_ylim(0, 1.75 * curve.loss.max())
+    ax.set_xlabel("$t$ of $z_1 + t\\,(z_1 - z_2),\\; y_1 + t\\,(y_1 - y_2)$")
+    ax.set_ylabel("half squared error")
+    ax.legend(loc="upper left", bbox_to_anchor=(0, 0.84), fontsize=7)
+    ax.text(
+        0.03, 0.97,
+        r"$\frac{1}{2}\sum_c A^2 + (a+b)AB + \frac{a^2+ab+b^2}{3}B^2$"
+        "\n$A$: residual at $x_1$;  $B = A_1 - A_2$",
+        transform=ax.transAxes, va="top", fontsize=7.5,
+    )  # fmt: skip
+
+
+def caption(table: pd.DataFrame) -> str:
+    """Return what the figure shows.
+
+    Args:
+        table: from ``compute``.
+    """
+    mean = table[table.kind == "mean"].iloc[0]
+    return (
+        f"{mean.dataset}: one step of the algorithm, and a real pair in it. Lower left: a "
+        f"batch of {(table.kind == 'point').sum()} real images in the plane of feature space "
+        "that holds the pair; the easiest 20 % are dropped. Lower right: the loss at virtual "
+        f"samples along the segment [{mean.start:g}, {mean.stop:g}]; its mean is "
+        f"{mean.loss:.4f} in closed form, and {mean.sampled:.4f} over 10,000 sampled values "
+        "of t."
+    )

@@ -1,0 +1,139 @@
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+"""Section G: the distilled images themselves, un-whitened, with their labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from isa_toolkit.distilled import DistilledSet
+from isa_toolkit.figures.images import ImageRow, draw_grid
+from isa_toolkit.figures.settings import Variant
+from isa_toolkit.figures.study import Study
+from isa_toolkit.figures.style import house_style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["LETTERS", "TITLE", "caption", "compute", "draw", "of"]
+
+TITLE = "Section G. Distilled images"
+# The galleries of the paper, section G: (data set, images per class) -> letter.
+LETTERS = {
+    ("mnist", 1): "a", ("fashion_mnist", 1): "b", ("mnist", 10): "c",
+    ("fashion_mnist", 10): "d", ("cifar10", 10): "e", ("cifar10", 50): "f",
+    ("cifar100", 1): "g", ("cifar100", 10): "h", ("tiny_imagenet", 1): "i",
+    ("tiny_imagenet", 10): "j", ("imagenette", 1): "k", ("imagewoof", 1): "l",
+    ("imagenette", 10): "m", ("imagewoof", 10): "n", ("imagenet64", 1): "o",
+    ("imagenet64", 2): "p",
+}  # fmt: skip
+_ROWS, _COLUMNS = 20, 10
+
+
+def compute(study: Study, images_per_class: int, *, seed: int = 0) -> pd.DataFrame:
+    """Return the distilled images of FRePo with crucial samples and ISA.
+
+    Args:
+        study: the data and the runs.
+        images_per_class: of the distilled set.
+        seed: of the distilled set.
+
+    Returns:
+        See ``of``; empty if there is no such run.
+    """
+    import pandas as pd
+
+    variant = Variant("isa")
+    runs = study.runs([variant], images_per_class)
+    if (variant, seed) not in runs:
+        return pd.DataFrame()
+    return of(runs[variant, seed].distilled, study.dataset.name)
+
+
+def of(distilled: DistilledSet, dataset: str) -> pd.DataFrame:
+    """Return any distilled set as a table of images.
+
+    Args:
+        distilled: the set.
+        dataset: name for the caption.
+
+    Returns:
+        One row per image: ``dataset``, ``images_per_class``, ``index``, ``label`` (name of
+        its class), ``first`` and ``second`` (largest entries of its learned label),
+        ``runner_up`` (class of the second) and ``pixels`` ([h, w, ch], whitening undone,
+        not clipped; left out of the CSV).
+    """
+    import pandas as pd
+
+    order = np.argsort(distilled.classes, kind="stable")
+    ranked = np.argsort(-distilled.labels, axis=1)
+    names = np.array(distilled.class_names)
+    rows = np.arange(len(order))
+    ordered = np.take_along_axis(distilled.labels, ranked, axis=1)
+    table = pd.DataFrame(
+        {
+            "dataset": dataset,
+            "images_per_class": len(order) // len(names),
+            "index": rows,
+            "label": names[distilled.classes],
+            "first": ordered[:, 0],
+            "second": ordered[:, 1],
+            "runner_up": names[ranked[:, 1]],
+            "pixels": list(distilled.to_pixels(clip=False)),
+        }
+    )
+    return table.iloc[order].reset_index(drop=True)
+
+
+@house_style
+def draw(table: pd.DataFrame) -> Figure:
+    """Return the gallery: a row per class, or, at one image each, classes side by side.
+
+    Args:
+        table: from ``compute``.
+
+    Returns:
+        The figure; pixels are clipped to [0, 1], the same scale for all. At most 20 rows
+        of 10 images.
+    """
+    names = list(dict.fromkeys(table.label))
+    by_class = dict(iter(table.groupby("label", sort=False)))
+    is_gray = table.pixels.iloc[0].shape[-1] == 1
+    side = 0.4 if table.pixels.iloc[0].shape[0] <= 32 else 0.6
+    if len(table) == len(names):
+        # One per class: the names stand above the columns of each row of ten.
+        if len(names) <= _COLUMNS:
+            row = ImageRow(np.stack(list(table.pixels)))
+            return draw_grid([row], titles=names, dark_ink=is_gray, image_in=side)
+        rows = [
+            ImageRow(np.stack(list(table.pixels[at : at + _COLUMNS])), names[at])
+            for at in range(0, min(len(names), _ROWS * _COLUMNS), _COLUMNS)
+        ]
+    else:
+        rows = [
+            ImageRow(np.stack(list(by_class[name].pixels[:_COLUMNS])), name)
+            for name in names[:_ROWS]
+        ]
+    return draw_grid(rows, dark_ink=is_gray, image_in=side)
+
+
+def caption(table: pd.DataFrame) -> str:
+    """Return what the gallery shows.
+
+    Args:
+        table: from ``compute``.
+    """
+    one = table.iloc[0]
+    letter = LETTERS.get((one.dataset, int(one.images_per_class)))
+    which = f"Gallery ({letter}) of the paper: " if letter else ""
+    names = len(set(table.label))
+    shown = "" if names <= _ROWS else f" The first {_ROWS} rows of {names} classes."
+    gap = (table["first"] - table["second"]).median()
+    return (
+        f"{which}{one.dataset}, {one.images_per_class} image(s) per class, FRePo + crucial "
+        f"+ ISA, seed 0.{shown} Whitening is undone; pixels are clipped to the range of real "
+        f"images. Learned labels: median gap between the two largest entries {gap:.2f}; "
+        "all are in the CSV."
+    )

@@ -1,0 +1,227 @@
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+"""Information: do hard samples tell what easy ones do? The 80/20 test with its control."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isa_toolkit.analysis import ranking
+from isa_toolkit.analysis.information import information_test, ridge_weights
+from isa_toolkit.analysis.intervals import mean_interval, paired_interval
+from isa_toolkit.distill import Run
+from isa_toolkit.distilled import DistilledSet
+from isa_toolkit.evaluate.features import FeatureNetwork, distilled_network
+from isa_toolkit.figures import numbers
+from isa_toolkit.figures.settings import Variant
+from isa_toolkit.figures.study import Study
+from isa_toolkit.figures.style import house_style, new_figure
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["SHARE", "TITLE", "caption", "compute", "draw", "scores"]
+
+TITLE = "Information. Predicting easy samples from hard ones, and the reverse"
+SHARE = 0.2
+BASE = Variant("frepo")
+EASY, HARD = "mse_easy_20_from_hard_80", "mse_hard_20_from_easy_80"
+RANDOM = "mse_random_20_from_80"
+# Networks, beside the first, whose ranking is compared with its own.
+_NETWORKS = 3
+_COLOURS = {EASY: "#E69F00", RANDOM: "#999999", HARD: "#009E73"}
+_NAMES = {
+    EASY: "easiest 20 % from the rest",
+    RANDOM: "random 20 % from the rest",
+    HARD: "hardest 20 % from the rest",
+}
+
+
+def scores(
+    network: FeatureNetwork, distilled: DistilledSet, real: np.ndarray, labels: Any
+) -> np.ndarray:
+    """Return FRePo's loss of every real image: large is hard, [n].
+
+    Half the squared error, summed over classes, of the ridge readout of the distilled
+    set, in a network's features.
+
+    Args:
+        network: whose features.
+        distilled: the set that predicts.
+        real: features of the real images, [n, d].
+        labels: their centred one-hot labels, [n, c].
+
+    Source: algorithms 4.1 and 6.1.
+    """
+    weights = ridge_weights(network.features(distilled.images), distilled.labels)
+    return 0.5 * np.square(real @ weights - labels).sum(1)
+
+
+def compute(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
+    """Return the errors of the 80/20 test with its random control, and rank stability.
+
+    Each seed's FRePo set is read with a network trained on that set, which no real image
+    has touched. The real training images are scored by the readout of the distilled set;
+    then 80 % predict 20 % by ridge regression on the same features.
+
+    Args:
+        study: the data and the runs.
+        images_per_class: of the distilled sets; None for ``study.many``.
+
+    Returns:
+        Rows of :mod:`isa_toolkit.figures.numbers`: ``mse_*`` (mean over samples and
+        classes) and ``mse_*_half_sum`` (half the sum over classes), by seed, means, and
+        the paired difference to the random split (``against``); ``spearman_networks``
+        and ``spearman_training``: how alike other networks, and other stages of the
+        distillation, rank the same images; ``jaccard_*`` of what would be dropped.
+
+    Source: the paper, section B, "Information"; data, network and normalisation are
+    UNKNOWN, and it has no random control.
+    """
+    size = study.many if images_per_class is None else images_per_class
+    runs = study.runs([BASE], size)
+
+    def measure(item: tuple[tuple[Variant, int], Run]) -> dict[str, float]:
+        (_, seed), run = item
+        return {**_errors(study, run, seed), **_stability(study, run, seed)}
+
+    found = study.map(measure, runs.items(), "information")
+    seeds = [seed for _, seed in runs]
+    rows = [
+        _row(study, size, name, value, seed=seed)
+        for seed, values in zip(seeds, found, strict=True)
+        for name, value in values.items()
+    ]
+    for name in found[0] if found else []:
+        column = [values[name] for values in found]
+        rows.append(
+            _row(study, size, name, mean_interval(column), over="distilled sets")
+        )
+        random = name.replace(EASY, RANDOM).replace(HARD, RANDOM)
+        if name != random:
+            control = [values[random] for values in found]
+            interval = paired_interval(column, control)
+            rows.append(
+                _row(study, size, name, interval, against=RANDOM, over="paired seeds")
+            )
+    return numbers.as_table(rows)
+
+
+def _row(study: Study, size: int, quantity: str, value: Any, **more: Any) -> Any:
+    return numbers.row(
+        dataset=study.dataset.name,
+        images_per_class=size,
+        setting=BASE.key,
+        predictor="krr",
+        quantity=quantity,
+        value=value,
+        **more,
+    )
+
+
+def _errors(study: Study, run: Run, seed: int) -> dict[str, float]:
+    """Return the errors of the test, in both normalisations."""
+    labels = study.dataset.targets("train")
+    network, real = _read(study, run.distilled, seed)
+    test = information_test(
+        real, labels, scores(network, run.distilled, real, labels), share=SHARE
+    )
+    return {
+        EASY: test.easy_from_hard.mse_mean,
+        HARD: test.hard_from_easy.mse_mean,
+        RANDOM: float(test.random.mse_mean.mean()),
+        f"{EASY}_half_sum": test.easy_from_hard.mse_half_sum,
+        f"{HARD}_half_sum": test.hard_from_easy.mse_half_sum,
+        f"{RANDOM}_half_sum": float(test.random.mse_half_sum.mean()),
+    }
+
+
+def _stability(study: Study, run: Run, seed: int) -> dict[str, float]:
+    """Return how alike networks, and stages of the distillation, rank the images."""
+    labels = study.dataset.targets("train")
+    by_network = []
+    for place in range(_NETWORKS + 1):
+        network, real = _read(study, run.distilled, 1000 * (seed + 1) + place)
+        by_network.append(scores(network, run.distilled, real, labels))
+    by_step = []
+    for step in run.snapshots:
+        distilled = run.distilled_at(step)
+        network, real = _read(study, distilled, seed)
+        by_step.append(scores(network, distilled, real, labels))
+    networks = ranking.rank_stability(np.stack(by_network), share=SHARE)
+    training = ranking.rank_stability(np.stack(by_step), share=SHARE)
+    return {
+        "spearman_networks": networks.spearman,
+        "spearman_training": training.spearman,
+        "jaccard_networks": networks.jaccard,
+        "jaccard_training": training.jaccard,
+        "jaccard_by_chance": networks.jaccard_by_chance,
+    }
+
+
+def _read(
+    study: Study, distilled: DistilledSet, seed: int
+) -> tuple[FeatureNetwork, np.ndarray]:
+    """Return a network trained on a distilled set, and its features of the real images."""
+    settings = dataclasses.replace(study.budget.features, seed=seed, steps=400)
+    network = distilled_network(distilled, study.dataset, settings)
+    return network, network.features(study.dataset.inputs("train"))
+
+
+@house_style
+def draw(table: pd.DataFrame) -> Figure:
+    """Return the figure: errors of the three splits, and their difference to chance.
+
+    Args:
+        table: from ``compute``.
+
+    Returns:
+        The figure.
+    """
+    figure = new_figure(6.6, 1.9)
+    left, right = figure.subplots(1, 2, sharey=True)
+    for place, quantity in enumerate(_NAMES):
+        mine = table[table.quantity == quantity]
+        seeds = mine[mine.seed.notna()]
+        colour = _COLOURS[quantity]
+        left.plot(seeds.value, [place] * len(seeds), "o", color=colour, ms=3, alpha=0.5)
+        for ax, part in (
+            (left, mine[mine.seed.isna() & mine.against.isna()]),
+            (right, mine[mine.against.notna()]),
+        ):
+            ax.errorbar(
+                part.value,
+                [place] * len(part),
+                xerr=[part.value - part.low, part.high - part.value],
+                color=colour, marker="D", ms=5, lw=1.8, capsize=3,
+            )  # fmt: skip
+    right.axvline(0, color=_COLOURS[RANDOM], lw=1.2)
+    left.set_yticks(range(len(_NAMES)), list(_NAMES.values()))
+    left.set_ylim(len(_NAMES) - 0.5, -0.5)
+    left.set_xlim(left=0)
+    left.set_xlabel("squared error, mean over classes")
+    right.set_xlabel("paired difference to the random split")
+    return figure
+
+
+def caption(table: pd.DataFrame) -> str:
+    """Return what the figure shows.
+
+    Args:
+        table: from ``compute``.
+    """
+    one = table[table.seed.isna()].iloc[0]
+    told = table[table.seed.isna() & table.against.isna()].set_index("quantity").value
+    return (
+        f"{one.dataset}, scored by FRePo sets of {one.images_per_class} image(s) per class, "
+        f"{one.n} seeds. One part of the real training images predicts the other by ridge "
+        "regression on the features of a network trained on the distilled set. Dots: "
+        "seeds; diamonds: means with 95 % intervals. Another network ranks the images "
+        f"alike to a rank correlation of {told['spearman_networks']:.2f}, another stage of "
+        f"the distillation to {told['spearman_training']:.2f}; the easiest 20 % are shared "
+        f"to {100 * told['jaccard_networks']:.0f} % and {100 * told['jaccard_training']:.0f} % "
+        f"(by chance {100 * told['jaccard_by_chance']:.0f} %)."
+    )
