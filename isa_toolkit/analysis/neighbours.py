@@ -226,7 +226,6 @@ def within(
     """
     bounds = limits.astype(np.float32)
     margin = _margin(rows, columns)
-    margin += _slack(rows) * bounds
     inside = tile + margin < bounds
     # Nothing is closer than 0, however many points coincide.
     still_open = (tile - margin < bounds) & ~inside & (limits > 0)
@@ -251,8 +250,9 @@ def _slack(placed: Placed) -> np.float32:
 
     With the unit roundoff u of float32: the product of d terms adds at most
     ``2 d u |x| |y|``, rounding the coordinates, the squares and the sums less than
-    ``16 u (|x|^2 + |y|^2)``. Twice that part covers the comparisons too, and a tenth of
-    all of it the terms in u^2.
+    ``16 u (|x|^2 + |y|^2)``. Twice that part covers the comparisons too, since a limit
+    that is hard to tell from a distance is below ``2 (|x|^2 + |y|^2)`` like that; and a
+    tenth of all of it covers the terms in u^2.
     """
     return np.float32(1.1 * (placed.points.shape[1] + 32) * 2.0**-24)
 
