@@ -13,6 +13,7 @@ from typing import Any
 
 __all__ = [
     "check_at_least",
+    "check_boolean",
     "check_fraction",
     "check_in_range",
     "check_integer",
@@ -67,6 +68,17 @@ def check_integer(name: str, value: Any, *, minimum: int = 1, fix: str = "") -> 
     if value < minimum:
         raise fail(name, f"be at least {minimum}", int(value), fix)
     return int(value)
+
+
+def check_boolean(name: str, value: Any) -> bool:
+    """Return ``value`` if it is True or False.
+
+    Raises:
+        TypeError: it is not; words and numbers have no truth here.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}.")
+    return value
 
 
 def check_number(name: str, value: Any, *, fix: str = "") -> float:

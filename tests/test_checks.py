@@ -10,6 +10,7 @@ import pytest
 from isa_toolkit.checks import (
     as_text,
     check_at_least,
+    check_boolean,
     check_fraction,
     check_in_range,
     check_integer,
@@ -95,3 +96,11 @@ def test_an_unknown_name_lists_the_known_ones_in_order() -> None:
         check_one_of("method", "x", ["mtt", "dm"])
     with pytest.raises(ValueError, match=r"got None\.$"):
         check_one_of("method", None, ["mtt", "dm"])
+
+
+def test_only_true_and_false_are_booleans() -> None:
+    assert check_boolean("flips", True) is True
+    assert check_boolean("flips", False) is False
+    for value in (0, 1, "no", None):
+        with pytest.raises(TypeError, match="flips must be True or False, got"):
+            check_boolean("flips", value)

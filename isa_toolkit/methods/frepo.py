@@ -76,6 +76,7 @@ class FRePo:
 
     Raises:
         ValueError: a value out of its range, a combination that has no meaning.
+        TypeError: a value of the wrong kind.
 
     Source: algorithms 4.1, 5.1 and 6 (6.3 for ``augmentation``). The defaults .2 and
     (0, .5) are the authors' README setting for CIFAR-10 at 10 images per class;
@@ -136,6 +137,10 @@ class FRePo:
             )
         checks.check_one_of("reduction", self.reduction, REDUCTIONS)
         checks.check_at_least("ridge", self.ridge, 0)
+        if self.flips is not None:
+            checks.check_boolean("flips", self.flips)
+        for name in ("learn_labels", "label_margin", "stagger"):
+            checks.check_boolean(name, getattr(self, name))
         if self.label_scale is not None:
             checks.check_positive("label_scale", self.label_scale)
         checks.check_one_of("optimizer", self.optimizer, OPTIMIZERS)

@@ -388,6 +388,10 @@ class TestSettings:
             ({"segment": ("0", 1)}, "segment must be a number, got '0'"),
             ({"pool_size": 2.5}, "pool_size must be a whole number, got 2.5"),
             ({"pool_size": True}, "pool_size must be a whole number, got True"),
+            ({"flips": "no"}, "flips must be True or False, got 'no'"),
+            ({"learn_labels": 0}, "learn_labels must be True or False, got 0"),
+            ({"label_margin": None}, "label_margin must be True or False, got None"),
+            ({"stagger": "false"}, "stagger must be True or False, got 'false'"),
         ],
     )
     def test_a_wrong_kind_is_one_sentence(self, given, sentence):
