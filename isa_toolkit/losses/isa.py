@@ -102,7 +102,9 @@ def nearest_partners(
     features = jax.lax.stop_gradient(features)
     norms = jnp.linalg.norm(features, axis=-1, keepdims=True)
     unit = features / jnp.maximum(norms, jnp.finfo(features.dtype).tiny)
-    similarity = unit @ unit.T
+    # At the highest precision: TF32 keeps ten bits of each factor, so rounding would
+    # choose among near neighbours, and a GPU would pair other samples than a CPU.
+    similarity = jnp.matmul(unit, unit.T, precision=jax.lax.Precision.HIGHEST)
     count = features.shape[0]
     itself = jnp.arange(count)
     allowed = (weights > 0)[None, :] & (itself[None, :] != itself[:, None])

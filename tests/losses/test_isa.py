@@ -174,6 +174,13 @@ def test_an_exact_duplicate_is_a_partner_and_the_sample_itself_is_not():
     assert partners[2] == 0
 
 
+def test_partners_do_not_depend_on_the_default_precision():
+    with jax.default_matmul_precision("bfloat16"):
+        traced = jax.make_jaxpr(isa.nearest_partners)(jnp.ones((4, 3)), jnp.ones(4))
+    [product] = [one for one in traced.eqns if one.primitive.name == "dot_general"]
+    assert product.params["precision"] == (jax.lax.Precision.HIGHEST,) * 2
+
+
 def test_similarity_is_the_angle_not_the_distance():
     features = jnp.asarray([[1.0, 0.0], [100.0, 1.0], [0.9, 0.5]])
     assert int(nearest_partners(features, jnp.ones(3))[0]) == 1
