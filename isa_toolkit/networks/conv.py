@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -108,6 +109,9 @@ def _patches(
 class Conv(nn.Module):
     """A convolution layer with the parameters of ``flax.linen.Conv``.
 
+    Parameters are float32 whatever the default is, and are cast to the maps' type where
+    that is wider, as Flax does.
+
     Attributes:
         features: output channels.
         kernel_size: window.
@@ -133,14 +137,19 @@ class Conv(nn.Module):
             "kernel",
             self.kernel_init or nn.initializers.lecun_normal(),
             (*self.kernel_size, maps.shape[-1], self.features),
+            jnp.float32,
         )
+        maps, kernel = promote_dtype(maps, kernel)
         pad = (self.padding, self.padding)
         out = convolve(
             maps, kernel, strides=(self.strides, self.strides), padding=(pad, pad)
         )
         if self.use_bias:
             bias = self.param(
-                "bias", self.bias_init or nn.initializers.zeros, (self.features,)
+                "bias",
+                self.bias_init or nn.initializers.zeros,
+                (self.features,),
+                jnp.float32,
             )
             out = out + bias
         return out
