@@ -73,7 +73,8 @@ def distill(
     The run lives in ``<out>/<dataset>-ipc<k>-<method>-<hash>/``. Started again, it goes on
     from its last checkpoint and gives the same bytes as if it had never stopped; a run
     that is done is returned as it is. A file ``STOP`` in the folder, SIGINT or SIGTERM end
-    it with a checkpoint; a second signal ends it at once.
+    it with a checkpoint, also while it still loads or compiles; once the last step is
+    taken the closing files are written first. A second signal ends it at once.
 
     Args:
         experiment: what to run.
@@ -93,23 +94,39 @@ def distill(
         RunLockedError: another process is working on the run.
         DivergedError: a quantity is not finite; the sentence says which and when.
         OSError: the run folder cannot be written.
+
+    Whatever a callback raises comes through as it is.
     """
     checks.check_positive("checkpoint_s", checkpoint_s)
-    resolved = experiment.resolve()
+    with heed_signals() as request:
+        settings = (callbacks, checkpoint_s, progress, request)
+        return _distill(experiment.resolve(), out, resume, settings)
+
+
+def _distill(
+    resolved: ResolvedExperiment,
+    out: str | Path | None,
+    resume: bool,
+    settings: tuple[Sequence[Callback], float, bool | None, StopRequest],
+) -> Run:
     store = RunStore(Path("runs" if out is None else out) / resolved.name)
     if store.path.exists() and not resume:
         raise FileExistsError(
             f"The run folder {store.path} exists. Use resume=True to go on with it, or "
             "another out."
         )
+    worker: _Worker | None = None
     try:
         with store.lock():
             store.write_experiment({**resolved.description}, resolved.hash)
             run = Run.open(store.path)
             if run.is_done:
                 return run
-            _Worker(resolved, store, callbacks, checkpoint_s, progress).run()
+            worker = _Worker(resolved, store, *settings)
+            worker.run()
     except OSError as error:
+        if worker is not None and error is worker.callback_error:
+            raise
         if isinstance(error, FileExistsError) and not store.path.is_dir():
             error = NotADirectoryError(error.errno, "not a folder")
         raise _unwritable(store.path, error) from error
@@ -134,11 +151,13 @@ class _Worker:
         callbacks: Sequence[Callback],
         checkpoint_s: float,
         progress: bool | None,
+        request: StopRequest,
     ) -> None:
         settings = resolved.settings
         self.resolved, self.settings, self.store = resolved, settings, store
         self.callbacks, self.checkpoint_s = callbacks, checkpoint_s
-        self.progress = progress
+        self.progress, self.request = progress, request
+        self.callback_error: OSError | None = None
         dataset = resolved.dataset
         network = build(
             settings.network,
@@ -161,7 +180,6 @@ class _Worker:
         self.steps_per_s = 0.0
         # Diagnostics of the steps since the last row of metrics.
         self.pending: list[dict[str, float]] = []
-        self.request = StopRequest()
 
     # --- the course of a run ---------------------------------------------------------
 
@@ -173,8 +191,10 @@ class _Worker:
         try:
             with Checkpoints(store.path / "checkpoints") as checkpoints:
                 self.checkpoints = checkpoints
-                self.start()
-                with heed_signals() as self.request, self.bar() as bar:
+                is_new = self.start()
+                if is_new and not self.is_stop_asked():
+                    self.record()
+                with self.bar() as bar:
                     stopped = self.advance(bar)
             # Also after a request that came with the last step.
             self.store.clear_stop()
@@ -188,8 +208,8 @@ class _Worker:
             self.status("failed", reason=reason)
             raise
 
-    def start(self) -> None:
-        """Draw the first state, and go on from the last checkpoint if there is one."""
+    def start(self) -> bool:
+        """Draw the first state or go on from the last checkpoint; say if it is the former."""
         data = self.resolved.train
         images, classes = first_images(self.resolved)
         labels = np.eye(data.num_classes, dtype=np.float32)[classes]
@@ -206,13 +226,19 @@ class _Worker:
         self.targets = loop.Targets(
             jnp.asarray(data.inputs("train")), jnp.asarray(data.train.labels)
         )
-        if stored is None:
-            self.record()
+        return stored is None
+
+    def is_stop_asked(self) -> bool:
+        return self.request.asked or self.store.stop_requested
 
     def advance(self, bar: Any) -> bool:
         """Take steps until the end or a request to stop; say whether it was the latter."""
         settings = self.settings
         saved = beat = time.monotonic()
+        # Asked for while it loaded: a new run starts again from its seed, another from
+        # its checkpoint.
+        if self.step < settings.steps and self.is_stop_asked():
+            return True
         while self.step < settings.steps:
             began = self.step
             seconds = self.take_chunk()
@@ -220,7 +246,7 @@ class _Worker:
             self.steps_per_s = (self.step - began) / seconds
             rows = self.record()
             stop = self.call_back(rows)
-            stop = stop or self.request.asked or self.store.stop_requested
+            stop = stop or self.is_stop_asked()
             bar.update(self.step - began)
             if rows:
                 bar.set_postfix(_postfix(rows))
@@ -307,7 +333,12 @@ class _Worker:
         told = Progress(
             self.step, self.settings.steps, self.steps_per_s, rows, self.distilled
         )
-        answers = [callback(told) for callback in self.callbacks]
+        try:
+            answers = [callback(told) for callback in self.callbacks]
+        except OSError as error:
+            # Not of the run folder: to be told apart from those that are.
+            self.callback_error = error
+            raise
         return any(answer is True for answer in answers)
 
     def save(self) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -45,3 +48,114 @@ def test_another_experiment_is_refused(tmp_path: Path) -> None:
         checkpoints.save(1, STATE, NOTES)
         with pytest.raises(ValueError, match="experiment bbbbbbbb, got aaaaaaaa"):
             checkpoints.restore(STATE, experiment="b" * 64)
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return checkpoints of steps 1, 2 and 3; to be copied, not changed."""
+    folder = tmp_path_factory.mktemp("run") / "checkpoints"
+    with Checkpoints(folder) as checkpoints:
+        for step in (1, 2, 3):
+            state = {**STATE, "nested": (jnp.asarray(float(step)), jnp.asarray(True))}
+            checkpoints.save(step, state, NOTES)
+    return folder
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, cut_off, flip_a_bit])
+@pytest.mark.parametrize("part", ["notes", "state", "_CHECKPOINT_METADATA"])
+def test_a_damaged_checkpoint_is_put_aside_for_the_one_before(
+    damage: Callable[[Path], None], part: str, three: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(three, tmp_path / "checkpoints")
+    where = folder / "3" / part
+    files = [path for path in [where, *where.rglob("*")] if path.is_file()]
+    damage(max(files, key=lambda path: path.stat().st_size))
+    with Checkpoints(folder) as checkpoints:
+        with pytest.warns(UserWarning, match=r"of step 3 in .* goes on from step 2\."):
+            stored = checkpoints.restore(STATE, experiment="a" * 64)
+        assert stored is not None
+        assert stored.step == float(stored.state["nested"][0]) == 2
+        assert checkpoints.steps == [1, 2]
+        # Its steps are taken again, and saved again.
+        checkpoints.save(3, STATE, NOTES)
+        again = checkpoints.restore(STATE, experiment="a" * 64)
+    assert again is not None
+    assert again.step == 3
+    assert_same_bytes(again.state, STATE)
+    assert (tmp_path / "damaged-checkpoint-3-1").is_dir()
+
+
+def test_a_checkpoint_without_sums_is_read_or_found_damaged(
+    three: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(three, tmp_path / "checkpoints")
+    (folder / "3" / "sums.json").unlink()
+    with Checkpoints(folder) as checkpoints:
+        stored = checkpoints.restore(STATE, experiment="a" * 64)
+    assert stored is not None
+    assert stored.step == 3
+    cut_off(folder / "3" / "notes" / "metadata")
+    with (
+        Checkpoints(folder) as checkpoints,
+        pytest.warns(UserWarning, match="goes on from step 2"),
+    ):
+        stored = checkpoints.restore(STATE, experiment="a" * 64)
+    assert stored is not None
+    assert stored.step == 2
+
+
+def test_several_damaged_ones_are_put_aside_together(
+    three: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(three, tmp_path / "checkpoints")
+    (tmp_path / "damaged-checkpoint-3-1").mkdir()
+    for step in (2, 3):
+        cut_off(folder / str(step) / "sums.json")
+    with (
+        Checkpoints(folder) as checkpoints,
+        pytest.warns(UserWarning, match="of steps 2, 3 in .* goes on from step 1"),
+    ):
+        stored = checkpoints.restore(STATE, experiment="a" * 64)
+    assert stored is not None
+    assert stored.step == 1
+    names = sorted(path.name for path in tmp_path.glob("damaged-*"))
+    assert names == [f"damaged-checkpoint-{name}" for name in ("2-1", "3-1", "3-2")]
+
+
+def test_nothing_but_damage_is_one_sentence_and_stays(
+    three: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(three, tmp_path / "checkpoints")
+    for step in (1, 2, 3):
+        cut_off(folder / str(step) / "notes" / "metadata")
+    with (
+        Checkpoints(folder) as checkpoints,
+        pytest.raises(
+            ValueError,
+            match=r"^The checkpoints in .* must be whole, got damaged files at steps "
+            r"1, 2, 3\. Move the folder away to start the run again\.$",
+        ),
+    ):
+        checkpoints.restore(STATE, experiment="a" * 64)
+    assert sorted(path.name for path in folder.iterdir()) == ["1", "2", "3"]
+
+
+def test_the_sums_are_those_of_the_files(three: Path) -> None:
+    import hashlib
+
+    sums = json.loads((three / "3" / "sums.json").read_text())
+    files = {path for path in (three / "3").rglob("*") if path.is_file()}
+    assert {three / "3" / name for name in sums} == files - {three / "3" / "sums.json"}
+    name = "notes/metadata"
+    content = (three / "3" / name).read_bytes()
+    assert sums[name] == hashlib.sha256(content).hexdigest()

@@ -27,6 +27,7 @@ from isa_toolkit import distilled, files
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distill import (
     DivergedError,
+    Experiment,
     Progress,
     Run,
     RunLockedError,
@@ -236,6 +237,87 @@ def test_a_second_signal_ends_at_once(stopped: Run, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt, match="second signal SIGTERM"):
         distill(tiny(), out=tmp_path, callbacks=[interrupt])
     assert Run.open(path).status["status"] == "failed"
+
+
+def raising(number: signal.Signals, function):
+    """Return ``function`` with a signal just before it."""
+
+    def wrapped(*arguments, **settings):
+        signal.raise_signal(number)
+        return function(*arguments, **settings)
+
+    return wrapped
+
+
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [(Experiment, "load"), (run, "first_images"), (run.events, "validate")],
+)
+def test_a_signal_before_the_first_chunk_stops_with_nothing_lost(
+    where, name: str, whole: Run, tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(where, name, raising(signal.SIGTERM, getattr(where, name)))
+        patch.setattr(run.loop, "chunk", lambda *_, **__: None)
+        halted = distill(tiny(), out=tmp_path)
+    assert (halted.status["status"], halted.step) == ("stopped", 0)
+    assert_same_result(distill(tiny(), out=tmp_path), whole)
+
+
+def test_a_signal_while_a_stopped_run_loads_keeps_its_checkpoint(
+    stopped: Run, whole: Run, tmp_path: Path
+) -> None:
+    path = copy_of(stopped, tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "first_images", raising(signal.SIGINT, run.first_images))
+        again = distill(tiny(), out=tmp_path)
+    assert (again.status["status"], again.step) == ("stopped", STOPPED_AT)
+    assert again.status["elapsed_s"] == stopped.status["elapsed_s"]
+    assert metric_rows(path) == metric_rows(stopped.path)
+    assert_same_result(distill(tiny(), out=tmp_path), whole)
+
+
+def test_a_signal_during_the_closing_writes_does_not_stop_them(
+    whole: Run, tmp_path: Path
+) -> None:
+    path = copy_of(whole, tmp_path)
+    (path / "distilled.safetensors").unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        write = store.RunStore.compact_metrics
+        patch.setattr(store.RunStore, "compact_metrics", raising(signal.SIGTERM, write))
+        assert_same_result(distill(tiny(), out=tmp_path), whole)
+
+
+def test_what_a_callback_raises_comes_through_as_it_is(
+    stopped: Run, whole: Run, tmp_path: Path
+) -> None:
+    path = copy_of(stopped, tmp_path)
+    mine = FileNotFoundError(errno.ENOENT, "No such file", "my-notes.txt")
+
+    def fail(progress: Progress) -> None:
+        del progress
+        raise mine
+
+    with pytest.raises(FileNotFoundError, match="my-notes") as caught:
+        distill(tiny(), out=tmp_path, callbacks=[fail])
+    assert caught.value is mine
+    assert Run.open(path).status["status"] == "failed"
+    assert_same_result(distill(tiny(), out=tmp_path), whole)
+
+
+def test_a_damaged_checkpoint_costs_steps_but_changes_nothing(
+    whole: Run, tmp_path: Path
+) -> None:
+    path = copy_of(whole, tmp_path)
+    (path / "distilled.safetensors").unlink()
+    (path / "checkpoints" / str(STEPS) / "notes" / "metadata").unlink()
+    told: list[int] = []
+    with pytest.warns(UserWarning, match=f"of step {STEPS} .* goes on from step 16"):
+        resumed = distill(
+            tiny(), out=tmp_path, callbacks=[lambda tell: told.append(tell.step)]
+        )
+    assert told[0] == 17
+    assert_same_result(resumed, whole)
 
 
 # --- processes ----------------------------------------------------------------------
