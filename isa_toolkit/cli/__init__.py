@@ -7,7 +7,9 @@ command has its own file and imports what it needs when it runs.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 __all__ = ["main"]
@@ -45,13 +47,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         known = ", ".join(COMMANDS)
         return _fail(f"unknown command {words[0]!r}; the commands are {known}", USAGE)
-    return _run(words[0], words[1:])
+    return _flushed(_run(words[0], words[1:]))
 
 
 def _run(command: str, words: list[str]) -> int:
     try:
-        room = importlib.import_module(f"isa_toolkit.cli.{command}")
-        return room.run(words)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            room = importlib.import_module(f"isa_toolkit.cli.{command}")
+            return room.run(words)
     except (ValueError, TypeError, FileNotFoundError, FileExistsError) as error:
         return _fail(str(error), USAGE)
     except FloatingPointError as error:
@@ -68,9 +72,28 @@ def _run(command: str, words: list[str]) -> int:
         return _fail("interrupted", FAILED)
 
 
+def _flushed(code: int) -> int:
+    """Return ``code``, or that of a failure if standard output takes no more."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # Or the interpreter's own flush at the end would fail, too, and print it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if code == OK:
+            reason = error.strerror or str(error)
+            return _fail(f"standard output cannot be written: {reason}.", FAILED)
+    return code
+
+
 def _fail(sentence: str, code: int) -> int:
     sys.stderr.write(f"isa-toolkit: {sentence}\n")
     return code
+
+
+def _warn(message: Warning | str, *details: object) -> None:
+    """Write a warning as one sentence, without the place in the code."""
+    del details
+    sys.stderr.write(f"isa-toolkit: warning: {message}\n")
 
 
 def _help() -> str:
