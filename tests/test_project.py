@@ -155,3 +155,50 @@ def test_the_ci_entry_runs_the_same_commands_as_people_do() -> None:
     text = script.read_text("utf-8")
     assert "set -euo pipefail" in text
     assert re.findall(r"^make (\w+)$", text, flags=re.MULTILINE) == ["check", "test"]
+
+
+def _hooks() -> dict[str, list[str]]:
+    """Return the words of each hook's command."""
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))
+    [repository] = config["repos"]
+    return {hook["id"]: hook["entry"].split() for hook in repository["hooks"]}
+
+
+def test_the_hooks_call_what_the_environment_holds() -> None:
+    for words in _hooks().values():
+        folder, _, tool = words[0].rpartition("/")
+        assert folder == ".venv/bin"
+        assert Path(sys.executable).with_name(tool).exists()
+
+
+def test_the_notebook_hook_leaves_the_committed_notebooks_alone(tmp_path: Path) -> None:
+    _, *options = _hooks()["notebook-metadata"]
+    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    assert notebooks
+    for notebook in notebooks:
+        copy = tmp_path / notebook.name
+        copy.write_bytes(notebook.read_bytes())
+        subprocess.run(
+            [Path(sys.executable).with_name("nbstripout"), *options, copy], check=True
+        )
+        assert copy.read_bytes() == notebook.read_bytes(), notebook.name
+
+
+def test_the_workflows_run_what_people_run() -> None:
+    """Every command is one of make's, or of the environment that make has built."""
+    for file in (ROOT / ".github" / "workflows").glob("*.yml"):
+        jobs = yaml.safe_load(file.read_text("utf-8"))["jobs"]
+        commands = [
+            step["run"].split()
+            for job in jobs.values()
+            for step in job["steps"]
+            if "run" in step
+        ]
+        assert commands, file.name
+        for words in commands:
+            assert words[:2] in (
+                ["make", "check"],
+                ["make", "test"],
+                ["make", ".venv/.dev"],
+                [".venv/bin/python", "-m"],
+            ), file.name
