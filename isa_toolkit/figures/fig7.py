@@ -22,7 +22,7 @@ __all__ = ["TITLE", "caption", "compute", "draw"]
 
 TITLE = "Figure 7. Crucial samples and the segment between two of them"
 _DROP_EASY = 0.2
-_BATCH = 256
+_BATCH = 1024
 _KEPT, _DROPPED, _PAIR = "#0072B2", "#bbbbbb", "#D55E00"
 
 
@@ -170,8 +170,8 @@ def draw(table: pd.DataFrame) -> Figure:
     Returns:
         The figure.
     """
-    figure = new_figure(6.6, 4.3)
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1.15, 2])
+    figure = new_figure(6.6, 4.0)
+    top, bottom = figure.subfigures(2, 1, height_ratios=[1, 2.2])
     _draw_algorithm(top.subplots())
     left, right = bottom.subplots(1, 2)
     _draw_plane(left, table)
@@ -182,7 +182,7 @@ def draw(table: pd.DataFrame) -> Figure:
 def _draw_algorithm(ax: Axes) -> None:
     """Draw one outer and one inner step as boxes and arrows."""
     ax.set_xlim(0, 100)
-    ax.set_ylim(0, 32)
+    ax.set_ylim(1, 28)
     ax.set_axis_off()
     boxes = (
         (0, "real batch\n$X_T, Y_T$", "#eeeeee"),
@@ -223,14 +223,14 @@ def _draw_plane(ax: Axes, table: pd.DataFrame) -> None:
     points = table[table.kind == "point"]
     for is_kept, colour, name in ((False, _DROPPED, "dropped"), (True, _KEPT, "kept")):
         mine = points[points.kept == is_kept]
-        ax.scatter(mine.x, mine.y, s=8, color=colour, alpha=0.55, lw=0, label=name)
+        ax.scatter(mine.x, mine.y, s=5, color=colour, alpha=0.5, lw=0, label=name)
     ends = table[table.kind == "end"].sort_values("index")
     virtual = table[table.kind == "virtual"]
     ax.plot(virtual.x, virtual.y, "o-", color=_PAIR, ms=3, lw=1.2, label="virtual")
     ax.plot(ends.x, ends.y, "o", color=_PAIR, ms=6, mec="black", mew=0.7, zorder=4)
     images = table[table.kind == "image"].sort_values("index")
     low, high = ax.get_ylim()
-    ax.set_ylim(low, high + 0.55 * (high - low))
+    ax.set_ylim(low - 0.16 * (high - low), high + 0.5 * (high - low))
     for place, (_, image), (_, end) in zip(
         (0.3, 0.7), images.iterrows(), ends.iterrows(), strict=True
     ):
@@ -258,7 +258,7 @@ def _draw_plane(ax: Axes, table: pd.DataFrame) -> None:
     ax.set_ylabel("most variance across it")
     ax.set_xticks([])
     ax.set_yticks([])
-    ax.legend(loc="lower left", fontsize=7, markerscale=1.5, handletextpad=0.3)
+    ax.legend(loc="lower center", ncols=3, fontsize=7, markerscale=1.5)
 
 
 def _draw_curve(ax: Axes, table: pd.DataFrame) -> None:

@@ -30,8 +30,10 @@ SHARE = 0.2
 BASE = Variant("frepo")
 EASY, HARD = "mse_easy_20_from_hard_80", "mse_hard_20_from_easy_80"
 RANDOM = "mse_random_20_from_80"
-# Networks, beside the first, whose ranking is compared with its own.
+# Networks, and stages of the distillation, whose rankings are compared.
 _NETWORKS = 3
+_STAGES = 3
+_TRAINING_STEPS = 300
 _COLOURS = {EASY: "#E69F00", RANDOM: "#999999", HARD: "#009E73"}
 _NAMES = {
     EASY: "easiest 20 % from the rest",
@@ -86,7 +88,12 @@ def compute(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
 
     def measure(item: tuple[tuple[Variant, int], Run]) -> dict[str, float]:
         (_, seed), run = item
-        return {**_errors(study, run, seed), **_stability(study, run, seed)}
+        network, real = _read(study, run.distilled, seed)
+        ranked = scores(network, run.distilled, real, study.dataset.targets("train"))
+        return {
+            **_errors(study, real, ranked),
+            **_stability(study, run, seed, ranked),
+        }
 
     found = study.map(measure, runs.items(), "information")
     seeds = [seed for _, seed in runs]
@@ -122,13 +129,10 @@ def _row(study: Study, size: int, quantity: str, value: Any, **more: Any) -> Any
     )
 
 
-def _errors(study: Study, run: Run, seed: int) -> dict[str, float]:
+def _errors(study: Study, real: np.ndarray, ranked: np.ndarray) -> dict[str, float]:
     """Return the errors of the test, in both normalisations."""
     labels = study.dataset.targets("train")
-    network, real = _read(study, run.distilled, seed)
-    test = information_test(
-        real, labels, scores(network, run.distilled, real, labels), share=SHARE
-    )
+    test = information_test(real, labels, ranked, share=SHARE)
     return {
         EASY: test.easy_from_hard.mse_mean,
         HARD: test.hard_from_easy.mse_mean,
@@ -139,20 +143,25 @@ def _errors(study: Study, run: Run, seed: int) -> dict[str, float]:
     }
 
 
-def _stability(study: Study, run: Run, seed: int) -> dict[str, float]:
+def _stability(
+    study: Study, run: Run, seed: int, ranked: np.ndarray
+) -> dict[str, float]:
     """Return how alike networks, and stages of the distillation, rank the images."""
     labels = study.dataset.targets("train")
-    by_network = []
-    for place in range(_NETWORKS + 1):
-        network, real = _read(study, run.distilled, 1000 * (seed + 1) + place)
-        by_network.append(scores(network, run.distilled, real, labels))
-    by_step = []
-    for step in run.snapshots:
-        distilled = run.distilled_at(step)
-        network, real = _read(study, distilled, seed)
-        by_step.append(scores(network, distilled, real, labels))
+
+    def ranking_of(distilled: DistilledSet, network_seed: int) -> np.ndarray:
+        network, real = _read(study, distilled, network_seed)
+        return scores(network, distilled, real, labels)
+
+    by_network = [ranked] + [
+        ranking_of(run.distilled, 1000 * (seed + 1) + place)
+        for place in range(1, _NETWORKS)
+    ]
+    steps = list(run.snapshots)
+    stages = [steps[round(at)] for at in np.linspace(0, len(steps) - 1, _STAGES)]
+    by_step = [ranking_of(run.distilled_at(step), seed) for step in stages[:-1]]
     networks = ranking.rank_stability(np.stack(by_network), share=SHARE)
-    training = ranking.rank_stability(np.stack(by_step), share=SHARE)
+    training = ranking.rank_stability(np.stack([*by_step, ranked]), share=SHARE)
     return {
         "spearman_networks": networks.spearman,
         "spearman_training": training.spearman,
@@ -166,7 +175,12 @@ def _read(
     study: Study, distilled: DistilledSet, seed: int
 ) -> tuple[FeatureNetwork, np.ndarray]:
     """Return a network trained on a distilled set, and its features of the real images."""
-    settings = dataclasses.replace(study.budget.features, seed=seed, steps=400)
+    settings = dataclasses.replace(
+        study.budget.features,
+        network=study.judge().network,
+        seed=seed,
+        steps=_TRAINING_STEPS,
+    )
     network = distilled_network(distilled, study.dataset, settings)
     return network, network.features(study.dataset.inputs("train"))
 

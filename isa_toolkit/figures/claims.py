@@ -1,0 +1,163 @@
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportReturnType=false
+"""The paper's claims, each as a paired difference that is above or below 0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["CLAIMS", "Claim", "judge"]
+
+
+class Claim(NamedTuple):
+    """One claim of the paper.
+
+    text: what it says.
+    item: whose numbers test it.
+    setting: the method that is claimed to differ.
+    quantity: in what.
+    sign: +1 if it is claimed to be larger, -1 if smaller.
+    against: than what.
+    predictor: whose numbers; None for any.
+    x: where on the axis; None for the last or only place.
+    """
+
+    text: str
+    item: str
+    setting: str
+    quantity: str
+    sign: int
+    against: str = "frepo"
+    predictor: str | None = None
+    x: float | None = None
+
+
+CLAIMS = (
+    Claim(
+        "Dropping the easiest 20 % raises accuracy (section B, Figure 5)",
+        "fig5", "frepo+drop_easy", "accuracy_percent", 1, predictor="network", x=0.2,
+    ),
+    Claim(
+        "Dropping the hardest 20 % lowers accuracy (section B, Figure 5)",
+        "fig5", "frepo+drop_hard", "accuracy_percent", -1, predictor="network", x=0.2,
+    ),
+    Claim(
+        "Dropping easy samples: more overlap with the real images (Figure 6)",
+        "fig6", "frepo+drop_easy", "overlap", 1,
+    ),
+    Claim(
+        "Dropping hard samples: stars cluster, spread falls (Figure 6)",
+        "fig6", "frepo+drop_hard", "spread", -1,
+    ),
+    Claim(
+        "With ISA the stars are more evenly distributed (Figure 6)",
+        "fig6", "isa", "evenness", 1,
+    ),
+    Claim(
+        "Hard samples predict easy ones better than chance (section B, Information)",
+        "information", "frepo", "mse_easy_20_from_hard_80", -1,
+        against="mse_random_20_from_80",
+    ),
+    Claim(
+        "Easy samples cannot replace hard ones (section B, Information)",
+        "information", "frepo", "mse_hard_20_from_easy_80", 1,
+        against="mse_random_20_from_80",
+    ),
+    Claim(
+        "Dropping easy samples raises recall (section B, Diversity)",
+        "recall", "frepo+drop_easy", "recall_k5", 1,
+    ),
+    Claim(
+        "ISA is better than crucial samples without augmentation (Figure 3c)",
+        "fig3c", "isa", "accuracy_percent", 1, against="frepo+drop_easy",
+        predictor="network",
+    ),
+    Claim(
+        "Crucial samples and ISA together raise accuracy (Table 6)",
+        "table6", "isa", "accuracy_percent", 1, predictor="network",
+    ),
+    Claim(
+        "ISA converges no later: better at the first stored step (Figure 8)",
+        "fig8", "isa", "accuracy_percent", 1, predictor="network",
+    ),
+)  # fmt: skip
+
+CONFIRMED, CONTRADICTED = "agrees", "differs"
+NOISE, NOT_RUN = "inside the noise", "not run"
+
+
+def judge(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return every claim with our paired difference, its interval and a verdict.
+
+    *agrees*: the interval lies on the claimed side of 0; *differs*: on the other side;
+    *inside the noise*: it includes 0, or one seed tells no interval.
+
+    Args:
+        tables: item -> rows of :mod:`isa_toolkit.figures.numbers`.
+
+    Returns:
+        One row per claim, and per number of images per class where an item has several:
+        ``claim``, ``item``, ``dataset``, ``images_per_class``, ``expected`` ("above 0" or
+        "below 0"), ``value``, ``low``, ``high``, ``n``, ``verdict``.
+    """
+    import pandas as pd
+
+    rows = []
+    for claim in CLAIMS:
+        found = _rows_of(claim, tables.get(claim.item))
+        told = {
+            "claim": claim.text,
+            "item": claim.item,
+            "expected": "above 0" if claim.sign > 0 else "below 0",
+        }
+        if found is None or len(found) == 0:
+            rows.append({**told, "verdict": NOT_RUN})
+            continue
+        for row in found.to_dict("records"):
+            rows.append(
+                {
+                    **told,
+                    **{
+                        name: row[name]
+                        for name in (
+                            "dataset", "images_per_class", "value", "low", "high", "n",
+                        )
+                    },
+                    "verdict": _verdict(claim.sign, row["low"], row["high"]),
+                }
+            )  # fmt: skip
+    columns = [
+        "claim", "item", "dataset", "images_per_class", "expected", "value", "low",
+        "high", "n", "verdict",
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _rows_of(claim: Claim, table: pd.DataFrame | None) -> pd.DataFrame | None:
+    if table is None or len(table) == 0:
+        return None
+    found = table[
+        (table.setting == claim.setting)
+        & (table.quantity == claim.quantity)
+        & (table.against == claim.against)
+        & table.seed.isna()
+    ]
+    if claim.predictor is not None:
+        found = found[found.predictor == claim.predictor]
+    if claim.x is not None:
+        found = found[(found.x - claim.x).abs() < 1e-9]
+    elif found.x.notna().any():
+        # A curve: the first step after the images that all share.
+        later = found[found.x > 0]
+        found = later[later.x == later.x.min()]
+    return found
+
+
+def _verdict(sign: int, low: float, high: float) -> str:
+    if low != low or high != high or low <= 0 <= high:
+        return NOISE
+    return CONFIRMED if (low > 0) == (sign > 0) else CONTRADICTED
