@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -228,7 +229,9 @@ def test_documented_fields_are_the_real_ones(case):
     state, info = case.run(case.settings, 1)[0]
     for value in (state, info, case.settings.knobs(steps=1), case.method):
         kind = type(value)
-        documented = re.findall(r"^ {4}(\w+): ", kind.__doc__, re.MULTILINE)
+        # Python 3.13 strips the indentation itself.
+        text = inspect.cleandoc(kind.__doc__)
+        documented = re.findall(r"^(\w+): ", text, re.MULTILINE)
         assert documented == list(kind._fields), kind
 
 
