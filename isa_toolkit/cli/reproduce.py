@@ -15,6 +15,7 @@ class ReproduceOptions(DatasetOptions):
     """Options of the command.
 
     Attributes:
+        dataset: a known name, or any name for files under --root.
         only: items to make, separated by commas; all if left out.
         scale: quick (minutes on two cores), small or paper.
         seeds: distilled sets per setting; the scale's if left out.
@@ -26,6 +27,7 @@ class ReproduceOptions(DatasetOptions):
         json: write JSON to standard output.
     """
 
+    dataset: str | None = "digits"
     only: str = ""
     scale: str = "quick"
     seeds: int | None = None
@@ -62,7 +64,10 @@ def run(words: list[str]) -> int:
     chosen_items(only)
     check_one_of("--scale", options.scale, BUDGETS)
     dataset = load_dataset(
-        options.dataset, source=options.source, root=options.root, limit=options.limit
+        options.dataset or "digits",
+        source=options.source,
+        root=options.root,
+        limit=options.limit,
     )
     study = Study(
         dataset=dataset,
