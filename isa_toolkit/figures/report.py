@@ -223,8 +223,10 @@ def _beside(
                 f"<small>{html.escape(str(best.our_dataset))}, n = {best.n}</small>"
             )
         spread = "" if best.std != best.std else f" ± {best.std:g}"
-        note = f" <small>({html.escape(best.note)})</small>" * isinstance(
-            best.note, str
+        note = (
+            f" <small>({html.escape(best.note)})</small>"
+            if isinstance(best.note, str)
+            else ""
         )
         is_compared = best.verdict in (targets.AGREES, targets.DIFFERS)
         rows.append(
