@@ -9,8 +9,6 @@ intervals; the pictures are ``demo_pictures``'s and the page around them ``demo_
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,12 +18,12 @@ from isa_toolkit import checks
 from isa_toolkit.analysis.intervals import nested_interval, paired_interval
 from isa_toolkit.datasets import Dataset, load_dataset
 from isa_toolkit.distill import Experiment, Run, distill
-from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.evaluate import EvaluationSettings, evaluate
 from isa_toolkit.evaluate.baselines import full_data, kmeans_real
 from isa_toolkit.figures.demo_pictures import draw_curve, draw_images
+from isa_toolkit.figures.study import evaluated
 from isa_toolkit.figures.style import COLOURS, save
-from isa_toolkit.files import write_atomically, write_json
+from isa_toolkit.files import write_atomically
 from isa_toolkit.methods import FRePo
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.fit import FitSettings
@@ -169,7 +167,7 @@ def _rows(
             for step in steps:
                 if step == 0 and setting != FREPO:
                     continue  # the same images: see below
-                result = _evaluated(run.distilled_at(step), dataset, judge, run, step)
+                result = evaluated(run, dataset, judge, step=step)
                 yield from _tidy(result, count, setting, seed, step)
                 if step == 0:
                     yield from _tidy(result, count, ISA, seed, 0)
@@ -179,34 +177,6 @@ def _rows(
                     tell(f"{count:>2} per class, seed {seed}: {setting} {final:.1f} %")
     chosen = kmeans_real(dataset, count)
     yield from _tidy(evaluate(chosen, dataset, judge), count, KMEANS, 0, 0)
-
-
-def _evaluated(
-    distilled: DistilledSet,
-    dataset: Dataset,
-    judge: EvaluationSettings,
-    run: Run,
-    step: int,
-) -> Any:
-    """Return the evaluation of a snapshot, from the run folder if it is there."""
-    from isa_toolkit.evaluate import Evaluation
-
-    path = run.path / f"evaluation-{step:08d}.json"
-    settings = judge.resolve(
-        image_shape=dataset.image_shape, num_distilled=len(distilled.images)
-    )
-    wanted = json.loads(json.dumps(dataclasses.asdict(settings)))
-    if path.exists():
-        stored = json.loads(path.read_text())
-        if stored["settings"] == wanted:
-            import numpy as np
-
-            return Evaluation(
-                np.array(stored["network"]), np.array(stored["ridge"]), settings
-            )
-    result = evaluate(distilled, dataset, judge)
-    write_json(path, result.to_dict())
-    return result
 
 
 def _tidy(

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from isa_toolkit.figures.images import ImageRow, draw_grid
-from isa_toolkit.figures.style import COLOURS, new_figure
+from isa_toolkit.figures.style import COLOURS, house_style, new_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +20,7 @@ __all__ = ["draw_curve", "draw_images"]
 _, _, FREPO, ISA, FULL = COLOURS
 
 
+@house_style
 def draw_curve(table: pd.DataFrame) -> Figure:
     """Return accuracy against step: mean over seeds, every seed as a thin line.
 
@@ -52,6 +53,7 @@ def draw_curve(table: pd.DataFrame) -> Figure:
     return figure
 
 
+@house_style
 def draw_images(study: Study) -> Figure:
     """Return the distilled images over time, one row per setting and step (seed 0).
 

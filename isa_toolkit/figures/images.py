@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from isa_toolkit.checks import as_text, check_positive, fail
-from isa_toolkit.figures.style import new_figure
+from isa_toolkit.figures.style import house_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,6 +86,7 @@ def sheet(
     return picture
 
 
+@house_style
 def draw_grid(
     rows: Sequence[ImageRow],
     *,

@@ -12,7 +12,8 @@ from isa_toolkit.datasets import Dataset
 from isa_toolkit.distill import Run
 from isa_toolkit.evaluate import EvaluationSettings, evaluate
 from isa_toolkit.figures.images import ImageRow, draw_grid
-from isa_toolkit.figures.style import COLOURS, new_figure
+from isa_toolkit.figures.study import BUDGETS
+from isa_toolkit.figures.style import COLOURS, house_style, new_figure
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.fit import FitSettings
 
@@ -60,8 +61,12 @@ def settings(scale: str) -> Settings:
         return Settings(
             chosen.steps, chosen.width, chosen.batch_size, 3e-4, None, chosen.networks
         )
-    fit = FitSettings(steps=400, learning_rate=1e-3, warmup_steps=50)
-    return Settings(chosen.steps, chosen.width, chosen.batch_size, 3e-3, fit, 3)
+    # Fewer steps than a study; whatever else it spends is spent here, too.
+    budget = BUDGETS[scale]
+    return Settings(
+        chosen.steps, budget.width, budget.batch_size, budget.learning_rate, budget.fit,
+        budget.networks,
+    )  # fmt: skip
 
 
 def compute(run: Run, dataset: Dataset, chosen: Settings) -> pd.DataFrame:
@@ -98,6 +103,7 @@ def compute(run: Run, dataset: Dataset, chosen: Settings) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@house_style
 def draw_images(run: Run) -> Figure:
     """Return the first image of each class at every stored step, one row per step.
 
@@ -118,6 +124,7 @@ def draw_images(run: Run) -> Figure:
     return draw_grid(rows, titles=names, image_in=0.55)
 
 
+@house_style
 def draw_accuracies(table: pd.DataFrame) -> Figure:
     """Return the two predictors' accuracies as bars with their intervals.
 
