@@ -45,7 +45,8 @@ def compute(study: Study) -> pd.DataFrame:
     Returns:
         Rows of :mod:`isa_toolkit.figures.numbers`, by repeat (``seed``) and as means:
         ``milliseconds_per_step``, ``hours_500k_steps``, and ``isa_over_frepo_ratio`` of
-        neighbouring repeats. Intervals are over repeats in one process.
+        neighbouring repeats; and the paired differences to "frepo". Intervals are over
+        repeats in one process.
     """
     import pandas as pd
 
@@ -64,6 +65,8 @@ def compute(study: Study) -> pd.DataFrame:
 
 
 def _rows(study: Study, size: int, seconds: dict[str, list[float]]) -> pd.DataFrame:
+    import pandas as pd
+
     rows: list[dict[str, Any]] = []
 
     def state(key: str, quantity: str, values: np.ndarray) -> None:
@@ -85,7 +88,9 @@ def _rows(study: Study, size: int, seconds: dict[str, list[float]]) -> pd.DataFr
         state(key, "hours_500k_steps", _HOURS * np.array(values))
     ratio = np.array(seconds["isa"]) / np.array(seconds["frepo"])
     state("isa", "isa_over_frepo_ratio", ratio)
-    return numbers.as_table(rows)
+    table = numbers.as_table(rows)
+    paired = numbers.differences(table[table.seed.notna()], "frepo")
+    return pd.concat([table, paired.assign(over="paired repeats")], ignore_index=True)
 
 
 class _Timed:
@@ -151,11 +156,8 @@ def draw(table: pd.DataFrame) -> Figure:
     shown = table[
         (table.images_per_class == size) & (table.quantity == "milliseconds_per_step")
     ]
-    paired = numbers.differences(shown[shown.seed.notna()], "frepo")
-    import pandas as pd
-
     return draw_strips(
-        pd.concat([shown, paired], ignore_index=True),
+        shown,
         ["frepo", "isa"],
         "frepo",
         predictor=None,
