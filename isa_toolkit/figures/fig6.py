@@ -55,7 +55,7 @@ def compute(
         One row per point: ``setting`` (the panel; real points of an anchored map are the
         same in each), ``kind`` ("real" or "distilled"), ``label`` (class name), ``x``,
         ``y``, and of the whole map ``mode``, ``space``, ``trustworthiness``, ``dataset``,
-        ``images_per_class``.
+        ``images_per_class``. Empty if there is no such run.
 
     Raises:
         ValueError: an unknown mode or space.
@@ -65,10 +65,12 @@ def compute(
     checks.check_one_of("mode", mode, MODES)
     checks.check_one_of("space", space, SPACES)
     size = study.many if images_per_class is None else images_per_class
+    found = study.runs(VARIANTS, size)
+    if not any((variant, seed) in found for variant in VARIANTS):
+        return pd.DataFrame()
     labels = study.dataset.train.labels
     places = _some_of_each(labels, classes, study.budget.map_points)
     real = _points(study, space, study.dataset.inputs("train")[places])
-    found = study.runs(VARIANTS, size)
     shown = {
         variant.key: found[variant, seed].distilled
         for variant in VARIANTS
@@ -112,7 +114,7 @@ def compute(
                     }
                 )
             )
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    return pd.concat(parts, ignore_index=True)
 
 
 def measures(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
@@ -129,13 +131,16 @@ def measures(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
         differences are to "frepo".
     """
     size = study.many if images_per_class is None else images_per_class
+    found = study.runs(VARIANTS, size)
+    if not found:
+        return numbers.as_table([])
     labels = study.dataset.train.labels
     places = _some_of_each(
         labels, tuple(range(study.dataset.num_classes)), study.budget.map_points
     )
     real, of = study.real_features()[places], labels[places]
     rows = []
-    for (variant, seed), run in study.runs(VARIANTS, size).items():
+    for (variant, seed), run in found.items():
         distilled = run.distilled
         points = study.feature_network().features(distilled.images)
         arrays = (real, of, points, distilled.classes)

@@ -43,12 +43,15 @@ def compute(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
         training images, in features of a network trained on real images;
         ``recall_k5_pixels`` in network inputs. Precision, density and coverage
         compare with at most 5,000 real images. "random" is the real images that each
-        seed starts from. Differences are to "frepo".
+        seed starts from. Differences are to "frepo". Empty without runs, or with no
+        more than k distilled images.
 
     Source: the paper, equations 8 and 9; its feature space is UNKNOWN.
     """
     size = study.many if images_per_class is None else images_per_class
     runs = study.runs(VARIANTS, size)
+    if not runs or size * study.dataset.num_classes <= K:
+        return numbers.as_table([])
     sets = [(variant.key, seed, run, None) for (variant, seed), run in runs.items()]
     sets += [("random", seed, run, 0) for (variant, seed), run in runs.items()
              if variant.key == "frepo"]  # fmt: skip
