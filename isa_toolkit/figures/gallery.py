@@ -128,8 +128,11 @@ def caption(table: pd.DataFrame) -> str:
     one = table.iloc[0]
     letter = LETTERS.get((one.dataset, int(one.images_per_class)))
     which = f"Gallery ({letter}) of the paper: " if letter else ""
-    names = len(set(table.label))
-    shown = "" if names <= _ROWS else f" The first {_ROWS} rows of {names} classes."
+    names, count = len(set(table.label)), int(one.images_per_class)
+    most = _ROWS if count > 1 else _ROWS * _COLUMNS
+    shown = "" if names <= most else f" The first {most} of {names} classes."
+    if count > _COLUMNS:
+        shown += f" The first {_COLUMNS} images of each class."
     gap = (table["first"] - table["second"]).median()
     return (
         f"{which}{one.dataset}, {one.images_per_class} image(s) per class, FRePo + crucial "
