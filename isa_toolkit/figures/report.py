@@ -26,6 +26,7 @@ _VERDICTS = {
     "agrees": "good",
     "differs": "bad",
     "inside the noise": "open",
+    "no interval": "open",
     "other setting": "open",
     "not run": "none",
 }
@@ -54,6 +55,7 @@ def _page(records: list[Record]) -> str:
     studies = list(dict.fromkeys(_study(record) for record in records))
     body = [_claims(studies, records, numbers)]
     body += [_item(name, records, numbers) for name in ITEMS]
+    body.append(_left_out())
     links = " · ".join(f'<a href="#{name}">{name}</a>' for name in ITEMS)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -74,9 +76,10 @@ of our paired difference lies on the claimed side of 0.</dd>
 other side of 0.</dd>
 <dt>{_badge("inside the noise")}</dt><dd>Our interval includes 0: no difference is shown,
 which is not the same as none.</dd>
-<dt>{_badge("other setting")}</dt><dd>Ours is another data set or a smaller scale (digits
-instead of CIFAR-10, hundreds of steps instead of 500,000): shown beside the paper's number,
-not compared.</dd>
+<dt>{_badge("no interval")}</dt><dd>The same setting, but one seed tells no interval.</dd>
+<dt>{_badge("other setting")}</dt><dd>Ours is another data set, a smaller scale or another
+device (digits instead of CIFAR-10, hundreds of steps instead of 500,000): shown beside the
+paper's number, not compared.</dd>
 <dt>{_badge("not run")}</dt><dd>There is no number of ours.</dd></dl>
 </body></html>
 """
@@ -191,6 +194,17 @@ def _item(
     return "".join(parts)
 
 
+def _left_out() -> str:
+    """Return those of the paper's numbers that no item regenerates."""
+    known = {item.target for item in ITEMS.values()}
+    names = dict.fromkeys(targets.paper_numbers()["item"])
+    parts = ['<h2 id="left-out">Not regenerated</h2>']
+    for name in names:
+        if name not in known:
+            parts += [f"<h3>{html.escape(name)}</h3>", _beside(name, [], {})]
+    return "".join(parts)
+
+
 def _beside(
     target: str,
     records: list[Record],
@@ -220,7 +234,7 @@ def _beside(
         if best.verdict != targets.NOT_RUN:
             ours = (
                 f"{_with_interval(best.ours, best.low, best.high)} "
-                f"<small>{html.escape(str(best.our_dataset))}, n = {best.n}</small>"
+                f"<small>{html.escape(str(best.our_dataset))}, n = {_whole(best.n)}</small>"
             )
         spread = "" if best.std != best.std else f" ± {best.std:g}"
         note = (

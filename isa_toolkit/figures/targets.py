@@ -11,13 +11,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["AGREES", "DIFFERS", "NOT_RUN", "OTHER", "compare", "paper_numbers"]
+__all__ = [
+    "AGREES",
+    "DIFFERS",
+    "NOT_RUN",
+    "NO_INTERVAL",
+    "OTHER",
+    "compare",
+    "paper_numbers",
+]
 
 AGREES, DIFFERS = "agrees", "differs"
-OTHER, NOT_RUN = "other setting", "not run"
+OTHER, NOT_RUN, NO_INTERVAL = "other setting", "not run", "no interval"
+# Ends the name of a quantity that depends on the device it was measured on.
+_DEVICE = "_a100"
 # What a published "mean ± std" is over; the interval of its mean is narrower.
 PAPER_NETWORKS = 5
-_SAME = ("method", "predictor", "quantity")
 
 
 def paper_numbers() -> pd.DataFrame:
@@ -39,9 +48,9 @@ def compare(item: str, ours: pd.DataFrame, *, is_published_scale: bool) -> pd.Da
     Ours is the mean over seeds with its interval. It is compared with the paper's mean
     only at the published scale, on the same data set, at the same number of images per
     class: *agrees* if the two intervals meet, else *differs*. The paper's interval is
-    its mean ± 2 std / sqrt(5), for its ± is the standard deviation over five networks. A
-    number of ours in another setting is shown as *other setting*; *not run* if there is
-    none.
+    its mean ± 2 std / sqrt(5), for its ± is the standard deviation over five networks.
+    *No interval* if ours is of one seed. A number of ours in another setting, or that
+    depends on the device, is shown as *other setting*; *not run* if there is none.
 
     Args:
         item: first column of the paper's numbers.
@@ -80,8 +89,10 @@ def _beside(
         found["images_per_class"], target["images_per_class"]
     )
     verdict = OTHER
-    if is_same and is_published_scale and not math.isnan(found["low"]):
-        verdict = AGREES if _meet(found, target) else DIFFERS
+    if is_same and is_published_scale and not target["quantity"].endswith(_DEVICE):
+        verdict = NO_INTERVAL
+        if not math.isnan(found["low"]):
+            verdict = AGREES if _meet(found, target) else DIFFERS
     return {
         "our_dataset": found["dataset"],
         "our_images_per_class": found["images_per_class"],
@@ -116,7 +127,7 @@ def _match(target: dict[str, Any], means: pd.DataFrame) -> dict[str, Any] | None
 
 def _ours_of(quantity: str) -> str:
     """Return our name of a quantity: theirs, without the device they measured on."""
-    return quantity.removesuffix("_a100")
+    return quantity.removesuffix(_DEVICE)
 
 
 def _meet(ours: dict[str, Any], target: dict[str, Any]) -> bool:
