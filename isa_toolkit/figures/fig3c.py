@@ -60,7 +60,7 @@ def caption(table: pd.DataFrame) -> str:
     """
     one = table[table.seed.isna()].iloc[0]
     return (
-        f"{one.dataset}, {one.images_per_class} image(s) per class, {one.n} seeds; every "
+        f"{one.dataset}, {numbers.per_class(one.images_per_class)}, {one.n} seeds; every "
         "setting drops the easiest 20 %. Left: each seed (dots) and the mean with its "
         "95 % interval over distilled sets. Right: paired difference to crucial samples "
         "without augmentation, with its 95 % interval. MixUp mixes images; a single step "

@@ -1,4 +1,5 @@
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
 """Figure 5: accuracy against the share of easy or of hard samples that is dropped."""
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def caption(table: pd.DataFrame) -> str:
     """
     one = table[table.seed.isna()].iloc[0]
     return (
-        f"{one.dataset}, {one.images_per_class} image(s) per class, {one.n} seeds. Left: "
+        f"{one.dataset}, {numbers.per_class(one.images_per_class)}, {one.n} seeds. Left: "
         "mean test accuracy of new networks with its 95 % interval over distilled sets. "
         "Right: the difference to plain FRePo, seed by seed (same first images, batches "
         "and networks), with its 95 % interval. An interval that includes 0 shows no "

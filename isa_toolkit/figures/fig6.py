@@ -240,7 +240,7 @@ def caption(table: pd.DataFrame) -> str:
         else "network inputs"
     )
     return (
-        f"{one.dataset}, {one.images_per_class} image(s) per class, seed 0; dots are real, "
+        f"{one.dataset}, {numbers.per_class(one.images_per_class)}, seed 0; dots are real, "
         f"stars distilled images of three classes, in {space}. Mode: {one['mode']} ({how}). "
         f"Trustworthiness of the map (5 neighbours) {one.trustworthiness:.3f}. Distances "
         "in the map mean little: overlap, spread and evenness in feature space, with "

@@ -1,4 +1,5 @@
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
 """Figure 7: the algorithm as a drawing, with a real pair, its segment, its closed form."""
 
 from __future__ import annotations

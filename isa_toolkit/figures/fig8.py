@@ -1,4 +1,5 @@
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
 """Figure 8: accuracy during the distillation, with and without ISA, and time per step."""
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def caption(table: pd.DataFrame) -> str:
     """
     one = table[table.seed.isna()].iloc[0]
     return (
-        f"{one.dataset}, {one.images_per_class} image(s) per class, {one.n} seeds. Left: "
+        f"{one.dataset}, {numbers.per_class(one.images_per_class)}, {one.n} seeds. Left: "
         "accuracy of new networks, trained on the distilled set as it was at each step, "
         "on test images; thin lines are seeds. No step is chosen by it. Right: ISA minus "
         "FRePo, seed by seed, with its 95 % interval."

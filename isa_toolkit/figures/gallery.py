@@ -9,6 +9,7 @@ import numpy as np
 
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures.images import ImageRow, draw_grid
+from isa_toolkit.figures.numbers import per_class
 from isa_toolkit.figures.settings import Variant
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import house_style
@@ -135,7 +136,7 @@ def caption(table: pd.DataFrame) -> str:
         shown += f" The first {_COLUMNS} images of each class."
     gap = (table["first"] - table["second"]).median()
     return (
-        f"{which}{one.dataset}, {one.images_per_class} image(s) per class, FRePo + crucial "
+        f"{which}{one.dataset}, {per_class(one.images_per_class)}, FRePo + crucial "
         f"+ ISA, seed 0.{shown} Whitening is undone; pixels are clipped to the range of real "
         f"images. Learned labels: median gap between the two largest entries {gap:.2f}; "
         "all are in the CSV."

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["SHARE", "TITLE", "caption", "compute", "draw", "scores"]
+__all__ = ["BASE", "SHARE", "TITLE", "caption", "compute", "draw", "read", "scores"]
 
 TITLE = "Information. Predicting easy samples from hard ones, and the reverse"
 SHARE = 0.2
@@ -88,7 +88,7 @@ def compute(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
 
     def measure(item: tuple[tuple[Variant, int], Run]) -> dict[str, float]:
         (_, seed), run = item
-        network, real = _read(study, run.distilled, seed)
+        network, real = read(study, run.distilled, seed)
         ranked = scores(network, run.distilled, real, study.dataset.targets("train"))
         return {
             **_errors(study, real, ranked),
@@ -150,7 +150,7 @@ def _stability(
     labels = study.dataset.targets("train")
 
     def ranking_of(distilled: DistilledSet, network_seed: int) -> np.ndarray:
-        network, real = _read(study, distilled, network_seed)
+        network, real = read(study, distilled, network_seed)
         return scores(network, distilled, real, labels)
 
     by_network = [ranked] + [
@@ -171,10 +171,19 @@ def _stability(
     }
 
 
-def _read(
+def read(
     study: Study, distilled: DistilledSet, seed: int
 ) -> tuple[FeatureNetwork, np.ndarray]:
-    """Return a network trained on a distilled set, and its features of the real images."""
+    """Return a network trained on a distilled set, and its features of the real images.
+
+    Args:
+        study: the data and the scale.
+        distilled: what the network is trained on.
+        seed: of the network.
+
+    Returns:
+        The network, and features [n, d] of the training images.
+    """
     settings = dataclasses.replace(
         study.budget.features,
         network=study.judge().network,
@@ -230,7 +239,7 @@ def caption(table: pd.DataFrame) -> str:
     one = table[table.seed.isna()].iloc[0]
     told = table[table.seed.isna() & table.against.isna()].set_index("quantity").value
     return (
-        f"{one.dataset}, scored by FRePo sets of {one.images_per_class} image(s) per class, "
+        f"{one.dataset}, scored by FRePo sets of {numbers.per_class(one.images_per_class)}, "
         f"{one.n} seeds. One part of the real training images predicts the other by ridge "
         "regression on the features of a network trained on the distilled set. Dots: "
         "seeds; diamonds: means with 95 % intervals. Another network ranks the images "

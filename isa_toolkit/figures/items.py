@@ -16,6 +16,7 @@ from isa_toolkit.figures import (
     gallery,
     information,
     recall,
+    samples,
     table6,
     table7,
 )
@@ -102,6 +103,7 @@ ITEMS: dict[str, Item] = {
     "information": Item(
         information.TITLE, _one("information", information), target="information"
     ),
+    "samples": Item(samples.TITLE, _one("samples", samples), _no_numbers),
     "gallery": Item(gallery.TITLE, _galleries, _no_numbers),
     "cost": Item(cost.TITLE, _one("cost", cost), target="cost"),
 }

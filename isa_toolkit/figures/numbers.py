@@ -21,13 +21,26 @@ from isa_toolkit.analysis.intervals import Interval, mean_interval, paired_inter
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COLUMNS", "as_table", "differences", "means", "row", "with_means"]
+__all__ = [
+    "COLUMNS",
+    "as_table",
+    "differences",
+    "means",
+    "per_class",
+    "row",
+    "with_means",
+]
 
 COLUMNS = (
     "dataset", "images_per_class", "setting", "predictor", "quantity", "x", "seed",
     "against", "value", "low", "high", "n", "over",
 )  # fmt: skip
 _KEYS = ("dataset", "images_per_class", "predictor", "quantity", "x")
+
+
+def per_class(count: int) -> str:
+    """Return "1 image per class" or "10 images per class"."""
+    return f"{count} image{'' if count == 1 else 's'} per class"
 
 
 def row(

@@ -135,7 +135,7 @@ def caption(table: pd.DataFrame) -> str:
     """
     one = table[table.seed.isna()].iloc[0]
     return (
-        f"{one.dataset}, {one.images_per_class} image(s) per class, {one.n} seeds. Share of "
+        f"{one.dataset}, {numbers.per_class(one.images_per_class)}, {one.n} seeds. Share of "
         "the real training images that lie in the ball around a distilled one up to its "
         "5th distilled neighbour (equations 8 and 9), in penultimate features of a "
         "network trained on real images. Left: each seed and the mean with its 95 % "

@@ -247,11 +247,7 @@ def _beside(
             [
                 html.escape(where or "not stated"),
                 _name(best.method),
-                " ".join(
-                    str(part)
-                    for part in (best.predictor, best.quantity.replace("_", " "))
-                    if isinstance(part, str)
-                ),
+                _quantity(best.predictor, best.quantity),
                 f"{best.value:g}{spread}{note}",
                 ours or "–",
                 f"{best.difference:+.3g}" if is_compared else "–",
@@ -271,13 +267,7 @@ def _summary(table: pd.DataFrame) -> str:
         [
             _name(row.setting),
             _whole(row.images_per_class),
-            html.escape(
-                " ".join(
-                    part
-                    for part in (row.predictor, row.quantity.replace("_", " "))
-                    if isinstance(part, str)
-                )
-            ),
+            _quantity(row.predictor, row.quantity),
             "" if row.x != row.x else f"{row.x:g}",
             _name(row.against) if isinstance(row.against, str) else "",
             _with_interval(
@@ -310,6 +300,14 @@ def _badge(verdict: str) -> str:
 def _name(key: str) -> str:
     known = SETTINGS.get(key)
     return html.escape(known.label if known else str(key).replace("_", " "))
+
+
+def _quantity(predictor: Any, quantity: str) -> str:
+    """Return what was measured in words: "network, %" for an accuracy."""
+    if quantity == "accuracy_percent":
+        names = {"network": "network", "krr": "ridge predictor"}
+        return f"{names.get(predictor, 'accuracy')}, %"
+    return html.escape(quantity.replace("_", " "))
 
 
 def _whole(value: Any, unit: str = "") -> str:
@@ -354,6 +352,8 @@ h2 { margin-top: 2.5rem; }
 table { border-collapse: collapse; width: 100%; font-size: .85rem; margin: 1rem 0; }
 th, td { padding: .25rem .5rem; text-align: left; border-bottom: 1px solid #8884;
          vertical-align: top; }
+td:nth-last-child(n+2) { white-space: normal; }
+td.num, .badge { white-space: nowrap; }
 td { font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: .5rem 0; }
 figure { margin: 1rem 0; }

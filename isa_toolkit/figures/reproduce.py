@@ -82,6 +82,7 @@ def reproduce(
     from isa_toolkit.figures.report import write_report
 
     names = chosen_items(only)
+    page = Path(out) / "report.html"
     folder = study_folder(out, study)
     for name in names:
         began = time.monotonic()

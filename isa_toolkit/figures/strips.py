@@ -67,5 +67,6 @@ def draw_strips(
     left.set_yticks(range(len(there)), [setting(key).label for key in there])
     left.set_ylim(len(there) - 0.5, -0.5)
     left.set_xlabel(unit)
-    right.set_xlabel(f"paired difference to {base.label}, {difference}")
+    right.set_xlabel(f"paired difference, {difference}")
+    right.locator_params(axis="x", nbins=6)
     return figure

@@ -1,4 +1,5 @@
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
 # pyright: reportReturnType=false
 """The paper's numbers beside ours: what agrees, differs, or is another setting."""
 
