@@ -28,8 +28,8 @@ class DistillOptions:
         scale: quick (minutes on two cores), small or paper: fills in steps, batch size
             and width where they are left out.
         steps: outer steps.
-        batch_size: real images per step.
-        network: architecture to distil with.
+        batch_size: real images per step (of each class for DM, none for MTT).
+        network: architecture to distil with; the method's published one if left out.
         width: channels of its first layer.
         depth: its layers; the published number for the resolution if left out.
         norm: its normalisation; the published one if left out.
@@ -45,6 +45,7 @@ class DistillOptions:
         resume: go on with the run if its folder exists.
         checkpoint_s: seconds between checkpoints.
         progress: show a progress bar; on terminals only if left out.
+        shards_limit_bytes: most that what a method makes first (MTT's experts) may take.
         json: write JSON to standard output.
     """
 
@@ -56,7 +57,7 @@ class DistillOptions:
     scale: str = "quick"
     steps: int | None = None
     batch_size: int | None = None
-    network: str = "convnet"
+    network: str | None = None
     width: int | None = None
     depth: int | None = None
     norm: str | None = None
@@ -71,6 +72,7 @@ class DistillOptions:
     resume: bool = True
     checkpoint_s: float = 60.0
     progress: bool | None = None
+    shards_limit_bytes: int = 32 * 2**30
     json: bool = False
 
 
@@ -85,9 +87,11 @@ def run(words: list[str]) -> int:
     """
     from isa_toolkit.distill import Experiment, distill
     from isa_toolkit.methods import METHODS
+    from isa_toolkit.methods.base import traits_of
     from isa_toolkit.networks import NetworkSettings
 
-    method = METHODS[check_one_of("--method", _method_in(words), METHODS)]
+    name = check_one_of("--method", _method_in(words), METHODS)
+    method = METHODS[name]
     plain = _unchecked(method)
     combined = dataclasses.make_dataclass(
         "Options",
@@ -101,24 +105,26 @@ def run(words: list[str]) -> int:
         words,
         "Distil a data set. Run the same command again to go on after a stop.",
     )
-    scale = presets.SCALES[check_one_of("--scale", options.scale, presets.SCALES)]
-    names = {field.name for field in dataclasses.fields(Experiment)}
+    scale = presets.scale(options.scale, name)
+    traits = traits_of(method)
+    batch_size = options.batch_size
+    if batch_size is None and traits.drawing != "none":
+        batch_size = scale.batch_size
+    known = {field.name for field in dataclasses.fields(Experiment)}
     given = {
         field.name: getattr(options, field.name)
         for field in dataclasses.fields(DistillOptions)
-        if field.name in names and field.name not in ("method", "network")
+        if field.name in known and field.name not in ("method", "network")
     }
     experiment = Experiment(
         **{
             **vars(options.data),
             **given,
             "steps": options.steps if options.steps is not None else scale.steps,
-            "batch_size": options.batch_size
-            if options.batch_size is not None
-            else scale.batch_size,
+            "batch_size": batch_size,
             "method": method(**vars(options.settings)),
             "network": NetworkSettings(
-                name=options.network,
+                name=options.network or traits.network,
                 width=options.width if options.width is not None else scale.width,
                 depth=options.depth,
                 norm=options.norm,
@@ -131,6 +137,7 @@ def run(words: list[str]) -> int:
         resume=options.resume,
         checkpoint_s=options.checkpoint_s,
         progress=options.progress,
+        shards_limit_bytes=options.shards_limit_bytes,
     )
     status = finished.status
     result = {"run": str(finished.path), **status}

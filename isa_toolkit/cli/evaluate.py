@@ -20,7 +20,9 @@ class EvaluateOptions:
     Attributes:
         path: a run folder, or a file that DistilledSet.save wrote.
         data: which data to test on.
-        network: architecture to train.
+        protocol: isa, dsa (that of DM and MTT) or published (that of the set's method).
+        epochs: of protocol dsa; 1000 as published, fewer for quick looks.
+        network: architecture to train; the protocol's published one if left out.
         width: channels of its first layer; as in the distillation if left out.
         depth: its layers; as in the distillation if left out.
         norm: its normalisation; none for the ConvNet, as published.
@@ -35,7 +37,9 @@ class EvaluateOptions:
     data: tyro.conf.OmitArgPrefixes[DatasetOptions] = dataclasses.field(
         default_factory=DatasetOptions
     )
-    network: str = "convnet"
+    protocol: str = "isa"
+    epochs: int = 1000
+    network: str | None = None
     width: int | None = None
     depth: int | None = None
     norm: str | None = None
@@ -66,13 +70,19 @@ def run(words: list[str]) -> int:
 
 def _evaluate(options: Any) -> int:
     from isa_toolkit import presets
-    from isa_toolkit.checks import fail
+    from isa_toolkit.checks import check_one_of, fail
     from isa_toolkit.datasets import load_dataset
     from isa_toolkit.distilled import DistilledSet
     from isa_toolkit.evaluate import EvaluationSettings, evaluate
+    from isa_toolkit.evaluate.protocols import (
+        PROTOCOLS,
+        default_network,
+        protocol_of,
+    )
     from isa_toolkit.files import write_json
     from isa_toolkit.networks import NetworkSettings
     from isa_toolkit.networks.fit import FitSettings
+    from isa_toolkit.networks.fit_sgd import dsa_fit
 
     path = options.path
     is_run = path.is_dir()
@@ -84,22 +94,34 @@ def _evaluate(options: Any) -> int:
     dataset = load_dataset(
         name, source=which.source, root=which.root, limit=which.limit
     )
+    protocol = check_one_of("--protocol", options.protocol, PROTOCOLS)
+    if protocol == "published":
+        protocol = protocol_of(distilled)
+    usual = default_network(protocol)
     made_with = distilled.manifest.get("network") or {}
-    is_same = options.network == "convnet"
+    is_same = options.network in (None, usual.name)
     network = NetworkSettings(
-        name=options.network,
+        name=options.network or usual.name,
         width=options.width or (made_with.get("width") if is_same else None),
         depth=options.depth or (made_with.get("depth") if is_same else None),
-        norm=options.norm or ("none" if is_same else None),
+        norm=options.norm or (usual.norm if is_same else None),
     )
-    count = len(distilled.images)
-    fit = FitSettings(
-        steps=options.steps or presets.evaluation_steps(count),
-        batch_size=presets.evaluation_batch_size(count),
-        order=options.order,
-    )
+    count, fit = len(distilled.images), None
+    if protocol != "dsa":
+        fit = FitSettings(
+            steps=options.steps or presets.evaluation_steps(count, protocol),
+            batch_size=presets.evaluation_batch_size(count),
+            order=options.order,
+        )
+    elif options.steps:
+        fit = dsa_fit(count, steps=options.steps)
     settings = EvaluationSettings(
-        network=network, networks=options.networks, seed=options.seed, fit=fit
+        network=network,
+        networks=options.networks,
+        seed=options.seed,
+        fit=fit,
+        protocol=options.protocol,
+        epochs=options.epochs,
     )
     evaluation = evaluate(distilled, dataset, settings)
     result = evaluation.to_dict()

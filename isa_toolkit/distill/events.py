@@ -15,7 +15,7 @@ from isa_toolkit.distill import loop
 from isa_toolkit.distill.experiment import Experiment, ResolvedExperiment
 from isa_toolkit.distill.store import versions
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.evaluate.evaluation import run_evaluation
+from isa_toolkit.evaluate.evaluation import run_evaluation, with_learned
 
 __all__ = [
     "choose",
@@ -107,7 +107,10 @@ def summarise(
 
 
 def validate(
-    resolved: ResolvedExperiment, images: np.ndarray, labels: np.ndarray
+    resolved: ResolvedExperiment,
+    images: np.ndarray,
+    labels: np.ndarray,
+    learned: dict[str, float] | None = None,
 ) -> dict[str, float]:
     """Return the accuracies of fresh networks trained on distilled images.
 
@@ -115,6 +118,7 @@ def validate(
         resolved: the experiment; its protocol validates.
         images: network inputs, [m, h, w, ch].
         labels: distilled labels, [m, c].
+        learned: what belongs to them besides, such as a step size.
 
     Returns:
         ``accuracy`` and ``ridge_accuracy``, means over the networks.
@@ -124,7 +128,7 @@ def validate(
         images,
         labels,
         *resolved.validation,
-        resolved.evaluation,
+        with_learned(resolved.evaluation, learned or {}),
         num_classes=resolved.dataset.num_classes,
     )
     return {
@@ -153,7 +157,11 @@ def choose(rows: list[Row], settings: Experiment) -> dict[str, Any]:
 
 
 def distilled_set(
-    resolved: ResolvedExperiment, images: Any, labels: Any, chosen: dict[str, Any]
+    resolved: ResolvedExperiment,
+    images: Any,
+    labels: Any,
+    chosen: dict[str, Any],
+    learned: dict[str, float] | None = None,
 ) -> DistilledSet:
     """Return distilled images with their provenance.
 
@@ -162,6 +170,7 @@ def distilled_set(
         images: network inputs, [m, h, w, ch].
         labels: distilled labels, [m, c].
         chosen: which step they are of, and why.
+        learned: what belongs to them besides, such as a step size.
     """
     description = resolved.description
     return DistilledSet.from_inputs(
@@ -174,6 +183,7 @@ def distilled_set(
             "hash": resolved.hash,
             "network": description["network"],
             "selection": chosen,
+            **({"learned": learned} if learned else {}),
             "versions": versions(),
         },
     )

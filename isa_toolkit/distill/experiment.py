@@ -19,8 +19,10 @@ from isa_toolkit.datasets import Dataset, load_dataset
 from isa_toolkit.datasets.arrays import check_images_per_class
 from isa_toolkit.evaluate import EvaluationSettings
 from isa_toolkit.methods import METHODS, FRePo, MethodSettings
+from isa_toolkit.methods.base import traits_of
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.fit import FitSettings
+from isa_toolkit.networks.fit_sgd import dsa_fit
 
 __all__ = ["PROTOCOLS", "Experiment", "ResolvedExperiment"]
 
@@ -49,9 +51,13 @@ class Experiment:
         limit: most training images to load; None for all.
         method: settings of a method.
         images_per_class: learned images of each class.
-        network: of the distillation; norm None is batch norm, as published.
-        steps: outer steps.
-        batch_size: real images per step; at most the training set.
+        network: of the distillation; None for the architecture that the method is
+            published with, each None in it for the published value.
+        steps: outer steps; published are 500,000 for FRePo, 20,000 for DM and 5,000 for
+            MTT.
+        batch_size: real images per step, at most the training set; for DM of each
+            class, at most the smallest one; None for the method's published number.
+            MTT looks at no real images: leave it out.
         seed: first images, networks, order and everything else drawn at random.
         protocol: which step's images are the result. ``"validation"``: the best on
             training images that are held out; ``"last"``: the last step, nothing held out;
@@ -76,9 +82,9 @@ class Experiment:
     limit: int | None = None
     method: MethodSettings = FRePo()
     images_per_class: int = 1
-    network: NetworkSettings = NetworkSettings()
+    network: NetworkSettings | None = None
     steps: int = 500_000
-    batch_size: int = 1024
+    batch_size: int | None = None
     seed: int = 0
     protocol: str = "validation"
     validation_fraction: float = 0.1
@@ -100,7 +106,21 @@ class Experiment:
             )
         checks.check_integer("images_per_class", self.images_per_class)
         checks.check_integer("steps", self.steps)
-        checks.check_integer("batch_size", self.batch_size, minimum=2)
+        traits = traits_of(self.method)
+        if self.network is None:
+            object.__setattr__(self, "network", NetworkSettings(name=traits.network))
+        if self.batch_size is None and traits.draws:
+            object.__setattr__(self, "batch_size", traits.draws)
+        if self.batch_size is not None:
+            if traits.drawing == "none":
+                raise checks.fail(
+                    "batch_size",
+                    f"be left out for method {self.method.name!r}",
+                    self.batch_size,
+                    "It draws no real images.",
+                )
+            fewest = 1 if traits.drawing == "per_class" else 2
+            checks.check_integer("batch_size", self.batch_size, minimum=fewest)
         checks.check_integer("seed", self.seed, minimum=0)
         checks.check_one_of("protocol", self.protocol, PROTOCOLS)
         checks.check_fraction("validation_fraction", self.validation_fraction)
@@ -163,7 +183,7 @@ class Experiment:
                 images_per_class=self.images_per_class,
                 num_classes=dataset.num_classes,
             ),
-            network=self.network.resolve(dataset.image_shape),
+            network=(self.network or NetworkSettings()).resolve(dataset.image_shape),
             validation_every=every,
             validation_steps=self.validation_steps
             or _selection_steps(dataset.name, self.images_per_class),
@@ -194,20 +214,44 @@ class ResolvedExperiment:
             self.validation = (dataset.inputs("test"), dataset.test.labels)
 
     @property
+    def network(self) -> NetworkSettings:
+        """The network of the distillation, nothing left to a default."""
+        network = self.settings.network or NetworkSettings()
+        return network.resolve(self.dataset.image_shape)
+
+    @property
+    def drawing(self) -> str:
+        """How the targets of a step are drawn: the method's trait."""
+        return traits_of(self.settings.method).drawing
+
+    @property
     def batch_size(self) -> int:
-        """Targets per step: what was asked for, or the whole training set."""
-        return min(self.settings.batch_size, len(self.train.train.labels))
+        """Targets per step in all: what was asked for, or as many as there are."""
+        asked = self.settings.batch_size or 0
+        if self.drawing == "per_class":
+            smallest = int(np_bincount(self.train).min())
+            return min(asked, smallest) * self.train.num_classes
+        return min(asked, len(self.train.train.labels))
 
     @property
     def evaluation(self) -> EvaluationSettings:
         """How the run validates: constant learning rate, shuffled, with augmentation.
 
-        Source: algorithms 4.1, "In-training evaluation".
+        Source: algorithms 4.1, "In-training evaluation"; for the matching methods 7.4.
         """
         settings = self.settings
         count = settings.images_per_class * self.dataset.num_classes
+        network = self.network
+        if traits_of(settings.method).protocol == "dsa":
+            return EvaluationSettings(
+                network=network,
+                networks=settings.validation_networks,
+                seed=settings.seed,
+                protocol="dsa",
+                fit=dsa_fit(count, steps=settings.validation_steps),
+            ).resolve(image_shape=self.dataset.image_shape, num_distilled=count)
         chosen = EvaluationSettings(
-            network=dataclasses.replace(settings.network, norm="none"),
+            network=dataclasses.replace(network, norm="none"),
             networks=settings.validation_networks,
             seed=settings.seed,
             fit=FitSettings(
@@ -228,7 +272,7 @@ class ResolvedExperiment:
             for field in dataclasses.fields(settings)
             if field.name not in ("dataset", "method", "source", "root", "limit")
         }
-        plain["network"] = dataclasses.asdict(settings.network)
+        plain["network"] = dataclasses.asdict(self.network)
         plain["method"] = {
             "name": settings.method.name,
             **dataclasses.asdict(settings.method),  # pyright: ignore[reportArgumentType]

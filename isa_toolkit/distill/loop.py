@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Int, Key, PyTree
 
-from isa_toolkit.methods.base import Batch, Method, MethodSettings
+from isa_toolkit.distill.drawing import Targets, draw, first_order, targets
+from isa_toolkit.methods.base import Batch, Method, MethodSettings, traits_of
 from isa_toolkit.networks import Network
-from isa_toolkit.networks.fit import batch_indices
 
 __all__ = [
     "RECORD_LENGTH",
@@ -30,21 +30,11 @@ __all__ = [
     "chunk",
     "first_state",
     "run_keys",
+    "targets",
 ]
 
 # Steps whose diagnostics one call can return; the longest chunk.
 RECORD_LENGTH = 512
-
-
-class Targets(NamedTuple):
-    """The real training set, on the device.
-
-    images: preprocessed, [n, h, w, ch].
-    labels: class numbers, [n].
-    """
-
-    images: Float[Array, "n h w ch"]
-    labels: Int[Array, " n"]
 
 
 class RunKeys(NamedTuple):
@@ -141,37 +131,49 @@ def chunk(
         settings: of the method, ``settings.static()``: without what the knobs hold.
         network: of the distillation.
         num_classes: c.
-        batch_size: targets per step, at most the size of the training set.
+        batch_size: targets per step, at most the size of the training set; how they are
+            drawn is the method's ``traits``.
 
     Returns:
         The jitted function.
     """
     method = settings.build(network)
     return jax.jit(
-        _loop(method, num_classes=num_classes, batch_size=batch_size),
+        _loop(
+            method,
+            num_classes=num_classes,
+            batch_size=batch_size,
+            drawing=traits_of(settings).drawing,
+        ),
         donate_argnames="state",
     )
 
 
-def _loop(method: Method, *, num_classes: int, batch_size: int) -> Chunk:
+def _loop(method: Method, *, num_classes: int, batch_size: int, drawing: str) -> Chunk:
     off, on = -1 / num_classes, 1 - 1 / num_classes
 
     def step_once(
         keys: RunKeys,
         state: PyTree,
-        permutation: Int[Array, " n"],
+        order: Int[Array, " n"],
         targets: Targets,
         knobs: PyTree,
         step: Int[Array, ""],
     ) -> tuple[PyTree, Int[Array, " n"], Any]:
-        chosen, permutation = batch_indices(
-            keys.order, step, permutation, batch_size, "shuffled"
+        chosen, order = draw(
+            keys.order,
+            step,
+            order,
+            targets.labels,
+            drawing=drawing,
+            batch_size=batch_size,
+            num_classes=num_classes,
         )
         labels = jax.nn.one_hot(targets.labels[chosen], num_classes) * (on - off) + off
-        batch = Batch(targets.images[chosen], labels)
+        batch = Batch(targets.images[chosen], labels, targets.extra)
         key = jax.random.fold_in(keys.steps, step)
         state, info = method.step(key, state, batch, knobs)
-        return state, permutation, info
+        return state, order, info
 
     def run(
         keys: RunKeys,
@@ -182,13 +184,8 @@ def _loop(method: Method, *, num_classes: int, batch_size: int) -> Chunk:
         count: Int[Array, ""],
     ) -> ChunkResult:
         size = targets.labels.shape[0]
-        epoch = start // (size // batch_size)
-        permutation = jax.random.permutation(
-            jax.random.fold_in(keys.order, epoch), size
-        )
-        shapes = jax.eval_shape(
-            step_once, keys, state, permutation, targets, knobs, start
-        )[2]
+        order = first_order(keys.order, start, size, batch_size, drawing)
+        shapes = jax.eval_shape(step_once, keys, state, order, targets, knobs, start)[2]
         infos = jax.tree.map(
             lambda leaf: jnp.zeros((RECORD_LENGTH, *leaf.shape), leaf.dtype), shapes
         )
@@ -198,9 +195,9 @@ def _loop(method: Method, *, num_classes: int, batch_size: int) -> Chunk:
             return (done < count) & healthy
 
         def body(carry: PyTree) -> PyTree:
-            state, permutation, infos, done, _ = carry
-            state, permutation, info = step_once(
-                keys, state, permutation, targets, knobs, start + done
+            state, order, infos, done, _ = carry
+            state, order, info = step_once(
+                keys, state, order, targets, knobs, start + done
             )
             infos = jax.tree.map(
                 lambda record, leaf: jax.lax.dynamic_update_index_in_dim(
@@ -209,9 +206,9 @@ def _loop(method: Method, *, num_classes: int, batch_size: int) -> Chunk:
                 infos,
                 info,
             )
-            return state, permutation, infos, done + 1, info.failure == 0
+            return state, order, infos, done + 1, info.failure == 0
 
-        carry = (state, permutation, infos, jnp.zeros((), jnp.int32), jnp.asarray(True))
+        carry = (state, order, infos, jnp.zeros((), jnp.int32), jnp.asarray(True))
         state, _, infos, done, _ = jax.lax.while_loop(going, body, carry)
         return ChunkResult(state, infos, done)
 

@@ -19,13 +19,21 @@ import numpy as np
 
 from isa_toolkit import checks
 from isa_toolkit.distill import events, loop
+from isa_toolkit.distill.bars import postfix, run_bar
 from isa_toolkit.distill.checkpoints import Checkpoints
 from isa_toolkit.distill.events import first_images
 from isa_toolkit.distill.experiment import Experiment, ResolvedExperiment
 from isa_toolkit.distill.result import Run
+from isa_toolkit.distill.shards import (
+    LIMIT_BYTES,
+    gathered,
+    shards_bar,
+    wanted_shards,
+)
 from isa_toolkit.distill.signals import StopRequest, heed_signals
 from isa_toolkit.distill.store import RunStore
 from isa_toolkit.distilled import DistilledSet
+from isa_toolkit.methods.base import Shards
 from isa_toolkit.networks import build
 
 __all__ = ["DivergedError", "Progress", "distill", "first_images"]
@@ -67,6 +75,7 @@ def distill(
     callbacks: Sequence[Callback] = (),
     checkpoint_s: float = 60.0,
     progress: bool | None = None,
+    shards_limit_bytes: int = LIMIT_BYTES,
 ) -> Run:
     """Return the finished (or stopped) run of an experiment.
 
@@ -84,6 +93,8 @@ def distill(
             ends the run with a checkpoint.
         checkpoint_s: seconds between checkpoints (also written at each validation).
         progress: show a progress bar; None: only on a terminal or in a notebook.
+        shards_limit_bytes: most that the data a method makes first (the experts of MTT)
+            may take; they lie in ``<out>/shared`` and serve every run that fits.
 
     Returns:
         The run.
@@ -99,15 +110,17 @@ def distill(
     """
     checks.check_positive("checkpoint_s", checkpoint_s)
     with heed_signals() as request:
-        settings = (callbacks, checkpoint_s, progress, request)
-        return _distill(experiment.resolve(), out, resume, settings)
+        resolved = experiment.resolve()
+        wanted = wanted_shards(resolved, limit_bytes=shards_limit_bytes)
+        settings = (callbacks, checkpoint_s, progress, request, wanted)
+        return _distill(resolved, out, resume, settings)
 
 
 def _distill(
     resolved: ResolvedExperiment,
     out: str | Path | None,
     resume: bool,
-    settings: tuple[Sequence[Callback], float, bool | None, StopRequest],
+    settings: tuple[Sequence[Callback], float, bool | None, StopRequest, Shards | None],
 ) -> Run:
     store = RunStore(Path("runs" if out is None else out) / resolved.name)
     if store.path.exists() and not resume:
@@ -152,15 +165,16 @@ class _Worker:
         checkpoint_s: float,
         progress: bool | None,
         request: StopRequest,
+        wanted: Shards | None,
     ) -> None:
         settings = resolved.settings
         self.resolved, self.settings, self.store = resolved, settings, store
         self.callbacks, self.checkpoint_s = callbacks, checkpoint_s
-        self.progress, self.request = progress, request
+        self.progress, self.request, self.wanted = progress, request, wanted
         self.callback_error: OSError | None = None
         dataset = resolved.dataset
         network = build(
-            settings.network,
+            resolved.network,
             image_shape=dataset.image_shape,
             num_classes=dataset.num_classes,
         )
@@ -194,7 +208,12 @@ class _Worker:
                 is_new = self.start()
                 if is_new and not self.is_stop_asked():
                     self.record()
-                with self.bar() as bar:
+                with run_bar(
+                    store.path.name,
+                    step=self.step,
+                    steps=self.settings.steps,
+                    progress=self.progress,
+                ) as bar:
                     stopped = self.advance(bar)
             # Also after a request that came with the last step.
             self.store.clear_stop()
@@ -223,13 +242,21 @@ class _Worker:
             self.pending = stored.notes["pending"]
             self.elapsed_s = stored.notes["elapsed_s"]
         self.store.cut_metrics(self.step if stored is not None else -1)
-        self.targets = loop.Targets(
-            jnp.asarray(data.inputs("train")), jnp.asarray(data.train.labels)
+        self.targets = loop.targets(
+            data, drawing=self.resolved.drawing, extra=self.extra()
         )
         return stored is None
 
     def is_stop_asked(self) -> bool:
         return self.request.asked or self.store.stop_requested
+
+    def extra(self) -> Any:
+        """Return what the method needs on the device besides the real images."""
+        if self.wanted is None:
+            return ()
+        with shards_bar(self.wanted, self.progress) as tell:
+            kept = gathered(self.wanted, self.store.path.parent, tell=tell)
+        return jax.tree.map(jnp.asarray, kept)
 
     def advance(self, bar: Any) -> bool:
         """Take steps until the end or a request to stop; say whether it was the latter."""
@@ -249,7 +276,7 @@ class _Worker:
             stop = stop or self.is_stop_asked()
             bar.update(self.step - began)
             if rows:
-                bar.set_postfix(_postfix(rows))
+                bar.set_postfix(postfix(rows))
             now = time.monotonic()
             last = self.step == settings.steps
             if stop or last or self.is_validation() or now - saved > self.checkpoint_s:
@@ -300,7 +327,9 @@ class _Worker:
             self.distilled().save(self.store.snapshot_path(self.step))
             if self.resolved.validation is not None:
                 images, labels = map(np.asarray, self.method.distilled(self.state))
-                accuracies = events.validate(self.resolved, images, labels)
+                accuracies = events.validate(
+                    self.resolved, images, labels, self.learned()
+                )
                 rows.append({"step": self.step, "kind": "validation", **accuracies})
         self.store.append_metrics(rows)
         return rows
@@ -312,11 +341,13 @@ class _Worker:
         """Choose the result and write the closing files."""
         chosen = events.choose(self.store.metrics(), self.settings)
         images, labels = self.method.distilled(self.state)
+        learned = self.learned()
         if self.settings.protocol != "last":
             path = self.store.snapshot_path(chosen["step"])
             stored = DistilledSet.load(path)
             images, labels = stored.images, stored.labels
-        distilled = events.distilled_set(self.resolved, images, labels, chosen)
+            learned = stored.manifest.get("learned")
+        distilled = events.distilled_set(self.resolved, images, labels, chosen, learned)
         self.store.compact_metrics()
         self.store.write_preview(distilled)
         # Last: this file says that the run is whole.
@@ -327,7 +358,15 @@ class _Worker:
     def distilled(self) -> DistilledSet:
         """Return the distilled set as it is now, with its provenance."""
         images, labels = self.method.distilled(self.state)
-        return events.distilled_set(self.resolved, images, labels, {"step": self.step})
+        chosen = {"step": self.step}
+        return events.distilled_set(
+            self.resolved, images, labels, chosen, self.learned()
+        )
+
+    def learned(self) -> dict[str, float]:
+        """Return what belongs to the present set besides images and labels."""
+        learned = self.method.learned(self.state)
+        return {name: float(value) for name, value in learned.items()}
 
     def call_back(self, rows: list[dict[str, Any]]) -> bool:
         told = Progress(
@@ -360,36 +399,12 @@ class _Worker:
         )
 
     def diverged(self, step: int, quantity: str) -> DivergedError:
-        fix = (
-            f"Raise ridge (now {self.settings.method.ridge:g}) or lower learning_rate."  # pyright: ignore[reportAttributeAccessIssue]
-            if "ridge" in quantity
-            else "Lower learning_rate, or look at the data."
-        )
+        fix = self.method.remedies.get(
+            quantity, "Lower learning_rate, or look at the data."
+        ).format(**self.resolved.description["method"])
         steps = self.checkpoints.steps
         kept = f"step {steps[-1]} is kept" if steps else "none was written yet"
         return DivergedError(
             f"At step {step} {quantity} became not finite (NaN or infinity). {fix} "
             f"Last good checkpoint: {kept}."
         )
-
-    def bar(self) -> Any:
-        """Return a progress bar over all steps."""
-        import tqdm.auto
-
-        disable = None if self.progress is None else not self.progress
-        return tqdm.auto.tqdm(
-            total=self.settings.steps,
-            initial=self.step,
-            desc=self.store.path.name,
-            unit="step",
-            disable=disable,
-        )
-
-
-def _postfix(rows: list[dict[str, Any]]) -> dict[str, str]:
-    shown = {}
-    for row in rows:
-        for name in ("loss", "accuracy"):
-            if name in row:
-                shown[name] = f"{row[name]:.4f}"
-    return shown

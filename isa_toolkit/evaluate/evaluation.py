@@ -8,7 +8,7 @@ of the method would.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -25,10 +25,18 @@ from isa_toolkit.analysis.intervals import (
 )
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.datasets.augment import GRAY_OPS, MODES, OPS, RGB_OPS
+from isa_toolkit.datasets.dsa import DSA_OPS, dsa_default_ops
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.evaluate.train import TestResult, train_and_test
+from isa_toolkit.evaluate.protocols import (
+    PROTOCOLS,
+    default_network,
+    network_of,
+    protocol_of,
+)
+from isa_toolkit.evaluate.train import SGD, TestResult, train_and_test
 from isa_toolkit.networks import NetworkSettings, build
 from isa_toolkit.networks.fit import FitSettings
+from isa_toolkit.networks.fit_sgd import DSA_EPOCHS, SGDSettings, dsa_fit
 
 __all__ = [
     "Evaluation",
@@ -36,6 +44,7 @@ __all__ = [
     "Summary",
     "evaluate",
     "summarise",
+    "with_learned",
 ]
 
 
@@ -44,30 +53,34 @@ class EvaluationSettings:
     """How to judge a distilled set.
 
     Attributes:
-        network: architecture; the published one is the ConvNet *without* normalisation.
+        network: architecture; None for the published one: the ConvNet *without*
+            normalisation, under protocol ``"dsa"`` the ConvNet with instance norm.
         networks: how many fresh networks.
         seed: draws networks, order and augmentation.
         fit: training; None for the published one by number of distilled images.
-        protocol: ``"isa"`` or ``"frepo"``, whose table of steps to use.
+        protocol: ``"isa"`` or ``"frepo"``, whose table of steps to use; ``"dsa"``, that of
+            DC, DSA, DM and MTT: SGD on cross-entropy of the hard labels under DSA's
+            augmentation; ``"published"``, that of the method that made the set (with
+            the step size that MTT learned), ``"isa"`` for a set without a method.
+        epochs: of protocol ``"dsa"``: 1,000 as published; fewer for quick looks.
         ops: augmentation ops; None for the published ones by number of channels, empty
-            for none.
-        augment_mode: ``"batch"`` or ``"sample"``.
+            for none. Those of ``"dsa"`` are named in ``isa_toolkit.datasets.dsa``.
+        augment_mode: ``"batch"`` or ``"sample"`` (not under ``"dsa"``).
         ridge: relative ridge of the ridge predictor.
         mirrored: mirrored copies in its support; None: for RGB images.
 
     Raises:
         ValueError: a value out of its range or an unknown name.
 
-    Source: algorithms 7.1.
+    Source: algorithms 7.1; of ``"dsa"`` 7.4.
     """
 
-    network: NetworkSettings = dataclasses.field(
-        default_factory=lambda: NetworkSettings(norm="none")
-    )
+    network: NetworkSettings | None = None
     networks: int = 5
     seed: int = 0
-    fit: FitSettings | None = None
+    fit: FitSettings | SGDSettings | None = None
     protocol: str = "isa"
+    epochs: int = DSA_EPOCHS
     ops: tuple[str, ...] | None = None
     augment_mode: str = "batch"
     ridge: float = 1e-6
@@ -76,10 +89,26 @@ class EvaluationSettings:
     def __post_init__(self) -> None:
         checks.check_integer("networks", self.networks)
         checks.check_integer("seed", self.seed, minimum=0)
-        checks.check_one_of("protocol", self.protocol, presets.EVALUATION_STEPS)
-        for op in self.ops or ():
-            checks.check_one_of("augmentation op", op, OPS)
+        checks.check_one_of("protocol", self.protocol, PROTOCOLS)
+        checks.check_integer("epochs", self.epochs)
+        is_dsa = self.protocol == "dsa"
+        if self.protocol != "published":
+            kind = SGDSettings if is_dsa else FitSettings
+            if self.fit is not None and not isinstance(self.fit, kind):
+                raise TypeError(
+                    f"fit must be {kind.__name__} under protocol {self.protocol!r}, got "
+                    f"{type(self.fit).__name__}."
+                )
+            for op in self.ops or ():
+                checks.check_one_of("augmentation op", op, DSA_OPS if is_dsa else OPS)
         checks.check_one_of("augment_mode", self.augment_mode, MODES)
+        if is_dsa and self.augment_mode != "batch":
+            raise checks.fail(
+                "augment_mode",
+                "be 'batch' under protocol 'dsa'",
+                self.augment_mode,
+                "DSA draws one op for a batch, its parameters for each image.",
+            )
         checks.check_at_least("ridge", self.ridge, 0)
 
     def resolve(
@@ -95,18 +124,31 @@ class EvaluationSettings:
             Settings in which nothing is None.
         """
         is_rgb = image_shape[2] == 3
-        fit = self.fit
-        if fit is None:
+        if self.protocol == "published":
+            raise checks.fail(
+                "protocol",
+                "be looked up in a set's manifest",
+                self.protocol,
+                "Use evaluate(distilled, dataset, protocol='published').",
+            )
+        is_dsa = self.protocol == "dsa"
+        network, fit, ops = self.network, self.fit, self.ops
+        if network is None:
+            network = default_network(self.protocol)
+        if fit is None and is_dsa:
+            fit = dsa_fit(num_distilled, epochs=self.epochs)
+        elif fit is None:
             fit = FitSettings(
                 steps=presets.evaluation_steps(num_distilled, self.protocol),
                 batch_size=presets.evaluation_batch_size(num_distilled),
             )
-        ops = self.ops
-        if ops is None:
+        if ops is None and is_dsa:
+            ops = dsa_default_ops(image_shape)
+        elif ops is None:
             ops = RGB_OPS if is_rgb else GRAY_OPS
         return dataclasses.replace(
             self,
-            network=self.network.resolve(image_shape),
+            network=network.resolve(image_shape),
             fit=fit,
             ops=tuple(ops),
             mirrored=is_rgb if self.mirrored is None else self.mirrored,
@@ -173,8 +215,8 @@ def evaluate(
     Args:
         distilled: the set.
         dataset: whose test images are classified.
-        settings: how; None for the published protocol at the width and depth that the
-            set was distilled with.
+        settings: how; None for FRePo's and ISA's protocol at the width and depth that
+            the set was distilled with.
         changes: settings to replace, by name (``networks=2``).
 
     Returns:
@@ -183,15 +225,22 @@ def evaluate(
     Raises:
         ValueError: the set and the data do not fit together.
 
-    Source: algorithms 7.1.
+    Source: algorithms 7.1 and 7.4.
     """
-    if settings is None:
-        settings = EvaluationSettings(network=_network_of(distilled))
-    settings = dataclasses.replace(settings, **changes)
+    settings = dataclasses.replace(settings or EvaluationSettings(), **changes)
+    learned = {}
+    if settings.protocol == "published":
+        settings = dataclasses.replace(settings, protocol=protocol_of(distilled))
+        if settings.fit is None:
+            learned = distilled.manifest.get("learned") or {}
+    if settings.network is None:
+        network = network_of(distilled, settings.protocol)
+        settings = dataclasses.replace(settings, network=network)
     check_fit(distilled, dataset)
     settings = settings.resolve(
         image_shape=dataset.image_shape, num_distilled=len(distilled.images)
     )
+    settings = with_learned(settings, learned)
     result = run_evaluation(
         distilled.images,
         distilled.labels,
@@ -226,8 +275,13 @@ def run_evaluation(
         Accuracies, on the device.
     """
     fit = settings.fit
-    if fit is None:
+    if fit is None or settings.network is None:
         raise checks.fail("settings", "be resolved", settings)
+    if isinstance(fit, SGDSettings):
+        sgd, turn = SGD(fit.momentum, fit.weight_decay), fit.fall_step
+    else:
+        # Half at most, so that a short training still decays.
+        sgd, turn = None, min(fit.warmup_steps, fit.steps // 2)
     network = build(
         settings.network, image_shape=images.shape[1:], num_classes=num_classes
     )
@@ -238,6 +292,7 @@ def run_evaluation(
         ops=settings.ops or (),
         augment_mode=settings.augment_mode,
         mirrored=bool(settings.mirrored),
+        sgd=sgd,
     )
     keys = jax.random.split(jax.random.key(settings.seed), settings.networks)
     return compiled(
@@ -248,8 +303,7 @@ def run_evaluation(
         jnp.asarray(test_labels),
         jnp.asarray(fit.steps, jnp.int32),
         jnp.asarray(fit.learning_rate, jnp.float32),
-        # Half at most, so that a short training still decays.
-        jnp.asarray(min(fit.warmup_steps, fit.steps // 2), jnp.float32),
+        jnp.asarray(turn, jnp.float32),
         jnp.asarray(fit.final_learning_rate, jnp.float32),
         jnp.asarray(settings.ridge, jnp.float32),
     )
@@ -318,8 +372,20 @@ def check_fit(distilled: DistilledSet, dataset: Dataset) -> None:
         )
 
 
-def _network_of(distilled: DistilledSet) -> NetworkSettings:
-    network = distilled.manifest.get("network") or {}
-    return NetworkSettings(
-        width=network.get("width"), depth=network.get("depth"), norm="none"
-    )
+def with_learned(
+    settings: EvaluationSettings, learned: Mapping[str, float]
+) -> EvaluationSettings:
+    """Return resolved settings that use what a method learned besides the images.
+
+    Args:
+        settings: resolved.
+        learned: ``learned`` of the set's manifest; MTT's ``student_learning_rate`` is
+            the learning rate of protocol ``"dsa"``.
+
+    Source: algorithms 7.4, "MTT: the learned a".
+    """
+    rate = learned.get("student_learning_rate")
+    if rate is None or not isinstance(settings.fit, SGDSettings):
+        return settings
+    fit = dataclasses.replace(settings.fit, learning_rate=float(rate))
+    return dataclasses.replace(settings, fit=fit)

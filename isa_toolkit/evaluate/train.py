@@ -8,23 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from isa_toolkit.datasets.augment import augment
+from isa_toolkit.datasets.dsa import dsa_augment
 from isa_toolkit.losses import ridge as ridge_readout
 from isa_toolkit.networks import Network
 from isa_toolkit.networks.fit import fit
+from isa_toolkit.networks.fit_sgd import fit_sgd
 
-__all__ = ["TestResult", "train_and_test"]
+__all__ = ["SGD", "TestResult", "train_and_test"]
 
 # Test images per forward pass: bounds memory without slowing small networks.
 _PIECE = 500
 
 Scalar = Float[Array, ""] | float
+
+
+class SGD(NamedTuple):
+    """That networks train by SGD on cross-entropy under DSA's augmentation.
+
+    momentum: in [0, 1).
+    weight_decay: of every parameter.
+    """
+
+    momentum: float
+    weight_decay: float
 
 
 class TestResult(NamedTuple):
@@ -52,12 +65,14 @@ def train_and_test(
     ops: tuple[str, ...],
     augment_mode: str,
     mirrored: bool,
+    sgd: SGD | None = None,
 ) -> Callable[..., TestResult]:
     """Return the compiled evaluation: the same object for equal arguments.
 
     The result takes ``(keys [k], images, labels, test_images, test_labels, steps,
     learning_rate, warmup_steps, final_learning_rate, ridge)`` and gives a
-    ``TestResult``.
+    ``TestResult``. With ``sgd``, ``warmup_steps`` is the step at which the learning rate
+    falls to its share ``final_learning_rate``.
 
     On accelerators the k networks train side by side under ``vmap``. On the CPU they
     train one after the other inside the same program: ``vmap`` turns their convolutions
@@ -70,13 +85,41 @@ def train_and_test(
         ops: names of augmentation ops, empty for none.
         augment_mode: ``"batch"`` or ``"sample"``.
         mirrored: add mirrored copies to the support of the ridge readout.
+        sgd: train as DM and MTT evaluate; None for Adam on squared errors.
 
     Returns:
         The jitted function.
 
-    Source: algorithms 7.1.
+    Source: algorithms 7.1; with ``sgd`` 7.4.
     """
-    transform = partial(augment, ops=ops, mode=augment_mode) if ops else None
+    transform = None
+    if ops and sgd is None:
+        transform = partial(augment, ops=ops, mode=augment_mode)
+    elif ops:
+        transform = partial(dsa_augment, ops=ops)
+
+    def train(
+        key: Key[Array, ""],
+        images: Float[Array, "m h w ch"],
+        labels: Float[Array, "m c"],
+        steps: Int[Array, ""],
+        learning_rate: Scalar,
+        turn: Scalar,
+        final_learning_rate: Scalar,
+    ) -> tuple[PyTree, PyTree]:
+        shared: dict[str, Any] = {
+            "steps": steps,
+            "learning_rate": learning_rate,
+            "final_learning_rate": final_learning_rate,
+            "batch_size": batch_size,
+            "order": order,
+            "augment": transform,
+        }
+        if sgd is None:
+            return fit(key, network, images, labels, warmup_steps=turn, **shared)
+        return fit_sgd(
+            key, network, images, labels, fall_step=turn, **sgd._asdict(), **shared
+        )
 
     def one(
         key: Key[Array, ""],
@@ -90,18 +133,8 @@ def train_and_test(
         final_learning_rate: Scalar,
         ridge: Scalar,
     ) -> TestResult:
-        params, state = fit(
-            key,
-            network,
-            images,
-            labels,
-            steps=steps,
-            learning_rate=learning_rate,
-            warmup_steps=warmup_steps,
-            final_learning_rate=final_learning_rate,
-            batch_size=batch_size,
-            order=order,
-            augment=transform,
+        params, state = train(
+            key, images, labels, steps, learning_rate, warmup_steps, final_learning_rate
         )
         support, support_labels = images, labels
         if mirrored:

@@ -80,7 +80,9 @@ def virtual_loss(
 
 
 def nearest_partners(
-    features: Float[Array, "n d"], weights: Float[Array, " n"]
+    features: Float[Array, "n d"],
+    weights: Float[Array, " n"],
+    groups: Int[Array, " n"] | None = None,
 ) -> Int[Array, " n"]:
     """Return for each target the kept target with the most similar features.
 
@@ -91,11 +93,13 @@ def nearest_partners(
         features: target features, [n, d].
         weights: 1 for kept, 0 for dropped, [n]. Dropped rows get a partner, too; they
             weigh nothing.
+        groups: partners are looked for among samples with the same number only, such as
+            the class; None for all.
 
     Returns:
         Indices into the batch, [n].
 
-    Source: algorithms 6.1, step 3.
+    Source: algorithms 6.1, step 3; groups are ours.
     **Deviation:** the released code takes the second-largest entry of the row, which is
     the sample itself when an exact duplicate comes first; here the diagonal is masked.
     """
@@ -108,6 +112,8 @@ def nearest_partners(
     count = features.shape[0]
     itself = jnp.arange(count)
     allowed = (weights > 0)[None, :] & (itself[None, :] != itself[:, None])
+    if groups is not None:
+        allowed &= groups[None, :] == groups[:, None]
     best = jnp.argmax(jnp.where(allowed, similarity, -jnp.inf), axis=-1)
     return jnp.where(jnp.any(allowed, axis=-1), best, itself)
 

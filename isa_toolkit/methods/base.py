@@ -7,26 +7,93 @@ takes. What is in the knobs never recompiles; what is not is compiled in.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from isa_toolkit.networks.base import Network
 
-__all__ = ["Batch", "Method", "MethodSettings", "first_failure"]
+__all__ = [
+    "DRAWINGS",
+    "Batch",
+    "Method",
+    "MethodSettings",
+    "Shards",
+    "Traits",
+    "first_failure",
+    "traits_of",
+]
+
+# How the target samples of a step are drawn.
+DRAWINGS = ("uniform", "per_class", "none")
 
 
 class Batch(NamedTuple):
     """Target samples of one step.
 
-    images: preprocessed real images, [n, h, w, ch].
+    images: preprocessed real images, [n, h, w, ch]; of ``"per_class"`` drawing class
+        after class, the same number of each; of ``"none"`` empty.
     labels: centred one-hot, [n, c].
+    extra: what ``Method.shards`` made, whole; () for a method that needs none.
     """
 
     images: Float[Array, "n h w ch"]
     labels: Float[Array, "n c"]
+    extra: PyTree = ()
+
+
+class Traits(NamedTuple):
+    """What a method asks of the loop, and in which form it has the paper's two ideas.
+
+    A settings class carries it as ``traits``; one that says nothing is like FRePo.
+
+    drawing: one of ``DRAWINGS``: shuffled epochs of the whole training set, so many of
+        each class drawn anew without replacement each step, or no real images at all.
+    draws: published number of them: in all, of each class, or 0.
+    network: name of the architecture it is published with.
+    protocol: name of the evaluation protocol it is published with.
+    crucial: what is scored and dropped.
+    isa: what is averaged along a segment.
+    """
+
+    drawing: str = "uniform"
+    draws: int = 1024
+    network: str = "convnet"
+    protocol: str = "isa"
+    crucial: str = "each target sample, by the loss of its prediction"
+    isa: str = "the loss of each kept sample, along its own segment"
+
+
+def traits_of(settings: Any) -> Traits:
+    """Return the traits of a method's settings: FRePo's where it says nothing."""
+    return getattr(settings, "traits", Traits())
+
+
+class Shards(NamedTuple):
+    """Data that a method makes once, keeps beside the runs and shares between them.
+
+    kind: what it is, a word for the folder.
+    description: everything that its numbers depend on, JSON-able; its hash names the
+        folder.
+    sizes: bytes of each shard.
+    make: ``index -> {name: array}``: a pure function of the description and the index.
+    gather: ``[shard, ...] -> pytree``: what goes to the device as ``Batch.extra``.
+    """
+
+    kind: str
+    description: dict[str, Any]
+    sizes: tuple[int, ...]
+    make: Callable[[int], dict[str, np.ndarray]]
+    gather: Callable[[Sequence[dict[str, np.ndarray]]], PyTree]
+
+
+def _no_numbers(state: PyTree) -> dict[str, Array]:
+    del state
+    return {}
 
 
 class Method(NamedTuple):
@@ -38,12 +105,20 @@ class Method(NamedTuple):
         place in ``quantities`` of the first quantity that is not finite.
     distilled: ``state -> (images, labels)``.
     quantities: what ``info.failure`` can name, in the order of computation.
+    remedies: quantity -> one sentence on what to try, with settings in braces.
+    learned: ``state -> {name: number}``: what belongs to the distilled set besides
+        images and labels, such as a learned step size; goes into its manifest.
+    shards: ``(images [n, h, w, ch], labels [n]) -> Shards`` from the whole training set
+        (network inputs, class numbers), or None.
     """
 
     init: Callable[..., PyTree]
     step: Callable[..., tuple[PyTree, Any]]
     distilled: Callable[[PyTree], tuple[Array, Array]]
     quantities: tuple[str, ...]
+    remedies: Mapping[str, str] = MappingProxyType({})
+    learned: Callable[[PyTree], dict[str, Array]] = _no_numbers
+    shards: Callable[..., Shards] | None = None
 
 
 @runtime_checkable

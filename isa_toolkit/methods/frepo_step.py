@@ -49,6 +49,7 @@ QUANTITIES = (
     "the loss",
     "the gradient",
 )
+REMEDIES = {QUANTITIES[2]: "Raise ridge (now {ridge:g}) or lower learning_rate."}
 
 
 class FRePoState(NamedTuple):
@@ -151,7 +152,7 @@ def build(settings: FRePo, network: Network) -> Method:
     def distilled(state: FRePoState) -> tuple[Array, Array]:
         return state.images, state.labels
 
-    return Method(init, step, distilled, QUANTITIES)
+    return Method(init, step, distilled, QUANTITIES, REMEDIES)
 
 
 class OuterUpdate(NamedTuple):

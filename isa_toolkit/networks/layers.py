@@ -14,6 +14,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from isa_toolkit.checks import fail
+from isa_toolkit.networks.conv import Conv
 
 __all__ = [
     "check_instance_norm",
@@ -70,9 +71,8 @@ def torch_conv(
 
     Source: algorithms 2.3; weights and biases uniform in +-1/sqrt(9 k).
     """
-    return nn.Conv(
+    return Conv(
         width,
-        (3, 3),
         padding=padding,
         kernel_init=_uniform_by_fan_in,
         bias_init=_uniform(9 * maps.shape[-1]),

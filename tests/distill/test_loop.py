@@ -16,6 +16,7 @@ from isa_toolkit.distill.run import distill
 from isa_toolkit.methods import FRePo
 from isa_toolkit.methods.base import Batch
 from isa_toolkit.networks import build
+from isa_toolkit.networks.fit import batch_indices
 
 SETTINGS = FRePo(pool_size=2, max_online_updates=5, label_scale=1.0, flips=False)
 
@@ -99,7 +100,7 @@ def test_an_epoch_sees_each_batch_once(ready: Ready) -> None:
     order = ready.keys.order
     permutation = jnp.arange(24)
     for step in range(4):
-        chosen, permutation = loop.batch_indices(
+        chosen, permutation = batch_indices(
             order, jnp.asarray(step), permutation, 10, "shuffled"
         )
         seen.append(np.asarray(chosen))
@@ -114,7 +115,7 @@ def test_the_loop_is_its_steps_one_by_one(ready: Ready) -> None:
     step_once = jax.jit(ready.method.step)
     losses = []
     for step in range(3):
-        chosen, permutation = loop.batch_indices(
+        chosen, permutation = batch_indices(
             ready.keys.order, jnp.asarray(step), permutation, 10, "shuffled"
         )
         labels = jax.nn.one_hot(ready.targets.labels[chosen], CLASSES) - 1 / CLASSES

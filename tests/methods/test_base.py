@@ -22,4 +22,5 @@ def test_the_code_is_one_plus_the_place_of_the_first_failure(flags):
 def test_a_batch_is_images_and_labels():
     batch = Batch(jnp.zeros((2, 4, 4, 1)), jnp.eye(2))
     assert np.shape(batch.images)[0] == np.shape(batch.labels)[0]
-    assert Batch._fields == ("images", "labels")
+    assert Batch._fields == ("images", "labels", "extra")
+    assert batch.extra == ()

@@ -1,0 +1,134 @@
+"""Which real images a step sees: shuffled epochs, so many of each class, or none.
+
+All of it is index draws on the device; what a method asks for stands in its
+:class:`~isa_toolkit.methods.base.Traits`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from isa_toolkit.datasets import Dataset
+from isa_toolkit.networks.fit import batch_indices
+
+__all__ = ["Targets", "class_indices", "draw", "first_order", "targets"]
+
+
+class Targets(NamedTuple):
+    """The real training set, on the device.
+
+    images: preprocessed, [n, h, w, ch]; empty for a method that looks at none.
+    labels: class numbers, [n].
+    extra: what else the method needs; () if nothing.
+    """
+
+    images: Float[Array, "n h w ch"]
+    labels: Int[Array, " n"]
+    extra: PyTree = ()
+
+
+def targets(data: Dataset, *, drawing: str, extra: PyTree = ()) -> Targets:
+    """Return the training set of a data set as the loop takes it.
+
+    Args:
+        data: its training images.
+        drawing: of the method; of ``"none"`` no image goes to the device.
+        extra: what else the method needs.
+
+    Returns:
+        The targets, on the device.
+    """
+    if drawing == "none":
+        images = np.zeros((0, *data.image_shape), np.float32)
+        return Targets(jnp.asarray(images), jnp.zeros((0,), jnp.int32), extra)
+    return Targets(
+        jnp.asarray(data.inputs("train")), jnp.asarray(data.train.labels), extra
+    )
+
+
+def class_indices(
+    key: Key[Array, ""], labels: Int[Array, " n"], *, num_classes: int, count: int
+) -> Int[Array, " m"]:
+    """Return ``count`` different samples of each class, class after class.
+
+    Args:
+        key: consumed.
+        labels: class numbers, [n].
+        num_classes: c.
+        count: of each class; at most the size of the smallest class.
+
+    Returns:
+        Indices, [c * count].
+
+    Source: algorithms 4.5, "256 random real images" of each class.
+    """
+    size = labels.shape[0]
+    draws = jax.random.bits(key, (size,))
+    # Sorted by class and, within it, at random: the first of each class are a sample.
+    _, _, order = jax.lax.sort((labels, draws, jnp.arange(size)), num_keys=2)
+    sizes = jnp.bincount(labels, length=num_classes)
+    starts = jnp.cumsum(sizes) - sizes
+    return order[starts[:, None] + jnp.arange(count)].reshape(-1)
+
+
+def first_order(
+    key: Key[Array, ""], step: Int[Array, ""], size: int, batch_size: int, drawing: str
+) -> Int[Array, " n"]:
+    """Return what ``draw`` takes at ``step``: the permutation of its epoch.
+
+    Args:
+        key: the root of all orders.
+        step: that comes next.
+        size: of the training set.
+        batch_size: targets per step.
+        drawing: one of ``DRAWINGS``.
+
+    Returns:
+        A permutation [n]; empty unless the drawing is uniform.
+    """
+    if drawing != "uniform":
+        return jnp.zeros((0,), jnp.int32)
+    epoch = step // (size // batch_size)
+    return jax.random.permutation(jax.random.fold_in(key, epoch), size)
+
+
+def draw(
+    key: Key[Array, ""],
+    step: Int[Array, ""],
+    order: Int[Array, " n"],
+    labels: Int[Array, " s"],
+    *,
+    drawing: str,
+    batch_size: int,
+    num_classes: int,
+) -> tuple[Int[Array, " b"], Int[Array, " n"]]:
+    """Return the samples of one step, and the order to pass on.
+
+    Args:
+        key: the root of all orders.
+        step: steps taken, [].
+        order: from ``first_order`` or the step before.
+        labels: class numbers of the training set, [s].
+        drawing: one of ``DRAWINGS``.
+        batch_size: b; of per-class drawing a multiple of the number of classes.
+        num_classes: c.
+
+    Returns:
+        Indices [b], and the order.
+    """
+    if drawing == "uniform":
+        return batch_indices(key, step, order, batch_size, "shuffled")
+    if drawing == "none":
+        return jnp.zeros((0,), jnp.int32), order
+    chosen = class_indices(
+        jax.random.fold_in(key, step),
+        labels,
+        num_classes=num_classes,
+        count=batch_size // num_classes,
+    )
+    return chosen, order

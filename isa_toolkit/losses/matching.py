@@ -1,0 +1,160 @@
+"""The losses of the matching methods: of class means, and of parameter trajectories.
+
+Both are squared distances, hence quadratic along a segment, so that semantic augmentation
+has the same closed form as for a ridge readout. How the two are carried over to matching
+is our reading: the paper names DM and MTT in its Table 8 and gives no formulas.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from isa_toolkit.losses import crucial, isa
+
+__all__ = [
+    "MATCHING_PARTNERS",
+    "MeanTerms",
+    "class_mean_loss",
+    "segment_distance",
+    "trajectory_loss",
+]
+
+Scalar = Float[Array, ""] | float
+
+MATCHING_PARTNERS = ("nearest", "random", "same_class", "none")
+
+
+class MeanTerms(NamedTuple):
+    """The loss of matched class means and what it was made of.
+
+    loss: summed over classes and features, [].
+    weights: 1 for kept targets, 0 for dropped, [c, k].
+    partner: of each target, as an index into the c * k targets, [c * k].
+    """
+
+    loss: Float[Array, ""]
+    weights: Float[Array, "c k"]
+    partner: Int[Array, " n"]
+
+
+def segment_distance(
+    residual: Float[Array, "n d"],
+    difference: Float[Array, "n d"],
+    start: Scalar,
+    stop: Scalar,
+) -> Float[Array, " n"]:
+    """Return the mean of ``||A + t B||^2`` over t in [start, stop].
+
+    ``||A||^2 + (a + b) <A, B> + (a^2 + a b + b^2)/3 ||B||^2``: twice the segment loss of
+    :func:`isa_toolkit.losses.isa.segment_loss`, without its half.
+
+    Args:
+        residual: A, [n, d].
+        difference: B, [n, d].
+        start: a.
+        stop: b.
+
+    Returns:
+        Squared distances, sums over d, [n].
+
+    Source: algorithms 10.
+    """
+    return 2 * isa.segment_loss(residual, difference, start, stop)
+
+
+def class_mean_loss(
+    targets: Float[Array, "c k d"],
+    means: Float[Array, "c d"],
+    *,
+    drop_easy: Scalar,
+    drop_hard: Scalar,
+    segment: tuple[Scalar, Scalar],
+    partner: str,
+    key: Key[Array, ""],
+) -> MeanTerms:
+    """Return how far the mean features of real and distilled images are apart.
+
+    Plain: ``sum_c || mean_i z_i^c - mu_c ||^2``. With residuals ``A_i = z_i - mu_{y_i}``,
+    difficulties ``||A_i||^2``, the easiest and hardest share of *each class* dropped, a
+    partner j(i) among all that are kept and ``B_i = A_i - A_j(i)``, aggregated first since
+    means are matched: ``sum_c ( ||Abar||^2 + (a+b) <Abar, Bbar> + (a^2+ab+b^2)/3
+    ||Bbar||^2 )`` with the means Abar, Bbar over the kept targets of class c.
+
+    Args:
+        targets: features of real images, k of each class, without gradient, [c, k, d].
+        means: mean feature of the distilled images of each class, mu, [c, d].
+        drop_easy: share of each class dropped from the easy end; traced.
+        drop_hard: share dropped from the hard end; traced.
+        segment: ends (a, b); traced.
+        partner: one of ``MATCHING_PARTNERS``; ``"nearest"`` by cosine of the features
+            and ``"random"`` look through all classes, ``"same_class"`` takes the nearest
+            of one's own (then mu cancels from B), ``"none"`` has B = 0.
+        key: for random partners.
+
+    Returns:
+        The terms.
+
+    Source: algorithms 4.5 for the plain loss; crucial samples and ISA are algorithms
+    10's proposal, not the paper's.
+    """
+    classes, count, _ = targets.shape
+    residual = targets - means[:, None]
+    scores = jnp.sum(jnp.square(residual), axis=-1)
+    weights = jax.vmap(
+        lambda row: crucial.select(row, drop_easy=drop_easy, drop_hard=drop_hard)
+    )(scores)
+    share = weights / jnp.sum(weights, axis=1, keepdims=True)
+    flat, kept = targets.reshape(classes * count, -1), weights.reshape(-1)
+    own = jnp.arange(classes * count)
+    chosen = own
+    if partner == "same_class":
+        inside = jax.vmap(isa.nearest_partners)(targets, weights)
+        chosen = (inside + count * jnp.arange(classes)[:, None]).reshape(-1)
+    elif partner == "nearest":
+        chosen = isa.nearest_partners(flat, kept)
+    elif partner == "random":
+        chosen = isa.random_partners(key, kept)
+    mean = jnp.einsum("ck,ckd->cd", share, residual)
+    if partner == "none":
+        difference = jnp.zeros_like(mean)
+    else:
+        theirs = residual.reshape(classes * count, -1)[chosen].reshape(residual.shape)
+        difference = mean - jnp.einsum("ck,ckd->cd", share, theirs)
+    loss = jnp.sum(segment_distance(mean, difference, *segment))
+    return MeanTerms(loss, weights, chosen)
+
+
+def trajectory_loss(
+    student: Float[Array, " p"],
+    first: Float[Array, " p"],
+    before: Float[Array, " p"],
+    target: Float[Array, " p"],
+    segment: tuple[Scalar, Scalar],
+) -> Float[Array, ""]:
+    """Return how far a student ends from its expert, relative to the expert's own way.
+
+    Plain: ``||theta_N - theta*_{t+M}||^2 / ||theta*_t - theta*_{t+M}||^2``. Along a
+    segment the target is ``theta*_{t+M} + lam D`` with the expert's last epoch
+    ``D = theta*_{t+M} - theta*_{t+M-1}`` and lam uniform in [a, b]: with
+    ``A = theta_N - theta*_{t+M}`` the numerator becomes
+    ``||A||^2 - (a+b) <A, D> + (a^2+ab+b^2)/3 ||D||^2``.
+
+    Args:
+        student: theta_N, [p].
+        first: theta*_t, where both start, [p].
+        before: theta*_{t+M-1}, [p].
+        target: theta*_{t+M}, [p].
+        segment: ends (a, b); traced. Above 0 lies beyond the target.
+
+    Returns:
+        The loss, [].
+
+    Source: algorithms 4.6; the segment is algorithms 10's proposal P2, not the paper's.
+    """
+    residual, last = student - target, before - target
+    distance = segment_distance(residual[None], last[None], *segment)[0]
+    return distance / jnp.sum(jnp.square(first - target))

@@ -1,0 +1,137 @@
+"""The matching losses against double loops, integrals and their limits."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toy import quick_jit
+
+from isa_toolkit.losses.matching import (
+    MATCHING_PARTNERS,
+    class_mean_loss,
+    segment_distance,
+    trajectory_loss,
+)
+
+C, K, D = 3, 10, 4
+
+
+@pytest.fixture(scope="module")
+def features() -> tuple[np.ndarray, np.ndarray]:
+    draw = np.random.default_rng(0)
+    targets = draw.normal(size=(C, K, D)) + 2 * draw.normal(size=(C, 1, D))
+    return targets.astype(np.float32), draw.normal(size=(C, D)).astype(np.float32)
+
+
+def loss(targets, means, *, easy=0.0, hard=0.0, segment=(0.0, 0.0), partner="nearest"):
+    compute = quick_jit(class_mean_loss, static_argnames="partner")
+    return compute(
+        jnp.asarray(targets),
+        jnp.asarray(means),
+        drop_easy=jnp.float32(easy),
+        drop_hard=jnp.float32(hard),
+        segment=tuple(map(jnp.float32, segment)),
+        partner=partner,
+        key=jax.random.key(1),
+    )
+
+
+def by_hand(targets, means, easy, hard, segment, partner) -> float:
+    """The loss of class means as a double loop over classes and samples."""
+    residual, kept = {}, []
+    for c in range(C):
+        for i in range(K):
+            residual[c, i] = (targets[c, i] - means[c]).astype(float)
+        order = sorted(range(K), key=lambda i: np.sum(residual[c, i] ** 2))
+        kept += [(c, i) for i in order[easy : K - hard]]
+    total = 0.0
+    for c in range(C):
+        own = [place for place in kept if place[0] == c]
+        mean_a, mean_b = np.zeros(D), np.zeros(D)
+        for place in own:
+            z = targets[place]
+            best, chosen = -np.inf, place
+            for other in kept:
+                if other == place or (partner == "same_class" and other[0] != c):
+                    continue
+                v = targets[other]
+                cosine = z @ v / np.linalg.norm(z) / np.linalg.norm(v)
+                if cosine > best:
+                    best, chosen = cosine, other
+            mean_a += residual[place] / len(own)
+            mean_b += (residual[place] - residual[chosen]) / len(own)
+        # The mean over t in [a, b], by Simpson's rule: exact for squares.
+        a, b = segment
+        values = [np.sum((mean_a + t * mean_b) ** 2) for t in (a, (a + b) / 2, b)]
+        total += (values[0] + 4 * values[1] + values[2]) / 6
+    return total
+
+
+@pytest.mark.parametrize("partner", ["nearest", "same_class"])
+@pytest.mark.parametrize(
+    ("easy", "hard", "segment"),
+    [(0, 0, (0, 0)), (2, 0, (0, 0.5)), (3, 1, (-1, 0)), (0, 2, (-0.3, 0.7))],
+)
+def test_the_loss_is_the_double_loop(features, partner, easy, hard, segment):
+    targets, means = features
+    seen = loss(
+        targets, means, easy=easy / K, hard=hard / K, segment=segment, partner=partner
+    )
+    expected = by_hand(targets, means, easy, hard, segment, partner)
+    assert float(seen.loss) == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_array_equal(seen.weights.sum(1), [K - easy - hard] * C)
+
+
+@pytest.mark.parametrize("partner", MATCHING_PARTNERS)
+def test_with_nothing_dropped_and_no_segment_it_is_the_distance_of_means(
+    features, partner
+):
+    targets, means = features
+    seen = loss(targets, means, partner=partner)
+    expected = np.square(targets.mean(1) - means).sum()
+    assert float(seen.loss) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_a_random_partner_is_another_kept_sample(features):
+    targets, means = features
+    seen = loss(targets, means, easy=0.3, segment=(0, 1), partner="random")
+    weights, partner = np.asarray(seen.weights).ravel(), np.asarray(seen.partner)
+    kept = np.flatnonzero(weights)
+    assert (weights[partner[kept]] == 1).all()
+    assert (partner[kept] != kept).all()
+
+
+def test_the_segment_distance_is_the_mean_over_its_points():
+    draw = np.random.default_rng(3)
+    a, b = draw.normal(size=(2, 5, 7))
+    points = np.linspace(-0.4, 1.1, 2001)
+    sums = np.stack([np.sum((a + t * b) ** 2, -1) for t in points])
+    integral = np.trapezoid(sums, points, axis=0) / 1.5
+    seen = segment_distance(jnp.asarray(a), jnp.asarray(b), -0.4, 1.1)
+    np.testing.assert_allclose(seen, integral, rtol=1e-5)
+
+
+def test_the_trajectory_loss_averages_over_targets_along_the_last_epoch():
+    student, first, before, target = np.random.default_rng(4).normal(size=(4, 50))
+    arrays = [jnp.asarray(v, jnp.float32) for v in (student, first, before, target)]
+    whole = np.sum((first - target) ** 2)
+    plain = trajectory_loss(*arrays, (0.0, 0.0))
+    assert float(plain) == pytest.approx(
+        np.sum((student - target) ** 2) / whole, rel=1e-5
+    )
+    points = np.linspace(-1, 0.5, 2001)
+    ends = [np.sum((student - target - t * (target - before)) ** 2) for t in points]
+    expected = np.trapezoid(ends, points) / 1.5 / whole
+    seen = trajectory_loss(*arrays, (-1.0, 0.5))
+    assert float(seen) == pytest.approx(expected, rel=1e-5)
+
+
+def test_standing_still_costs_one_and_arriving_nothing():
+    first, before, target = map(
+        jnp.asarray, np.random.default_rng(5).normal(size=(3, 9)).astype("float32")
+    )
+    still = trajectory_loss(first, first, before, target, (0.0, 0.0))
+    assert float(still) == pytest.approx(1, rel=1e-6)
+    assert float(trajectory_loss(target, first, before, target, (0.0, 0.0))) == 0
