@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from isa_toolkit.distill import Experiment, Run, distill
     from isa_toolkit.distilled import DistilledSet
     from isa_toolkit.evaluate import Evaluation, EvaluationSettings, evaluate
-    from isa_toolkit.methods import DM, FRePo
+    from isa_toolkit.methods import DM, MTT, FRePo
     from isa_toolkit.networks import NetworkSettings
 
 __version__ = "0.1.0"
 
 __all__ = [
     "DM",
+    "MTT",
     "Dataset",
     "DistilledSet",
     "Evaluation",
@@ -36,6 +37,7 @@ __all__ = [
 
 _HOME = {
     "DM": "methods",
+    "MTT": "methods",
     "Dataset": "datasets",
     "DistilledSet": "distilled",
     "Evaluation": "evaluate",

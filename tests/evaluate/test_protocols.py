@@ -1,0 +1,110 @@
+"""The named protocols: DM's and MTT's evaluation, and a set's own by its manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from isa_toolkit.datasets import load_dataset
+from isa_toolkit.datasets.dsa import DSA_GRAY_OPS, DSA_RGB_OPS
+from isa_toolkit.distilled import DistilledSet
+from isa_toolkit.evaluate import EvaluationSettings, evaluate, random_real
+from isa_toolkit.evaluate.evaluation import with_learned
+from isa_toolkit.evaluate.protocols import protocol_of
+from isa_toolkit.networks import NetworkSettings
+from isa_toolkit.networks.fit import FitSettings
+from isa_toolkit.networks.fit_sgd import SGDSettings, dsa_fit
+
+DIGITS = load_dataset("digits")
+
+
+def made_by(method: str | None, **manifest) -> DistilledSet:
+    network = {"name": "convnet_in", "width": 4, "depth": 2, "norm": "instance"}
+    experiment = {"method": {"name": method}} if method else {}
+    return dataclasses.replace(
+        random_real(DIGITS, 2),
+        manifest={"network": network, "experiment": experiment, **manifest},
+    )
+
+
+def test_the_protocol_of_dm_and_mtt_is_filled_in():
+    settings = EvaluationSettings(protocol="dsa").resolve(
+        image_shape=(32, 32, 3), num_distilled=100
+    )
+    assert settings.network == NetworkSettings(
+        name="convnet_in", width=128, depth=3, norm="instance"
+    )
+    assert settings.fit == SGDSettings(steps=1001, fall_step=502, batch_size=100)
+    assert settings.ops == DSA_RGB_OPS
+    quick = EvaluationSettings(protocol="dsa", epochs=50).resolve(
+        image_shape=(28, 28, 1), num_distilled=10
+    )
+    assert quick.fit == dsa_fit(10, epochs=50)
+    assert quick.ops == DSA_GRAY_OPS
+
+
+def test_a_set_is_judged_by_its_own_protocol_only_if_asked():
+    learned = {"student_learning_rate": 0.125}
+    mtt = made_by("mtt", learned=learned)
+    short = {"networks": 1, "ops": ()}
+    seen = evaluate(mtt, DIGITS, protocol="published", epochs=150, **short)
+    assert seen.settings.protocol == "dsa"
+    assert seen.settings.network == NetworkSettings(
+        name="convnet_in", width=4, depth=2, norm="instance"
+    )
+    # The step size that MTT learned, in place of .01.
+    assert seen.settings.fit == dsa_fit(20, learning_rate=0.125, epochs=150)
+    assert seen.network[0] > 0.3
+    named = evaluate(mtt, DIGITS, protocol="dsa", epochs=150, **short).settings
+    assert named.fit == dsa_fit(20, epochs=150)
+    fit = FitSettings(steps=1)
+    usual = evaluate(mtt, DIGITS, fit=fit, **short).settings
+    assert usual.protocol == "isa"
+    assert usual.network == NetworkSettings(width=4, depth=2, norm="none").resolve(
+        DIGITS.image_shape
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "protocol"),
+    [
+        ("dm", "dsa"),
+        ("mtt", "dsa"),
+        ("frepo", "isa"),
+        ("elsewhere", "isa"),
+        (None, "isa"),
+    ],
+)
+def test_the_manifest_names_the_protocol(method, protocol):
+    assert protocol_of(made_by(method)) == protocol
+
+
+def test_a_learned_step_size_changes_no_other_protocol():
+    usual = EvaluationSettings().resolve(image_shape=(8, 8, 1), num_distilled=10)
+    assert with_learned(usual, {"student_learning_rate": 0.5}) == usual
+
+
+def test_what_does_not_belong_together_is_refused():
+    with pytest.raises(TypeError, match="fit must be SGDSettings under protocol 'dsa'"):
+        EvaluationSettings(protocol="dsa", fit=FitSettings(steps=1))
+    with pytest.raises(TypeError, match="fit must be FitSettings under protocol 'isa'"):
+        EvaluationSettings(fit=dsa_fit(10))
+    with pytest.raises(ValueError, match="augment_mode must be 'batch' under"):
+        EvaluationSettings(protocol="dsa", augment_mode="sample")
+    with pytest.raises(ValueError, match=r"augmentation op must be one of .*'scale'"):
+        EvaluationSettings(protocol="dsa", ops=("translate",))
+    with pytest.raises(ValueError, match="protocol must be looked up in a set's"):
+        EvaluationSettings(protocol="published").resolve(
+            image_shape=(8, 8, 1), num_distilled=10
+        )
+    with pytest.raises(ValueError, match="epochs must be at least 1"):
+        EvaluationSettings(epochs=0)
+
+
+def test_the_numbers_are_those_of_the_seed():
+    settings = {"networks": 2, "ops": (), "protocol": "dsa", "epochs": 150}
+    one, same = (evaluate(made_by("dm"), DIGITS, **settings) for _ in range(2))
+    np.testing.assert_array_equal(one.network, same.network)
+    assert one.network[0] != one.network[1]
