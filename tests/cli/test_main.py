@@ -60,6 +60,9 @@ def test_the_flags_a_person_would_guess_exist(capsys, flag):
         (["distill", "--steps", "-5"], "steps"),
         (["distill", "--width", "0"], "width"),
         (["distill", "--scale", "huge"], "'quick'"),
+        (["distill", "--method", "mtt", "--batch-size", "32"], "batch_size"),
+        (["distill", "--method", "mtt", "--candidates", "1"], "candidates"),
+        (["distill", "--method", "dm", "--partner", "far"], "'same_class'"),
         (["distill", "--protocol", "luck"], "'validation'"),
         (
             ["data", "--dataset", "mnist", "--root", "/nowhere/at/all"],
@@ -98,6 +101,24 @@ def test_distill_then_evaluate(capsys, tmp_path):
     code, out, _ = run(capsys, "distill", *TINY, "--out", tmp_path)
     assert code == 0
     assert "done at step 6" in out
+
+
+def test_dm_is_distilled_and_judged_by_its_own_protocol(capsys, tmp_path):
+    words = ["--steps", "2", "--batch-size", "4", "--width", "4", "--depth", "2"]
+    method = ["--method", "dm", "--ops", "crop", "--protocol", "last", *words]
+    code, out, _ = run(
+        capsys, "distill", *method, "--validation-every", 0, "--out", tmp_path, "--json"
+    )
+    assert code == 0
+    folder = json.loads(out)["run"]
+    judge = ["--protocol", "published", "--epochs", 2, "--networks", 1, "--json"]
+    code, out, _ = run(capsys, "evaluate", folder, *judge)
+    assert code == 0
+    settings = json.loads(out)["settings"]
+    assert settings["protocol"] == "dsa"
+    assert settings["network"]["name"] == "convnet_in"
+    assert settings["network"]["width"] == 4
+    assert settings["fit"]["steps"] == 3
 
 
 def test_a_negative_segment_is_read(capsys, tmp_path):
