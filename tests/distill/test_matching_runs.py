@@ -18,8 +18,11 @@ METHODS = {
         candidates=2,
         student_steps=3,
         expert_count=2,
-        expert_epochs=5,
-        expert_batch_size=500,
+        max_start_epoch=2,
+        expert_epochs=3,
+        expert_batch_size=100,
+        learning_rate=0.1,
+        rate_learning_rate=1e-5,
         ops=(),
     ),
 }

@@ -10,9 +10,15 @@ import pytest
 from isa_toolkit.datasets import load_dataset
 from isa_toolkit.datasets.dsa import DSA_GRAY_OPS, DSA_RGB_OPS
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.evaluate import EvaluationSettings, evaluate, random_real
+from isa_toolkit.evaluate import (
+    EvaluationSettings,
+    evaluate,
+    evaluation,
+    random_real,
+)
 from isa_toolkit.evaluate.evaluation import with_learned
 from isa_toolkit.evaluate.protocols import protocol_of
+from isa_toolkit.evaluate.train import TestResult
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.fit import FitSettings
 from isa_toolkit.networks.fit_sgd import SGDSettings, dsa_fit
@@ -45,7 +51,7 @@ def test_the_protocol_of_dm_and_mtt_is_filled_in():
     assert quick.ops == DSA_GRAY_OPS
 
 
-def test_a_set_is_judged_by_its_own_protocol_only_if_asked():
+def test_a_set_is_judged_by_its_own_protocol_only_if_asked(monkeypatch):
     learned = {"student_learning_rate": 0.125}
     mtt = made_by("mtt", learned=learned)
     short = {"networks": 1, "ops": ()}
@@ -57,6 +63,9 @@ def test_a_set_is_judged_by_its_own_protocol_only_if_asked():
     # The step size that MTT learned, in place of .01.
     assert seen.settings.fit == dsa_fit(20, learning_rate=0.125, epochs=150)
     assert seen.network[0] > 0.3
+    # The choice is made before anything is trained.
+    nothing = TestResult(np.zeros(1, np.float32), np.zeros(1, np.float32))
+    monkeypatch.setattr(evaluation, "run_evaluation", lambda *_, **__: nothing)
     named = evaluate(mtt, DIGITS, protocol="dsa", epochs=150, **short).settings
     assert named.fit == dsa_fit(20, epochs=150)
     fit = FitSettings(steps=1)
@@ -101,10 +110,3 @@ def test_what_does_not_belong_together_is_refused():
         )
     with pytest.raises(ValueError, match="epochs must be at least 1"):
         EvaluationSettings(epochs=0)
-
-
-def test_the_numbers_are_those_of_the_seed():
-    settings = {"networks": 2, "ops": (), "protocol": "dsa", "epochs": 150}
-    one, same = (evaluate(made_by("dm"), DIGITS, **settings) for _ in range(2))
-    np.testing.assert_array_equal(one.network, same.network)
-    assert one.network[0] != one.network[1]
