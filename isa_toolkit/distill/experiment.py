@@ -18,7 +18,7 @@ from isa_toolkit import checks, presets
 from isa_toolkit.datasets import Dataset, load_dataset
 from isa_toolkit.evaluate import EvaluationSettings
 from isa_toolkit.methods import METHODS, FRePo, MethodSettings
-from isa_toolkit.networks import NetworkSettings
+from isa_toolkit.networks import NETWORKS, NetworkSettings
 from isa_toolkit.networks.fit import FitSettings
 
 __all__ = ["PROTOCOLS", "Experiment", "ResolvedExperiment"]
@@ -48,7 +48,8 @@ class Experiment:
         limit: most training images to load; None for all.
         method: settings of a method.
         images_per_class: learned images of each class.
-        network: of the distillation; norm None is batch norm, as published.
+        network: of the distillation; a ConvNet with norm None is the method's own, as
+            published: for FRePo with batch norm.
         steps: outer steps.
         batch_size: real images per step; at most the training set.
         seed: first images, networks, order and everything else drawn at random.
@@ -168,13 +169,22 @@ class Experiment:
                 images_per_class=self.images_per_class,
                 num_classes=dataset.num_classes,
             ),
-            network=self.network.resolve(dataset.image_shape),
+            network=self._network(dataset.image_shape),
             validation_every=every,
             validation_steps=self.validation_steps
             or _selection_steps(dataset.name, self.images_per_class),
             log_every=self.log_every or min(max(self.steps // 100, 1), 100),
         )
         return ResolvedExperiment(settings, dataset)
+
+    def _network(self, image_shape: tuple[int, int, int]) -> NetworkSettings:
+        """Return the network: the method's own where name and norm are left open."""
+        network = self.network
+        published = getattr(self.method, "published_network", None)
+        is_open = network.name == "convnet" and network.norm is None
+        if published is not None and is_open:
+            network = published(network, image_shape)
+        return network.resolve(image_shape)
 
 
 class ResolvedExperiment:
@@ -211,8 +221,9 @@ class ResolvedExperiment:
         """
         settings = self.settings
         count = settings.images_per_class * self.dataset.num_classes
+        judge = NETWORKS[settings.network.name].judged_as or settings.network.name
         chosen = EvaluationSettings(
-            network=dataclasses.replace(settings.network, norm="none"),
+            network=dataclasses.replace(settings.network, name=judge, norm="none"),
             networks=settings.validation_networks,
             seed=settings.seed,
             fit=FitSettings(

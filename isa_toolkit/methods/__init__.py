@@ -2,7 +2,18 @@
 
 from isa_toolkit.methods.base import Batch, Method, MethodSettings
 from isa_toolkit.methods.frepo import FRePo
+from isa_toolkit.methods.rfad import RFAD
 
-METHODS: dict[str, type[MethodSettings]] = {"frepo": FRePo}
+METHODS: dict[str, type[MethodSettings]] = {
+    "frepo": FRePo,
+    "rfad": RFAD,
+}
 
-__all__ = ["METHODS", "Batch", "FRePo", "Method", "MethodSettings"]
+__all__ = [
+    "METHODS",
+    "RFAD",
+    "Batch",
+    "FRePo",
+    "Method",
+    "MethodSettings",
+]
