@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from isa_toolkit.distill import Experiment, Run, distill
     from isa_toolkit.distilled import DistilledSet
     from isa_toolkit.evaluate import Evaluation, EvaluationSettings, evaluate
-    from isa_toolkit.methods import RFAD, FRePo
+    from isa_toolkit.methods import RCIG, RFAD, FRePo
     from isa_toolkit.networks import NetworkSettings
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "RCIG",
     "RFAD",
     "Dataset",
     "DistilledSet",
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "RCIG": "methods",
     "RFAD": "methods",
     "Dataset": "datasets",
     "DistilledSet": "distilled",

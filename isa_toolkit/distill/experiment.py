@@ -180,10 +180,9 @@ class Experiment:
     def _network(self, image_shape: tuple[int, int, int]) -> NetworkSettings:
         """Return the network: the method's own where name and norm are left open."""
         network = self.network
-        published = getattr(self.method, "published_network", None)
-        is_open = network.name == "convnet" and network.norm is None
-        if published is not None and is_open:
-            network = published(network, image_shape)
+        if network.name == "convnet" and network.norm is None:
+            own = getattr(self.method, "architecture", network.name)
+            network = dataclasses.replace(network, name=own)
         return network.resolve(image_shape)
 
 

@@ -2,15 +2,18 @@
 
 from isa_toolkit.methods.base import Batch, Method, MethodSettings
 from isa_toolkit.methods.frepo import FRePo
+from isa_toolkit.methods.rcig import RCIG
 from isa_toolkit.methods.rfad import RFAD
 
 METHODS: dict[str, type[MethodSettings]] = {
     "frepo": FRePo,
+    "rcig": RCIG,
     "rfad": RFAD,
 }
 
 __all__ = [
     "METHODS",
+    "RCIG",
     "RFAD",
     "Batch",
     "FRePo",

@@ -24,16 +24,20 @@ from isa_toolkit.methods.target_loss import (
     default_segment,
     target_loss,
 )
-from isa_toolkit.networks import Network, NetworkSettings
+from isa_toolkit.networks import Network
 from isa_toolkit.networks.random_features import (
     draw_random,
     nngp_features,
     random_features,
 )
+from isa_toolkit.presets import RFAD_ROWS, rfad_preset
 
 __all__ = ["RFAD", "RFADInfo", "RFADKnobs", "RFADState"]
 
 Scalar = Float[Array, ""]
+
+# Algorithms 4.4.
+_LEARNING_RATE = 1e-3
 
 
 class RFADState(NamedTuple):
@@ -117,7 +121,8 @@ class RFAD:
         transform: learn a linear map of the flattened images, D x D for D numbers per
             image (12 D^2 bytes with its moments: 113 MB at 32x32x3, 1.8 GB at 64x64x3).
         learn_labels: step the labels, too.
-        learning_rate: AdaBelief's, of images and labels.
+        learning_rate: AdaBelief's, of images and labels; None for the published 1e-3 (for
+            digits our own).
         transform_learning_rate: of the linear map.
         scale_learning_rate: of the log scale k.
 
@@ -141,11 +146,13 @@ class RFAD:
     ridge: float = 5e-3
     transform: bool = True
     learn_labels: bool = False
-    learning_rate: float = 1e-3
+    learning_rate: float | None = None
     transform_learning_rate: float = 5e-5
     scale_learning_rate: float = 1e-2
 
     name = "rfad"
+    # Where an experiment names none; algorithms 2.2.
+    architecture = "convnet_flat"
 
     def __post_init__(self) -> None:
         segment = check_crucial(
@@ -159,7 +166,8 @@ class RFAD:
             object.__setattr__(self, "segment", segment)
         checks.check_integer("networks", self.networks)
         checks.check_at_least("ridge", self.ridge, 0)
-        checks.check_at_least("learning_rate", self.learning_rate, 0)
+        if self.learning_rate is not None:
+            checks.check_at_least("learning_rate", self.learning_rate, 0)
         checks.check_at_least(
             "transform_learning_rate", self.transform_learning_rate, 0
         )
@@ -173,35 +181,25 @@ class RFAD:
         return (0.0, 0.0) if self.partner == "none" else default_segment(self.loss)
 
     def resolve(self, *, dataset: str, images_per_class: int, num_classes: int) -> RFAD:
-        """Return the settings with every default filled in.
+        """Return the settings with what depends on the data set filled in.
 
         Args:
-            dataset: registered name; nothing depends on it.
-            images_per_class: IPC; nothing depends on it.
+            dataset: registered name.
+            images_per_class: IPC.
             num_classes: C; nothing depends on it.
 
         Returns:
             Settings in which nothing is None.
         """
-        del dataset, images_per_class, num_classes
-        return dataclasses.replace(self, segment=self.chosen_segment)
-
-    def published_network(
-        self, network: NetworkSettings, image_shape: tuple[int, int, int]
-    ) -> NetworkSettings:
-        """Return the network of an experiment that leaves its name and norm open.
-
-        Args:
-            network: what the experiment says of width and depth.
-            image_shape: (height, width, channels); nothing depends on it.
-
-        Returns:
-            The ConvNet of one width, without normalisation.
-
-        Source: algorithms 2.2.
-        """
-        del image_shape
-        return dataclasses.replace(network, name="convnet_flat", norm="none")
+        del num_classes
+        rate = self.learning_rate
+        if rate is None and any(row.dataset == dataset for row in RFAD_ROWS):
+            rate = rfad_preset(dataset, images_per_class).learning_rate
+        return dataclasses.replace(
+            self,
+            segment=self.chosen_segment,
+            learning_rate=_LEARNING_RATE if rate is None else rate,
+        )
 
     def static(self) -> RFAD:
         """Return the settings with every knob at a fixed value: what is compiled in.
@@ -235,7 +233,7 @@ class RFAD:
             self.drop_hard,
             *self.chosen_segment,
             self.ridge,
-            self.learning_rate,
+            _LEARNING_RATE if self.learning_rate is None else self.learning_rate,
             self.transform_learning_rate,
             self.scale_learning_rate,
         )

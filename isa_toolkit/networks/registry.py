@@ -155,8 +155,10 @@ def _convnet_flat(num_classes, width, depth, norm, image_shape) -> nn.Module:
 
 def _convnet_smooth(num_classes, width, depth, norm, image_shape) -> nn.Module:
     del image_shape
+    # RCIG bends smoothly at depth 3 and takes ReLU at 4 and 5; algorithms 2.1.
+    smooth = depth <= 3
     return ConvNet(
-        num_classes=num_classes, width=width, depth=depth, norm=norm, smooth=True
+        num_classes=num_classes, width=width, depth=depth, norm=norm, smooth=smooth
     )
 
 
@@ -184,7 +186,8 @@ def _resnet18(num_classes, width, depth, norm, image_shape) -> nn.Module:
 
 NETWORKS: dict[str, Architecture] = {
     "convnet": Architecture(_convnet, 128, ("batch", "instance", "none"), True),
-    # RFAD's: one width, no norm, no extra padding. RCIG's: the smooth ReLU, no norm.
+    # RFAD's: one width, no norm, no extra padding. RCIG's: the smooth ReLU up to depth
+    # 3, no norm.
     "convnet_flat": Architecture(
         _convnet_flat, 256, ("none", "batch", "instance"), True, False, "convnet"
     ),

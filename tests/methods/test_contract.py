@@ -59,7 +59,14 @@ class Case(NamedTuple):
 def small(name: str) -> MethodSettings:
     method = METHODS[name]
     fields = {field.name for field in dataclasses.fields(method)}
-    wanted = {"pool_size": 3, "max_online_updates": 4, "networks": 3}
+    wanted: dict[str, Any] = {
+        "pool_size": 3,
+        "max_online_updates": 4,
+        "most_online_steps": 2,
+        "networks": 3,
+        "inner_steps": 4,
+        "tune": False,
+    }
     settings = method(**{key: wanted[key] for key in fields & set(wanted)})
     return settings.resolve(dataset="digits", images_per_class=2, num_classes=3)
 
@@ -75,11 +82,14 @@ def changed(settings: MethodSettings) -> list[MethodSettings]:
         ("segment", (-1.0, 0.5)),
         ("segment", (0.0, 0.25)),
         ("ridge", 1e-3),
-        ("learning_rate", 0.01),
+        ("learning_rate", 0.02),
         ("final_learning_rate", 0.5),
         ("online_learning_rate", 1e-3),
         ("transform_learning_rate", 1e-3),
         ("scale_learning_rate", 0.1),
+        ("temperature_learning_rate", 0.1),
+        ("inner_learning_rate", 1e-4),
+        ("solve_learning_rate", 1e-4),
     ]
     if getattr(settings, "loss", None) == "cross_entropy":
         # Beyond the partner the cross-entropy is unbounded, and refused.
@@ -128,7 +138,9 @@ def test_every_knob_does_something(case):
     for settings in changed(case.settings):
         other = case.run(settings, 2)[-1][0]
         leaves = zip(jax.tree.leaves(plain), jax.tree.leaves(other), strict=True)
-        assert any(np.any(np.asarray(a) != np.asarray(b)) for a, b in leaves), settings
+        assert any(np.any(np.asarray(a) != np.asarray(b)) for a, b in leaves), str(
+            settings
+        )
 
 
 def test_the_state_keeps_its_structure_shapes_and_kinds(case):

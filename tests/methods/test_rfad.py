@@ -14,8 +14,8 @@ from toy import quick_jit, toy_convnet, toy_problem
 
 from isa_toolkit.losses import ridge
 from isa_toolkit.methods import RFAD
-from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.random_features import draw_random
+from isa_toolkit.presets import rfad_preset
 
 CLASSES = 3
 
@@ -81,8 +81,8 @@ def test_the_first_adabelief_step_moves_each_number_by_its_rate():
     method, before, after, _ = first_step(settings)
     # The first update is the gradient over .9 times its size.
     for name, rate in (
-        ("images", settings.learning_rate),
-        ("labels", settings.learning_rate),
+        ("images", 1e-3),
+        ("labels", 1e-3),
         ("transform", settings.transform_learning_rate),
         ("log_scale", settings.scale_learning_rate),
     ):
@@ -132,14 +132,10 @@ def test_the_segment_follows_the_loss():
     assert RFAD(partner="none").chosen_segment == (0.0, 0.0)
     resolved = RFAD().resolve(dataset="digits", images_per_class=1, num_classes=10)
     assert resolved.segment == (-1.0, 0.0)
+    assert resolved.learning_rate == rfad_preset("digits", 1).learning_rate
+    own = RFAD().resolve(dataset="my_cells", images_per_class=1, num_classes=10)
+    assert own.learning_rate == 1e-3
     assert resolved.static() == dataclasses.replace(resolved, ridge=1.0).static()
-
-
-def test_its_network_has_one_width():
-    asked = NetworkSettings(width=16)
-    assert RFAD().published_network(asked, (8, 8, 1)) == NetworkSettings(
-        name="convnet_flat", width=16, norm="none"
-    )
 
 
 @pytest.mark.parametrize(

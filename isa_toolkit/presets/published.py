@@ -27,6 +27,7 @@ __all__ = [
     "evaluation_batch_size",
     "evaluation_steps",
     "label_scale",
+    "nearest_count",
     "preset",
 ]
 
@@ -257,7 +258,7 @@ def evaluation_steps(num_distilled: int, protocol: str = "isa") -> int:
     check_one_of("protocol", protocol, EVALUATION_STEPS)
     count = check_integer("num_distilled", num_distilled)
     table = EVALUATION_STEPS[protocol]
-    return table[_nearest(count, table)]
+    return table[nearest_count(count, table)]
 
 
 def evaluation_batch_size(num_distilled: int) -> int:
@@ -352,7 +353,7 @@ def _row(
         used = "no flips and 1,000 selection updates"
         flips, selection = False, 1000
     else:
-        near = _nearest(count, facts.flips)
+        near = nearest_count(count, facts.flips)
         used = f"the flips and selection updates of {near} images per class"
         flips, selection = facts.flips[near], facts.selection_steps[near]
         # No row of the digits is published, so none is missing either.
@@ -383,8 +384,13 @@ def _crucial(
     return None, None, (note,)
 
 
-def _nearest(count: int, listed: Mapping[int, object]) -> int:
-    """Return the listed size nearest to ``count`` by ratio, the smaller on a tie."""
+def nearest_count(count: int, listed: Mapping[int, object]) -> int:
+    """Return the listed size nearest to ``count`` by ratio, the smaller on a tie.
+
+    Args:
+        count: a size.
+        listed: sizes that there are; only its keys matter.
+    """
     # Exact integer comparison of ratios: logarithms would break ties by rounding.
     below = max((size for size in listed if size <= count), default=min(listed))
     above = min((size for size in listed if size >= count), default=max(listed))
