@@ -105,7 +105,8 @@ def run(words: list[str]) -> int:
         words,
         "Distil a data set. Run the same command again to go on after a stop.",
     )
-    scale = presets.SCALES[check_one_of("--scale", options.scale, presets.SCALES)]
+    scales = presets.META_SCALES.get(options.method, presets.SCALES)
+    scale = scales[check_one_of("--scale", options.scale, scales)]
     names = {field.name for field in dataclasses.fields(Experiment)}
     given = {
         field.name: getattr(options, field.name)

@@ -45,7 +45,8 @@ class RFADState(NamedTuple):
 
     images: X, before the linear map, [m, h, w, ch].
     labels: distilled labels, [m, c].
-    transform: T of ``X' = X T`` on flattened images, [D, D]; [0, 0] without one.
+    transform: T of ``X' = X T`` on flattened images, [D, D]; [1, 1] and
+        without use where there is no map.
     log_scale: k of the cross-entropy, [].
     optimizer: moments of the four above.
     step: outer steps taken, [].
@@ -262,7 +263,8 @@ class RFAD:
         Returns:
             ``init``, ``step`` and ``distilled``.
         """
-        size = math.prod(network.image_shape) if self.transform else 0
+        # One unused number where there is no map: a checkpoint holds no empty arrays.
+        size = math.prod(network.image_shape) if self.transform else 1
 
         def init(
             key: Key[Array, ""],
@@ -301,8 +303,8 @@ QUANTITIES = (
 def _mapped(
     images: Float[Array, "m h w ch"], transform: Float[Array, "D D"]
 ) -> Float[Array, "m h w ch"]:
-    """Return ``X T`` in the shape of images; X where there is no T."""
-    if transform.size == 0:
+    """Return ``X T`` in the shape of images; X where T has another size."""
+    if transform.shape[0] != math.prod(images.shape[1:]):
         return images
     flat = jnp.reshape(images, (images.shape[0], -1))
     product = jnp.matmul(flat, transform, precision=jax.lax.Precision.HIGHEST)

@@ -1,6 +1,7 @@
 """The published settings, row by row, and the sizes of an experiment: only numbers."""
 
 from isa_toolkit.presets.meta import (
+    META_SCALES,
     RCIG_ROWS,
     RFAD_ROWS,
     RCIGPreset,
@@ -24,6 +25,7 @@ from isa_toolkit.presets.published import (
 
 __all__ = [
     "EVALUATION_STEPS",
+    "META_SCALES",
     "PRESET_METHODS",
     "PUBLISHED",
     "RCIG_ROWS",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from functools import cache
 
@@ -13,7 +14,7 @@ import pytest
 from scipy import special
 from toy import dense_network, quick_jit, toy_problem
 
-from isa_toolkit.methods import RCIG, rcig_state, rcig_step
+from isa_toolkit.methods import RCIG, rcig_inner, rcig_state, rcig_step
 from isa_toolkit.methods.rcig_inner import Descent
 
 SMALL = {"pool_size": 2, "inner_steps": 2, "tune": False, "drop_easy": 0.0}
@@ -91,6 +92,44 @@ def test_the_first_step_moves_each_number_by_its_rate():
         assert np.median(moved) == pytest.approx(rate / 0.9, rel=1e-2), name
     assert 0 < float(info.implicit_share) <= 1.0001
     assert int(info.failure) == 0
+
+
+@pytest.mark.parametrize("flips", [False, True])
+def test_the_implicit_gradient_is_minus_that_of_the_slope(flips):
+    """``- d/dpsi <v, dL/domega>`` of the inner objective of the mirrored set."""
+    toy, network = toy_problem(), dense_network(2)
+    params, state = network.init(jax.random.key(1))
+    base = rcig_inner.Base(network, params, state, rcig_inner.head_place(network))
+    draw = np.random.default_rng(0)
+    omega, along = (
+        tuple(
+            jnp.asarray(0.1 * draw.normal(size=leaf.shape), jnp.float32)
+            for leaf in rcig_inner.blank_tangent(base)
+        )
+        for _ in range(2)
+    )
+    settings = RCIG(**SMALL, flips=flips)
+    learned = (toy.images, toy.labels, jnp.zeros(()))
+
+    def slope(images, labels):
+        if flips:
+            images = jnp.concatenate([images, images[:, :, ::-1]])
+            labels = jnp.concatenate([labels, labels])
+        problem = rcig_inner.inner_problem(base, images, labels, 0.3)
+        loss = functools.partial(rcig_inner.objective, problem)
+        return jax.jvp(loss, (omega,), (along,))[1]
+
+    def run():
+        got = rcig_step._implicit(
+            settings, base, learned, omega, along, jnp.asarray(0.3), jax.random.key(0)
+        )
+        return got, jax.grad(slope, argnums=(0, 1))(toy.images, toy.labels)
+
+    got, expected = quick_jit(run)()
+    for one, other in zip(got, expected, strict=False):
+        np.testing.assert_allclose(one, -other, rtol=1e-3, atol=1e-5)
+    # The inner problem knows no temperature.
+    assert float(got[2]) == 0
 
 
 def test_the_result_is_the_corrected_running_mean():

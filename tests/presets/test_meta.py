@@ -6,7 +6,14 @@ import warnings
 
 import pytest
 
-from isa_toolkit.presets import RCIG_ROWS, RFAD_ROWS, rcig_preset, rfad_preset
+from isa_toolkit.presets import (
+    META_SCALES,
+    RCIG_ROWS,
+    RFAD_ROWS,
+    SCALES,
+    rcig_preset,
+    rfad_preset,
+)
 
 # By images per class: learning rate, label scale, weight decay of the evaluation.
 RFAD_EVALUATION = {
@@ -126,3 +133,17 @@ def test_bad_counts_are_one_sentence(find) -> None:
         find("mnist", 0)
     with pytest.raises(TypeError, match="images_per_class must be a whole number"):
         find("mnist", 1.5)
+
+
+def test_each_method_has_every_scale_and_ends_at_its_rows() -> None:
+    for scales in META_SCALES.values():
+        assert scales.keys() == SCALES.keys()
+        steps = [scales[name].steps for name in ("quick", "small", "paper")]
+        assert steps == sorted(steps)
+    paper, row = META_SCALES["rfad"]["paper"], rfad_preset("cifar10", 1)
+    assert (paper.steps, paper.width, paper.batch_size) == (
+        row.steps,
+        row.width,
+        row.batch_size,
+    )
+    assert META_SCALES["rcig"]["paper"].batch_size == rcig_preset("mnist", 1).batch_size
