@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from isa_toolkit.distill import Experiment, Run, distill
     from isa_toolkit.distilled import DistilledSet
     from isa_toolkit.evaluate import Evaluation, EvaluationSettings, evaluate
-    from isa_toolkit.methods import DM, MTT, FRePo
+    from isa_toolkit.methods import DM, MTT, RCIG, RFAD, FRePo
     from isa_toolkit.networks import NetworkSettings
 
 __version__ = "0.1.0"
@@ -22,6 +22,8 @@ __version__ = "0.1.0"
 __all__ = [
     "DM",
     "MTT",
+    "RCIG",
+    "RFAD",
     "Dataset",
     "DistilledSet",
     "Evaluation",
@@ -38,6 +40,8 @@ __all__ = [
 _HOME = {
     "DM": "methods",
     "MTT": "methods",
+    "RCIG": "methods",
+    "RFAD": "methods",
     "Dataset": "datasets",
     "DistilledSet": "distilled",
     "Evaluation": "evaluate",

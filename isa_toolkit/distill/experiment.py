@@ -14,13 +14,15 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from isa_toolkit import checks, presets
 from isa_toolkit.datasets import Dataset, load_dataset
 from isa_toolkit.datasets.arrays import check_images_per_class
 from isa_toolkit.evaluate import EvaluationSettings
 from isa_toolkit.methods import METHODS, FRePo, MethodSettings
 from isa_toolkit.methods.base import traits_of
-from isa_toolkit.networks import NetworkSettings
+from isa_toolkit.networks import NETWORKS, NetworkSettings
 from isa_toolkit.networks.fit import FitSettings
 from isa_toolkit.networks.fit_sgd import dsa_fit
 
@@ -229,7 +231,7 @@ class ResolvedExperiment:
         """Targets per step in all: what was asked for, or as many as there are."""
         asked = self.settings.batch_size or 0
         if self.drawing == "per_class":
-            smallest = int(np_bincount(self.train).min())
+            smallest = int(np.bincount(self.train.train.labels).min())
             return min(asked, smallest) * self.train.num_classes
         return min(asked, len(self.train.train.labels))
 
@@ -250,8 +252,9 @@ class ResolvedExperiment:
                 protocol="dsa",
                 fit=dsa_fit(count, steps=settings.validation_steps),
             ).resolve(image_shape=self.dataset.image_shape, num_distilled=count)
+        judge = NETWORKS[network.name].judged_as or network.name
         chosen = EvaluationSettings(
-            network=dataclasses.replace(network, norm="none"),
+            network=dataclasses.replace(network, name=judge, norm="none"),
             networks=settings.validation_networks,
             seed=settings.seed,
             fit=FitSettings(

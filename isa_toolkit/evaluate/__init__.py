@@ -8,17 +8,28 @@ from isa_toolkit.evaluate.evaluation import (
     evaluate,
     summarise,
 )
+from isa_toolkit.evaluate.random_features import (
+    KernelEvaluation,
+    RandomKernelSettings,
+    random_kernel,
+)
+from isa_toolkit.evaluate.rcig import rcig_protocol, with_mirrored
 from isa_toolkit.rooms import make_callable
 
 __all__ = [
     "Evaluation",
     "EvaluationSettings",
+    "KernelEvaluation",
+    "RandomKernelSettings",
     "Summary",
     "evaluate",
     "full_data",
     "kmeans_real",
+    "random_kernel",
     "random_real",
+    "rcig_protocol",
     "summarise",
+    "with_mirrored",
 ]
 
 make_callable(__name__, evaluate)

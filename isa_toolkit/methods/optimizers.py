@@ -18,6 +18,8 @@ OPTIMIZERS = {
     # optax.lamb with its defaults; weight decay is 0.
     "lamb": optax.chain(optax.scale_by_adam(eps=1e-6), optax.scale_by_trust_ratio()),
     "adam": optax.scale_by_adam(),
+    # Of RFAD and RCIG: algorithms 4.3 and 4.4.
+    "adabelief": optax.scale_by_belief(eps=1e-16),
 }
 
 

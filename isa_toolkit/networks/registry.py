@@ -32,12 +32,16 @@ class Architecture(NamedTuple):
     width: default width (channels of the first layer).
     norms: the norms it can be built with; the first is its published one.
     has_depth: whether ``depth`` can be chosen.
+    pads_grey: whether one-channel images gain 4 pixels in its first layer.
+    judged_as: the architecture that judges what was distilled with it; empty: itself.
     """
 
     module: Callable[..., nn.Module]
     width: int
     norms: tuple[str, ...]
     has_depth: bool
+    pads_grey: bool = True
+    judged_as: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,7 +85,7 @@ class NetworkSettings:
         depth = self.depth
         if architecture.has_depth:
             depth = default_depth(image_shape) if depth is None else depth
-            check_depth(image_shape, depth)
+            check_depth(image_shape, depth, pads_grey=architecture.pads_grey)
         return NetworkSettings(
             name=self.name,
             width=self.width or architecture.width,
@@ -137,6 +141,27 @@ def _convnet(num_classes, width, depth, norm, image_shape) -> nn.Module:
     return ConvNet(num_classes=num_classes, width=width, depth=depth, norm=norm)
 
 
+def _convnet_flat(num_classes, width, depth, norm, image_shape) -> nn.Module:
+    del image_shape
+    return ConvNet(
+        num_classes=num_classes,
+        width=width,
+        depth=depth,
+        norm=norm,
+        growth=1,
+        pads_grey=False,
+    )
+
+
+def _convnet_smooth(num_classes, width, depth, norm, image_shape) -> nn.Module:
+    del image_shape
+    # RCIG bends smoothly at depth 3 and takes ReLU at 4 and 5; algorithms 2.1.
+    smooth = depth <= 3
+    return ConvNet(
+        num_classes=num_classes, width=width, depth=depth, norm=norm, smooth=smooth
+    )
+
+
 def _convnet_in(num_classes, width, depth, norm, image_shape) -> nn.Module:
     del image_shape
     return ConvNetIN(num_classes=num_classes, width=width, depth=depth, norm=norm)
@@ -161,6 +186,14 @@ def _resnet18(num_classes, width, depth, norm, image_shape) -> nn.Module:
 
 NETWORKS: dict[str, Architecture] = {
     "convnet": Architecture(_convnet, 128, ("batch", "instance", "none"), True),
+    # RFAD's: one width, no norm, no extra padding. RCIG's: the smooth ReLU up to depth
+    # 3, no norm.
+    "convnet_flat": Architecture(
+        _convnet_flat, 256, ("none", "batch", "instance"), True, False, "convnet"
+    ),
+    "convnet_smooth": Architecture(
+        _convnet_smooth, 128, ("none", "batch", "instance"), True, True, "convnet"
+    ),
     "convnet_in": Architecture(_convnet_in, 128, ("instance", "batch", "none"), True),
     "alexnet": Architecture(_alexnet, 128, ("none", "batch"), False),
     "vgg11": Architecture(_vgg11, 64, ("batch", "instance", "none"), False),

@@ -8,7 +8,15 @@ from isa_toolkit.presets.matching import (
     MTTPreset,
     dm_preset,
     mtt_preset,
-    scale,
+)
+from isa_toolkit.presets.meta import (
+    META_SCALES,
+    RCIG_ROWS,
+    RFAD_ROWS,
+    RCIGPreset,
+    RFADPreset,
+    rcig_preset,
+    rfad_preset,
 )
 from isa_toolkit.presets.published import (
     EVALUATION_STEPS,
@@ -23,19 +31,25 @@ from isa_toolkit.presets.published import (
     label_scale,
     preset,
 )
+from isa_toolkit.presets.scales import scale
 
 __all__ = [
     "DM_ROWS",
     "EVALUATION_STEPS",
     "MATCHING_SCALES",
+    "META_SCALES",
     "MTT_ROWS",
     "PRESET_METHODS",
     "PUBLISHED",
+    "RCIG_ROWS",
+    "RFAD_ROWS",
     "SCALES",
     "DMPreset",
     "DatasetFacts",
     "MTTPreset",
     "Preset",
+    "RCIGPreset",
+    "RFADPreset",
     "Scale",
     "dm_preset",
     "evaluation_batch_size",
@@ -43,5 +57,7 @@ __all__ = [
     "label_scale",
     "mtt_preset",
     "preset",
+    "rcig_preset",
+    "rfad_preset",
     "scale",
 ]

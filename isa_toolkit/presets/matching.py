@@ -24,7 +24,6 @@ __all__ = [
     "MTTPreset",
     "dm_preset",
     "mtt_preset",
-    "scale",
 ]
 
 _OURS = "ours, measured on the digits; no published row"
@@ -252,23 +251,6 @@ MATCHING_SCALES: Mapping[str, Mapping[str, Scale]] = MappingProxyType(
         ),
     }
 )
-
-
-def scale(name: str, method: str = "frepo") -> Scale:
-    """Return how much of an experiment a scale runs.
-
-    Args:
-        name: ``"quick"``, ``"small"`` or ``"paper"``.
-        method: registered name of the method.
-
-    Returns:
-        The scale; one that ``MATCHING_SCALES`` does not list takes FRePo's.
-
-    Raises:
-        ValueError: an unknown scale.
-    """
-    check_one_of("scale", name, SCALES)
-    return MATCHING_SCALES.get(method, SCALES)[name]
 
 
 def dm_preset(dataset: str, images_per_class: int) -> DMPreset:

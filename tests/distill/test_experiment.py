@@ -13,7 +13,7 @@ from tiny_run import tiny
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distill import Experiment
 from isa_toolkit.distill.run import first_images
-from isa_toolkit.methods import FRePo
+from isa_toolkit.methods import RFAD, FRePo
 from isa_toolkit.networks import NetworkSettings
 
 # Another value for each setting.
@@ -200,3 +200,17 @@ def test_first_images_depend_on_the_seed_alone() -> None:
     np.testing.assert_array_equal(images, same)
     other, _ = first_images(tiny(dataset=DIGITS, images_per_class=2, seed=1).resolve())
     assert np.abs(images - other).max() > 0.1
+
+
+def test_a_method_brings_its_network_unless_one_is_named() -> None:
+    def resolved(**more: Any):
+        return Experiment(dataset=DIGITS, method=RFAD(), steps=1, **more).resolve()
+
+    own = resolved()
+    assert own.settings.network == NetworkSettings(
+        name="convnet_flat", width=256, depth=3, norm="none"
+    )
+    # What judges the images does not depend on what made them.
+    assert own.evaluation.network == NetworkSettings(width=256, depth=3, norm="none")
+    other = resolved(network=NetworkSettings(name="convnet_in")).settings.network
+    assert (other.name, other.norm) == ("convnet_in", "instance")

@@ -45,3 +45,9 @@ def test_the_order_of_classes_and_a_common_shift_do_not_matter():
     value = float(label_margin_loss(labels))
     assert float(label_margin_loss(labels[:, ::-1])) == pytest.approx(value)
     assert float(label_margin_loss(labels + 3)) == pytest.approx(value, abs=1e-6)
+
+
+def test_half_the_margin_is_that_of_rcig():
+    wide, narrow = jnp.asarray([[1.0, 0.0, 0.0]]), jnp.asarray([[0.3, 0.2, 0.0]])
+    assert float(label_margin_loss(wide, share=0.5)) == pytest.approx(-1 / 6)
+    assert float(label_margin_loss(narrow, share=0.5)) == pytest.approx(-0.1)

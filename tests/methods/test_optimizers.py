@@ -101,3 +101,17 @@ def cosine_decay_of(steps):
     return jax.vmap(lambda step: cosine_decay(step, peak=1.0, final=0.2, steps=100))(
         steps
     )
+
+
+def test_adabelief_divides_by_the_surprise_of_the_gradient(problem):
+    _, gradients = problem
+    got = updates_of("adabelief", problem)
+    for place in (0, 1):
+        mean = spread = np.zeros_like(gradients[0][place])
+        for count, gradient in enumerate(gradients, start=1):
+            mean = 0.9 * mean + 0.1 * gradient[place]
+            spread = 0.999 * spread + 0.001 * (gradient[place] - mean) ** 2 + 1e-16
+            expected = (mean / (1 - 0.9**count)) / (
+                np.sqrt(spread / (1 - 0.999**count)) + 1e-16
+            )
+            np.testing.assert_allclose(got[count - 1][place], expected, rtol=1e-4)

@@ -17,7 +17,7 @@ from numpy_layers import (
 )
 
 from isa_toolkit.networks import NetworkSettings, build, count_parameters
-from isa_toolkit.networks.convnet import check_depth, default_depth
+from isa_toolkit.networks.convnet import check_depth, default_depth, smooth_relu
 
 
 def make(image_shape, num_classes=10, **settings):
@@ -164,3 +164,35 @@ def test_a_depth_that_pools_the_image_away_is_refused(image_shape, deepest):
     sentence = f"^depth must be at most {deepest} for .* images .*, got {deepest + 1}"
     with pytest.raises(ValueError, match=sentence):
         make(image_shape, width=1, depth=deepest + 1)
+
+
+def test_the_smooth_relu_is_relu_with_a_second_derivative():
+    values = jnp.linspace(-2, 2, 101)
+    gap = smooth_relu(values) - jax.nn.relu(values)
+    assert float(gap.min()) >= 0
+    assert float(gap.max()) == pytest.approx(np.log(2) / 60, rel=1e-5)
+    curvature = jax.grad(jax.grad(smooth_relu))
+    assert float(curvature(0.0)) == pytest.approx(60 / 4)
+
+
+def test_the_smooth_network_is_the_convnet_almost():
+    shape = (8, 8, 1)
+    networks = [
+        make(shape, name=name, width=4, depth=2, norm="none")
+        for name in ("convnet", "convnet_smooth")
+    ]
+    params, state = draw_network(networks[0])
+    images = jnp.asarray(draw_images((3, *shape)))
+    outputs = [jax.jit(one.apply)(params, state, images) for one in networks]
+    features = [np.asarray(output.features) for output in outputs]
+    assert not np.array_equal(*features)
+    np.testing.assert_allclose(*features, atol=0.1)
+
+
+def test_the_flat_network_keeps_its_width_and_its_input():
+    params, output = shapes(make((28, 28, 1), name="convnet_flat"))
+    # 28 -> 14 -> 7 -> 3 without the extra padding.
+    assert output.features.shape == (2, 3 * 3 * 256)
+    assert params["Conv_2"]["kernel"].shape == (3, 3, 256, 256)
+    with pytest.raises(ValueError, match="depth must be at most 3 for 8x8"):
+        make((8, 8, 1), name="convnet_flat", depth=4)

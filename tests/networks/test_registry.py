@@ -13,6 +13,8 @@ from isa_toolkit.networks import NETWORKS, NetworkSettings, build
 # Published width and norm, and features of 32x32x3 images.
 PUBLISHED = {
     "convnet": (128, "batch", 8192),
+    "convnet_flat": (256, "none", 4096),
+    "convnet_smooth": (128, "none", 8192),
     "convnet_in": (128, "instance", 2048),
     "alexnet": (128, "none", 3072),
     "vgg11": (64, "batch", 512),

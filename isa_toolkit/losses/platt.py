@@ -1,0 +1,80 @@
+"""Cross-entropy of predictions at a learned scale (Platt scaling).
+
+Labels are centred (rows sum to 0, as everywhere in the toolkit), so the probability that
+goes with ``y`` is ``y + 1/C``: one-hot for a target, a mixture for a virtual one.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from isa_toolkit.losses.quadrature import segment_mean
+
+__all__ = ["scaled_cross_entropy", "segment_cross_entropy"]
+
+Scalar = Float[Array, ""] | float
+
+
+def scaled_cross_entropy(
+    prediction: Float[Array, "n c"], labels: Float[Array, "n c"], log_scale: Scalar
+) -> Float[Array, " n"]:
+    """Return ``- sum_c (y + 1/C)_c log softmax(exp(k) P)_c``.
+
+    Args:
+        prediction: P, [n, c].
+        labels: y, centred: ``y + 1/C`` are probabilities, [n, c].
+        log_scale: k (RFAD) or tau (RCIG), learned.
+
+    Returns:
+        Loss per sample, [n].
+
+    Source: algorithms 4.3 and 4.4.
+    """
+    probability = labels + 1 / labels.shape[-1]
+    return -jnp.sum(
+        probability * jax.nn.log_softmax(jnp.exp(log_scale) * prediction), axis=-1
+    )
+
+
+def segment_cross_entropy(
+    prediction: Float[Array, "n c"],
+    labels: Float[Array, "n c"],
+    prediction_difference: Float[Array, "n c"],
+    label_difference: Float[Array, "n c"],
+    log_scale: Scalar,
+    start: Scalar,
+    stop: Scalar,
+) -> Float[Array, " n"]:
+    """Return the mean cross-entropy over a segment towards the partner.
+
+    The mean over t in [a, b] of the loss of ``P_i + t (P_i - P_j)`` against
+    ``y_i + t (y_i - y_j)``, by Gauss-Legendre quadrature at 3 nodes. For -1 <= t <= 0 the
+    label is a mixture of both; beyond, a class has a negative weight and the
+    cross-entropy is unbounded below.
+
+    Args:
+        prediction: P_i, [n, c].
+        labels: y_i, centred, [n, c].
+        prediction_difference: P_i - P_j, [n, c].
+        label_difference: y_i - y_j, [n, c].
+        log_scale: of the prediction.
+        start: a, in [-1, 0].
+        stop: b, in [-1, 0].
+
+    Returns:
+        Loss per sample, [n].
+
+    Source: algorithms 10, RFAD and RCIG: a proposal there; the paper's own form is
+    UNKNOWN.
+    """
+
+    def at(position: Float[Array, ""]) -> Float[Array, " n"]:
+        return scaled_cross_entropy(
+            prediction + position * prediction_difference,
+            labels + position * label_difference,
+            log_scale,
+        )
+
+    return segment_mean(at, start, stop)

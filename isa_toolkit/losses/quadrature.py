@@ -1,0 +1,45 @@
+"""The mean of a function over a segment, for losses without a closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+__all__ = ["segment_mean"]
+
+Scalar = Float[Array, ""] | float
+
+
+def segment_mean(
+    function: Callable[[Float[Array, ""]], Array],
+    start: Scalar,
+    stop: Scalar,
+    *,
+    nodes: int = 3,
+) -> Array:
+    """Return the mean of ``function`` over [start, stop] by Gauss-Legendre quadrature.
+
+    ``sum_q w_q f((a + b)/2 + (b - a)/2 x_q) / 2``: exact for polynomials of degree
+    ``2 nodes - 1`` or less. With a = b it is the value there.
+
+    Args:
+        function: of a position; called once per node.
+        start: a; may be traced.
+        stop: b; may be traced.
+        nodes: how many positions; static.
+
+    Returns:
+        The mean, shaped like a value of ``function``.
+
+    Source: algorithms 10.
+    """
+    places, weights = np.polynomial.legendre.leggauss(nodes)
+    middle, half = (start + stop) / 2, (stop - start) / 2
+    values = [
+        0.5 * float(weight) * function(jnp.asarray(middle + half * float(place)))
+        for place, weight in zip(places, weights, strict=True)
+    ]
+    return sum(values[1:], start=values[0])
