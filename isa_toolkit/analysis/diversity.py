@@ -158,9 +158,9 @@ def prdc_by_class(
     Source: as `prdc`, within classes.
     """
     first, second, number = _checked(real, distilled, k)
-    sources = as_labels("real_labels", real_labels, len(first))
-    targets = as_labels("distilled_labels", distilled_labels, len(second))
-    count = count_classes(classes, sources, targets)
+    sources = as_labels("real_labels", real_labels, len(first), "real")
+    targets = as_labels("distilled_labels", distilled_labels, len(second), "distilled")
+    count = count_classes(classes, real_labels=sources, distilled_labels=targets)
     rows = [
         _measure(first[sources == label], second[targets == label], number)
         for label in range(count)

@@ -6,14 +6,13 @@ features come from elsewhere; which samples are easy is decided in `ranking`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Real
 from scipy import linalg
 
-from isa_toolkit.analysis.arrays import check_points, check_scores
+from isa_toolkit.analysis.points import as_points, as_scores, row_blocks
 from isa_toolkit.analysis.ranking import dropped_count, order
 from isa_toolkit.checks import (
     as_text,
@@ -129,7 +128,7 @@ def information_test(
     **Deviation:** the paper has no random control.
     """
     points, targets = _paired(features, labels)
-    values = check_scores("scores", scores)
+    values = as_scores("scores", scores)
     if len(values) != len(points):
         raise fail("scores", f"have one score for each of {len(points)}", len(values))
     fraction = check_number("share", share)
@@ -197,7 +196,7 @@ def predict_part(
     asked = _indices("predicted", predicted, len(points))
     weights = _solve(points, targets, base, ridge=ridge, form="smaller")
     total, hits = 0.0, 0
-    for rows in _row_blocks(len(asked)):
+    for rows in row_blocks(len(asked), 1, _ROWS):
         wanted = targets[asked[rows]].astype(np.float64)
         guess = points[asked[rows]].astype(np.float64) @ weights
         total += float(np.square(guess - wanted).sum())
@@ -262,7 +261,7 @@ def _solve(
     if how == "primal":
         system = np.zeros((width, width))
         moment = np.zeros((width, targets.shape[1]))
-        for part in _row_blocks(len(rows)):
+        for part in row_blocks(len(rows), 1, _ROWS):
             block = points[rows[part]].astype(np.float64)
             system += block.T @ block
             moment += block.T @ wanted[part]
@@ -270,11 +269,6 @@ def _solve(
     # No larger than the kernel if the dual is the smaller form.
     base = points[rows].astype(np.float64)
     return base.T @ _positive(base @ base.T, wanted, penalty, len(rows))
-
-
-def _row_blocks(rows: int) -> Iterator[slice]:
-    """Yield slices over ``rows`` rows."""
-    return (slice(start, start + _ROWS) for start in range(0, rows, _ROWS))
 
 
 def _positive(
@@ -296,8 +290,8 @@ def _positive(
 
 def _paired(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return features and labels with as many rows."""
-    points = check_points("features", features)
-    targets = check_points("labels", labels)
+    points = as_points("features", features)
+    targets = as_points("labels", labels)
     if len(points) != len(targets):
         raise fail("labels", f"have {len(points)} rows, as features has", len(targets))
     return points, targets

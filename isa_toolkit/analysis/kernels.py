@@ -117,8 +117,8 @@ def vendi_by_class(
     width = _check_kernel(kernel, bandwidth)
     if width is None:
         _check_lengths("points", array)
-    numbers = as_labels("labels", labels, len(array))
-    count = count_classes(classes, numbers)
+    numbers = as_labels("labels", labels, len(array), "points")
+    count = count_classes(classes, labels=numbers)
     sizes = np.bincount(numbers, minlength=count)
     score = [
         _vendi(array[numbers == label], width) if sizes[label] else math.nan

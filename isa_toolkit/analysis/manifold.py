@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Real
 
-from isa_toolkit.analysis.arrays import blocks, check_points, squared_distances
+from isa_toolkit.analysis.neighbours import DISTANCE_BYTES, squared_distances
+from isa_toolkit.analysis.points import as_points, row_blocks
 from isa_toolkit.checks import as_text, check_at_least, check_integer, fail
 
 __all__ = ["Map", "MapSettings", "anchored_map", "joint_map", "trustworthiness"]
@@ -241,14 +242,14 @@ def trustworthiness(
 
     Source: Venna and Kaski, 2001.
     """
-    inside = _centred(check_points("points", points))
-    outside = _centred(check_points("places", places))
+    inside = _centred(as_points("points", points))
+    outside = _centred(as_points("places", places))
     count = len(inside)
     if len(outside) != count:
         raise fail("places", f"have {count} rows, as points has", len(outside))
     k = _neighbours(count, neighbours)
     excess = 0
-    for part in blocks(count, count):
+    for part in row_blocks(count, DISTANCE_BYTES * count):
         rows = np.arange(part.start, part.stop)
         far = squared_distances(inside[part], inside)
         seen = squared_distances(outside[part], outside)
@@ -266,7 +267,7 @@ def _checked(
     real: np.ndarray, distilled: Mapping[str, np.ndarray]
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return the real points and every set in float64, around the real mean."""
-    points = check_points("real", real, minimum=4)
+    points = as_points("real", real, minimum=4)
     if points.shape[1] < 2:
         raise fail("real", "have at least 2 features", as_text("1"))
     if not isinstance(distilled, Mapping):
@@ -280,7 +281,7 @@ def _checked(
     sets = {}
     for name, values in distilled.items():
         label = f"distilled[{name!r}]"
-        array = check_points(label, values)
+        array = as_points(label, values)
         if array.shape[1] != points.shape[1]:
             raise fail(
                 label,

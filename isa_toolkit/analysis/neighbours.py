@@ -4,7 +4,7 @@ Screened in float32, decided in float64. Squared distances come from one float32
 product, ``|x|^2 + |y|^2 - 2 x.y``, whose error is bounded; only where the bound leaves
 a comparison open are the two points subtracted in float64. So the answers are those of
 a float64 loop over pairs, ties and coinciding points included, at the price of the
-float32 product.
+float32 product. `squared_distances` is that product alone, in the precision it is given.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Real
+from jaxtyping import Bool, Float, Float32, Float64, Real
 
 from isa_toolkit.analysis.points import (
     as_points,
@@ -24,12 +24,16 @@ from isa_toolkit.analysis.points import (
 from isa_toolkit.checks import check_integer
 
 __all__ = [
+    "DISTANCE_BYTES",
+    "FEATURE_BYTES",
+    "PAIR_BYTES",
     "Frame",
     "Placed",
     "frame_of",
     "neighbour_distances",
     "place",
     "screen",
+    "squared_distances",
     "squared_radii",
     "within",
 ]
@@ -37,6 +41,10 @@ __all__ = [
 # Bytes that one pair takes at the worst moment: four float32 tiles, masks, and, should
 # every pair stay open, its place and its float64 distance.
 PAIR_BYTES = 32
+
+# The same around `squared_distances`: five float64 tiles, since those of one block are
+# held while the next is made, masks, and room for what sorts them.
+DISTANCE_BYTES = 64
 
 # Bytes that one feature of one point takes while it is moved to float32.
 FEATURE_BYTES = 24
@@ -104,6 +112,27 @@ def neighbour_distances(
     return np.sqrt(squared_radii(array, frame, number)) / frame.scale
 
 
+def squared_distances(
+    first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "m d"]
+) -> Float[np.ndarray, "n m"]:
+    """Return squared Euclidean distances, ``|x|^2 + |y|^2 - 2 x.y``, never below 0.
+
+    Exact to about 1e-15 of the largest squared norm in float64; take the mean off both
+    first, or a common offset eats the digits. Where the last digits decide, as between
+    copies of a point, use `neighbour_distances` or `within`.
+
+    Args:
+        first: points, [n, d].
+        second: points, [m, d].
+
+    Returns:
+        Squared distances, [n, m].
+    """
+    squares = [np.square(points).sum(axis=1) for points in (first, second)]
+    tile = _expand(first, second, *squares)
+    return np.maximum(tile, 0, out=tile)
+
+
 def frame_of(*sets: Real[np.ndarray, "_ d"]) -> Frame:
     """Return the frame around the mean of the first set that holds all sets.
 
@@ -158,11 +187,7 @@ def screen(rows: Placed, columns: Placed) -> Float32[np.ndarray, "n m"]:
     Returns:
         ``|x|^2 + |y|^2 - 2 x.y`` in the frame's unit, shape ``[n, m]``; may be below 0.
     """
-    tile = rows.scaled @ columns.scaled.T
-    tile *= -2
-    tile += rows.squares[:, None]
-    tile += columns.squares
-    return tile
+    return _expand(rows.scaled, columns.scaled, rows.squares, columns.squares)
 
 
 def squared_radii(
@@ -236,6 +261,20 @@ def within(
         near, far = np.divmod(pairs, len(columns.points))
         inside[near, far] = _differences(rows, columns, pairs) < wide[near, far]
     return inside
+
+
+def _expand(
+    first: np.ndarray,
+    second: np.ndarray,
+    first_squares: np.ndarray,
+    second_squares: np.ndarray,
+) -> np.ndarray:
+    """Return ``|x|^2 + |y|^2 - 2 x.y`` as it rounds, which may be below 0, [n, m]."""
+    product = first @ second.T
+    product *= 2
+    tile = np.add.outer(first_squares, second_squares)
+    tile -= product
+    return tile
 
 
 def _take(placed: Placed, rows: slice) -> Placed:

@@ -14,12 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Real
 
-from isa_toolkit.analysis.arrays import (
-    blocks,
-    check_classes,
-    check_points,
-    squared_distances,
-)
+from isa_toolkit.analysis.neighbours import DISTANCE_BYTES, squared_distances
+from isa_toolkit.analysis.points import as_labels, as_points, row_blocks
 from isa_toolkit.checks import as_text, check_integer, fail
 
 __all__ = ["ByClass", "Overlap", "evenness", "overlap", "spread"]
@@ -114,7 +110,7 @@ def overlap(
     labels = np.concatenate([sets.real_labels, sets.distilled_labels])
     is_real = np.arange(len(everything)) < len(sets.real)
     share = np.empty(len(sets.distilled))
-    for part in blocks(len(share), len(everything)):
+    for part in row_blocks(len(share), DISTANCE_BYTES * len(everything)):
         squared = squared_distances(sets.distilled[part], everything)
         rows = np.arange(part.start, part.stop)
         squared[rows - part.start, len(sets.real) + rows] = np.inf
@@ -212,7 +208,7 @@ def evenness(
             continue
         own = sets.real[sets.real_labels == name]
         counts = np.zeros(len(points))
-        for part in blocks(len(own), len(points)):
+        for part in row_blocks(len(own), DISTANCE_BYTES * len(points)):
             squared = squared_distances(own[part], points)
             nearest = squared <= squared.min(axis=1, keepdims=True) + sets.tie
             counts += (nearest / nearest.sum(axis=1, keepdims=True)).sum(axis=0)
@@ -229,8 +225,8 @@ def _checked(
     distilled_labels: np.ndarray,
 ) -> _Sets:
     """Return both sets checked, in float64 and around the mean of the real points."""
-    first = check_points("real", real)
-    second = check_points("distilled", distilled)
+    first = as_points("real", real)
+    second = as_points("distilled", distilled)
     if first.shape[1] != second.shape[1]:
         raise fail(
             "real and distilled",
@@ -238,8 +234,8 @@ def _checked(
             as_text(f"{first.shape[1]} and {second.shape[1]} features"),
             "Make both with the same network.",
         )
-    names = check_classes("real_labels", real_labels, len(first), "real")
-    ours = check_classes("distilled_labels", distilled_labels, len(second), "distilled")
+    names = as_labels("real_labels", real_labels, len(first), "real")
+    ours = as_labels("distilled_labels", distilled_labels, len(second), "distilled")
     classes = np.unique(ours)
     unknown = np.setdiff1d(classes, names)
     if unknown.size:
@@ -262,7 +258,7 @@ def _mean_distance(points: np.ndarray) -> float:
     if count < 2:
         return math.nan
     total = 0.0
-    for part in blocks(count, count):
+    for part in row_blocks(count, DISTANCE_BYTES * count):
         squared = squared_distances(points[part], points)
         rows = np.arange(part.start, part.stop)
         squared[rows - part.start, rows] = 0

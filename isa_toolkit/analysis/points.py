@@ -1,7 +1,7 @@
-"""What counts as a set of points, and in which pieces large sets are walked.
+"""What counts as points, labels and scores, and in which pieces large sets are walked.
 
-Measures take two sets of points in one feature space: rows of numbers, finite, of equal
-length. What is computed from them is decided elsewhere.
+Points are rows of numbers, finite, of equal length, in any feature space; labels and
+scores belong to them one by one. What is computed from them is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from jaxtyping import Float64, Int64, Real
 
 from isa_toolkit.checks import as_text, check_integer, fail
 
@@ -17,6 +18,7 @@ __all__ = [
     "as_labels",
     "as_pair",
     "as_points",
+    "as_scores",
     "check_neighbours",
     "count_classes",
     "row_blocks",
@@ -27,36 +29,47 @@ __all__ = [
 BLOCK_BYTES = 2**28
 
 
-def as_points(name: str, points: object) -> np.ndarray:
+def as_points(
+    name: str, points: object, *, minimum: int = 1
+) -> Real[np.ndarray, "n d"]:
     """Return ``points`` as an array of finite real numbers, shape ``[n, d]``.
 
     Args:
         name: the argument's name, for the sentence.
         points: n points with d features; floating-point or whole numbers of any
             width, which are kept, so that nothing is copied.
+        minimum: least number of points, at least 1.
 
     Returns:
         The array itself where it was one.
 
     Raises:
-        ValueError: not numbers, not two axes, no point, no feature, or not finite.
+        ValueError: not numbers, not two axes, too few points, no feature, or not
+            finite.
     """
     try:
         array = np.asarray(points)
     except ValueError:
         raise fail(name, "be numbers in rows of equal length", points) from None
     if array.dtype.kind not in "fiu":
-        raise fail(name, "be real numbers", as_text(f"an array of {array.dtype}"))
+        raise fail(
+            name,
+            "be real numbers",
+            as_text(f"an array of {array.dtype}"),
+            "Convert them with values.astype('float64').",
+        )
     shape = as_text(f"shape {array.shape}")
     if array.ndim != 2:
         raise fail(
             name,
-            "have 2 axes, points and features",
+            "have 2 axes, one point per row",
             shape,
-            "Flatten images with images.reshape(len(images), -1).",
+            "Flatten each sample with values.reshape(len(values), -1).",
         )
     if array.size == 0:
-        raise fail(name, "hold at least one point with one feature", shape)
+        raise fail(name, "have at least one point with one feature", shape)
+    if len(array) < minimum:
+        raise fail(name, f"have at least {minimum} rows", shape)
     for rows in row_blocks(len(array), array.shape[1]):
         block = array[rows]
         finite = np.isfinite(block)
@@ -88,11 +101,23 @@ def as_pair(real: object, distilled: object) -> tuple[np.ndarray, np.ndarray]:
     return first, second
 
 
-def as_labels(name: str, labels: object, count: int) -> np.ndarray:
-    """Return class numbers, one for each of ``count`` points, shape ``[count]``.
+def as_labels(
+    name: str, labels: object, count: int, of: str
+) -> Int64[np.ndarray, " n"]:
+    """Return class numbers, one for each of ``count`` rows, shape ``[count]``.
+
+    Args:
+        name: the argument's name, for the sentence.
+        labels: whole numbers of any width, [count].
+        count: number of rows they belong to.
+        of: name of the argument that holds these rows.
+
+    Returns:
+        The class numbers; any whole number may name a class here, unlike in
+        `count_classes`.
 
     Raises:
-        ValueError: not whole numbers from 0 on, or not one for each point.
+        ValueError: not whole numbers in one axis, or not one for each row.
     """
     array = np.asarray(labels)
     if array.ndim != 1 or array.dtype.kind not in "iu":
@@ -103,20 +128,29 @@ def as_labels(name: str, labels: object, count: int) -> np.ndarray:
             "Soft labels [n, c] become class numbers with labels.argmax(axis=1).",
         )
     if len(array) != count:
-        raise fail(name, f"have {count} entries, one for each point", len(array))
-    if array.min() < 0:
-        raise fail(name, "count classes from 0", int(array.min()))
+        rule = f"have one class for each of the {count} rows of {of}"
+        raise fail(name, rule, len(array))
     return array.astype(np.int64)
 
 
-def count_classes(classes: int | None, *labels: np.ndarray) -> int:
+def count_classes(classes: int | None, **labels: np.ndarray) -> int:
     """Return how many classes there are: as said, or up to the largest label.
+
+    Args:
+        classes: how many, or None.
+        **labels: class numbers from `as_labels`, by the names of their arguments.
+
+    Returns:
+        A number above every label.
 
     Raises:
         TypeError: ``classes`` is not a whole number.
-        ValueError: a label is not below ``classes``.
+        ValueError: a label is below 0 or not below ``classes``.
     """
-    largest = max(int(one.max()) for one in labels)
+    for name, numbers in labels.items():
+        if numbers.min() < 0:
+            raise fail(name, "count classes from 0", int(numbers.min()))
+    largest = max(int(numbers.max()) for numbers in labels.values())
     if classes is None:
         return largest + 1
     number = check_integer("classes", classes)
@@ -125,6 +159,36 @@ def count_classes(classes: int | None, *labels: np.ndarray) -> int:
             "classes", f"be above the largest label, {largest}", number, "Count from 0."
         )
     return number
+
+
+def as_scores(
+    name: str, scores: object, *, minimum: int = 2
+) -> Float64[np.ndarray, " n"]:
+    """Return ``scores`` as finite float64, one for each sample, shape ``[n]``.
+
+    Args:
+        name: the argument's name, for the sentence.
+        scores: n numbers.
+        minimum: least number of samples.
+
+    Returns:
+        A copy.
+
+    Raises:
+        ValueError: not numbers, not one axis, too few, or not finite.
+    """
+    try:
+        array = np.asarray(scores).astype(np.float64)
+    except (TypeError, ValueError):
+        raise fail(name, "be numbers", scores) from None
+    shape = as_text(f"shape {array.shape}")
+    if array.ndim != 1:
+        raise fail(name, "have 1 axis, one score per sample", shape)
+    if len(array) < minimum:
+        raise fail(name, f"have at least {minimum} samples", shape)
+    if not np.isfinite(array).all():
+        raise fail(name, "be finite", float(array[~np.isfinite(array)][0]))
+    return array
 
 
 def check_neighbours(name: str, points: int, k: int, fix: str = "") -> None:

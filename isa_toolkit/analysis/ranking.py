@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Real
 from scipy import stats
 
-from isa_toolkit.analysis.arrays import check_classes, check_scores
+from isa_toolkit.analysis.points import as_labels, as_scores
 from isa_toolkit.checks import (
     as_text,
     check_fraction,
@@ -101,7 +101,7 @@ def order(scores: Real[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     Raises:
         ValueError: scores are not finite, or not in one axis.
     """
-    return np.argsort(check_scores("scores", scores, minimum=1), kind="stable")
+    return np.argsort(as_scores("scores", scores, minimum=1), kind="stable")
 
 
 def dropped_count(count: int, share: float) -> int:
@@ -256,7 +256,7 @@ def rank_stability(
         shape = as_text(f"shape {table.shape}")
         raise fail("scores", "have 2 axes and at least 2 rows", shape)
     for index, row in enumerate(table):
-        check_scores(f"scores[{index}]", row)
+        as_scores(f"scores[{index}]", row)
     flat = np.flatnonzero(np.ptp(table, axis=1) == 0)
     if flat.size:
         raise fail(
@@ -313,8 +313,8 @@ def class_composition(
 
     Source: Pearson, 1900; residuals after Haberman, 1973.
     """
-    values = check_scores("scores", scores)
-    names = check_classes("labels", labels, len(values), "scores")
+    values = as_scores("scores", scores)
+    names = as_labels("labels", labels, len(values), "scores")
     classes, places = np.unique(names, return_inverse=True)
     if len(classes) < 2:
         raise fail("labels", "name at least 2 classes", as_text(f"only {classes[0]}"))

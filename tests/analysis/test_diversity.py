@@ -253,5 +253,5 @@ def test_labels_that_do_not_fit_are_refused() -> None:
     labels = np.zeros(120, int)
     with pytest.raises(ValueError, match=r"distilled_labels must be whole .*argmax"):
         prdc_by_class(real, labels, distilled, np.ones((30, 2)))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="real_labels must have 120 entries"):
+    with pytest.raises(ValueError, match="one class for each of the 120 rows of real"):
         prdc_by_class(real, labels[:5], distilled, labels[:30])

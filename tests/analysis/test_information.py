@@ -174,9 +174,17 @@ def test_blocks_of_rows_give_the_same(nested, monkeypatch):
     whole = ridge_weights(features, labels)
     test = information_test(features, labels, scores, seeds=1)
     monkeypatch.setattr("isa_toolkit.analysis.information._ROWS", 37)
-    monkeypatch.setattr("isa_toolkit.analysis.arrays._BLOCK", 500)
+    monkeypatch.setattr("isa_toolkit.analysis.points.BLOCK_BYTES", 500)
     np.testing.assert_allclose(ridge_weights(features, labels), whole)
     agree(information_test(features, labels, scores, seeds=1), test)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float16"])
+def test_features_of_any_width_give_what_float64_gives(kind):
+    features = np.random.default_rng(4).integers(0, 99, size=(30, 5))
+    labels = np.eye(3)[np.arange(30) % 3]
+    whole = ridge_weights(features.astype(float), labels)
+    assert (ridge_weights(features.astype(kind), labels.astype(kind)) == whole).all()
 
 
 def test_inputs_stay_as_they_are(nested):

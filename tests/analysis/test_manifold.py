@@ -6,6 +6,7 @@ import logging
 import math
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from isa_toolkit.analysis.manifold import (
     joint_map,
     trustworthiness,
 )
+from isa_toolkit.analysis.neighbours import DISTANCE_BYTES
 
 QUICK = {"perplexity": 10, "iterations": 300, "seed": 3}
 LABELS = np.repeat(np.arange(3), 50)
@@ -173,8 +175,28 @@ def test_trustworthiness_agrees_with_scikit_learn(k):
 def test_trustworthiness_is_the_same_in_blocks(monkeypatch):
     points = np.random.default_rng(2).normal(size=(50, 3))
     whole = trustworthiness(points, points[:, :2])
-    monkeypatch.setattr("isa_toolkit.analysis.arrays._BLOCK", 50 * 7)
+    monkeypatch.setattr(
+        "isa_toolkit.analysis.points.BLOCK_BYTES", DISTANCE_BYTES * 50 * 7
+    )
     assert trustworthiness(points, points[:, :2]) == whole
+
+
+def test_trustworthiness_takes_a_block_beside_its_points(monkeypatch):
+    points = np.random.default_rng(2).normal(size=(1000, 3))
+    monkeypatch.setattr("isa_toolkit.analysis.points.BLOCK_BYTES", 2**20)
+    tracemalloc.start()
+    try:
+        trustworthiness(points, points[:, :2])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**20 + 4 * points.nbytes + 2**16
+
+
+def test_whole_numbers_have_the_trustworthiness_of_floats():
+    points = np.random.default_rng(2).integers(0, 256, size=(50, 5)).astype(np.uint8)
+    floats = trustworthiness(points.astype(float), points[:, :2].astype(float))
+    assert trustworthiness(points, points[:, :2]) == floats
 
 
 def test_trustworthiness_by_hand():

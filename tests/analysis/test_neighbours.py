@@ -6,6 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 
 from isa_toolkit.analysis import neighbours, points
 from isa_toolkit.analysis.neighbours import (
@@ -13,6 +14,7 @@ from isa_toolkit.analysis.neighbours import (
     neighbour_distances,
     place,
     screen,
+    squared_distances,
     within,
 )
 
@@ -54,6 +56,14 @@ def _loop(array: np.ndarray) -> np.ndarray:
         apart /= np.where(largest > 0, largest, 1)[:, None]
         result[row] = largest * np.sqrt((apart**2).sum(axis=1))
     return result
+
+
+def test_squared_distances_agree_with_scipy_and_are_never_negative() -> None:
+    generator = np.random.default_rng(0)
+    first, second = generator.normal(size=(20, 6)), generator.normal(size=(30, 6))
+    found = squared_distances(first, second)
+    np.testing.assert_allclose(found, cdist(first, second) ** 2, rtol=1e-10)
+    assert (squared_distances(first, first) >= 0).all()
 
 
 @pytest.mark.parametrize("name", CLOUDS)

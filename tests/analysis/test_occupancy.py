@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from isa_toolkit.analysis.neighbours import DISTANCE_BYTES
 from isa_toolkit.analysis.occupancy import evenness, overlap, spread
 
 MEASURES = [overlap, spread, evenness]
@@ -67,8 +68,17 @@ def test_translation_rotation_and_scale_do_not_matter(sets, measure, scale):
 @pytest.mark.parametrize("measure", MEASURES)
 def test_blocks_of_rows_give_the_same(sets, measure, monkeypatch):
     whole = numbers(measure, *sets)
-    monkeypatch.setattr("isa_toolkit.analysis.arrays._BLOCK", 150)
+    monkeypatch.setattr("isa_toolkit.analysis.points.BLOCK_BYTES", DISTANCE_BYTES * 150)
     np.testing.assert_allclose(numbers(measure, *sets), whole, rtol=1e-12)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_whole_numbers_are_points_too(sets, measure):
+    real, real_labels, distilled, labels = sets
+    real, distilled = (np.abs(10 * part).astype(np.uint8) for part in (real, distilled))
+    small = numbers(measure, real, real_labels.astype(np.int8), distilled, labels)
+    wide = numbers(measure, real * 1.0, real_labels, distilled * 1.0, labels)
+    np.testing.assert_array_equal(small, wide)
 
 
 @pytest.mark.parametrize("k", [1, 2, 5, 60])
@@ -249,7 +259,7 @@ def test_sets_that_do_not_fit_are_refused(sets, measure):
         measure(
             real, real_labels, np.where(labels[:, None] == 1, np.nan, distilled), labels
         )
-    with pytest.raises(ValueError, match="real must be numbers"):
+    with pytest.raises(ValueError, match="real must be real numbers"):
         measure([["a"]], real_labels, distilled, labels)
 
 
