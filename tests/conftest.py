@@ -31,6 +31,12 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         os.environ["ISA_CACHE_DIR"] = before
 
 
+@pytest.fixture(scope="session")
+def tiny_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the runs that tests of figures and of ``reproduce`` share."""
+    return tmp_path_factory.mktemp("tiny_runs")
+
+
 class TraceCounter:
     """A function that counts how often JAX traces it, to be jitted by the test.
 

@@ -1,0 +1,233 @@
+"""A study makes runs and evaluations once, leaves gaps, and stops with checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import threading
+
+import numpy as np
+import pytest
+from tiny_study import STEPS, TINY, three_digits, tiny_study
+
+from isa_toolkit.datasets import Dataset
+from isa_toolkit.distill import Run
+from isa_toolkit.figures import study as studies
+from isa_toolkit.figures.items import ITEMS
+from isa_toolkit.figures.settings import SETTINGS, Variant, setting
+from isa_toolkit.figures.study import BUDGETS, Study, evaluated
+
+FREPO, ISA = Variant("frepo"), Variant("isa")
+
+
+def count_calls(monkeypatch, name):
+    calls = []
+    function = getattr(studies, name)
+
+    def counted(*args, **kwargs):
+        calls.append(args)
+        return function(*args, **kwargs)
+
+    monkeypatch.setattr(studies, name, counted)
+    return calls
+
+
+def test_runs_and_evaluations_are_made_once(tiny, monkeypatch):
+    tiny.accuracies([FREPO, ISA], 1)  # makes what is not there
+    runs = count_calls(monkeypatch, "distill")
+    judged = count_calls(monkeypatch, "evaluate")
+    table = tiny.accuracies([FREPO, ISA], 1)
+    assert (runs, judged) == ([], [])
+    # Two settings, two seeds, two predictors; and each number is that of the file.
+    assert len(table) == 8
+    run = tiny.runs([ISA], 1)[ISA, 1]
+    [path] = (run.path / "evaluations").glob("result-*.json")
+    stored = json.loads(path.read_text())
+    mine = table[(table.setting == "isa") & (table.seed == 1)].set_index("predictor")
+    assert mine.value["network"] == 100 * np.mean(stored["network"])
+    assert mine.value["krr"] == 100 * np.mean(stored["ridge"])
+    # Another study over the same folder finds them, too; another seed is not there.
+    other = tiny_study(tiny.folder, seeds=3, run_missing=False)
+    assert set(other.runs([ISA], 1)) == {(ISA, 0), (ISA, 1)}
+    assert runs == []
+
+
+def test_a_missing_run_is_made_and_found_by_its_hash(tiny, monkeypatch, tmp_path):
+    made, done = [], tiny.runs([FREPO], 1)[FREPO, 0]
+
+    def pretend(experiment, *, out, **_):
+        made.append(experiment)
+        folder = out / experiment.resolve().name
+        shutil.copytree(done.path, folder)
+        return Run.open(folder)
+
+    monkeypatch.setattr(studies, "distill", pretend)
+    fresh = tiny_study(tmp_path)
+    wide = Variant("frepo+drop_easy", (("drop_easy", 0.3),))
+    fresh.runs([FREPO, wide], 1)
+    assert [(one.method.drop_easy, one.seed) for one in made] == [
+        (0.0, 0), (0.3, 0), (0.0, 1), (0.3, 1),
+    ]  # fmt: skip
+    names = {key: run.path.name for key, run in fresh.runs([FREPO, wide], 1).items()}
+    assert len(made) == 4
+    assert len(set(names.values())) == 4
+    fresh.runs([FREPO], 10)
+    assert len(made) == 6
+
+
+def test_another_judge_or_step_gives_another_file(tiny, monkeypatch):
+    run = tiny.runs([FREPO], 1)[FREPO, 0]
+    calls = []
+
+    def pretend(distilled, dataset, judge):
+        calls.append(judge)
+        settings = judge.resolve(
+            image_shape=dataset.image_shape, num_distilled=len(distilled.images)
+        )
+        values = np.array([0.1 * len(calls)])
+        return studies.Evaluation(values, values, settings)
+
+    monkeypatch.setattr(studies, "evaluate", pretend)
+    judges = [dataclasses.replace(tiny.judge(), seed=seed) for seed in (71, 72)]
+    first = evaluated(run, tiny.dataset, judges[0])
+    second = evaluated(run, tiny.dataset, judges[1])
+    early = evaluated(run, tiny.dataset, judges[0], step=0)
+    assert len(calls) == 3
+    digits = three_digits()
+    turned = Dataset.from_arrays(
+        *digits.train, digits.test.images[::-1], digits.test.labels[::-1]
+    )
+    evaluated(run, turned, judges[0])
+    assert len(calls) == 4
+    for expected, step, judge in (
+        (first, None, judges[0]), (second, None, judges[1]), (early, 0, judges[0]),
+    ):  # fmt: skip
+        again = evaluated(run, tiny.dataset, judge, step=step)
+        assert again.network == expected.network
+        assert again.settings == expected.settings
+    assert len(calls) == 4
+
+
+def test_without_runs_every_table_is_empty(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(studies, "distill", None)
+    monkeypatch.setattr(studies, "feature_network", None)
+    bare = tiny_study(tmp_path / "none", run_missing=False)
+    for name, item in ITEMS.items():
+        if name == "cost":
+            continue  # needs no run
+        for part in item.parts(bare):
+            assert len(part.compute(bare)) == 0
+        if item.numbers is not None:
+            assert len(item.numbers(bare)) == 0
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failure_stops_the_other_runs_with_a_checkpoint(
+    tiny, tmp_path, monkeypatch, error
+):
+    both = tiny_study(tmp_path, workers=2)
+    real, took, failed = studies.distill, [], []
+    under_way = threading.Event()
+
+    def watched(experiment, *, callbacks, **options):
+        seed = experiment.seed
+        if seed == 1 and not failed:
+            assert under_way.wait(60)
+            failed.append(seed)
+            raise error("of seed 1")
+
+        def tell(told):
+            took.append((seed, told.step))
+            if not under_way.is_set():
+                under_way.set()
+                assert both._stop.wait(60)
+
+        return real(experiment, callbacks=[tell, *callbacks], **options)
+
+    monkeypatch.setattr(studies, "distill", watched)
+    with pytest.raises(error, match="of seed 1"):
+        both.runs([FREPO], 1)
+    stopped = Run.open(tmp_path / both.experiment(FREPO, 1, 0).resolve().name)
+    assert (stopped.status["status"], stopped.step) == ("stopped", 1)
+    # Again: the first goes on from its checkpoint, the second starts.
+    found = both.runs([FREPO], 1)
+    assert all(run.is_done for run in found.values())
+    assert [step for seed, step in took if seed == 0] == [1, 2, 3, STEPS]
+    assert [step for seed, step in took if seed == 1] == [1, 2, 3, STEPS]
+
+
+def test_results_keep_the_order_of_the_items(tiny):
+    four = tiny_study(tiny.folder, workers=4)
+    gates = [threading.Event() for _ in range(4)]
+
+    def function(place):
+        # The last ends first.
+        if place < 3:
+            assert gates[place + 1].wait(60)
+        gates[place].set()
+        return place * place
+
+    assert four.map(function, range(4), "squares") == [0, 1, 4, 9]
+
+
+def test_sizes_are_those_that_every_class_has(tiny):
+    assert tiny.sizes == [1, 10]  # of 1, 10 and 50: there are 40 of each
+    assert tiny.many == 10
+    images, labels = three_digits().train
+    few = np.concatenate([np.flatnonzero(labels == 0), [40, 41], [80, 81, 82]])
+    small = Dataset.from_arrays(images[few], labels[few], *three_digits().test)
+    rare = tiny_study(tiny.folder, dataset=small)
+    assert (rare.sizes, rare.many) == ([1], 1)
+
+
+def test_every_map_and_recall_fits_few_images(tiny, monkeypatch):
+    """Three classes of one image each are too few for recall, which needs six."""
+    monkeypatch.setattr(studies, "BUDGETS", {"quick": TINY._replace(steps={1: STEPS})})
+    one = tiny_study(tiny.folder)
+    assert len(ITEMS["recall"].parts(one)[0].compute(one)) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"scale": "huge"}, r"scale must be one of .*'quick'.*, got 'huge'\."),
+        ({"seeds": 0}, r"seeds must be .*, got 0\."),
+        ({"workers": 0}, r"workers must be .*, got 0\."),
+    ],
+)
+def test_bad_settings_are_one_sentence(changes, sentence, tmp_path):
+    with pytest.raises(ValueError, match=f"^{sentence}[^.]*$"):
+        Study(dataset=three_digits(), folder=tmp_path, **changes)
+
+
+def test_runs_are_judged_at_the_last_step_with_nothing_held_out(tiny):
+    experiment = tiny.experiment(ISA, 10, 3)
+    assert (experiment.protocol, experiment.seed, experiment.steps) == ("last", 3, 4)
+    assert len(experiment.resolve().train.train.labels) == 120
+    assert experiment.method.segment == (0.0, 0.5)
+    assert experiment.method.learning_rate == TINY.learning_rate
+
+
+def test_the_published_budget_is_the_published_one():
+    paper = BUDGETS["paper"]
+    assert set(paper.steps.values()) == {500_000}
+    assert (paper.width, paper.batch_size, paper.learning_rate) == (128, 1024, 3e-4)
+    assert (paper.networks, paper.fit) == (5, None)
+
+
+def test_settings_differ_by_what_their_names_say():
+    plain = setting("frepo").build(1e-3)
+    assert (plain.drop_easy, plain.drop_hard, plain.segment) == (0, 0, (0, 0))
+    assert setting("isa").build(1e-3).segment == (0.0, 0.5)
+    crucial = {"frepo+drop_easy", "isa", "mixup", "single_step"}
+    for key in SETTINGS:
+        made = setting(key).build(1e-3)
+        assert made.learning_rate == 1e-3
+        assert made.drop_easy == (0.2 if key in crucial else 0)
+        assert made.drop_hard == (0.2 if key == "frepo+drop_hard" else 0)
+    colours = [one.colour for one in SETTINGS.values()]
+    assert len(set(colours)) == len(colours)
+    with pytest.raises(ValueError, match=r"setting must be .*'frepo'.*, got 'magic'"):
+        setting("magic")

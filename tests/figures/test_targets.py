@@ -1,0 +1,157 @@
+"""The paper's numbers beside ours: four verdicts by hand, and names that meet."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+from hand_tables import TABLES
+
+from isa_toolkit.analysis.intervals import mean_interval
+from isa_toolkit.figures import fig5, table6, table7, targets
+from isa_toolkit.figures.items import ITEMS
+from isa_toolkit.figures.numbers import as_table, row
+from isa_toolkit.figures.targets import (
+    AGREES,
+    DIFFERS,
+    NO_INTERVAL,
+    NOT_RUN,
+    OTHER,
+    compare,
+    paper_numbers,
+)
+
+# CIFAR-10, 1 per class, FRePo, network: 46.8 ± 0.7 over five networks, hence an
+# interval of 46.8 ± 2 * 0.7 / sqrt(5) = 46.8 ± 0.626.
+PAPER, HALF = 46.8, 2 * 0.7 / math.sqrt(5)
+
+
+def ours(value=PAPER, half=0.5, **changes):
+    told = {
+        "dataset": "cifar10", "images_per_class": 1, "setting": "frepo",
+        "predictor": "network", "quantity": "accuracy_percent",
+    }  # fmt: skip
+    made = row(**{**told, **changes}, value=value, over="distilled sets")
+    return {**made, "low": value - half, "high": value + half, "n": 3}
+
+
+def beside(*rows, published=True, item="table6"):
+    table = compare(item, as_table(rows), is_published_scale=published)
+    return table[
+        (table.dataset == "cifar10") & (table.images_per_class == 1)
+        & (table.method == "frepo") & (table.predictor == "network")
+    ].iloc[0]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"),
+    [
+        (PAPER, AGREES),
+        (PAPER + HALF + 0.49, AGREES),
+        (PAPER + HALF + 0.51, DIFFERS),
+        (PAPER - HALF - 0.49, AGREES),
+        (PAPER - HALF - 0.51, DIFFERS),
+    ],
+)
+def test_two_numbers_agree_where_their_intervals_meet(value, verdict):
+    found = beside(ours(value))
+    assert found.verdict == verdict
+    assert (found.value, found["std"], found.ours) == (PAPER, 0.7, value)
+    assert found.difference == pytest.approx(value - PAPER)
+    assert (found.low, found.high) == pytest.approx((value - 0.5, value + 0.5))
+    assert (found.n, found.over, found.our_dataset) == (3, "distilled sets", "cifar10")
+
+
+def test_a_smaller_scale_or_another_data_set_is_another_setting():
+    assert beside(ours(), published=False).verdict == OTHER
+    found = beside(ours(dataset="digits"))
+    assert (found.verdict, found.our_dataset, found.ours) == (OTHER, "digits", PAPER)
+    # The same data set goes before another, whatever their order.
+    both = beside(ours(99.0, dataset="digits"), ours())
+    assert (both.verdict, both.our_dataset) == (AGREES, "cifar10")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"images_per_class": 10},
+        {"predictor": "krr"},
+        {"setting": "isa"},
+        {"quantity": "recall_k5"},
+        {"seed": 0},
+        {"against": "isa"},
+    ],
+)
+def test_what_is_not_the_same_number_is_not_run(changes):
+    assert beside(ours(**changes)).verdict == NOT_RUN
+    assert beside().verdict == NOT_RUN
+    assert math.isnan(beside(ours(**changes)).ours)
+
+
+def test_one_seed_tells_no_interval():
+    assert beside({**ours(), "low": math.nan, "high": math.nan}).verdict == NO_INTERVAL
+
+
+def test_hours_on_another_device_are_never_compared():
+    mine = row(
+        dataset="cifar10", images_per_class=10, setting="isa",
+        quantity="hours_500k_steps", value=mean_interval([2.4, 2.6]),
+    )  # fmt: skip
+    table = compare("cost", as_table([mine]), is_published_scale=True)
+    assert list(table.verdict) == [NOT_RUN, OTHER]
+    assert table.ours[1] == 2.5
+
+
+def test_numbers_without_a_stated_setting_are_shown_and_not_compared():
+    mine = row(
+        dataset="digits", images_per_class=10, setting="frepo", quantity="recall_k5",
+        value=mean_interval([0.8, 0.9]),
+    )  # fmt: skip
+    table = compare("diversity", as_table([mine]), is_published_scale=True)
+    assert list(table.verdict) == [OTHER, NOT_RUN]
+
+
+def test_every_number_of_the_paper_has_a_row():
+    paper = paper_numbers()
+    assert list(paper.columns) == [
+        "item", "dataset", "images_per_class", "method", "predictor", "quantity", "value",
+        "std", "note",
+    ]  # fmt: skip
+    assert paper["item"].value_counts().to_dict() == {
+        "table6": 32, "table7": 24, "table8": 12, "information": 2, "diversity": 2,
+        "cost": 2,
+    }  # fmt: skip
+    keys = ["item", "dataset", "images_per_class", "method", "predictor", "quantity"]
+    assert not paper.duplicated(keys).any()
+    assert paper.value.notna().all()
+    accuracies = paper[paper.quantity == "accuracy_percent"]
+    assert accuracies.value.between(0, 100).all()
+    assert accuracies["std"].notna().all()
+    # One that the appendix misprints says so, and no item compares with it.
+    misprint = paper[paper.note.fillna("").str.contains("misprint")]
+    assert list(misprint.value) == [57.9]
+    assert "table8" not in {item.target for item in ITEMS.values()}
+
+
+@pytest.mark.parametrize("name", [name for name in ITEMS if ITEMS[name].target])
+def test_items_give_what_the_paper_states_under_the_papers_names(name):
+    """A number of any data set is found for each of the paper's methods and quantities."""
+    target = ITEMS[name].target
+    assert target in set(paper_numbers()["item"])
+    table = TABLES["table6" if name == "table7" else name]()
+    # At each size that the paper states.
+    sizes = paper_numbers().query("item == @target").images_per_class.dropna().unique()
+    tables = [table, *(table.assign(images_per_class=size) for size in sizes)]
+    found = compare(
+        target, as_table(pd.concat(tables).to_dict("records")), is_published_scale=False
+    )
+    assert set(found.verdict) == {OTHER}
+    assert set(table7.DATASETS) <= set(paper_numbers().dataset.dropna())
+
+
+def test_an_item_without_paper_numbers_compares_with_none():
+    assert len(compare("fig5", TABLES["fig5"](), is_published_scale=True)) == 0
+    assert {one.key for one in fig5.variants()} == set(TABLES["fig5"]().setting)
+    assert {one.key for one in table6.VARIANTS} <= set(paper_numbers().method)
+    assert targets.PAPER_NETWORKS == 5
