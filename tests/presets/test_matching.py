@@ -117,7 +117,8 @@ def test_bad_arguments_are_refused() -> None:
 
 def test_scales_are_there_for_every_method() -> None:
     assert scale("quick") is SCALES["quick"]
-    assert scale("paper", "rcig") is SCALES["paper"]
+    assert scale("paper", "frepo") is SCALES["paper"]
+    assert scale("paper", "rcig").steps == 10_000
     for method, steps in (("dm", 20_000), ("mtt", 5000)):
         assert set(MATCHING_SCALES[method]) == set(SCALES)
         assert scale("paper", method).steps == steps
