@@ -81,6 +81,25 @@ CLAIMS = (
         "table6", "isa", "accuracy_percent", 1, predictor="network",
     ),
     Claim(
+        "Crucial samples and ISA improve DM (Table 8)",
+        "table8", "dm+ours", "accuracy_percent", 1, against="dm", predictor="network",
+    ),
+    Claim(
+        "Crucial samples and ISA improve MTT (Table 8)",
+        "table8", "mtt+ours", "accuracy_percent", 1, against="mtt",
+        predictor="network",
+    ),
+    Claim(
+        "Crucial samples and ISA improve RFAD (Table 4)",
+        "table4", "rfad+ours", "accuracy_percent", 1, against="rfad",
+        predictor="network",
+    ),
+    Claim(
+        "Crucial samples and ISA improve RCIG (Table 4)",
+        "table4", "rcig+ours", "accuracy_percent", 1, against="rcig",
+        predictor="network",
+    ),
+    Claim(
         "ISA converges no later: better at the first stored step (Figure 8)",
         "fig8", "isa", "accuracy_percent", 1, predictor="network",
     ),

@@ -17,8 +17,10 @@ from isa_toolkit.figures import (
     information,
     recall,
     samples,
+    table4,
     table6,
     table7,
+    table8,
 )
 from isa_toolkit.figures.study import Study
 
@@ -98,6 +100,8 @@ ITEMS: dict[str, Item] = {
     "fig7": Item(fig7.TITLE, _one("fig7", fig7), _no_numbers),
     "table6": Item(table6.TITLE, _one("table6", table6), target="table6"),
     "table7": Item(table7.TITLE, _one("table7", table7), target="table7"),
+    "table8": Item(table8.TITLE, _one("table8", table8), target="table8"),
+    "table4": Item(table4.TITLE, _one("table4", table4)),
     "fig6": Item(fig6.TITLE, _maps, fig6.measures),
     "recall": Item(recall.TITLE, _one("recall", recall), target="diversity"),
     "information": Item(

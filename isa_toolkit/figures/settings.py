@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from isa_toolkit import checks
 from isa_toolkit.figures.style import COLOURS
-from isa_toolkit.methods import FRePo, MethodSettings
+from isa_toolkit.methods import DM, MTT, RCIG, RFAD, FRePo, MethodSettings
 
 __all__ = ["SETTINGS", "Setting", "Variant", "setting"]
 
@@ -75,6 +75,23 @@ SETTINGS: dict[str, Setting] = {
         "#CC79A7",
         _frepo(drop_easy=0.2, segment=(0.0, 0.5), augmentation="single"),
     ),
+    # Each at the learning rate of its own row; "ours" is the toolkit's reading.
+    "dm": Setting("DM", "#88CCEE", lambda _: DM(drop_easy=0.0, segment=(0.0, 0.0))),
+    "dm+ours": Setting("DM + crucial + ISA", "#332288", lambda _: DM()),
+    "mtt": Setting(
+        "MTT",
+        "#DDCC77",
+        lambda _: MTT(candidates=1, drop_easy=0.0, segment=(0.0, 0.0)),
+    ),
+    "mtt+ours": Setting("MTT + crucial + ISA", "#999933", lambda _: MTT(candidates=2)),
+    "rfad": Setting(
+        "RFAD", "#CC6677", lambda _: RFAD(drop_easy=0.0, segment=(0.0, 0.0))
+    ),
+    "rfad+ours": Setting("RFAD + crucial + ISA", "#AA4499", lambda _: RFAD()),
+    "rcig": Setting(
+        "RCIG", "#44AA99", lambda _: RCIG(drop_easy=0.0, segment=(0.0, 0.0))
+    ),
+    "rcig+ours": Setting("RCIG + crucial + ISA", "#117733", lambda _: RCIG()),
 }
 
 

@@ -18,25 +18,21 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from isa_toolkit import checks
+from isa_toolkit import checks, presets
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distill import Experiment, Run, distill
 from isa_toolkit.evaluate import Evaluation, EvaluationSettings, evaluate
-from isa_toolkit.evaluate.features import (
-    FeatureNetwork,
-    FeatureSettings,
-    feature_network,
-)
+from isa_toolkit.evaluate.features import FeatureNetwork, feature_network
 from isa_toolkit.figures import numbers
+from isa_toolkit.figures.budgets import BUDGETS, Budget
 from isa_toolkit.figures.settings import Variant
 from isa_toolkit.files import write_json
+from isa_toolkit.methods.base import traits_of
 from isa_toolkit.networks import NetworkSettings
-from isa_toolkit.networks.fit import FitSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,58 +42,6 @@ __all__ = ["BUDGETS", "Budget", "Study", "evaluated"]
 T = TypeVar("T")
 # Snapshots of the distilled set in a run, beside the first images.
 _SNAPSHOTS = 5
-
-
-class Budget(NamedTuple):
-    """How much of everything a scale spends on one data set.
-
-    steps: images per class -> outer steps; its keys are the sizes that are studied.
-    width: channels of the first layer, of distillation and evaluation networks.
-    batch_size: real images per step.
-    learning_rate: of the distilled images and labels.
-    seeds: distilled sets per setting.
-    networks: evaluation networks per distilled set.
-    fit: their training; None for the published one.
-    features: of the network whose features are measured in.
-    map_points: real images per class in a map, at most.
-    """
-
-    steps: Mapping[int, int]
-    width: int
-    batch_size: int
-    learning_rate: float
-    seeds: int
-    networks: int
-    fit: FitSettings | None
-    features: FeatureSettings
-    map_points: int
-
-
-def _features(width: int, steps: int) -> FeatureSettings:
-    return FeatureSettings(
-        network=NetworkSettings(width=width, norm="none"), steps=steps
-    )
-
-
-_SHORT = FitSettings(steps=400, learning_rate=1e-3, warmup_steps=50)
-# Ours, but for "paper". Ten times the published learning rate where 500,000 steps are
-# not to be had.
-BUDGETS: Mapping[str, Budget] = MappingProxyType(
-    {
-        "quick": Budget(
-            MappingProxyType({1: 1000, 10: 300}), 16, 256, 3e-3, 5, 3, _SHORT,
-            _features(32, 1000), 200,
-        ),
-        "small": Budget(
-            MappingProxyType({1: 1000, 10: 300}), 16, 256, 3e-3, 3, 3, _SHORT,
-            _features(32, 2000), 500,
-        ),
-        "paper": Budget(
-            MappingProxyType({1: 500_000, 10: 500_000, 50: 500_000}), 128, 1024, 3e-4,
-            1, 5, None, _features(128, 20_000), 1000,
-        ),
-    }
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -165,7 +109,9 @@ class Study:
     ) -> Experiment:
         """Return the experiment of one setting, size and seed.
 
-        The last step is the result: nothing is held out, no step is chosen.
+        The last step is the result: nothing is held out, no step is chosen. FRePo takes
+        the budget's steps and batch size, another method those of its own scale in
+        :mod:`isa_toolkit.presets`; each distils with the architecture it is published with.
 
         Args:
             variant: the setting.
@@ -173,14 +119,19 @@ class Study:
             seed: of the distilled set.
         """
         budget = self.budget
-        steps = budget.steps[images_per_class]
+        method = variant.method(budget.learning_rate)
+        traits = traits_of(method)
+        steps, batch_size = budget.steps[images_per_class], budget.batch_size
+        if method.name != "frepo":
+            scale = presets.scale(self.scale, method.name)
+            steps, batch_size = scale.steps, scale.batch_size
         return Experiment(
             dataset=self.dataset,
-            method=variant.method(budget.learning_rate),
+            method=method,
             images_per_class=images_per_class,
-            network=NetworkSettings(width=budget.width),
+            network=NetworkSettings(name=traits.network, width=budget.width),
             steps=steps,
-            batch_size=budget.batch_size,
+            batch_size=None if traits.drawing == "none" else batch_size,
             seed=seed,
             protocol="last",
             validation_every=max(1, steps // _SNAPSHOTS),
@@ -291,6 +242,44 @@ class Study:
         told = f"{self.dataset.name}, {images_per_class} per class: evaluations"
         rows = [one for part in self.map(measure, jobs, told) for one in part]
         return numbers.as_table(rows)
+
+    def first_accuracies(self, variant: Variant, images_per_class: int) -> pd.DataFrame:
+        """Return the test accuracy of the real images that each seed starts from.
+
+        They are the same for all settings.
+
+        Args:
+            variant: any setting that is run.
+            images_per_class: of the distilled sets.
+
+        Returns:
+            Rows of :mod:`isa_toolkit.figures.numbers` with the setting "random", in
+            percent.
+        """
+        runs = self.runs([variant], images_per_class)
+
+        def measure(item: tuple[tuple[Variant, int], Run]) -> tuple[int, Evaluation]:
+            (_, seed), run = item
+            return seed, evaluated(run, self.dataset, self.judge(), step=0)
+
+        found = self.map(measure, runs.items(), "random real images")
+        return numbers.as_table(
+            numbers.row(
+                dataset=self.dataset.name,
+                images_per_class=images_per_class,
+                setting="random",
+                predictor=predictor,
+                quantity="accuracy_percent",
+                seed=seed,
+                value=100 * float(np.mean(values)),
+                over=f"{len(values)} networks",
+            )
+            for seed, result in found
+            for predictor, values in (
+                ("network", result.network),
+                ("krr", result.ridge),
+            )
+        )
 
     def feature_network(self) -> FeatureNetwork:
         """Return the network whose features are measured in, trained on real images."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from isa_toolkit.figures import numbers
 from isa_toolkit.figures.settings import Variant, setting
-from isa_toolkit.figures.study import Study, evaluated
+from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import house_style, new_figure
 
 if TYPE_CHECKING:
@@ -19,7 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["TITLE", "VARIANTS", "caption", "compute", "draw"]
 
 TITLE = "Table 6. Network and ridge predictor"
-VARIANTS = (Variant("frepo"), Variant("isa"))
+BASE = Variant("frepo")
+VARIANTS = (BASE, Variant("isa"))
 PREDICTORS = {"network": "network", "krr": "ridge predictor"}
 
 
@@ -38,41 +37,9 @@ def compute(study: Study) -> pd.DataFrame:
     parts = []
     for size in study.sizes:
         by_seed = study.accuracies(VARIANTS, size)
-        first = first_images(study, size)
+        first = study.first_accuracies(BASE, size)
         parts.append(numbers.with_means(_joined([first, by_seed]), against="frepo"))
     return pd.concat(parts, ignore_index=True) if parts else numbers.as_table([])
-
-
-def first_images(study: Study, images_per_class: int) -> pd.DataFrame:
-    """Return the accuracy of the real images that each seed starts from.
-
-    Args:
-        study: the data and the runs.
-        images_per_class: of the distilled sets.
-
-    Returns:
-        Rows with the setting "random"; in percent.
-    """
-    runs = study.runs([Variant("frepo")], images_per_class)
-
-    def measure(item):
-        (_, seed), run = item
-        return seed, evaluated(run, study.dataset, study.judge(), step=0)
-
-    found = study.map(measure, runs.items(), "random real images")
-    return numbers.as_table(
-        numbers.row(
-            dataset=study.dataset.name,
-            images_per_class=images_per_class,
-            setting="random",
-            predictor=predictor,
-            quantity="accuracy_percent",
-            seed=seed,
-            value=100 * float(np.mean(values)),
-        )
-        for seed, result in found
-        for predictor, values in (("network", result.network), ("krr", result.ridge))
-    )
 
 
 def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
