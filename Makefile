@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
+# Tests side by side; a file's tests stay together, since they share what is compiled.
+WORKERS ?= -n auto --maxprocesses 4 --dist loadscope
 
 BIN   := $(VENV)/bin
 QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -23,7 +25,7 @@ demo: $(VENV)/.core  ## distil the digits and write results/demo/
 	$(BIN)/python -m isa_toolkit demo $(ARGS)
 
 test: $(VENV)/.dev  ## run the tests, then the notebooks
-	$(TEST_ENV) $(BIN)/python -m pytest $(ARGS)
+	$(TEST_ENV) $(BIN)/python -m pytest $(WORKERS) $(ARGS)
 	@if ls notebooks/*.ipynb >/dev/null 2>&1; then \
 	  set -x; \
 	  $(TEST_ENV) $(BIN)/python -m pytest -o addopts= -p no:python \
