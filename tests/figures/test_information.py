@@ -1,0 +1,79 @@
+"""Information: scores are the loss of the runs; rows pair each split with the random one."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toy import double_precision
+
+from isa_toolkit.analysis.intervals import paired_interval
+from isa_toolkit.distilled import DistilledSet
+from isa_toolkit.evaluate.features import FeatureNetwork
+from isa_toolkit.figures import information
+from isa_toolkit.methods.outer import outer_loss
+
+
+@pytest.mark.parametrize(("distilled", "features"), [(6, 10), (12, 5)])
+def test_scores_are_half_the_squared_residual_of_the_outer_loss(
+    monkeypatch, distilled, features
+):
+    draw = np.random.default_rng(distilled)
+    labels = draw.normal(size=(distilled, 3)).astype("float32")
+    pixels = np.zeros((distilled, 2, 2, 1))
+    some = DistilledSet(
+        images=pixels, labels=labels, pixels=pixels, class_names=("a", "b", "c")
+    )
+    support = draw.normal(size=(distilled, features))
+    real, targets = draw.normal(size=(20, features)), draw.normal(size=(20, 3))
+    monkeypatch.setattr(FeatureNetwork, "features", lambda _, images: support)
+    network = FeatureNetwork(None, None, None, None)
+    found = information.scores(network, some, real, targets)
+    with double_precision():
+        terms = outer_loss(
+            jnp.asarray(support), jnp.asarray(labels, "float64"), jnp.asarray(real),
+            jnp.asarray(targets), drop_easy=0.0, drop_hard=0.0, segment=(0.0, 0.0),
+            ridge=1e-6, partner="none", reduction="half_sum", key=jax.random.key(0),
+        )  # fmt: skip
+        expected = 0.5 * np.square(np.asarray(terms.prediction) - targets).sum(1)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        assert found.mean() == pytest.approx(float(terms.loss), rel=1e-6)
+
+
+def test_each_split_is_paired_with_the_random_one(tiny):
+    table = information.compute(tiny)
+    by_seed = table[table.seed.notna()]
+    assert set(table.setting) == {"frepo"}
+    assert set(table.images_per_class) == {10}
+
+    def of(name):
+        mine = by_seed[by_seed.quantity == name].sort_values("seed")
+        assert list(mine.seed) == [0, 1]
+        return mine.value.to_numpy()
+
+    for suffix in ("", "_half_sum"):
+        control = of(information.RANDOM + suffix)
+        for name in (information.EASY, information.HARD):
+            [paired] = table[
+                (table.quantity == name + suffix) & table.against.notna()
+            ].itertuples()
+            expected = paired_interval(of(name + suffix), control)
+            assert (paired.value, paired.low, paired.high) == pytest.approx(
+                (expected.mean, expected.low, expected.high)
+            )
+            assert paired.against == information.RANDOM
+        # No difference of the control to itself.
+        rows = table[table.quantity == information.RANDOM + suffix]
+        assert rows.against.isna().all()
+    # Half the sum over three classes is 3/2 of the mean over them.
+    for name in (information.EASY, information.RANDOM, information.HARD):
+        np.testing.assert_allclose(of(f"{name}_half_sum"), 1.5 * of(name))
+    for name in ("spearman_networks", "spearman_training"):
+        assert (np.abs(of(name)) <= 1).all()
+    # 24 of 120 are dropped: chance shares a ninth of what either drops, or so.
+    assert of("jaccard_by_chance") == pytest.approx([1 / 9] * 2, abs=0.01)
+    means = table[table.seed.isna() & table.against.isna()].set_index("quantity")
+    for name in by_seed.quantity.unique():
+        assert means.value[name] == pytest.approx(of(name).mean())
+        assert means.n[name] == 2
