@@ -1,0 +1,143 @@
+"""Reproducing: files per item, a page after each, and going on after a stop."""
+
+from __future__ import annotations
+
+import importlib
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hand_tables import TABLES
+from tiny_study import tiny_study
+
+from isa_toolkit.figures import items, reproduce
+from isa_toolkit.figures import study as studies
+from isa_toolkit.figures.items import ITEMS, Item, Part
+from isa_toolkit.figures.numbers import COLUMNS
+
+
+def by_hand(monkeypatch):
+    """Let every item compute the table that was written by hand."""
+    asked = []
+
+    def compute(name):
+        def made(_):
+            asked.append(name)
+            return TABLES[name]()
+
+        return made
+
+    for name in TABLES:
+        module = importlib.import_module(f"isa_toolkit.figures.{name}")
+        part = Part(name, compute(name), module.draw, module.caption)
+        changed = ITEMS[name]._replace(parts=lambda _, part=part: [part])
+        if changed.numbers is not None:
+            changed = changed._replace(numbers=items._no_numbers)
+        monkeypatch.setitem(ITEMS, name, changed)
+    return asked
+
+
+def test_every_item_leaves_its_files(tiny, monkeypatch, tmp_path):
+    by_hand(monkeypatch)
+    told = []
+    page = reproduce.reproduce(tiny, tmp_path, command="the command", tell=told.append)
+    assert page == tmp_path / "report.html"
+    folder = tmp_path / "three_digits-quick"
+    expected = {f"{name}{end}" for name in ITEMS for end in (".json", "-numbers.csv")}
+    expected |= {f"{name}{end}" for name in TABLES for end in (".pdf", ".png", ".csv")}
+    assert {path.name for path in folder.iterdir()} == expected
+    for name, table in TABLES.items():
+        flat = table().drop(columns="pixels", errors="ignore")
+        stored = pd.read_csv(folder / f"{name}.csv").astype(object)
+        flat = flat.astype(object)
+        pd.testing.assert_frame_equal(
+            stored.where(stored.notna(), None), flat.where(flat.notna(), None)
+        )
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        record = json.loads((folder / f"{name}.json").read_text())
+        assert [part["name"] for part in record["parts"]] == [name]
+        assert (record["seeds"], record["command"]) == (2, "the command")
+        numbers = pd.read_csv(folder / f"{name}-numbers.csv")
+        assert list(numbers.columns) == list(COLUMNS)
+        no_rows = name in ("fig6", "fig7", "gallery")
+        assert len(numbers) == (0 if no_rows else len(table()))
+    assert [line.split()[0] for line in told] == list(ITEMS)
+    nothing = [
+        line for line in told if line.endswith("nothing to show for this data set")
+    ]
+    assert [line.split()[0] for line in nothing] == ["table7"]
+    assert page.read_text().count("<img") == len(TABLES)
+
+
+def test_interrupted_between_items_it_goes_on(tiny, monkeypatch, tmp_path):
+    asked = by_hand(monkeypatch)
+
+    def stop(line):
+        if line.startswith("fig8"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reproduce.reproduce(tiny, tmp_path, tell=stop)
+    # What is done is whole, with a page or without.
+    assert asked == ["fig5", "fig8"]
+    assert [one["item"] for one in reproduce.stored_records(tmp_path)] == asked
+    assert (tmp_path / "report.html").read_text().count("<img") == 1
+    reproduce.reproduce(tiny, tmp_path)
+    stored = [one["item"] for one in reproduce.stored_records(tmp_path)]
+    assert stored == list(ITEMS)
+
+
+def test_only_some_items_are_made_in_the_order_of_all(tiny, monkeypatch, tmp_path):
+    asked = by_hand(monkeypatch)
+    reproduce.reproduce(tiny, tmp_path, only=["cost", "fig3c"])
+    assert asked == ["fig3c", "cost"]
+    assert reproduce.chosen_items(None) == reproduce.chosen_items([]) == list(ITEMS)
+    with pytest.raises(ValueError, match=r"^--only must be one of .*, got 'fig9'"):
+        reproduce.reproduce(tiny, tmp_path / "other", only=["fig5", "fig9"])
+    assert not (tmp_path / "other").exists()
+
+
+def test_an_item_that_fails_leaves_no_record(tiny, monkeypatch, tmp_path):
+    def fail(_):
+        raise RuntimeError("while computing")
+
+    part = Part("fig5", fail, fail, fail)
+    monkeypatch.setitem(ITEMS, "fig5", Item("Title", lambda _: [part]))
+    with pytest.raises(RuntimeError, match="while computing"):
+        reproduce.reproduce(tiny, tmp_path, only=["fig5"])
+    assert not list(tmp_path.rglob("fig5*"))
+
+
+def test_runs_of_one_item_serve_the_next_and_a_second_call(tiny, monkeypatch, tmp_path):
+    """The real items on the tiny study; nothing is distilled or judged twice."""
+    calls = []
+    for name in ("distill", "evaluate"):
+        real = getattr(studies, name)
+        monkeypatch.setattr(
+            studies, name, lambda *a, _real=real, **k: calls.append(1) or _real(*a, **k)
+        )
+    only = ["fig8", "table6", "table7", "gallery"]
+    reproduce.reproduce(tiny, tmp_path, only=only)
+    folder = tmp_path / "three_digits-quick"
+    first = {path.name: path.read_bytes() for path in folder.glob("*.csv")}
+    assert {"gallery-ipc1.csv", "gallery-ipc10.csv", "fig8.csv"} <= set(first)
+    calls.clear()
+    page = reproduce.reproduce(tiny, tmp_path, only=only)
+    assert calls == []
+    assert first == {path.name: path.read_bytes() for path in folder.glob("*.csv")}
+    # Without running what is missing, another scale has nothing, and the page says so.
+    monkeypatch.setitem(studies.BUDGETS, "small", tiny.budget._replace(width=8))
+    bare = tiny_study(tiny.folder, scale="small", run_missing=False)
+    page = reproduce.reproduce(bare, tmp_path / "none", only=only).read_text()
+    assert "<img" not in page
+    sections = page.split("<h2 ")
+    for name in only:
+        [section] = [part for part in sections if part.startswith(f'id="{name}"')]
+        assert "not run" in section
+    assert calls == []
+    # The CSV holds no pixels, yet every label.
+    labels = pd.read_csv(folder / "gallery-ipc10.csv")
+    assert "pixels" not in labels
+    assert np.isfinite(labels["first"]).all()
