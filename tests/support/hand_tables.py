@@ -8,8 +8,17 @@ import numpy as np
 import pandas as pd
 
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.figures import fig3c, fig5, fig8, gallery, information, recall, table6
-from isa_toolkit.figures.numbers import as_table, row, with_means
+from isa_toolkit.figures import (
+    fig3c,
+    fig5,
+    fig8,
+    gallery,
+    information,
+    numbers,
+    recall,
+    table6,
+)
+from isa_toolkit.figures.numbers import as_table, row
 
 ACCURACY = "accuracy_percent"
 
@@ -23,6 +32,12 @@ def _by_seed(cells: list[dict[str, Any]], seeds: int) -> pd.DataFrame:
         for cell in cells
         for seed in range(seeds)
     )
+
+
+def with_means(by_seed: pd.DataFrame, against: str | None = None) -> pd.DataFrame:
+    """Return rows, means and differences, whose two ends are not equally far."""
+    table = numbers.with_means(by_seed, against)
+    return table.assign(low=table.low - 0.25)
 
 
 def _both(**cell: Any) -> list[dict[str, Any]]:
