@@ -97,7 +97,9 @@ def test_figure_8_is_judged_at_the_first_step_after_the_shared_images():
     assert found["value"] == 3
 
 
-@pytest.mark.parametrize("claim", CLAIMS, ids=[claim.text for claim in CLAIMS])
+@pytest.mark.parametrize(
+    "claim", [one for one in CLAIMS if one.item in TABLES], ids=lambda one: one.text
+)
 def test_items_give_what_the_claims_are_about(claim, tiny):
     item = ITEMS[claim.item]
     table = item.numbers(tiny) if item.numbers else TABLES[claim.item]()

@@ -40,11 +40,13 @@ def by_hand(monkeypatch):
 
 def test_every_item_leaves_its_files(tiny, monkeypatch, tmp_path):
     by_hand(monkeypatch)
-    told = []
-    page = reproduce.reproduce(tiny, tmp_path, command="the command", tell=told.append)
+    told, made = [], [name for name in ITEMS if name in {*TABLES, "table7"}]
+    page = reproduce.reproduce(
+        tiny, tmp_path, only=made, command="the command", tell=told.append
+    )
     assert page == tmp_path / "report.html"
     folder = tmp_path / "three_digits-quick"
-    expected = {f"{name}{end}" for name in ITEMS for end in (".json", "-numbers.csv")}
+    expected = {f"{name}{end}" for name in made for end in (".json", "-numbers.csv")}
     expected |= {f"{name}{end}" for name in TABLES for end in (".pdf", ".png", ".csv")}
     assert {path.name for path in folder.iterdir()} == expected
     for name, table in TABLES.items():
@@ -63,7 +65,7 @@ def test_every_item_leaves_its_files(tiny, monkeypatch, tmp_path):
         assert list(numbers.columns) == list(COLUMNS)
         no_rows = name in ("fig6", "fig7", "gallery")
         assert len(numbers) == (0 if no_rows else len(table()))
-    assert [line.split()[0] for line in told] == list(ITEMS)
+    assert [line.split()[0] for line in told] == made
     nothing = [
         line for line in told if line.endswith("nothing to show for this data set")
     ]
