@@ -124,9 +124,9 @@ def test_numbers_stand_beside_the_papers(tmp_path):
     add(tmp_path, "table6", table)
     beside = tables(page_of(tmp_path))["Beside the paper's numbers"]
     first = beside[0][0]
-    assert first[:4] == [
-        "cifar10, 1 per class", "FRePo", "network accuracy percent", "46.8 ± 0.7",
-    ]  # fmt: skip
+    assert first[:2] == ["cifar10, 1 per class", "FRePo"]
+    assert first[2].startswith("network")
+    assert first[3] == "46.8 ± 0.7"
     [mean] = table[
         (table.setting == "frepo") & (table.predictor == "network") & table.seed.isna()
         & (table.images_per_class == 1)
