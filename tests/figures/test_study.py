@@ -109,6 +109,8 @@ def test_another_judge_or_step_gives_another_file(tiny, monkeypatch):
     assert len(calls) == 4
 
 
+# Of methods without a row for these digits.
+@pytest.mark.filterwarnings("ignore:no published settings")
 def test_without_runs_every_table_is_empty(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(studies, "distill", None)
     monkeypatch.setattr(studies, "feature_network", None)
