@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsInt
 
 from isa_toolkit.analysis.intervals import Interval, mean_interval, paired_interval
 
@@ -38,9 +38,9 @@ COLUMNS = (
 _KEYS = ("dataset", "images_per_class", "predictor", "quantity", "x")
 
 
-def per_class(count: int) -> str:
+def per_class(count: SupportsInt) -> str:
     """Return "1 image per class" or "10 images per class"."""
-    return f"{count} image{'' if count == 1 else 's'} per class"
+    return f"{int(count)} image{'' if count == 1 else 's'} per class"
 
 
 def row(
