@@ -55,7 +55,7 @@ BUDGETS: Mapping[str, Budget] = MappingProxyType(
         ),
         "small": Budget(
             MappingProxyType({1: 1000, 10: 300}), 16, 256, 3e-3, 3, 3, _SHORT,
-            _features(32, 2000), 500,
+            _features(16, 1000), 500,
         ),
         "paper": Budget(
             MappingProxyType({1: 500_000, 10: 500_000, 50: 500_000}), 128, 1024, 3e-4,

@@ -366,7 +366,7 @@ class TestSettings:
             ({"reduction": "mean"}, "reduction must be one of 'half_sum', 'released'"),
             (
                 {"optimizer": "sgd"},
-                "optimizer must be one of 'adam', 'lamb', got 'sgd'",
+                "optimizer must be one of 'adabelief', 'adam', 'lamb', got 'sgd'",
             ),
             ({"learning_rate": -1}, "learning_rate must be at least 0"),
             ({"final_learning_rate": 2}, r"final_learning_rate must lie in \[0, 1\]"),

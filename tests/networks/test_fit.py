@@ -126,7 +126,8 @@ def train(traces):
         return fit(
             key,
             dense_network(),
-            *toy.batch,
+            toy.batch.images,
+            toy.batch.labels,
             steps=steps,
             learning_rate=learning_rate,
             warmup_steps=warmup,
