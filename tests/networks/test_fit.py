@@ -191,7 +191,8 @@ class TestFit:
                 lambda: fit(
                     jax.random.key(0),
                     dense_network(),
-                    *toy.batch,
+                    toy.batch.images,
+                    toy.batch.labels,
                     steps=jnp.asarray(3),
                     learning_rate=0.01,
                     warmup_steps=0.0,
