@@ -10,14 +10,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from isa_toolkit.widgets.crucial import CrucialSamples
+    from isa_toolkit.widgets.isa import ISA
     from isa_toolkit.widgets.job import Job
     from isa_toolkit.widgets.outcome import JobFailedError
     from isa_toolkit.widgets.panel import Panel
     from isa_toolkit.widgets.watcher import JobWatcher
 
-__all__ = ["Job", "JobFailedError", "JobWatcher", "Panel"]
+__all__ = ["CrucialSamples", "ISA", "Job", "JobFailedError", "JobWatcher", "Panel"]
 
 _HOME = {
+    "CrucialSamples": "crucial",
+    "ISA": "isa",
     "Job": "job",
     "JobFailedError": "outcome",
     "JobWatcher": "watcher",

@@ -9,8 +9,10 @@ from pathlib import Path
 import jax
 import pytest
 from long_run import long_run
+from tiny_study import tiny_study
 
 from isa_toolkit.distill import Run, distill
+from isa_toolkit.figures.study import Study
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +42,11 @@ def whole(compiled: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Return the longer tiny run, never interrupted; not to be changed."""
     del compiled
     return distill(long_run(), out=tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture(scope="session")
+def study(compiled: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
+    """Return a tiny study, whose runs and networks the tests share."""
+    del compiled
+    with pytest.MonkeyPatch.context() as patch:
+        yield tiny_study(patch, tmp_path_factory.mktemp("study"))
