@@ -152,7 +152,8 @@ def with_means(by_seed: pd.DataFrame, against: str | None = None) -> pd.DataFram
     parts = [by_seed, means(by_seed)]
     if against is not None:
         parts.append(differences(by_seed, against))
-    return pd.concat([part for part in parts if len(part)], ignore_index=True)
+    parts = [part for part in parts if len(part)]
+    return pd.concat(parts, ignore_index=True) if parts else by_seed
 
 
 def _cells(

@@ -10,22 +10,47 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from isa_toolkit.widgets.compare import CompareRuns
     from isa_toolkit.widgets.crucial import CrucialSamples
+    from isa_toolkit.widgets.diversity import Diversity
+    from isa_toolkit.widgets.gallery import Gallery
+    from isa_toolkit.widgets.information import Information
     from isa_toolkit.widgets.isa import ISA
     from isa_toolkit.widgets.job import Job
+    from isa_toolkit.widgets.manifold import Manifold
     from isa_toolkit.widgets.outcome import JobFailedError
     from isa_toolkit.widgets.panel import Panel
+    from isa_toolkit.widgets.predictors import Predictors
     from isa_toolkit.widgets.watcher import JobWatcher
 
-__all__ = ["CrucialSamples", "ISA", "Job", "JobFailedError", "JobWatcher", "Panel"]
+__all__ = [
+    "ISA",
+    "CompareRuns",
+    "CrucialSamples",
+    "Diversity",
+    "Gallery",
+    "Information",
+    "Job",
+    "JobFailedError",
+    "JobWatcher",
+    "Manifold",
+    "Panel",
+    "Predictors",
+]
 
 _HOME = {
+    "CompareRuns": "compare",
     "CrucialSamples": "crucial",
+    "Diversity": "diversity",
+    "Gallery": "gallery",
     "ISA": "isa",
+    "Information": "information",
     "Job": "job",
     "JobFailedError": "outcome",
     "JobWatcher": "watcher",
+    "Manifold": "manifold",
     "Panel": "panel",
+    "Predictors": "predictors",
 }
 
 

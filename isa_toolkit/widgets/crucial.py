@@ -45,8 +45,8 @@ def CrucialSamples(
 
     Args:
         study: the data and the runs.
-        distilled: the set that scores; None for the study's FRePo set of ``seed``, at
-            one image per class, which is distilled if it is missing.
+        distilled: the set that scores; None for the study's FRePo set of ``seed`` at its
+            smallest size, which is distilled if it is missing.
         seed: of that set.
 
     Returns:
@@ -157,6 +157,8 @@ class _Crucial:
         )
         self.easy: set[float] = set()
         self.hard: set[float] = set()
+        self._drawn: tuple[Any, bytes] | None = None
+        self._ends: dict[str, bytes] = {}
 
     @property
     def tables(self) -> dict[Any, Any]:
@@ -224,23 +226,24 @@ class _Crucial:
 
     def _images(self, easy: float, hard: float) -> dict[str, bytes]:
         count = min(_SHOWN, len(self.scores))
-        chosen = {
-            "easiest": ranking.easiest(self.scores, count),
-            "hardest": ranking.hardest(self.scores, count),
-        }
+        if not self._ends:  # which do not depend on the shares
+            self._ends = {
+                "easiest": self._strip(ranking.easiest(self.scores, count)),
+                "hardest": self._strip(ranking.hardest(self.scores, count)),
+            }
+        made = dict.fromkeys(_ROWS, pictures.blank()) | self._ends
         for name, end, share in (
             ("easy_cut", "easy", easy),
             ("hard_cut", "hard", hard),
         ):
             if share:
-                chosen[name] = ranking.borderline(
-                    self.scores, count, share=share, end=end
-                )
-        made = dict.fromkeys(_ROWS, pictures.blank())
-        for name, places in chosen.items():
-            images = self.dataset.train.images[places].astype(np.float32) / 255
-            made[name] = pictures.images_png([ImageRow(images)], side=40)
+                places = ranking.borderline(self.scores, count, share=share, end=end)
+                made[name] = self._strip(places)
         return made
+
+    def _strip(self, places: np.ndarray) -> bytes:
+        images = self.dataset.train.images[places].astype(np.float32) / 255
+        return pictures.images_png([ImageRow(images)], side=40)
 
     def _classes(self, easy: float, hard: float) -> str:
         """Return the table of what is dropped of each class."""
@@ -288,7 +291,6 @@ class _Crucial:
 
     def _picture(self, table: Any) -> bytes:
         """Return the comparison as a picture, kept while the sliders move."""
-        kept = getattr(self, "_drawn", None)
-        if kept is None or kept[0] is not table:
+        if self._drawn is None or self._drawn[0] is not table:
             self._drawn = (table, png(fig5.draw(table)))
         return self._drawn[1]

@@ -19,7 +19,7 @@ _SAMPLES = (10, 100, 1000, 10_000, 100_000)
 _DPI = 130
 
 
-def ISA(study: Study, *, images_per_class: int = 1, seed: int = 0) -> Panel:
+def ISA(study: Study, *, images_per_class: int | None = None, seed: int = 0) -> Panel:
     """Return the panel of a real pair: the loss along a segment, and its mean.
 
     The ends (0, e) step away from the partner, as the released code; (-1, 0) walk the whole
@@ -28,7 +28,7 @@ def ISA(study: Study, *, images_per_class: int = 1, seed: int = 0) -> Panel:
 
     Args:
         study: the data and the runs.
-        images_per_class: of the distilled set.
+        images_per_class: of the distilled set; None for the study's smallest.
         seed: of the distilled set and of the batch of real images.
 
     Returns:
@@ -39,13 +39,14 @@ def ISA(study: Study, *, images_per_class: int = 1, seed: int = 0) -> Panel:
 
     Source: the paper, section C; algorithms 6.1 and 6.2.
     """
+    size = study.sizes[0] if images_per_class is None else images_per_class
     pairs: dict[tuple[str, float], fig7.Pair] = {}
 
     def pair_of(partner: str, drop_easy: float) -> fig7.Pair:
         key = (partner, drop_easy)
         if key not in pairs:
             found = fig7.find_pair(
-                study, images_per_class, partner=partner, drop_easy=drop_easy, seed=seed
+                study, size, partner=partner, drop_easy=drop_easy, seed=seed
             )
             if found is None:
                 raise ValueError(

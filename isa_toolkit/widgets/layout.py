@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import ipywidgets
 
 __all__ = [
-    "bar", "button", "caption", "captions", "choice", "column", "error", "frame",
-    "heading", "note", "number", "picture", "plain", "row", "side_by_side", "slider",
-    "span", "switch", "table", "text", "whole",
+    "bar", "button", "caption", "choice", "column", "error", "frame",
+    "heading", "look", "note", "number", "offer", "picture", "plain", "row",
+    "side_by_side", "slider", "span", "switch", "table", "text", "whole",
 ]  # fmt: skip
 
 _LABEL = "8.5em"
@@ -77,7 +77,7 @@ def slider(
     """
     return ipywidgets.FloatSlider(
         value=value, min=low, max=high, step=step, description=label, tooltip=help,
-        readout_format=form, continuous_update=not is_slow, **_look(),
+        readout_format=form, continuous_update=not is_slow, **look(),
     )  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def whole(
     """
     return ipywidgets.IntSlider(
         value=value, min=low, max=high, description=label, tooltip=help,
-        continuous_update=not is_slow, **_look(),
+        continuous_update=not is_slow, **look(),
     )  # fmt: skip
 
 
@@ -114,7 +114,7 @@ def span(
     """
     return ipywidgets.FloatRangeSlider(
         value=value, min=low, max=high, step=0.05, description=label, tooltip=help,
-        readout_format=".2f", **_look(),
+        readout_format=".2f", **look(),
     )  # fmt: skip
 
 
@@ -131,7 +131,7 @@ def number(
         help: shown where the pointer rests.
     """
     return ipywidgets.BoundedIntText(
-        value=value, min=low, max=high, description=label, tooltip=help, **_look()
+        value=value, min=low, max=high, description=label, tooltip=help, **look()
     )
 
 
@@ -147,11 +147,29 @@ def choice(
         help: shown where the pointer rests.
     """
     made = ipywidgets.Dropdown(
-        options=options, description=label, tooltip=help, **_look()
+        options=options, description=label, tooltip=help, **look()
     )
     if value is not None:
         made.value = value
     return made
+
+
+def offer(widget: Any, options: list[tuple[str, Any]]) -> None:
+    """Let a list offer other options, and keep what was chosen if it is still there.
+
+    Args:
+        widget: the list.
+        options: pairs (name, value).
+    """
+    before = widget.value
+    if list(widget.options) == options:
+        return
+    widget.options = options
+    values = [value for _, value in options]
+    if before in values:
+        widget.value = before
+    elif values and isinstance(widget, ipywidgets.Dropdown):
+        widget.value = values[0]
 
 
 def switch(label: str, value: bool, *, help: str) -> ipywidgets.Checkbox:
@@ -185,10 +203,15 @@ def button(
     )  # fmt: skip
 
 
-def _look() -> dict[str, Any]:
+def look(width: str = _CONTROL) -> dict[str, Any]:
+    """Return style and layout of a control: labels of one width, narrow where it must.
+
+    Args:
+        width: of label and control together, CSS.
+    """
     return {
         "style": {"description_width": _LABEL},
-        "layout": {"width": _CONTROL, "max_width": "100%", "margin": "2px 12px 2px 0"},
+        "layout": {"width": width, "max_width": "100%", "margin": "2px 12px 2px 0"},
     }
 
 
@@ -354,16 +377,3 @@ def frame(
     made = ipywidgets.VBox([head, *rows, *lines, lower], layout={"grid_gap": "4px"})
     made.add_class("isa-panel")
     return made
-
-
-def captions(parts: Mapping[str, str]) -> str:
-    """Return several captions, each after its name, as HTML.
-
-    Args:
-        parts: name -> words.
-    """
-    return "".join(
-        f'<div class="isa-caption"><b>{html.escape(name)}</b> {html.escape(words)}</div>'
-        for name, words in parts.items()
-        if words
-    )

@@ -205,12 +205,8 @@ class _Watcher:
 
     def on_look(self, panel: Panel) -> None:
         """List the runs of the folder anew."""
-        options: Any = panel.controls["found"]
         with panel.quietly():
-            before = options.value
-            options.options = self.found()
-            if before in [value for _, value in options.options]:
-                options.value = before
+            layout.offer(panel.controls["found"], self.found())
 
     # --- what they do ----------------------------------------------------------------
 

@@ -14,10 +14,11 @@ from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.fit import FitSettings
 
 BUDGET = study.Budget(
-    steps=MappingProxyType({1: 8, 2: 8}),
+    steps=MappingProxyType({2: 8}),
     width=4,
     batch_size=64,
     learning_rate=3e-3,
+    # One size: each is compiled for itself.
     seeds=2,
     networks=2,
     fit=FitSettings(steps=5, learning_rate=1e-3, warmup_steps=1),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import numpy as np
 import pytest
 
 from isa_toolkit.analysis import ranking
+from isa_toolkit.figures.settings import Variant
 from isa_toolkit.widgets import CrucialSamples, layout
 
 
@@ -99,3 +101,15 @@ def test_run_compares_shares_and_overlays_them(study):
     assert bytes(panel.comparison.value) == drawn
     panel.clear.click()
     assert "No comparison" in panel.compared.value
+
+
+def test_a_study_without_runs_is_refused_or_given_a_set(study, tmp_path):
+    empty = dataclasses.replace(study, folder=tmp_path, run_missing=False)
+    with pytest.raises(ValueError, match="must hold the FRePo set of seed 0"):
+        CrucialSamples(empty)
+    distilled = study.runs([Variant("frepo")], 2)[Variant("frepo"), 0].distilled
+    panel = CrucialSamples(empty, distilled=distilled)
+    panel.check()
+    panel.figure5.click()
+    panel.wait(60)
+    assert panel.error.startswith("The study must hold the runs of these shares")
