@@ -12,7 +12,7 @@ import ipywidgets
 from isa_toolkit.distill import Run
 from isa_toolkit.figures import course
 from isa_toolkit.figures.style import png
-from isa_toolkit.widgets import layout, pictures
+from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.job import Job, runs_in
 from isa_toolkit.widgets.panel import Panel
 
@@ -57,7 +57,7 @@ def CompareRuns(folder: str | Path = "runs") -> Panel:
             what = "has recorded" if runs else "is picked that has recorded"
             told = f"No run {what} anything yet."
             return {
-                **shown, "picture": pictures.blank(), "caption": layout.note(told)
+                **shown, "picture": layout.BLANK, "caption": layout.note(told)
             }  # fmt: skip
         return {
             **shown,

@@ -231,7 +231,7 @@ class _Crucial:
                 "easiest": self._strip(ranking.easiest(self.scores, count)),
                 "hardest": self._strip(ranking.hardest(self.scores, count)),
             }
-        made = dict.fromkeys(_ROWS, pictures.blank()) | self._ends
+        made = dict.fromkeys(_ROWS, layout.BLANK) | self._ends
         for name, end, share in (
             ("easy_cut", "easy", easy),
             ("hard_cut", "hard", hard),
@@ -272,7 +272,7 @@ class _Crucial:
         if table is None:
             told = "No comparison for these settings yet: press Run, or Figure 5."
             return {
-                "comparison": pictures.blank(),
+                "comparison": layout.BLANK,
                 "table": "",
                 "compared": layout.note(told),
             }

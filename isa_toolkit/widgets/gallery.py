@@ -13,7 +13,7 @@ from isa_toolkit.distill import Run
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures import gallery
 from isa_toolkit.figures.style import png
-from isa_toolkit.widgets import layout, pictures
+from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.job import runs_in
 from isa_toolkit.widgets.panel import Panel
 
@@ -34,7 +34,9 @@ def Gallery(folder: str | Path = "runs") -> Panel:
     """
     there = Path(folder).absolute()
     controls: dict[str, ipywidgets.Widget] = {
-        "found": layout.choice("Run", found(there), help=f"Runs in {there}"),
+        "found": layout.choice(
+            "Run", found(there), help=f"Runs in {there}", is_wide=True
+        ),
         "step": layout.choice(
             "Step", [("result", _RESULT)], help="The result, or a stored step"
         ),
@@ -51,7 +53,7 @@ def Gallery(folder: str | Path = "runs") -> Panel:
         if name is None:
             told = f"There is no run with images in {there}. Run one, then refresh the list."
             return {
-                "picture": pictures.blank(),
+                "picture": layout.BLANK,
                 "caption": layout.note(told),
                 "table": "",
             }
@@ -59,8 +61,10 @@ def Gallery(folder: str | Path = "runs") -> Panel:
         step = _offer_steps(panel, run, values["step"])
         distilled = run.distilled if step == _RESULT else run.distilled_at(step)
         table = gallery.of(distilled, run.experiment["dataset"]["name"])
+        figure = gallery.draw(table)
         return {
-            "picture": png(gallery.draw(table)),
+            # At the dots that the grid was made for, each pixel is a whole square.
+            "picture": png(figure, dpi=figure.dpi),
             "caption": layout.caption(_caption(run, distilled)),
             "table": _labels(table) if values["labels"] else "",
         }

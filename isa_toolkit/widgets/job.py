@@ -1,6 +1,6 @@
 """A run in a process of its own, watched through its run folder.
 
-The child leads a session of its own, so a kernel that is restarted or interrupted takes
+The child is in no group with the kernel, so one that is restarted or interrupted takes
 nothing with it, and any later kernel can attach: what is told comes from the files of the
 run folder and from the system's list of processes. Linux and macOS.
 """

@@ -6,6 +6,7 @@ on a white card, for their ink is dark.
 
 from __future__ import annotations
 
+import base64
 import html
 import re
 from collections.abc import Iterable, Sequence
@@ -14,13 +15,19 @@ from typing import Any
 import ipywidgets
 
 __all__ = [
-    "bar", "button", "caption", "choice", "column", "error", "frame",
+    "BLANK", "bar", "button", "caption", "choice", "column", "error", "frame",
     "heading", "look", "note", "number", "offer", "picture", "plain", "row",
     "side_by_side", "slider", "span", "switch", "table", "text", "whole",
 ]  # fmt: skip
 
 _LABEL = "8.5em"
 _CONTROL = "24em"
+_WIDE = "40em"
+# A white PNG of one pixel: a picture that is not there yet.
+BLANK = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwAB"
+    "AQEAsTj2FAAAAABJRU5ErkJggg=="
+)
 
 _CSS = """
 .isa-panel{border:1px solid var(--jp-border-color2,#ccc);border-radius:6px;
@@ -33,7 +40,7 @@ _CSS = """
  border-left:3px solid var(--jp-error-color1,#b00020);padding:2px 0 2px 8px;
  overflow-wrap:anywhere}
 .isa-panel .isa-card{background:#fff;border:1px solid var(--jp-border-color3,#ddd);
- border-radius:4px;padding:6px}
+ border-radius:4px;padding:6px;box-sizing:border-box}
 .isa-panel table.isa{border-collapse:collapse;color:var(--jp-content-font-color1,inherit);
  font-variant-numeric:tabular-nums;line-height:1.5}
 .isa-panel table.isa th{font-weight:600;text-align:right;padding:2px 10px;
@@ -42,6 +49,7 @@ _CSS = """
  border-bottom:1px solid var(--jp-border-color3,#ddd)}
 .isa-panel table.isa th:first-child,.isa-panel table.isa td:first-child{text-align:left;
  padding-left:0}
+.isa-panel table.isa td.isa-left{text-align:left;min-width:8em}
 .isa-panel .isa-bar{display:inline-block;height:.75em;vertical-align:baseline;
  background:var(--jp-brand-color1,#1976d2)}
 .isa-panel .isa-caption{color:var(--jp-content-font-color2,inherit);font-size:.92em;
@@ -136,7 +144,12 @@ def number(
 
 
 def choice(
-    label: str, options: Sequence[Any], value: Any = None, *, help: str
+    label: str,
+    options: Sequence[Any],
+    value: Any = None,
+    *,
+    help: str,
+    is_wide: bool = False,
 ) -> ipywidgets.Dropdown:
     """Return a list to choose one of.
 
@@ -145,10 +158,12 @@ def choice(
         options: values, or pairs (name, value).
         value: at first; None for the first, if there is one.
         help: shown where the pointer rests.
+        is_wide: for long names, such as those of runs.
     """
     made = ipywidgets.Dropdown(
-        options=options, description=label, tooltip=help, **look()
-    )
+        options=options, description=label, tooltip=help,
+        **look(_WIDE if is_wide else _CONTROL),
+    )  # fmt: skip
     if value is not None:
         made.value = value
     return made
@@ -285,10 +300,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
         rows: cells; those that ``bar`` made are taken as they are, others escaped.
     """
     head = "".join(f"<th>{html.escape(name)}</th>" for name in heads)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>"
-        for row in rows
-    )
+    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
     return f'<table class="isa"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
@@ -307,7 +319,9 @@ def bar(share: float) -> str:
 
 
 def _cell(cell: Any) -> str:
-    return cell if isinstance(cell, _Markup) else html.escape(str(cell))
+    if isinstance(cell, _Markup):
+        return f'<td class="isa-left">{cell}</td>'
+    return f"<td>{html.escape(str(cell))}</td>"
 
 
 def plain(markup: str) -> str:

@@ -304,6 +304,10 @@ class Panel:
                     setattr(widget, trait, part)
             else:
                 widget.value = value
+            if isinstance(widget, ipywidgets.Image):
+                # A picture that is not there yet takes no room.
+                is_there = bytes(widget.value) != layout.BLANK
+                widget.layout.display = None if is_there else "none"
 
 
 class _Quietly:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from isa_toolkit.figures.images import ImageRow, sheet
 
-__all__ = ["blank", "images_png"]
+__all__ = ["by_class", "images_png"]
 
 # Enlarged so that no image is smaller on the screen.
 _SIDE_PIXELS = 48
@@ -52,12 +52,3 @@ def by_class(
         ordered = images[np.argsort(classes)]
         return [ImageRow(ordered[at : at + 10]) for at in range(0, len(ordered), 10)]
     return [ImageRow(images[classes == kind][:most]) for kind in kinds]
-
-
-def blank() -> bytes:
-    """Return a white PNG of one pixel, for a picture that is not there yet."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.new("L", (1, 1), 255).save(buffer, "PNG")
-    return buffer.getvalue()

@@ -19,7 +19,7 @@ _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
 
 
 def spawn(words: list[str], log: Path) -> int:
-    """Start ``python -m isa_toolkit`` as the leader of a session of its own.
+    """Start ``python -m isa_toolkit`` apart from this process and its terminal.
 
     Args:
         words: after the program's name.

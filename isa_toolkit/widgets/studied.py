@@ -11,7 +11,6 @@ import ipywidgets
 from isa_toolkit.figures.study import Study
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
-from isa_toolkit.widgets.pictures import blank
 
 __all__ = ["Bench", "interval_rows", "run_buttons", "sizes", "studied"]
 
@@ -122,7 +121,7 @@ def studied(
             empty: dict[str, Any] = {"caption": note}
             for name, widget in shown.items():
                 if isinstance(widget, ipywidgets.Image):
-                    empty[name] = blank()
+                    empty[name] = layout.BLANK
                 elif isinstance(widget, ipywidgets.HTML):
                     empty.setdefault(name, "")
             return empty

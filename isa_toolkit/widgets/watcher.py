@@ -78,7 +78,7 @@ def JobWatcher(
             help="Go on with this run from its last checkpoint",
         ),
         "found": layout.choice(
-            "Runs in folder", watcher.found(), help=f"Runs in {watcher.out}"
+            "Runs in folder", watcher.found(), help=f"Runs in {watcher.out}", is_wide=True
         ),
         "attach": layout.button(
             "Attach", icon="link", help="Watch the chosen run, going on or ended"
@@ -290,7 +290,7 @@ class _Watcher:
         del values
         job = self.job
         if job is None:
-            blank = pictures.blank()
+            blank = layout.BLANK
             return {
                 "told": layout.note("No run yet."),
                 "curves": blank,

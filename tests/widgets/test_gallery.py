@@ -13,18 +13,21 @@ from isa_toolkit.figures.style import png
 from isa_toolkit.widgets import Gallery
 
 
+def drawn(distilled) -> bytes:
+    figure = gallery.draw(gallery.of(distilled, "digits"))
+    return png(figure, dpi=figure.dpi)
+
+
 def test_the_picture_is_that_of_the_figure_at_every_step(whole):
     panel = Gallery(whole.path.parent)
     panel.check()
-    result = png(gallery.draw(gallery.of(whole.distilled, "digits")))
-    assert bytes(panel.picture.value) == result
+    assert bytes(panel.picture.value) == drawn(whole.distilled)
     steps = [value for _, value in panel.step.options]
     assert steps == [-1, *whole.snapshots]
     last = steps[-1]
     panel.step.value = last
     panel.check()
-    expected = png(gallery.draw(gallery.of(whole.distilled_at(last), "digits")))
-    assert bytes(panel.picture.value) == expected
+    assert bytes(panel.picture.value) == drawn(whole.distilled_at(last))
     assert f"step {last}." in panel.caption.value
     assert "drop_easy 0.2" in panel.caption.value
 

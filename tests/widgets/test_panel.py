@@ -198,3 +198,18 @@ def test_tables_escape_what_they_are_told():
     assert "&lt;b&gt;" in made
     assert "x &amp; y" in made
     assert 'style="width:4.00em"' in made
+
+
+def test_a_picture_that_is_not_there_takes_no_room():
+    panel = Panel(
+        "Picture",
+        controls={"there": layout.switch("there", False, help="why")},
+        shows={"picture": layout.picture()},
+        update=lambda values: {
+            "picture": b"drawn" if values["there"] else layout.BLANK
+        },
+    )
+    panel.refresh()
+    assert panel.picture.layout.display == "none"
+    panel.there.value = True
+    assert panel.picture.layout.display is None
