@@ -77,7 +77,7 @@ def png(figure: Figure, dpi: float | None = None) -> bytes:
         The bytes of the file.
     """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", **({} if dpi is None else {"dpi": dpi}))
+    figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
 
 

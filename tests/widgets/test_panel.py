@@ -59,6 +59,17 @@ def test_a_value_set_in_python_is_drawn_at_once():
     assert drawn == [0.3, 0.4]
 
 
+def test_a_cell_that_runs_in_the_loop_of_a_kernel_draws_at_once_too():
+    panel, drawn = counter()
+
+    async def cell():
+        panel.share.value = 0.3
+        panel.share.value = 0.4
+        assert drawn == [0.3, 0.4]
+
+    asyncio.run(cell())
+
+
 def test_several_controls_set_together_are_drawn_once():
     panel, drawn = counter()
     panel.set(share=0.5)
