@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from isa_toolkit.figures import numbers
@@ -22,8 +23,14 @@ RATIOS = (0.1, 0.2, 0.3)
 _BASE = Variant("frepo")
 
 
-def variants() -> dict[Variant, float]:
+def variants(
+    easy: Sequence[float] = RATIOS, hard: Sequence[float] = RATIOS
+) -> dict[Variant, float]:
     """Return the settings of the figure with their place on its axis.
+
+    Args:
+        easy: shares dropped from the easy end, each in a setting of its own.
+        hard: shares dropped from the hard end.
 
     Returns:
         Variant -> dropped share: none, and 10, 20, 30 % from either end.
@@ -31,27 +38,35 @@ def variants() -> dict[Variant, float]:
     Source: the paper, section B; algorithms 6.2.
     """
     places = {_BASE: 0.0}
-    for key, name in (
-        ("frepo+drop_easy", "drop_easy"),
-        ("frepo+drop_hard", "drop_hard"),
+    for key, name, shares in (
+        ("frepo+drop_easy", "drop_easy", easy),
+        ("frepo+drop_hard", "drop_hard", hard),
     ):
-        for share in RATIOS:
+        for share in shares:
             places[Variant(key, ((name, share),))] = share
     return places
 
 
-def compute(study: Study, images_per_class: int = 1) -> pd.DataFrame:
+def compute(
+    study: Study,
+    images_per_class: int = 1,
+    *,
+    easy: Sequence[float] = RATIOS,
+    hard: Sequence[float] = RATIOS,
+) -> pd.DataFrame:
     """Return accuracy against the dropped share, by seed, with means and differences.
 
     Args:
         study: the data and the runs.
         images_per_class: of the distilled sets.
+        easy: shares dropped from the easy end.
+        hard: shares dropped from the hard end.
 
     Returns:
         Rows of :mod:`isa_toolkit.figures.numbers`; ``x`` is the dropped share, 0 for
         "frepo", to which the differences are.
     """
-    places = variants()
+    places = variants(easy, hard)
     by_seed = study.accuracies(list(places), images_per_class, places=places)
     return numbers.with_means(_aligned(by_seed), against="frepo")
 
@@ -84,6 +99,7 @@ def draw(table: pd.DataFrame) -> Figure:
         left.axhline(base.value, color=look.colour, lw=1.5, label=look.label)
         left.axhspan(base.low, base.high, color=look.colour, alpha=0.12, lw=0)
     right.axhline(0, color=look.colour, lw=1.5)
+    shares = sorted(rows.x.dropna().unique()) or list(RATIOS)
     for key, shift in (("frepo+drop_easy", -0.4), ("frepo+drop_hard", 0.4)):
         look = setting(key)
         for ax, part in (
@@ -104,8 +120,8 @@ def draw(table: pd.DataFrame) -> Figure:
             )
     for ax in (left, right):
         ax.set_xlabel("dropped share of each batch, %")
-        ax.set_xticks([100 * share for share in RATIOS])
-        ax.set_xlim(5, 35)
+        ax.set_xticks([100 * share for share in shares])
+        ax.set_xlim(100 * shares[0] - 5, 100 * shares[-1] + 5)
     left.set_ylabel("test accuracy, %")
     right.set_ylabel("paired difference, points")
     figure.legend(

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from isa_toolkit import checks
 from isa_toolkit.analysis import ranking
 from isa_toolkit.analysis.information import ridge_weights
 from isa_toolkit.figures.settings import Variant
@@ -19,12 +20,37 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["TITLE", "caption", "compute", "draw"]
+__all__ = [
+    "PARTNERS", "TITLE", "Pair", "along", "caption", "compute", "draw", "find_pair",
+]  # fmt: skip
 
 TITLE = "Figure 7. Crucial samples and the segment between two of them"
 _DROP_EASY = 0.2
 _BATCH = 1024
+_DRAWS = 10_000
+PARTNERS = ("nearest", "random")
 _KEPT, _DROPPED, _PAIR = "#0072B2", "#bbbbbb", "#D55E00"
+
+
+class Pair(NamedTuple):
+    """A real pair in feature space, and all that its segments need.
+
+    residuals: prediction minus label of both, [2, c].
+    ends: their places in the plane through the pair, [2, 2].
+    images: their pixels in [0, 1], two arrays [h, w, ch].
+    labels: names of their classes.
+    scores: half the squared residual of each.
+    points: places of the whole batch in that plane, [n, 2].
+    kept: which of the batch are kept, [n].
+    """
+
+    residuals: np.ndarray
+    ends: np.ndarray
+    images: tuple[np.ndarray, np.ndarray]
+    labels: tuple[str, str]
+    scores: tuple[float, float]
+    points: np.ndarray
+    kept: np.ndarray
 
 
 def compute(
@@ -59,10 +85,38 @@ def compute(
     """
     import pandas as pd
 
+    pair = find_pair(study, images_per_class, seed=seed)
+    if pair is None:
+        return pd.DataFrame()
+    table = along(pair, segment, seed=seed)
+    return table.assign(dataset=study.dataset.name, images_per_class=images_per_class)
+
+
+def find_pair(
+    study: Study,
+    images_per_class: int = 1,
+    *,
+    partner: str = "nearest",
+    drop_easy: float = _DROP_EASY,
+    seed: int = 0,
+) -> Pair | None:
+    """Return the pair of :func:`compute`, or None if there is no such run.
+
+    Args:
+        study: the data and the runs.
+        images_per_class: of the distilled set.
+        partner: "nearest" kept sample by cosine, or a "random" kept one.
+        drop_easy: share of the batch that is dropped.
+        seed: of the distilled set, of the batch and of random partners.
+
+    Raises:
+        ValueError: an unknown partner, a share out of range.
+    """
+    checks.check_one_of("partner", partner, PARTNERS)
     variant = Variant("isa")
     runs = study.runs([variant], images_per_class)
     if (variant, seed) not in runs:
-        return pd.DataFrame()
+        return None
     dataset, distilled = study.dataset, runs[variant, seed].distilled
     network = study.feature_network()
     labels = dataset.targets("train")
@@ -73,29 +127,54 @@ def compute(
     weights = ridge_weights(network.features(distilled.images), distilled.labels)
     residual = real @ weights - labels[chosen]
     scores = 0.5 * np.square(residual).sum(1)
-    kept = ranking.kept(scores, drop_easy=_DROP_EASY)
-    first, second = _pair(real, scores, kept, dataset.train.labels[chosen])
+    kept = ranking.kept(scores, drop_easy=drop_easy)
+    classes = dataset.train.labels[chosen]
+    shuffle = seed if partner == "random" else None
+    first, second = _pair(real, scores, kept, classes, shuffle)
+    plane = _plane(real, first, second)
+    both = [first, second]
+    names = [dataset.class_names[label] for label in classes[both]]
+    pixels = dataset.train.images[chosen[both]].astype(np.float32) / 255
+    return Pair(
+        residuals=residual[both],
+        ends=plane[both],
+        images=(pixels[0], pixels[1]),
+        labels=(names[0], names[1]),
+        scores=(float(scores[first]), float(scores[second])),
+        points=plane,
+        kept=kept,
+    )
 
-    difference = residual[first] - residual[second]
+
+def along(pair: Pair, segment: tuple[float, float], *, seed: int = 0) -> pd.DataFrame:
+    """Return a pair and its loss along a segment, in the rows of :func:`compute`.
+
+    Args:
+        pair: from :func:`find_pair`.
+        segment: ends (a, b).
+        seed: of the sampled values of t.
+    """
+    import pandas as pd
+
+    here, there = pair.ends
+    residual, difference = pair.residuals[0], pair.residuals[0] - pair.residuals[1]
     start, stop = segment
     positions = np.linspace(start, stop, 101)
-    curve = _loss(residual[first], difference, positions)
-    draws = np.random.default_rng(seed).uniform(start, stop, 10_000)
-    plane = _plane(real, first, second)
-    here, there = plane[first], plane[second]
+    curve = _loss(residual, difference, positions)
+    draws = np.random.default_rng(seed).uniform(start, stop, _DRAWS)
     rows: list[dict[str, Any]] = [
         {
             "kind": "image",
             "index": index,
-            "label": dataset.class_names[dataset.train.labels[chosen[place]]],
-            "score": scores[place],
-            "pixels": dataset.train.images[chosen[place]].astype(np.float32) / 255,
+            "label": pair.labels[index],
+            "score": pair.scores[index],
+            "pixels": pair.images[index],
         }
-        for index, place in enumerate((first, second))
+        for index in range(2)
     ]
     rows += [
         {"kind": "point", "x": x, "y": y, "kept": bool(keep)}
-        for (x, y), keep in zip(plane, kept, strict=True)
+        for (x, y), keep in zip(pair.points, pair.kept, strict=True)
     ]
     rows += [
         {"kind": "end", "index": index, "x": x, "y": y}
@@ -113,22 +192,29 @@ def compute(
     rows.append(
         {
             "kind": "mean",
-            "loss": _closed_form(residual[first], difference, start, stop),
-            "sampled": float(_loss(residual[first], difference, draws).mean()),
+            "loss": _closed_form(residual, difference, start, stop),
+            "sampled": float(_loss(residual, difference, draws).mean()),
             "t": start,
         }
     )
-    return pd.DataFrame(rows).assign(
-        dataset=dataset.name, images_per_class=images_per_class, start=start, stop=stop
-    )
+    return pd.DataFrame(rows).assign(start=start, stop=stop)
 
 
 def _pair(
-    real: np.ndarray, scores: np.ndarray, kept: np.ndarray, classes: np.ndarray
+    real: np.ndarray,
+    scores: np.ndarray,
+    kept: np.ndarray,
+    classes: np.ndarray,
+    shuffle: int | None = None,
 ) -> tuple[int, int]:
-    """Return a kept sample and its nearest kept one, of another class if there is any."""
+    """Return a kept sample and its partner, of another class if there is any.
+
+    The nearest kept one by cosine, or a random one, by the seed ``shuffle``.
+    """
     unit = real / np.linalg.norm(real, axis=1, keepdims=True)
     similarity = unit @ unit.T
+    if shuffle is not None:
+        similarity = np.random.default_rng(shuffle).random(similarity.shape)
     similarity[:, ~kept] = -np.inf
     np.fill_diagonal(similarity, -np.inf)
     partner = similarity.argmax(1)

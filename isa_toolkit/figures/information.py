@@ -35,11 +35,7 @@ _NETWORKS = 3
 _STAGES = 3
 _TRAINING_STEPS = 300
 _COLOURS = {EASY: "#E69F00", RANDOM: "#999999", HARD: "#009E73"}
-_NAMES = {
-    EASY: "easiest 20 % from the rest",
-    RANDOM: "random 20 % from the rest",
-    HARD: "hardest 20 % from the rest",
-}
+_NAMES = {EASY: "easiest", RANDOM: "random", HARD: "hardest"}
 
 
 def scores(
@@ -62,7 +58,9 @@ def scores(
     return 0.5 * np.square(real @ weights - labels).sum(1)
 
 
-def compute(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
+def compute(
+    study: Study, images_per_class: int | None = None, *, share: float = SHARE
+) -> pd.DataFrame:
     """Return the errors of the 80/20 test with its random control, and rank stability.
 
     Each seed's FRePo set is read with a network trained on that set, which no real image
@@ -72,6 +70,8 @@ def compute(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
     Args:
         study: the data and the runs.
         images_per_class: of the distilled sets; None for ``study.many``.
+        share: that is predicted from the rest. The names of the quantities say 20 and
+            80 whatever it is.
 
     Returns:
         Rows of :mod:`isa_toolkit.figures.numbers`: ``mse_*`` (mean over samples and
@@ -91,8 +91,8 @@ def compute(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
         network, real = read(study, run.distilled, seed)
         ranked = scores(network, run.distilled, real, study.dataset.targets("train"))
         return {
-            **_errors(study, real, ranked),
-            **_stability(study, run, seed, ranked),
+            **_errors(study, real, ranked, share),
+            **_stability(study, run, seed, ranked, share),
         }
 
     found = study.map(measure, runs.items(), "information")
@@ -129,10 +129,12 @@ def _row(study: Study, size: int, quantity: str, value: Any, **more: Any) -> Any
     )
 
 
-def _errors(study: Study, real: np.ndarray, ranked: np.ndarray) -> dict[str, float]:
+def _errors(
+    study: Study, real: np.ndarray, ranked: np.ndarray, share: float
+) -> dict[str, float]:
     """Return the errors of the test, in both normalisations."""
     labels = study.dataset.targets("train")
-    test = information_test(real, labels, ranked, share=SHARE)
+    test = information_test(real, labels, ranked, share=share)
     return {
         EASY: test.easy_from_hard.mse_mean,
         HARD: test.hard_from_easy.mse_mean,
@@ -144,7 +146,7 @@ def _errors(study: Study, real: np.ndarray, ranked: np.ndarray) -> dict[str, flo
 
 
 def _stability(
-    study: Study, run: Run, seed: int, ranked: np.ndarray
+    study: Study, run: Run, seed: int, ranked: np.ndarray, share: float
 ) -> dict[str, float]:
     """Return how alike networks, and stages of the distillation, rank the images."""
     labels = study.dataset.targets("train")
@@ -160,8 +162,8 @@ def _stability(
     steps = list(run.snapshots)
     stages = [steps[round(at)] for at in np.linspace(0, len(steps) - 1, _STAGES)]
     by_step = [ranking_of(run.distilled_at(step), seed) for step in stages[:-1]]
-    networks = ranking.rank_stability(np.stack(by_network), share=SHARE)
-    training = ranking.rank_stability(np.stack([*by_step, ranked]), share=SHARE)
+    networks = ranking.rank_stability(np.stack(by_network), share=share)
+    training = ranking.rank_stability(np.stack([*by_step, ranked]), share=share)
     return {
         "spearman_networks": networks.spearman,
         "spearman_training": training.spearman,
@@ -195,11 +197,12 @@ def read(
 
 
 @house_style
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, *, share: float = SHARE) -> Figure:
     """Return the figure: errors of the three splits, and their difference to chance.
 
     Args:
         table: from ``compute``.
+        share: that it was computed with.
 
     Returns:
         The figure.
@@ -222,7 +225,8 @@ def draw(table: pd.DataFrame) -> Figure:
                 color=colour, marker="D", ms=5, lw=1.8, capsize=3,
             )  # fmt: skip
     right.axvline(0, color=_COLOURS[RANDOM], lw=1.2)
-    left.set_yticks(range(len(_NAMES)), list(_NAMES.values()))
+    names = [f"{which} {100 * share:.0f} % from the rest" for which in _NAMES.values()]
+    left.set_yticks(range(len(_NAMES)), names)
     left.set_ylim(len(_NAMES) - 0.5, -0.5)
     left.set_xlim(left=0)
     left.set_xlabel("squared error, mean over classes")
@@ -230,11 +234,12 @@ def draw(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def caption(table: pd.DataFrame) -> str:
+def caption(table: pd.DataFrame, *, share: float = SHARE) -> str:
     """Return what the figure shows.
 
     Args:
         table: from ``compute``.
+        share: that it was computed with.
     """
     one = table[table.seed.isna()].iloc[0]
     told = table[table.seed.isna() & table.against.isna()].set_index("quantity").value
@@ -244,7 +249,8 @@ def caption(table: pd.DataFrame) -> str:
         "regression on the features of a network trained on the distilled set. Dots: "
         "seeds; diamonds: means with 95 % intervals. Another network ranks the images "
         f"alike to a rank correlation of {told['spearman_networks']:.2f}, another stage of "
-        f"the distillation to {told['spearman_training']:.2f}; the easiest 20 % are shared "
+        f"the distillation to {told['spearman_training']:.2f}; the easiest "
+        f"{100 * share:.0f} % are shared "
         f"to {100 * told['jaccard_networks']:.0f} % and {100 * told['jaccard_training']:.0f} % "
         f"(by chance {100 * told['jaccard_by_chance']:.0f} %)."
     )

@@ -19,27 +19,32 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["TITLE", "VARIANTS", "caption", "compute", "draw"]
+__all__ = ["SPACES", "TITLE", "VARIANTS", "caption", "compute", "draw"]
 
 TITLE = "Diversity. Recall of real images"
 VARIANTS = tuple(
     Variant(key) for key in ("frepo", "frepo+drop_easy", "frepo+drop_hard", "isa")
 )
 K = 5
+# Space -> end of the names of its quantities.
+SPACES = {"features": "", "pixels": "_pixels"}
 # Radii around real points cost the square of their number: at most so many, drawn once.
 _RADII = 5000
 
 
-def compute(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
+def compute(
+    study: Study, images_per_class: int | None = None, *, k: int = K
+) -> pd.DataFrame:
     """Return recall and its companions of every setting and seed, in features and pixels.
 
     Args:
         study: the data and the runs.
         images_per_class: of the distilled sets; None for ``study.many``: recall needs
-            more than k = 5 distilled points.
+            more than k distilled points.
+        k: a ball reaches to its k-th neighbour.
 
     Returns:
-        Rows of :mod:`isa_toolkit.figures.numbers`. ``recall_k5`` is over all real
+        Rows of :mod:`isa_toolkit.figures.numbers`. ``recall_k5`` (k = 5) is over all real
         training images, in features of a network trained on real images;
         ``recall_k5_pixels`` in network inputs. Precision, density and coverage
         compare with at most 5,000 real images. "random" is the real images that each
@@ -74,7 +79,7 @@ def compute(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
                 value=value,
             )
             for suffix, places in points.items()
-            for quantity, value in _measures(*spaces[suffix], places).items()
+            for quantity, value in _measures(*spaces[suffix], places, k).items()
         ]
 
     found = study.map(measure, sets, "diversity")
@@ -94,52 +99,66 @@ def _spaces(study: Study) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def _measures(
-    real: np.ndarray, some: np.ndarray, distilled: np.ndarray
+    real: np.ndarray, some: np.ndarray, distilled: np.ndarray, k: int
 ) -> dict[str, float]:
-    around = prdc(some, distilled, K)
+    around = prdc(some, distilled, k)
     return {
-        f"recall_k{K}": recall(real, distilled, K),
-        f"precision_k{K}": around.precision,
-        f"density_k{K}": around.density,
-        f"coverage_k{K}": around.coverage,
+        f"recall_k{k}": recall(real, distilled, k),
+        f"precision_k{k}": around.precision,
+        f"density_k{k}": around.density,
+        f"coverage_k{k}": around.coverage,
         "vendi": vendi_score(distilled),
         "kid": kid(some, distilled),
     }
 
 
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, *, k: int = K, space: str = "features") -> Figure:
     """Return the figure: recall by seed on the left, paired differences on the right.
 
     Args:
         table: from ``compute``.
+        k: that it was computed with.
+        space: "features" or "pixels".
 
     Returns:
         The figure; fractions.
     """
     keys = ["random", *(variant.key for variant in VARIANTS)]
     return draw_strips(
-        table[table.quantity == f"recall_k{K}"],
+        table[table.quantity == f"recall_k{k}{SPACES[space]}"],
         keys,
         "frepo",
         predictor=None,
-        unit=f"recall, k = {K}",
+        unit=f"recall, k = {k}",
         difference="recall",
     )
 
 
-def caption(table: pd.DataFrame) -> str:
+def caption(table: pd.DataFrame, *, k: int = K, space: str = "features") -> str:
     """Return what the figure shows.
 
     Args:
         table: from ``compute``.
+        k: that it was computed with.
+        space: that is drawn.
     """
+    where = (
+        "penultimate features of a network trained on real images"
+        if space == "features"
+        else "network inputs"
+    )
     one = table[table.seed.isna()].iloc[0]
     return (
         f"{one.dataset}, {numbers.per_class(one.images_per_class)}, {one.n} seeds. Share of "
         "the real training images that lie in the ball around a distilled one up to its "
-        "5th distilled neighbour (equations 8 and 9), in penultimate features of a "
-        "network trained on real images. Left: each seed and the mean with its 95 % "
-        "interval over distilled sets. Right: paired difference to FRePo. Recall alone "
-        "can be raised by an outlier; precision, density, coverage, Vendi score and kernel "
-        "distance are in the CSV beside it."
+        f"{_ordinal(k)} distilled neighbour (equations 8 and 9), in {where}. Left: each "
+        "seed and the mean with its 95 % interval over distilled sets. Right: paired "
+        "difference to FRePo. Recall alone can be raised by an outlier; precision, "
+        "density, coverage, Vendi score and kernel distance are in the CSV beside it."
     )
+
+
+def _ordinal(number: int) -> str:
+    tens, ones = divmod(number % 100, 10)
+    ends = {1: "st", 2: "nd", 3: "rd"}
+    return f"{number}{'th' if tens == 1 else ends.get(ones, 'th')}"

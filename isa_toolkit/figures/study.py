@@ -11,8 +11,6 @@ where it stopped.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,12 +23,12 @@ import numpy as np
 from isa_toolkit import checks, presets
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distill import Experiment, Run, distill
-from isa_toolkit.evaluate import Evaluation, EvaluationSettings, evaluate
+from isa_toolkit.evaluate import Evaluation, EvaluationSettings
 from isa_toolkit.evaluate.features import FeatureNetwork, feature_network
 from isa_toolkit.figures import numbers
 from isa_toolkit.figures.budgets import BUDGETS, Budget
+from isa_toolkit.figures.evaluations import evaluated
 from isa_toolkit.figures.settings import Variant
-from isa_toolkit.files import write_json
 from isa_toolkit.methods.base import traits_of
 from isa_toolkit.networks import NetworkSettings
 
@@ -57,6 +55,8 @@ class Study:
         workers: runs at a time; None for two on a CPU (compiling keeps one core busy,
             and little else does), one on an accelerator.
         progress: show progress bars; None: on a terminal or in a notebook.
+        tell: called with (what, done, of how many) before the first item of each part of
+            the work, and after each.
 
     Raises:
         ValueError: an unknown scale, a number below 1.
@@ -69,6 +69,7 @@ class Study:
     run_missing: bool = True
     workers: int | None = None
     progress: bool | None = None
+    tell: Callable[[str, int, int], Any] | None = None
     _stop: threading.Event = dataclasses.field(
         default_factory=threading.Event, init=False, repr=False
     )
@@ -103,6 +104,27 @@ class Study:
     def many(self) -> int:
         """The images per class where distilled sets are large enough to map: 10."""
         return max([size for size in self.sizes if size <= 10], default=1)
+
+    def watched(self, tell: Callable[[str, int, int], Any], **changes: Any) -> Study:
+        """Return the study without progress bars, telling a function how far it is.
+
+        Args:
+            tell: called with (what, done, of how many).
+            changes: other attributes to set, such as ``seeds``.
+
+        Returns:
+            A study of its own to stop, which shares trained networks and features.
+        """
+        made = dataclasses.replace(self, progress=False, tell=tell, **changes)
+        object.__setattr__(made, "_kept", self._kept)
+        return made
+
+    def stop(self) -> None:
+        """Stop what the study does in another thread, runs with a checkpoint.
+
+        There, ``KeyboardInterrupt`` is raised; asked again, the study goes on.
+        """
+        self._stop.set()
 
     def experiment(
         self, variant: Variant, images_per_class: int, seed: int
@@ -316,6 +338,17 @@ class Study:
         import tqdm.auto
 
         items = list(items)
+
+        def call(item: Any) -> T:
+            if self._stop.is_set():
+                raise KeyboardInterrupt(f"stopped before the end of {told}")
+            return function(item)
+
+        def tell(done: int) -> None:
+            if self.tell is not None:
+                self.tell(told, done, len(items))
+
+        tell(0)
         disable = None if self.progress is None else not self.progress
         with (
             tqdm.auto.tqdm(
@@ -323,11 +356,12 @@ class Study:
             ) as bar,
             ThreadPoolExecutor(self._count()) as pool,
         ):
-            futures = [pool.submit(function, item) for item in items]
+            futures = [pool.submit(call, item) for item in items]
             try:
-                for future in as_completed(futures):
+                for done, future in enumerate(as_completed(futures), 1):
                     future.result()
                     bar.update()
+                    tell(done)
             except BaseException:
                 self._stop.set()
                 pool.shutdown(wait=True, cancel_futures=True)
@@ -341,42 +375,3 @@ class Study:
         import jax
 
         return 2 if jax.default_backend() == "cpu" and (os.cpu_count() or 1) > 1 else 1
-
-
-def evaluated(
-    run: Run,
-    dataset: Dataset,
-    judge: EvaluationSettings,
-    *,
-    step: int | None = None,
-) -> Evaluation:
-    """Return the evaluation of a run's result, or of a stored step, kept in its folder.
-
-    Args:
-        run: a finished run.
-        dataset: whose test images are classified.
-        judge: how.
-        step: one of ``run.snapshots``; None for the result.
-
-    Returns:
-        The evaluation, read back if it was made with the same settings and data.
-    """
-    distilled = run.distilled if step is None else run.distilled_at(step)
-    settings = judge.resolve(
-        image_shape=dataset.image_shape, num_distilled=len(distilled.images)
-    )
-    told = json.dumps(
-        {"settings": dataclasses.asdict(settings), "data": dataset.fingerprint},
-        sort_keys=True,
-    )
-    digest = hashlib.sha256(told.encode()).hexdigest()[:8]
-    name = "result" if step is None else f"{step:08d}"
-    path = run.path / "evaluations" / f"{name}-{digest}.json"
-    if path.is_file():
-        stored = json.loads(path.read_text())
-        return Evaluation(
-            np.array(stored["network"]), np.array(stored["ridge"]), settings
-        )
-    result = evaluate(distilled, dataset, judge)
-    write_json(path, result.to_dict())
-    return result

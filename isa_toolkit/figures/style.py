@@ -66,17 +66,18 @@ def new_figure(width_in: float, height_in: float) -> Figure:
 
 
 @house_style
-def png(figure: Figure) -> bytes:
+def png(figure: Figure, dpi: float | None = None) -> bytes:
     """Return a figure as a PNG, for ``IPython.display.Image`` and image widgets.
 
     Args:
         figure: what to show.
+        dpi: dots per inch; None for the house style's.
 
     Returns:
         The bytes of the file.
     """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
 
 

@@ -81,3 +81,7 @@ def test_all_in_one_table_in_one_form():
     assert tuple(table.columns) == COLUMNS
     assert len(table) == 4 + 2 + 1
     assert table.seed.isna().sum() == 3
+
+
+def test_no_rows_have_no_means():
+    assert len(with_means(as_table([]), against="frepo")) == 0

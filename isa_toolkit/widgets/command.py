@@ -1,0 +1,116 @@
+"""An experiment as the words of ``isa-toolkit distill``, for a child process.
+
+The words name every setting, so the child's experiment has the hash of the parent's: the
+run folder is known before the child starts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from isa_toolkit.distill import Experiment
+from isa_toolkit.distill.experiment import ResolvedExperiment
+from isa_toolkit.methods import METHODS
+from isa_toolkit.networks import NetworkSettings
+
+__all__ = ["from_description", "words"]
+
+_PLAIN = (
+    "images_per_class", "steps", "batch_size", "seed", "protocol",
+    "validation_fraction", "validation_every", "validation_networks",
+    "validation_steps", "log_every",
+)  # fmt: skip
+
+
+def words(
+    experiment: Experiment,
+    resolved: ResolvedExperiment,
+    *,
+    out: Path,
+    checkpoint_s: float = 60.0,
+) -> list[str]:
+    """Return the words after ``python -m isa_toolkit`` that run an experiment.
+
+    Args:
+        experiment: says where the data lie.
+        resolved: the same experiment, with nothing left to a default.
+        out: folder of run folders.
+        checkpoint_s: seconds between checkpoints.
+
+    Raises:
+        TypeError: the data are arrays in this process, which no other can load.
+    """
+    if not isinstance(experiment.dataset, str):
+        raise TypeError(
+            "dataset must be a name for a run in a process of its own, got a Dataset "
+            f"({experiment.dataset.name!r}). Save the arrays as an .npz file and give "
+            "its path as root, or call distill(experiment) in this process."
+        )
+    settings = resolved.settings
+    made = ["distill", "--method", settings.method.name]
+    made += ["--dataset", experiment.dataset]
+    for name in ("source", "limit"):
+        made += _flag(name, getattr(experiment, name))
+    if experiment.root is not None:
+        made += ["--root", str(Path(experiment.root).absolute())]
+    for name in _PLAIN:
+        made += _flag(name, getattr(settings, name))
+    made += ["--network", resolved.network.name]
+    for name in ("width", "depth", "norm"):
+        made += _flag(name, getattr(resolved.network, name))
+    made += _method_flags(settings.method)
+    return [
+        *made, "--out", str(out), "--checkpoint-s", str(checkpoint_s),
+        "--progress", "False",
+    ]  # fmt: skip
+
+
+def _method_flags(method: Any) -> list[str]:
+    kinds = get_type_hints(type(method))
+    made = []
+    for field in dataclasses.fields(method):
+        value = getattr(method, field.name)
+        if kinds[field.name] is bool:
+            made.append(_dashed(field.name, "" if value else "no-"))
+        else:
+            made += _flag(field.name, value)
+    return made
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    if value is None:
+        return []
+    parts = value if isinstance(value, tuple | list) else [value]
+    return [_dashed(name), *map(str, parts)]
+
+
+def _dashed(name: str, before: str = "") -> str:
+    return f"--{before}{name.replace('_', '-')}"
+
+
+def from_description(description: dict[str, Any], **where: Any) -> Experiment:
+    """Return the experiment that a run folder's ``experiment.json`` describes.
+
+    Args:
+        description: as stored.
+        where: ``source``, ``root`` and ``limit`` of the data, which are not stored.
+
+    Returns:
+        The experiment, on the named data set.
+    """
+    method = dict(description["method"])
+    settings = METHODS[method.pop("name")]
+    return Experiment(
+        dataset=description["dataset"]["name"],
+        method=settings(
+            **{
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in method.items()
+            }
+        ),
+        network=NetworkSettings(**description["network"]),
+        **{name: description[name] for name in _PLAIN},
+        **where,
+    )

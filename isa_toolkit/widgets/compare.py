@@ -1,0 +1,124 @@
+# pyright: reportAttributeAccessIssue=false
+"""The panel of a folder of runs: a table of all, and the courses of those picked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+
+from isa_toolkit.distill import Run
+from isa_toolkit.figures import course
+from isa_toolkit.figures.style import png
+from isa_toolkit.widgets import layout
+from isa_toolkit.widgets.job import Job, runs_in
+from isa_toolkit.widgets.panel import Panel
+
+__all__ = ["CompareRuns"]
+
+_HEADS = (
+    "run", "state", "step", "per class", "drop easy", "drop hard", "segment", "seed",
+    "best validation, %",
+)  # fmt: skip
+
+
+def CompareRuns(folder: str | Path = "runs") -> Panel:
+    """Return the panel of all runs in a folder, those picked drawn over each other.
+
+    Args:
+        folder: of run folders.
+
+    Returns:
+        The panel. *Refresh list* looks into the folder again.
+    """
+    there = Path(folder).absolute()
+    names = _names(there)
+    pick = ipywidgets.SelectMultiple(
+        options=names, value=[value for _, value in names[:2]], description="Runs",
+        rows=6, tooltip="Pick with Ctrl or Shift", **layout.look("44em"),
+    )  # fmt: skip
+    controls: dict[str, ipywidgets.Widget] = {
+        "pick": pick,
+        "look": layout.button(
+            "Refresh list", icon="refresh", help="Look into the folder again"
+        ),
+    }
+
+    def update(values: Mapping[str, Any]) -> Mapping[str, Any]:
+        jobs = [job for job in runs_in(there) if _has_begun(job)]
+        shown = {"table": layout.table(_HEADS, [_row(job) for job in jobs])}
+        runs = {
+            job.path.name: job.run for job in jobs if job.path.name in values["pick"]
+        }
+        table = course.compute(runs)
+        if not len(table):
+            what = "has recorded" if runs else "is picked that has recorded"
+            told = f"No run {what} anything yet."
+            return {
+                **shown, "picture": layout.BLANK, "caption": layout.note(told)
+            }  # fmt: skip
+        return {
+            **shown,
+            "picture": png(course.draw(table)),
+            "caption": layout.caption(course.caption(table)),
+        }
+
+    def look(panel: Panel) -> None:
+        with panel.quietly():
+            kept = panel.pick.value
+            panel.pick.value = ()
+            layout.offer(panel.pick, _names(there))
+            there_now = [value for _, value in panel.pick.options]
+            panel.pick.value = [name for name in kept if name in there_now]
+        panel.refresh()
+        panel.check()
+
+    panel = Panel(
+        "Runs of a folder",
+        controls=controls,
+        shows={
+            "picture": layout.picture(),
+            "caption": layout.text(),
+            "table": layout.text(),
+        },
+        update=update,
+        actions={"look": look},
+    )
+    panel.refresh()
+    return panel
+
+
+def _has_begun(job: Job) -> bool:
+    return (job.path / "experiment.json").is_file()
+
+
+def _names(folder: Path) -> list[tuple[str, str]]:
+    return [
+        (f"{job.path.name} ({job.status.state})", job.path.name)
+        for job in runs_in(folder)
+        if _has_begun(job)
+    ]
+
+
+def _row(job: Job) -> list[str]:
+    """Return one run as a row of the table."""
+    run: Run = job.run
+    told, method, progress = run.experiment, run.experiment["method"], job.progress
+    metrics = run.metrics
+    best = ""
+    if "accuracy" in metrics and metrics.accuracy.notna().any():
+        best = f"{100 * metrics.accuracy.max():.1f}"
+    segment = method.get("segment")
+    return [
+        job.path.name,
+        job.status.state,
+        f"{progress.step:,} of {progress.steps:,}",
+        str(told["images_per_class"]),
+        f"{method['drop_easy']:g}" if "drop_easy" in method else "",
+        f"{method['drop_hard']:g}" if "drop_hard" in method else "",
+        f"{segment[0]:g} to {segment[1]:g}" if segment else "",
+        str(told["seed"]),
+        best,
+    ]

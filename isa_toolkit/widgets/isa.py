@@ -1,0 +1,106 @@
+"""The panel of infinite semantic augmentation: one pair, any segment, its exact mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import ipywidgets
+
+from isa_toolkit.figures import fig7, segment
+from isa_toolkit.figures.study import Study
+from isa_toolkit.figures.style import png
+from isa_toolkit.widgets import layout
+from isa_toolkit.widgets.panel import Panel
+
+__all__ = ["ISA"]
+
+_SAMPLES = (10, 100, 1000, 10_000, 100_000)
+_DPI = 130
+
+
+def ISA(study: Study, *, images_per_class: int | None = None, seed: int = 0) -> Panel:
+    """Return the panel of a real pair: the loss along a segment, and its mean.
+
+    The ends (0, e) step away from the partner, as the released code; (-1, 0) walk the whole
+    way to it, as the paper's text says; (t, t) are single-step feature mixing; (0, 0) is no
+    augmentation. The study's ISA set of ``seed`` is distilled if it is missing.
+
+    Args:
+        study: the data and the runs.
+        images_per_class: of the distilled set; None for the study's smallest.
+        seed: of the distilled set and of the batch of real images.
+
+    Returns:
+        The panel.
+
+    Raises:
+        ValueError: the study holds no such set, and makes none.
+
+    Source: the paper, section C; algorithms 6.1 and 6.2.
+    """
+    size = study.sizes[0] if images_per_class is None else images_per_class
+    pairs: dict[tuple[str, float], fig7.Pair] = {}
+
+    def pair_of(partner: str, drop_easy: float) -> fig7.Pair:
+        key = (partner, drop_easy)
+        if key not in pairs:
+            found = fig7.find_pair(
+                study, size, partner=partner, drop_easy=drop_easy, seed=seed
+            )
+            if found is None:
+                raise ValueError(
+                    f"The study must hold the ISA set of seed {seed}, got none in "
+                    f"{study.folder}. Let run_missing be True."
+                )
+            pairs[key] = found
+        return pairs[key]
+
+    def update(values: Mapping[str, Any]) -> Mapping[str, Any]:
+        pair = pair_of(values["partner"], round(values["drop_easy"], 2))
+        ends = (values["start"], values["stop"])
+        if ends[0] > ends[1]:
+            raise ValueError(
+                f"start must be at most stop, got {ends[0]:g} and {ends[1]:g}. The mean "
+                "is the same the other way round."
+            )
+        table = segment.compute(pair, ends, samples=values["samples"], seed=seed)
+        return {
+            "picture": png(segment.draw(table), dpi=_DPI),
+            "caption": layout.caption(segment.caption(table)),
+        }
+
+    # Before any widget is made: what fails here is the caller's to see.
+    pair_of("nearest", 0.2)
+    controls: dict[str, ipywidgets.Widget] = {
+        "start": layout.slider(
+            "Segment, start a", -1.0, low=-1.5, high=1.5, step=0.05,
+            help="One end, in steps away from the partner; -1 is the partner itself",
+        ),
+        "stop": layout.slider(
+            "Segment, end b", 0.0, low=-1.5, high=1.5, step=0.05,
+            help="The other end; 0 is the sample itself",
+        ),
+        "samples": layout.choice(
+            "Samples of t", [(f"{n:,}", n) for n in _SAMPLES], 1000,
+            help="How many virtual samples the mean is compared over",
+        ),
+        "partner": layout.choice(
+            "Partner", fig7.PARTNERS, "nearest",
+            help="Nearest kept sample by cosine, or a random kept one",
+        ),
+        "drop_easy": layout.slider(
+            "Drop easy, share", 0.2, low=0, high=0.9, step=0.05,
+            help="Share of the batch that is dropped before partners are looked for",
+        ),
+    }  # fmt: skip
+    panel = Panel(
+        "Infinite semantic augmentation",
+        about="The mean over all virtual samples of a segment has a closed form.",
+        controls=controls,
+        groups=[["start", "stop"], ["samples", "partner", "drop_easy"]],
+        shows={"picture": layout.picture("940px"), "caption": layout.text()},
+        update=update,
+    )
+    panel.refresh()
+    return panel

@@ -1,0 +1,207 @@
+# pyright: reportAttributeAccessIssue=false
+"""The panel of the map: where distilled images lie, and what lies next to each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import ipywidgets
+import numpy as np
+
+from isa_toolkit.distilled import DistilledSet
+from isa_toolkit.figures import fig6
+from isa_toolkit.figures.images import ImageRow
+from isa_toolkit.figures.settings import setting
+from isa_toolkit.figures.study import Study
+from isa_toolkit.figures.style import png
+from isa_toolkit.widgets import layout, pictures
+from isa_toolkit.widgets.panel import Panel
+from isa_toolkit.widgets.studied import sizes, studied
+
+__all__ = ["Manifold"]
+
+_NEAREST = 8
+_MEASURES = ("overlap", "spread", "evenness")
+
+
+class _Made(NamedTuple):
+    """What *Run* makes.
+
+    table: of the map.
+    measures: numbers beside it.
+    sets: setting -> distilled set of the map.
+    """
+
+    table: Any
+    measures: Any
+    sets: dict[str, DistilledSet]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+def Manifold(study: Study, *, seed: int = 0) -> Panel:
+    """Return the panel of Figure 6: the map, the numbers beside it, and each star.
+
+    *Star* names one distilled image of a method; it is ringed in the map and shown with the
+    real images nearest to it in feature space, which a map only hints at.
+
+    Args:
+        study: the data and the runs.
+        seed: of the distilled sets that are shown.
+
+    Returns:
+        The panel; *Run* computes what classes, space, mode and size ask for; methods and
+        stars only redraw.
+
+    Source: the paper, Figure 6.
+    """
+    names = list(study.dataset.class_names)
+    keys = [variant.key for variant in fig6.VARIANTS]
+    labels = [(setting(key).label, key) for key in keys]
+
+    def compute(working: Study, values: Mapping[str, Any]) -> _Made:
+        classes = tuple(sorted(values["classes"]))
+        if not classes:
+            raise ValueError("classes must name at least one class, got none.")
+        size = values["images_per_class"]
+        table = fig6.compute(
+            working, size, classes=classes, mode=values["mode"],
+            space=values["space"], seed=seed,
+        )  # fmt: skip
+        found = working.runs(fig6.VARIANTS, size)
+        sets = {
+            one.key: run.distilled for (one, at), run in found.items() if at == seed
+        }
+        return _Made(table, fig6.measures(working, size), sets)
+
+    def draw(made: _Made, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        methods = [key for key in keys if key in values["methods"]]
+        if not methods:
+            raise ValueError("methods must name at least one method, got none.")
+        shown = made.table[made.table.setting.isin(methods)]
+        figure = fig6.draw(shown)
+        method = values["method"] if values["method"] in made.sets else methods[0]
+        distilled = made.sets[method]
+        mine = np.flatnonzero(np.isin(distilled.classes, sorted(values["classes"])))
+        star = min(values["star"], len(mine) - 1)
+        _offer_stars(panel, len(mine))
+        if method in methods:
+            order = list(dict.fromkeys(shown.setting))
+            place = shown[(shown.setting == method) & (shown.kind == "distilled")]
+            one = place.iloc[star]
+            ax = figure.axes[order.index(method)]
+            ax.plot(one.x, one.y, "o", ms=15, mfc="none", mec="black", mew=1.4)
+        images, words = _neighbours(study, distilled, int(mine[star]), values["space"])
+        return {
+            "picture": png(figure),
+            "table": _numbers(made.measures),
+            "caption": layout.caption(fig6.caption(shown)),
+            "star_image": images,
+            "star_told": layout.caption(
+                f"{setting(method).label}, star {star}: {words}"
+            ),
+        }
+
+    several = {
+        "rows": 4, "tooltip": "Pick with Ctrl or Shift", **layout.look()
+    }  # fmt: skip
+    panel = studied(
+        "Map of real and distilled images",
+        study,
+        about="Distances in a map mean little; the numbers beside it are of feature space.",
+        controls={
+            "classes": ipywidgets.SelectMultiple(
+                options=[(name, place) for place, name in enumerate(names)],
+                value=list(range(min(3, len(names)))), description="Classes", **several,
+            ),
+            "methods": ipywidgets.SelectMultiple(
+                options=labels, value=keys, description="Methods", **several
+            ),
+            "space": layout.choice(
+                "Space", fig6.SPACES, "features",
+                help="Features of a network trained on real images, or network inputs",
+            ),
+            "mode": layout.choice(
+                "Map", fig6.MODES, "anchored",
+                help="One map of the real images for all, or one for each method",
+            ),
+            "images_per_class": sizes(study),
+            "method": layout.choice(
+                "Star of", labels, keys[0], help="Whose distilled image is shown"
+            ),
+            "star": layout.whole(
+                "Star", 0, low=0, high=3 * study.many - 1,
+                help="Which distilled image is ringed and shown", is_slow=True,
+            ),
+        },
+        asks=("classes", "space", "mode", "images_per_class"),
+        compute=compute,
+        draw=draw,
+        shows={
+            "picture": layout.picture(),
+            "table": layout.text(),
+            "star_image": layout.picture("auto"),
+            "star_told": layout.text(),
+            "caption": layout.text(),
+        },
+        arrange=_arrange,
+    )  # fmt: skip
+    return panel
+
+
+def _arrange(shows: Mapping[str, ipywidgets.Widget]) -> ipywidgets.Widget:
+    beside = layout.column([shows["star_image"], shows["star_told"], shows["table"]])
+    return layout.column(
+        [layout.side_by_side([shows["picture"], beside]), shows["caption"]]
+    )
+
+
+def _offer_stars(panel: Panel, count: int) -> None:
+    with panel.quietly():
+        panel.star.max = count - 1
+
+
+def _neighbours(
+    study: Study, distilled: DistilledSet, place: int, space: str
+) -> tuple[bytes, str]:
+    """Return a distilled image beside the real ones nearest to it, and who they are."""
+    real = study.dataset.train
+    if space == "pixels":
+        points = study.dataset.inputs("train").reshape(len(real.labels), -1)
+        mine = distilled.images[place].reshape(-1)
+    else:
+        points = study.real_features()
+        mine = study.feature_network().features(distilled.images[place : place + 1])[0]
+    distances = np.square(points - mine).sum(axis=1)
+    nearest = np.argsort(distances, kind="stable")[:_NEAREST]
+    images = np.concatenate(
+        [
+            distilled.to_pixels()[place : place + 1],
+            real.images[nearest].astype(np.float32) / 255,
+        ]
+    )
+    of = np.array(distilled.class_names)
+    told = ", ".join(of[real.labels[nearest]])
+    return (
+        pictures.images_png([ImageRow(images)]),
+        f"class {of[distilled.classes[place]]}; beside it the {_NEAREST} real training images "
+        f"nearest to it in {space}, of the classes {told}.",
+    )
+
+
+def _numbers(table: Any) -> str:
+    means = table[table.seed.isna() & table.against.isna()]
+    rows = []
+    for key in dict.fromkeys(means.setting):
+        row = [setting(key).label]
+        for quantity in _MEASURES:
+            one = means[(means.setting == key) & (means.quantity == quantity)]
+            if not len(one):
+                row.append("")
+                continue
+            mean = one.iloc[0]
+            row.append(f"{mean.value:.3f} ({mean.low:.3f} to {mean.high:.3f})")
+        rows.append(row)
+    return layout.table(["mean (95 %)", *_MEASURES], rows)

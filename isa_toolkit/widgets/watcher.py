@@ -1,0 +1,387 @@
+"""The panel of a long run: started, watched, stopped, resumed, found again."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+import ipywidgets
+import numpy as np
+
+from isa_toolkit.distill import Experiment
+from isa_toolkit.distilled import DistilledSet
+from isa_toolkit.figures import course
+from isa_toolkit.figures.style import png
+from isa_toolkit.widgets import layout, pictures
+from isa_toolkit.widgets.job import Job, runs_in
+from isa_toolkit.widgets.outcome import JobFailedError, JobStatus
+from isa_toolkit.widgets.panel import Panel
+
+__all__ = ["JobWatcher"]
+
+# A figure takes a fifth of a second: at most a tenth of the time goes into curves.
+_DRAW_EVERY_S = 2.0
+_COLOURS = {"done": "success", "failed": "danger", "killed": "danger", "gone": "danger"}
+
+
+def JobWatcher(
+    experiment: Experiment | None = None,
+    *,
+    out: str | Path = "runs",
+    poll_s: float = 0.5,
+) -> Panel:
+    """Return a panel that runs experiments in child processes and watches them.
+
+    *Run* starts the experiment with the settings of the controls, or goes on with it if its
+    folder exists; *Stop* asks it to end with a checkpoint, again to end it at once;
+    *Resume* goes on with the run that is watched; *Attach* watches the chosen run of the
+    folder, also one that another kernel started. A restarted kernel ends no run.
+
+    Args:
+        experiment: what to run; None to watch only. Its data must have a name that a
+            child process can load.
+        out: folder of run folders.
+        poll_s: seconds between looks at the run folder.
+
+    Returns:
+        The panel; ``panel.job`` is the run that is watched, or None.
+
+    Raises:
+        ValueError: ``poll_s`` is not above 0.
+    """
+    from isa_toolkit.checks import check_positive
+
+    check_positive("poll_s", poll_s)
+    watcher = _Watcher(experiment, Path(out).absolute(), poll_s)
+    controls: dict[str, ipywidgets.Widget] = {}
+    rows: list[list[str]] = []
+    if experiment is not None:
+        controls |= _settings(experiment)
+        rows.append(list(controls))
+    controls |= {
+        "run": layout.button(
+            "Run", icon="play", style="primary",
+            help="Start a run with these settings in a process of its own, or go on with it",
+        ),
+        "stop": layout.button(
+            "Stop", icon="stop", style="danger",
+            help="End the run with a checkpoint; press again to end it at once",
+        ),
+        "resume": layout.button(
+            "Resume", icon="step-forward",
+            help="Go on with this run from its last checkpoint",
+        ),
+        "found": layout.choice(
+            "Runs in folder", watcher.found(), help=f"Runs in {watcher.out}", is_wide=True
+        ),
+        "attach": layout.button(
+            "Attach", icon="link", help="Watch the chosen run, going on or ended"
+        ),
+        "look": layout.button(
+            "Refresh list", icon="refresh", help="Look into the folder again"
+        ),
+    }  # fmt: skip
+    actions = {
+        "run": watcher.on_run, "stop": watcher.on_stop, "resume": watcher.on_resume,
+        "attach": watcher.on_attach, "look": watcher.on_look,
+    }  # fmt: skip
+    if experiment is None:
+        del controls["run"], actions["run"]
+    rows += [
+        [name for name in ("run", "stop", "resume") if name in controls],
+        ["found", "attach", "look"],
+    ]
+    shows = {
+        "bar": ipywidgets.FloatProgress(
+            min=0, max=1, description="Progress", style={"description_width": "8.5em"},
+            layout={"width": "100%", "max_width": "660px"},
+        ),
+        "told": layout.text(),
+        "curves": layout.picture(),
+        "images": layout.picture("auto"),
+        "caption": layout.text(),
+    }  # fmt: skip
+    panel = Panel(
+        "Distillation run",
+        about="The run lives in a process of its own: a restarted kernel ends nothing.",
+        controls=controls,
+        shows=shows,
+        update=watcher.update,
+        groups=rows,
+        actions=actions,
+        arrange=_arrange,
+        model=watcher,
+    )
+    watcher.panel = panel
+    panel.refresh()
+    return panel
+
+
+def _settings(experiment: Experiment) -> dict[str, ipywidgets.Widget]:
+    """Return controls for what differs between runs of a study, at the experiment's own."""
+    method: Any = experiment.method
+    made: dict[str, ipywidgets.Widget] = {}
+    if hasattr(method, "drop_easy"):
+        made["drop_easy"] = layout.slider(
+            "Drop easy, share", method.drop_easy, low=0, high=0.9, step=0.05,
+            help="Share of each real batch that is dropped from the easy end",
+        )  # fmt: skip
+        made["drop_hard"] = layout.slider(
+            "Drop hard, share", method.drop_hard, low=0, high=0.9, step=0.05,
+            help="Share of each real batch that is dropped from the hard end",
+        )  # fmt: skip
+        made["segment"] = layout.span(
+            "ISA segment", method.segment, low=-1, high=1,
+            help="Ends of the segment, in steps away from the partner; (0, 0): no ISA",
+        )  # fmt: skip
+    made["steps"] = layout.number(
+        "Outer steps", experiment.steps, low=1, high=10_000_000,
+        help="Steps of the whole run; another number is another run",
+    )  # fmt: skip
+    made["images_per_class"] = layout.number(
+        "Images per class", experiment.images_per_class, low=1, high=1000,
+        help="Learned images of each class",
+    )  # fmt: skip
+    made["seed"] = layout.number(
+        "Seed", experiment.seed, low=0, high=2**31 - 1,
+        help="Of first images, networks and batches",
+    )  # fmt: skip
+    return made
+
+
+def _arrange(shows: Mapping[str, ipywidgets.Widget]) -> ipywidgets.Widget:
+    images = layout.side_by_side([shows["curves"], shows["images"]])
+    return layout.column([shows["bar"], shows["told"], images, shows["caption"]])
+
+
+@final
+class _Watcher:
+    """The run that a panel watches, and the thread that looks at it."""
+
+    panel: Panel
+
+    def __init__(self, experiment: Experiment | None, out: Path, poll_s: float) -> None:
+        self.experiment, self.out, self.poll_s = experiment, out, poll_s
+        self.job: Job | None = None
+        self.thread: threading.Thread | None = None
+        self._drawn: Any = None
+        self._shown: Any = None
+        self._drawn_at = 0.0
+
+    # --- buttons ---------------------------------------------------------------------
+
+    def on_run(self, panel: Panel) -> None:
+        """Start the experiment of the controls, or watch it if it runs."""
+        assert self.experiment is not None
+        self.begin(Job(self.chosen(panel.values), out=self.out))
+
+    def on_resume(self, panel: Panel) -> None:
+        """Go on with the run that is watched."""
+        del panel
+        if self.job is None:
+            raise ValueError("There is no run to resume. Run one, or attach to one.")
+        self.begin(self.job)
+
+    def on_stop(self, panel: Panel) -> None:
+        """Ask the run to stop."""
+        if self.job is None or not self.job.status.is_alive:
+            panel.say("Nothing runs.")
+            return
+        self.job.stop()
+        panel.refresh()
+
+    def on_attach(self, panel: Panel) -> None:
+        """Watch the chosen run."""
+        name = panel.controls["found"].value  # pyright: ignore[reportAttributeAccessIssue]
+        if name is None:
+            raise ValueError(f"There is no run in {self.out}. Run one first.")
+        self.watch(Job.attach(self.out / name))
+
+    def on_look(self, panel: Panel) -> None:
+        """List the runs of the folder anew."""
+        with panel.quietly():
+            layout.offer(panel.controls["found"], self.found())
+
+    # --- what they do ----------------------------------------------------------------
+
+    def chosen(self, values: Mapping[str, Any]) -> Experiment:
+        """Return the experiment that the controls ask for."""
+        assert self.experiment is not None
+        method: Any = self.experiment.method
+        mine = {
+            name: tuple(value) if name == "segment" else value
+            for name, value in values.items()
+            if name in ("drop_easy", "drop_hard", "segment")
+        }
+        if mine:
+            method = dataclasses.replace(method, **mine)
+        return dataclasses.replace(
+            self.experiment,
+            method=method,
+            steps=values["steps"],
+            images_per_class=values["images_per_class"],
+            seed=values["seed"],
+        )
+
+    def found(self) -> list[tuple[str, str]]:
+        """Return the runs of the folder with their state, for a list."""
+        return [
+            (f"{job.path.name} ({job.status.state})", job.path.name)
+            for job in runs_in(self.out)
+        ]
+
+    def begin(self, job: Job) -> None:
+        """Start a job and watch it."""
+        job.start()
+        self.watch(job)
+
+    def watch(self, job: Job) -> None:
+        """Show a job, and look at it as long as it runs."""
+        self.job, self._drawn, self._shown = job, None, None
+        self._drawn_at = 0.0
+        with contextlib.suppress(OSError):
+            self.on_look(self.panel)
+        self.panel.refresh()
+        self.panel.check()
+        if job.status.is_alive and (self.thread is None or not self.thread.is_alive()):
+            self.thread = threading.Thread(
+                target=self._poll, name="isa watcher", daemon=True
+            )
+            self.thread.start()
+
+    def join(self, timeout_s: float | None = None) -> None:
+        """Return when the panel shows the end of the run.
+
+        Args:
+            timeout_s: seconds to wait at most.
+
+        Raises:
+            TimeoutError: it still looks.
+        """
+        if self.thread is not None:
+            self.thread.join(timeout_s)
+            if self.thread.is_alive():
+                raise TimeoutError(f"The run still goes on after {timeout_s:g} s.")
+
+    def _poll(self) -> None:
+        """Look until the run has ended; sets traits and nothing else."""
+        while True:
+            job = self.job
+            is_alive = job is not None and job.status.is_alive
+            if not is_alive:
+                self._drawn_at = 0.0
+            self.panel.refresh()
+            if not is_alive and job is self.job:
+                break
+            time.sleep(self.poll_s)
+        with contextlib.suppress(OSError):
+            self.on_look(self.panel)
+
+    # --- what is shown ---------------------------------------------------------------
+
+    def update(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what the panel shows of the run as it is now."""
+        del values
+        job = self.job
+        if job is None:
+            blank = layout.BLANK
+            return {
+                "told": layout.note("No run yet."),
+                "curves": blank,
+                "images": blank,
+            }
+        status = job.status
+        if status.state == "gone":
+            job.kill()  # else the child goes on into a folder that nobody wants
+        progress = job.progress
+        bar = {
+            "value": progress.fraction,
+            "bar_style": _COLOURS.get(status.state, ""),
+            "description": f"{100 * progress.fraction:.0f} %",
+        }
+        self.panel.write({"bar": bar, "told": layout.note(_told(job, status))})
+        shown = self._pictures(job)
+        if status.state in ("failed", "killed", "gone"):
+            self.panel.write(shown)
+            raise JobFailedError(job.explain(status))
+        return shown
+
+    def _pictures(self, job: Job) -> dict[str, Any]:
+        """Return the pictures that have changed, not more often than is worth it."""
+        if not (job.path / "experiment.json").is_file():
+            return {}
+        made: dict[str, Any] = {}
+        now = time.monotonic()
+        run = job.run
+        stamp = _stamp(job.path / "metrics.jsonl")
+        if stamp != self._drawn and now - self._drawn_at >= _DRAW_EVERY_S:
+            table = course.compute({job.path.name: run})
+            if len(table):
+                made["curves"] = png(course.draw(table))
+                self._drawn, self._drawn_at = stamp, now
+        latest = run.path / "distilled.safetensors" if run.is_done else None
+        snapshots = run.snapshots
+        if latest is None and snapshots:
+            latest = snapshots[max(snapshots)]
+        if latest is not None and latest != self._shown:
+            distilled = DistilledSet.load(latest)
+            made["images"] = pictures.images_png(
+                pictures.by_class(distilled.to_pixels(), np.asarray(distilled.classes))
+            )
+            made["caption"] = layout.caption(_which(distilled, run.is_done))
+            self._shown = latest
+        return made
+
+
+def _told(job: Job, status: JobStatus) -> str:
+    """Return one line on a run: where, how far, how fast, how long."""
+    progress = job.progress
+    parts = [f"{job.path.name}: {status.state}"]
+    if status.pid is not None:
+        parts[0] += f" (process {status.pid})"
+    if progress.steps:
+        parts.append(f"step {progress.step:,} of {progress.steps:,}")
+    if status.is_alive and not math.isnan(progress.eta_s):
+        parts.append(f"{progress.steps_per_s:.3g} steps/s")
+        parts.append(f"{duration(progress.eta_s)} left")
+    if status.state == "starting":
+        parts.append("loading and compiling")
+    if status.state == "stopping":
+        parts.append("a checkpoint is written; Stop again ends it at once")
+    if status.state == "stopped":
+        parts.append("Resume goes on from its checkpoint")
+    return ", ".join(parts) + "."
+
+
+def _which(distilled: DistilledSet, is_done: bool) -> str:
+    chosen = distilled.manifest.get("selection", {})
+    what = "The result" if is_done else "Distilled images"
+    return f"{what}: step {chosen.get('step', 'unknown')}, whitening undone."
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words.
+
+    Args:
+        seconds: at least 0.
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns

@@ -1,0 +1,59 @@
+"""The course of runs: what is drawn is what they recorded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from isa_toolkit.distill import Run
+from isa_toolkit.figures import course
+
+
+def recorded(path: Path, shift: float = 0.0) -> Run:
+    """Return a run folder with these metrics."""
+    rows = [
+        {"step": 0, "kind": "validation", "accuracy": 0.1, "ridge_accuracy": 0.2},
+        {"step": 4, "kind": "train", "loss": 2 + shift, "target_accuracy": 0.3},
+        {"step": 8, "kind": "train", "loss": 1 + shift, "target_accuracy": 0.4},
+        {"step": 8, "kind": "validation", "accuracy": 0.5, "ridge_accuracy": 0.6},
+    ]
+    path.mkdir()
+    (path / "experiment.json").write_text("{}")
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (path / "metrics.jsonl").write_text(lines)
+    return Run.open(path)
+
+
+def test_lines_are_the_numbers_of_the_run(tmp_path):
+    table = course.compute({"one": recorded(tmp_path / "one")})
+    left, right = course.draw(table).axes
+    assert list(left.lines[0].get_ydata()) == [2, 1]
+    drawn = {line.get_label(): list(line.get_ydata()) for line in right.lines}
+    assert drawn == {
+        "real batch, ridge predictor": pytest.approx([30, 40]),
+        "validation images, network": pytest.approx([10, 50]),
+        "validation images, ridge predictor": pytest.approx([20, 60]),
+    }
+
+
+def test_several_runs_have_a_colour_each_and_are_named_once(tmp_path):
+    table = course.compute(
+        {"one": recorded(tmp_path / "one"), "two": recorded(tmp_path / "two", 1.0)}
+    )
+    figure = course.draw(table)
+    colours = [line.get_color() for line in figure.axes[0].lines]
+    assert len(set(colours)) == 2
+    assert {line.get_color() for line in figure.axes[1].lines} == set(colours)
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["one", "two"]
+    assert course.caption(table).startswith("2 runs. ")
+
+
+def test_a_run_without_metrics_yet_draws_empty_axes(tmp_path):
+    run = recorded(tmp_path / "one")
+    (run.path / "metrics.jsonl").unlink()
+    table = course.compute({"one": run})
+    assert len(table) == 0
+    assert not any(ax.lines for ax in course.draw(table).axes)

@@ -1,0 +1,125 @@
+"""Panels on a study compute behind Run, keep what they made, and redraw at once."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from isa_toolkit.widgets import (
+    Diversity,
+    Information,
+    Manifold,
+    Predictors,
+    layout,
+)
+
+
+def ran(panel):
+    panel.run.click()
+    panel.wait(240)
+    panel.check()
+    return panel
+
+
+def never(*arguments, **settings):
+    raise AssertionError("a redraw asked for work")
+
+
+@pytest.mark.parametrize("make", [Diversity, Information, Manifold, Predictors])
+def test_before_run_a_panel_says_what_to_press(make, study):
+    panel = make(study)
+    panel.check()
+    assert "press Run" in panel.caption.value
+    assert len(bytes(panel.picture.value)) < 100
+    assert panel.table.value == ""
+    assert all(widget.tooltip for widget in panel.controls.values())
+
+
+def test_a_study_without_runs_says_so(study, tmp_path):
+    empty = dataclasses.replace(study, folder=tmp_path, run_missing=False)
+    panel = Predictors(empty)
+    panel.run.click()
+    panel.wait(60)
+    assert panel.error.startswith("The study must hold the runs of these settings")
+
+
+@pytest.mark.slow
+def test_stop_ends_the_work_and_run_goes_on(study, tmp_path):
+    panel = Predictors(dataclasses.replace(study, folder=tmp_path))
+    panel.run.click()
+    panel.stop.click()
+    panel.wait(60)
+    panel.check()
+    assert panel.message.startswith("Stopped: stopped")
+    assert "press Run" in panel.caption.value
+    assert not list(tmp_path.glob("*/distilled.safetensors"))
+
+
+@pytest.mark.slow
+def test_diversity_redraws_for_the_space_and_asks_for_k(study, monkeypatch):
+    panel = ran(Diversity(study))
+    features = bytes(panel.picture.value), panel.table.value
+    assert panel.k.value == 5
+    assert "5th distilled neighbour" in panel.caption.value
+    with monkeypatch.context() as patch:
+        patch.setattr(panel.model, "begin", never)
+        panel.space.value = "pixels"
+        panel.check()
+        assert bytes(panel.picture.value) != features[0]
+        assert panel.table.value != features[1]
+        assert "network inputs" in panel.caption.value
+    panel.k.value = 2
+    assert "press Run" in panel.caption.value
+    ran(panel)
+    assert "2nd distilled neighbour" in panel.caption.value
+    panel.set(k=5, space="features")
+    assert (bytes(panel.picture.value), panel.table.value) == features
+
+
+@pytest.mark.slow
+def test_predictors_list_rows_of_either(study):
+    panel = ran(Predictors(study))
+    both = layout.plain(panel.table.value)
+    panel.predictor.value = "krr"
+    ridge = layout.plain(panel.table.value)
+    assert "FRePo, network" in both
+    assert "FRePo, network" not in ridge
+    assert "FRePo + crucial + ISA, ridge predictor" in ridge
+    assert panel.table.value.count("<tr>") == 4
+
+
+@pytest.mark.slow
+def test_information_takes_any_share(study):
+    panel = Information(study)
+    panel.share.value = 0.4
+    ran(panel)
+    assert "the easiest 40 % are shared" in panel.caption.value
+    assert panel.table.value.count("<tr>") == 4
+    assert panel.tables.keys() == {(0.4, 2)}
+
+
+@pytest.mark.slow
+def test_the_map_rings_a_star_and_shows_its_neighbours(study, monkeypatch):
+    panel = ran(Manifold(study))
+    before = {
+        name: bytes(panel.shows[name].value) for name in ("picture", "star_image")
+    }
+    assert "overlap" in panel.table.value
+    monkeypatch.setattr(panel.model, "begin", never)
+    assert panel.star.max == 5
+    panel.star.value = 4
+    panel.check()
+    for name, picture in before.items():
+        assert bytes(panel.shows[name].value) != picture
+    assert "FRePo, star 4: class 2;" in panel.star_told.value
+    panel.method.value = "isa"
+    assert "FRePo + crucial + ISA, star 4" in panel.star_told.value
+    panel.methods.value = ["isa"]
+    panel.check()
+    panel.methods.value = []
+    assert panel.error == "methods must name at least one method, got none."
+    panel.methods.value = ["isa", "frepo"]
+    panel.check()
+    panel.mode.value = "joint"
+    assert "press Run" in panel.caption.value

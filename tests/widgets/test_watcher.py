@@ -1,0 +1,154 @@
+"""The panel of a run says what happens to it, whoever does it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+from long_run import long_run, stand_in, wait_for
+from tiny_run import result_bytes, tiny
+
+from isa_toolkit.widgets import JobFailedError, JobWatcher, job
+from isa_toolkit.widgets.watcher import duration
+
+RUNNING = [
+    'echo "{}" > $RUN/experiment.json',
+    'echo \'{"status": "running", "step": 5, "steps": 10, "steps_per_s": 2}\' '
+    "> $RUN/status.json",
+    "exec sleep 60",
+]
+
+
+def picture(image) -> bytes:
+    return bytes(image.value)
+
+
+def test_before_a_run_nothing_runs_and_buttons_say_so(tmp_path):
+    panel = JobWatcher(tiny(), out=tmp_path, poll_s=0.05)
+    assert panel.job is None
+    panel.stop.click()
+    assert panel.message == "Nothing runs."
+    panel.resume.click()
+    assert panel.error == "There is no run to resume. Run one, or attach to one."
+    panel.attach.click()
+    assert panel.error.startswith("There is no run in")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="poll_s must be above 0"):
+        JobWatcher(tiny(), out=tmp_path, poll_s=0)
+
+
+def test_controls_choose_the_run(tmp_path):
+    panel = JobWatcher(tiny(), out=tmp_path)
+    same = panel.chosen(panel.values)
+    assert same.resolve().hash == tiny().resolve().hash
+    panel.set(drop_easy=0.3, segment=(-1.0, 0.0), steps=7, seed=5, images_per_class=2)
+    asked = panel.chosen(panel.values)
+    assert (asked.method.drop_easy, asked.method.segment) == (0.3, (-1.0, 0.0))
+    assert (asked.steps, asked.seed, asked.images_per_class) == (7, 5, 2)
+    panel.set(drop_easy=0.6, drop_hard=0.6)
+    panel.run.click()
+    assert panel.error.startswith("drop_easy + drop_hard must be below 1")
+
+
+def test_a_finished_run_is_shown_with_its_curves_and_images(whole):
+    panel = JobWatcher(out=whole.path.parent)
+    assert "run" not in panel.controls
+    blank = picture(panel.curves)
+    assert panel.found.options == ((f"{whole.path.name} (done)", whole.path.name),)
+    panel.attach.click()
+    panel.check()
+    assert panel.bar.value == 1.0
+    assert picture(panel.curves).startswith(b"\x89PNG")
+    assert len(picture(panel.curves)) > 10 * len(blank)
+    assert picture(panel.images) not in (blank, picture(panel.curves))
+    step = whole.distilled.manifest["selection"]["step"]
+    assert f"The result: step {step}," in panel.caption.value
+    assert panel.thread is None
+
+
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
+    stand_in(tmp_path, monkeypatch, RUNNING)
+
+    def full(path, value):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(job, "write_json", full)
+    panel = JobWatcher(tiny(), out=tmp_path / "runs", poll_s=0.05)
+    panel.run.click()
+    assert "cannot be written: No space left on device. Free some" in panel.error
+    with pytest.raises(OSError, match="No space"):
+        panel.check()
+
+
+def test_a_deleted_folder_ends_the_child_and_is_said(tmp_path, monkeypatch):
+    made = stand_in(tmp_path, monkeypatch, RUNNING)
+    panel = JobWatcher(tiny(), out=made.path.parent, poll_s=0.05)
+    panel.run.click()
+    panel.check()
+    wait_for(lambda: panel.bar.value == 0.5)
+    wait_for(lambda: "2 steps/s, 2 s left" in panel.told.value)
+    pid = panel.job.status.pid
+    shutil.rmtree(made.path)
+    panel.join(10)
+    assert panel.error == (
+        f"The run folder {made.path} was deleted. Run starts it again from its first step."
+    )
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    panel.run.click()
+    wait_for(lambda: panel.job.status.state == "running")
+    panel.check()
+    panel.job.kill()
+    panel.join(10)
+
+
+def test_the_thread_ends_with_the_run(tmp_path, monkeypatch):
+    made = stand_in(tmp_path, monkeypatch, RUNNING[:2])
+    panel = JobWatcher(tiny(), out=made.path.parent, poll_s=0.05)
+    panel.run.click()
+    panel.join(10)
+    assert "isa watcher" not in [thread.name for thread in threading.enumerate()]
+    assert "its process is gone" in panel.error
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.4, "0 s"), (61, "1 min 01 s"), (7260, "2 h 01 min")]
+)
+def test_durations_are_told_in_words(seconds, words):
+    assert duration(seconds) == words
+
+
+@pytest.mark.slow
+def test_two_panels_on_one_run_that_is_killed_and_resumed(whole, compiled, tmp_path):
+    del compiled
+    one = JobWatcher(long_run(), out=tmp_path, poll_s=0.05)
+    one.run.click()
+    one.check()
+    two = JobWatcher(out=tmp_path, poll_s=0.05)
+    two.attach.click()
+    two.check()
+    assert two.job.status.pid == one.job.status.pid
+    wait_for(lambda: two.bar.value >= 0.2)
+    os.kill(one.job.status.pid, signal.SIGKILL)
+    for panel in (one, two):
+        panel.join(10)
+        assert "was killed at step" in panel.error
+        with pytest.raises(JobFailedError, match="Resume goes on"):
+            panel.check()
+    assert "(killed)" in two.found.options[0][0]
+    assert not (Path(one.job.path) / "distilled.safetensors").exists()
+    two.resume.click()
+    one.run.click()  # it runs already: the panel only watches
+    assert two.job.status.pid == one.job.status.pid
+    for panel in (one, two):
+        panel.job.wait(60)
+        panel.join(10)
+        panel.check()
+        assert panel.bar.value == 1.0
+    assert picture(one.images) == picture(two.images)
+    assert result_bytes(one.job.path) == result_bytes(whole.path)
