@@ -11,7 +11,7 @@ import pytest
 from hand_tables import TABLES
 from tiny_study import tiny_study
 
-from isa_toolkit.figures import items, reproduce
+from isa_toolkit.figures import evaluations, items, reproduce
 from isa_toolkit.figures import study as studies
 from isa_toolkit.figures.items import ITEMS, Item, Part
 from isa_toolkit.figures.numbers import COLUMNS
@@ -116,10 +116,10 @@ def test_an_item_that_fails_leaves_no_record(tiny, monkeypatch, tmp_path):
 def test_runs_of_one_item_serve_the_next_and_a_second_call(tiny, monkeypatch, tmp_path):
     """The real items on the tiny study; nothing is distilled or judged twice."""
     calls = []
-    for name in ("distill", "evaluate"):
-        real = getattr(studies, name)
+    for home, name in ((studies, "distill"), (evaluations, "evaluate")):
+        real = getattr(home, name)
         monkeypatch.setattr(
-            studies, name, lambda *a, _real=real, **k: calls.append(1) or _real(*a, **k)
+            home, name, lambda *a, _real=real, **k: calls.append(1) or _real(*a, **k)
         )
     only = ["fig8", "table6", "table7", "gallery"]
     reproduce.reproduce(tiny, tmp_path, only=only)

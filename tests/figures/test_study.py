@@ -13,6 +13,7 @@ from tiny_study import STEPS, TINY, three_digits, tiny_study
 
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distill import Run
+from isa_toolkit.figures import evaluations
 from isa_toolkit.figures import study as studies
 from isa_toolkit.figures.items import ITEMS
 from isa_toolkit.figures.settings import SETTINGS, Variant, setting
@@ -23,13 +24,14 @@ FREPO, ISA = Variant("frepo"), Variant("isa")
 
 def count_calls(monkeypatch, name):
     calls = []
-    function = getattr(studies, name)
+    home = evaluations if name == "evaluate" else studies
+    function = getattr(home, name)
 
     def counted(*args, **kwargs):
         calls.append(args)
         return function(*args, **kwargs)
 
-    monkeypatch.setattr(studies, name, counted)
+    monkeypatch.setattr(home, name, counted)
     return calls
 
 
@@ -88,7 +90,7 @@ def test_another_judge_or_step_gives_another_file(tiny, monkeypatch):
         values = np.array([0.1 * len(calls)])
         return studies.Evaluation(values, values, settings)
 
-    monkeypatch.setattr(studies, "evaluate", pretend)
+    monkeypatch.setattr(evaluations, "evaluate", pretend)
     judges = [dataclasses.replace(tiny.judge(), seed=seed) for seed in (71, 72)]
     first = evaluated(run, tiny.dataset, judges[0])
     second = evaluated(run, tiny.dataset, judges[1])

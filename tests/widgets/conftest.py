@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import pytest
 from long_run import long_run
+from widget_study import tiny_study
 
 from isa_toolkit.distill import Run, distill
 from isa_toolkit.figures.study import Study
