@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from isa_toolkit import checks
+from isa_toolkit.export import export
 from isa_toolkit.files import write_atomically
 
 __all__ = ["DistilledSet"]
@@ -101,18 +102,22 @@ class DistilledSet:
 
         Args:
             images: network inputs, [m, h, w, ch].
-            labels: soft labels, [m, c].
+            labels: soft labels, [m, c], or class numbers, [m], which become centred
+                one-hot labels.
             preprocessing: that made network inputs of pixels.
             class_names: one per class.
             manifest: provenance.
 
         Returns:
             The set, with its pixels.
+
+        Raises:
+            ValueError: labels of a wrong form, shapes that do not agree.
         """
         images = np.asarray(images, np.float32)
         return cls(
             images=images,
-            labels=np.asarray(labels, np.float32),
+            labels=_soft(labels, len(class_names)),
             pixels=preprocessing.invert(images),
             class_names=class_names,
             preprocessing=preprocessing.describe(),
@@ -132,22 +137,42 @@ class DistilledSet:
         """Return a set from pixels: real images, or images made elsewhere.
 
         Args:
-            pixels: uint8, or float on the scale [0, 1], [m, h, w, ch].
-            labels: soft labels, [m, c].
+            pixels: uint8, or float on the scale [0, 1] (values may lie somewhat outside),
+                [m, h, w, ch]; grey also [m, h, w].
+            labels: soft labels, [m, c], or class numbers, [m], which become centred
+                one-hot labels.
             preprocessing: of the data set that it is to be judged on.
             class_names: one per class.
             manifest: provenance.
 
         Returns:
             The set, with its network inputs.
+
+        Raises:
+            ValueError: pixels or labels of a wrong form, shapes that do not agree.
+
+        Example:
+            >>> from isa_toolkit.datasets import load_dataset
+            >>> digits = load_dataset("digits")
+            >>> few = DistilledSet.from_pixels(
+            ...     digits.train.images[:3],
+            ...     [4, 0, 9],
+            ...     preprocessing=digits.preprocessing,
+            ...     class_names=digits.class_names,
+            ... )
+            >>> few.labels.shape, few.classes.tolist()
+            ((3, 10), [4, 0, 9])
         """
+        soft = _soft(labels, len(class_names))
         pixels = np.asarray(pixels)
+        if pixels.ndim == 3:
+            pixels = pixels[..., None]
         images = preprocessing.apply(pixels)
         if pixels.dtype == np.uint8:
             pixels = pixels.astype(np.float32) / 255
         return cls(
             images=images,
-            labels=np.asarray(labels, np.float32),
+            labels=soft,
             pixels=pixels,
             class_names=class_names,
             preprocessing=preprocessing.describe(),
@@ -164,6 +189,27 @@ class DistilledSet:
             Pixels, float32 [m, h, w, ch].
         """
         return np.clip(self.pixels, 0, 1) if clip else self.pixels.copy()
+
+    def export(
+        self, out: str | Path, *, kind: str = "png", overwrite: bool = False
+    ) -> Path:
+        """Write the set for other programs.
+
+        Args:
+            out: the folder (``"png"``) or file.
+            kind: ``"png"`` (class folders of 8-bit images, and the labels as a table),
+                ``"npz"`` (plain arrays) or ``"safetensors"`` (as ``save``).
+            overwrite: replace an earlier export.
+
+        Returns:
+            The path.
+
+        Raises:
+            FileExistsError: something is there.
+            OSError: it cannot be written.
+            ValueError: an unknown kind; images that a PNG cannot hold.
+        """
+        return export(self, out, kind=kind, overwrite=overwrite)
 
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file: whole or not at all.
@@ -229,3 +275,22 @@ class DistilledSet:
             raise ValueError(
                 f"{path} is not a distilled set that this version can read ({error!r})."
             ) from error
+
+
+def _soft(labels: Any, num_classes: int) -> np.ndarray:
+    """Return labels as float32 [m, c]; class numbers become centred one-hot."""
+    array = np.asarray(labels)
+    if array.ndim == 2 and np.issubdtype(array.dtype, np.number):
+        return array.astype(np.float32)
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise checks.fail(
+            "distilled labels",
+            "be class numbers, whole, [m], or soft labels [m, c]",
+            checks.as_text(f"{array.dtype} of shape {array.shape}"),
+        )
+    wrong = (array < 0) | (array >= num_classes)
+    if wrong.any():
+        raise checks.fail(
+            "distilled labels", f"lie in 0..{num_classes - 1}", int(array[wrong][0])
+        )
+    return (np.eye(num_classes)[array] - 1 / num_classes).astype(np.float32)

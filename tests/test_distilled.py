@@ -134,3 +134,53 @@ def test_a_file_that_is_no_distilled_set_is_refused(kind: str, tmp_path: Path) -
     with pytest.raises(ValueError, match="is not a distilled set") as caught:
         DistilledSet.load(path)
     assert "\n" not in str(caught.value)
+
+
+def some_data() -> Dataset:
+    draw = np.random.default_rng(1)
+    return Dataset.from_arrays(
+        draw.integers(0, 256, (12, 6, 6), np.uint8), np.arange(12) % 3
+    )
+
+
+def test_class_numbers_become_centred_one_hot_labels() -> None:
+    from isa_toolkit.datasets import centred_one_hot
+
+    data = some_data()
+    kind = {"preprocessing": data.preprocessing, "class_names": data.class_names}
+    expected = centred_one_hot(data.train.labels, 3)
+    for dtype in (np.uint8, np.int32, np.int64):
+        numbers = data.train.labels.astype(dtype)
+        made = DistilledSet.from_pixels(data.train.images, numbers, **kind)
+        np.testing.assert_array_equal(made.labels, expected)
+        np.testing.assert_array_equal(made.classes, numbers)
+    made = DistilledSet.from_pixels(
+        data.train.images[..., 0], data.train.labels.tolist(), **kind
+    )
+    assert made.pixels.shape == data.train.images.shape
+    inputs = DistilledSet.from_inputs(made.images, data.train.labels, **kind)
+    np.testing.assert_array_equal(inputs.labels, expected)
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        ([0, 1, 3], r"distilled labels must lie in 0\.\.2, got 3\."),
+        ([0, -1, 2], r"distilled labels must lie in 0\.\.2, got -1\."),
+        ([0.0, 1.0, 2.0], "class numbers, whole, .* got float64 of shape"),
+        ([True, False, True], "got bool of shape"),
+        (["a", "b", "c"], "got <U1 of shape"),
+        ([0, 1], r"distilled labels must have the shape \(3, 3\), got \(2, 3\)"),
+        (np.eye(3)[:, :2], r"must have the shape \(3, 3\), got \(3, 2\)"),
+    ],
+)
+def test_bad_labels_get_one_sentence(labels: object, sentence: str) -> None:
+    data = some_data()
+    with pytest.raises(ValueError, match=sentence) as caught:
+        DistilledSet.from_pixels(
+            data.train.images[:3],
+            labels,
+            preprocessing=data.preprocessing,
+            class_names=data.class_names,
+        )
+    assert "\n" not in str(caught.value)

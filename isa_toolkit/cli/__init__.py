@@ -1,4 +1,4 @@
-"""The command line: ``isa-toolkit demo | data | distill | evaluate | reproduce | doctor``.
+"""The command line: ``isa-toolkit demo | data | distill | evaluate | export | ...``.
 
 This file picks the command and turns errors into one sentence and an exit code; each
 command has its own file and imports what it needs when it runs.
@@ -19,6 +19,7 @@ COMMANDS = {
     "data": "load a data set and say what is in it",
     "distill": "distil a data set",
     "evaluate": "judge a distilled set by networks trained on it",
+    "export": "write a distilled set as PNG folders, NumPy arrays or safetensors",
     "reproduce": "regenerate the figures and tables of the paper's appendix",
     "doctor": "check versions, device, precision and memory",
 }

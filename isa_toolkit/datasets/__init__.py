@@ -4,6 +4,7 @@ from isa_toolkit.datasets.arrays import Split, centred_one_hot
 from isa_toolkit.datasets.catalogue import DATASETS, DatasetSpec
 from isa_toolkit.datasets.dataset import Dataset
 from isa_toolkit.datasets.load import load_dataset
+from isa_toolkit.datasets.local import LabelledImages, read_images
 from isa_toolkit.datasets.preprocessing import Preprocessing
 from isa_toolkit.datasets.whitening import ZCA
 
@@ -12,8 +13,10 @@ __all__ = [
     "ZCA",
     "Dataset",
     "DatasetSpec",
+    "LabelledImages",
     "Preprocessing",
     "Split",
     "centred_one_hot",
     "load_dataset",
+    "read_images",
 ]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int, UInt8
 
 from isa_toolkit.checks import as_text, fail
 from isa_toolkit.datasets.catalogue import DatasetSpec
@@ -15,7 +18,7 @@ from isa_toolkit.datasets.npz import read_npz
 from isa_toolkit.datasets.parquet import LABEL_COLUMNS, read_class_names, read_parquet
 from isa_toolkit.datasets.records import Source
 
-__all__ = ["EXPECTED", "read_local", "sort_shards"]
+__all__ = ["EXPECTED", "LabelledImages", "read_images", "read_local", "sort_shards"]
 
 EXPECTED = (
     "parquet files (train-*.parquet, test-*.parquet), the four IDX files of MNIST, "
@@ -25,6 +28,40 @@ EXPECTED = (
 
 _TEST_SPLITS = ("test", "validation", "valid", "val")
 _PICKLES = ("data_batch_1", "cifar-10-batches-py", "cifar-100-python", "meta")
+
+
+class LabelledImages(NamedTuple):
+    """All training images that files hold, as they are.
+
+    images: pixels, uint8 [n, h, w, ch].
+    labels: class numbers, int32 [n].
+    class_names: as the files give them, () where they give none.
+    """
+
+    images: UInt8[np.ndarray, "n h w ch"]
+    labels: Int[np.ndarray, " n"]
+    class_names: tuple[str, ...]
+
+
+def read_images(root: str | Path, *, resolution: int | None = None) -> LabelledImages:
+    """Return every training image in a file or folder, with none held out.
+
+    For sets that are judged on other data: a distilled set made elsewhere, a selection.
+
+    Args:
+        root: what ``load_dataset`` takes.
+        resolution: side in pixels to crop the centre and resize to; None keeps sizes.
+
+    Returns:
+        Images, labels and class names.
+
+    Raises:
+        ValueError: nothing readable there, a damaged file, images of several sizes.
+    """
+    found = read_local(root)
+    labels = found.train.labels
+    images = found.train.read(np.arange(len(labels)), None, resolution)
+    return LabelledImages(images, labels, found.class_names)
 
 
 def read_local(root: str | Path, spec: DatasetSpec | None = None) -> Source:

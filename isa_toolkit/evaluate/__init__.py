@@ -14,20 +14,30 @@ from isa_toolkit.evaluate.random_features import (
     random_kernel,
 )
 from isa_toolkit.evaluate.rcig import rcig_protocol, with_mirrored
+from isa_toolkit.evaluate.rfad import (
+    RFADEvaluation,
+    RFADSettings,
+    finite_network,
+    rfad_settings,
+)
 from isa_toolkit.rooms import make_callable
 
 __all__ = [
     "Evaluation",
     "EvaluationSettings",
     "KernelEvaluation",
+    "RFADEvaluation",
+    "RFADSettings",
     "RandomKernelSettings",
     "Summary",
     "evaluate",
+    "finite_network",
     "full_data",
     "kmeans_real",
     "random_kernel",
     "random_real",
     "rcig_protocol",
+    "rfad_settings",
     "summarise",
     "with_mirrored",
 ]

@@ -21,7 +21,7 @@ from isa_toolkit.networks import Network
 from isa_toolkit.networks.fit import fit
 from isa_toolkit.networks.fit_sgd import fit_sgd
 
-__all__ = ["SGD", "TestResult", "train_and_test"]
+__all__ = ["SGD", "TestResult", "in_pieces", "largest_class", "train_and_test"]
 
 # Test images per forward pass: bounds memory without slowing small networks.
 _PIECE = 500
@@ -140,7 +140,7 @@ def train_and_test(
         if mirrored:
             support = jnp.concatenate([images, images[:, :, ::-1]])
             support_labels = jnp.concatenate([labels, labels])
-        features = _in_pieces(
+        features = in_pieces(
             lambda piece: network.apply(params, state, piece).features, support
         )
         weights = ridge_readout.readout(features, support_labels, ridge).weights
@@ -148,9 +148,9 @@ def train_and_test(
         def classify(piece: Float[Array, "b h w ch"]) -> tuple[Array, Array]:
             output = network.apply(params, state, piece)
             by_ridge = ridge_readout.predict(output.features, weights)
-            return _classes(output.logits), _classes(by_ridge)
+            return largest_class(output.logits), largest_class(by_ridge)
 
-        by_network, by_ridge = _in_pieces(classify, test_images)
+        by_network, by_ridge = in_pieces(classify, test_images)
         return TestResult(
             jnp.mean((by_network == test_labels).astype(jnp.float32)),
             jnp.mean((by_ridge == test_labels).astype(jnp.float32)),
@@ -165,17 +165,26 @@ def train_and_test(
     return jax.jit(many)
 
 
-def _classes(scores: Float[Array, "n c"]) -> Int[Array, " n"]:
-    """Return the class with the largest score; -1, which no label is, without one."""
+def largest_class(scores: Float[Array, "n c"]) -> Int[Array, " n"]:
+    """Return the class with the largest score; -1, which no label is, without one.
+
+    Args:
+        scores: [n, c]; a row that is not finite has no largest one.
+    """
     # argmax alone takes the first NaN for the largest and so answers class 0.
     is_finite = jnp.isfinite(scores).all(-1)
     return jnp.where(is_finite, jnp.argmax(scores, -1), -1)
 
 
-def _in_pieces(
+def in_pieces(
     function: Callable[[Array], PyTree], images: Float[Array, "n h w ch"]
 ) -> PyTree:
-    """Return ``function(images)``, computed a piece at a time."""
+    """Return ``function(images)``, computed a piece at a time.
+
+    Args:
+        function: images -> arrays with the images' leading axis.
+        images: [n, h, w, ch].
+    """
     count = images.shape[0]
     piece = min(_PIECE, count)
     pieces = -(-count // piece)

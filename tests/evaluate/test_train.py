@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from toy import SIDE, dense_network, quick_jit, toy_problem
 
-from isa_toolkit.evaluate.train import _classes, _in_pieces, train_and_test
+from isa_toolkit.evaluate.train import in_pieces, largest_class, train_and_test
 from isa_toolkit.networks.fit import ORDERS
 
 
@@ -88,7 +88,7 @@ def test_a_diverged_network_scores_nothing():
 
 def test_scores_that_are_not_finite_are_no_class():
     scores = jnp.array([[0.1, 0.3, 0.2], [jnp.nan] * 3, [0.0, jnp.inf, 0.0]])
-    assert _classes(scores).tolist() == [1, -1, -1]
+    assert largest_class(scores).tolist() == [1, -1, -1]
 
 
 @pytest.mark.parametrize("batch_size", [12, 5])
@@ -133,7 +133,7 @@ def test_pieces_together_are_the_whole(count):
         sizes.append(piece.shape[0])
         return {"sum": piece.sum((1, 2, 3)), "rows": piece[:, 0, :, 0] + 1}
 
-    result = _in_pieces(function, jnp.asarray(images))
+    result = in_pieces(function, jnp.asarray(images))
     np.testing.assert_allclose(result["sum"], images.sum((1, 2, 3)), atol=1e-5)
     np.testing.assert_array_equal(result["rows"], images[:, 0, :, 0] + 1)
     assert max(sizes) <= 500

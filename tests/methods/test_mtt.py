@@ -23,7 +23,7 @@ from toy import (
 from isa_toolkit.methods import MTT, Batch
 from isa_toolkit.methods.base import traits_of
 from isa_toolkit.methods.experts import flat_size, unravel_of
-from isa_toolkit.methods.mtt_step import unroll
+from isa_toolkit.methods.mtt_step import skip_unused, unroll
 from isa_toolkit.networks import NetworkSettings, build
 from isa_toolkit.networks.base import Network, NetworkOutput
 
@@ -289,3 +289,33 @@ def test_what_is_not_resolved_does_not_run():
         MTT().knobs(steps=1)
     with pytest.raises(ValueError, match="student_learning_rate must be resolved"):
         MTT().build(dense_network())
+
+
+def test_a_dropped_candidate_costs_no_backward_pass():
+    # Its slope at 0 is infinite, so that going back would leave not-a-number.
+    def root(learned, fixed):
+        return jnp.sqrt(learned * fixed)
+
+    def loss_of(learned, weights):
+        values = jax.lax.map(
+            lambda fixed: skip_unused(root)(learned, fixed), jnp.array([0.0, 4.0])
+        )
+        return jnp.sum(weights * values)
+
+    slope = jax.jit(jax.grad(loss_of))
+    assert float(slope(1.0, jnp.array([0.0, 3.0]))) == pytest.approx(3.0)
+    assert not np.isfinite(float(slope(1.0, jnp.array([1.0, 3.0]))))
+    assert float(loss_of(1.0, jnp.array([5.0, 3.0]))) == 6.0
+
+
+def test_side_by_side_nothing_is_left_out_and_the_gradient_is_the_same():
+    def square(learned, fixed):
+        return (learned * fixed) ** 2
+
+    def loss_of(learned):
+        values = jax.vmap(lambda fixed: skip_unused(square)(learned, fixed))(
+            jnp.arange(3.0)
+        )
+        return jnp.dot(values, jnp.array([1.0, 0.0, 2.0]))
+
+    assert float(jax.grad(loss_of)(0.5)) == pytest.approx(8.0)

@@ -123,3 +123,10 @@ def test_scales_are_there_for_every_method() -> None:
         assert set(MATCHING_SCALES[method]) == set(SCALES)
         assert scale("paper", method).steps == steps
         assert scale("quick", method).steps < scale("small", method).steps
+
+
+def test_more_images_of_digits_take_smaller_steps_in_mtt() -> None:
+    few, many = mtt_preset("digits", 1), mtt_preset("digits", 10)
+    assert (few.learning_rate, many.learning_rate) == (10.0, 1.0)
+    assert not few.notes
+    assert "random real images" in many.notes[0]
