@@ -128,5 +128,12 @@ def test_scales_are_there_for_every_method() -> None:
 def test_more_images_of_digits_take_smaller_steps_in_mtt() -> None:
     few, many = mtt_preset("digits", 1), mtt_preset("digits", 10)
     assert (few.learning_rate, many.learning_rate) == (10.0, 1.0)
+    assert few.rate_learning_rate == pytest.approx(1e-3)
+    assert many.rate_learning_rate == pytest.approx(1e-4)
     assert not few.notes
     assert "random real images" in many.notes[0]
+
+
+def test_ten_images_of_digits_take_larger_steps_in_dm() -> None:
+    rates = [dm_preset("digits", count).learning_rate for count in (1, 10, 50)]
+    assert rates == [1.0, 20.0, 1.0]
