@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import shutil
+import subprocess
 import sys
 from typing import Any
 
+from isa_toolkit.cli import advice
 from isa_toolkit.cli.common import parse, write_result
 
 __all__ = ["DoctorOptions", "run"]
@@ -15,7 +18,7 @@ __all__ = ["DoctorOptions", "run"]
 PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy",
     "scikit-learn", "pyarrow", "pillow", "matplotlib", "safetensors",
-    "ipywidgets", "jupyterlab", "huggingface_hub",
+    "ipywidgets", "anywidget", "jupyterlab", "ipykernel", "huggingface_hub",
 )  # fmt: skip
 
 
@@ -40,12 +43,24 @@ def run(words: list[str]) -> int:
         0 if the self-check passed, else 1.
     """
     options = parse(DoctorOptions, "doctor", words, "Check this machine.")
-    result = {**_machine(), **_device(), "self_check": self_check()}
+    machine, gpus = _machine(), _gpus()  # before JAX takes its share
+    found, result = _notebook_advice(machine["versions"]), dict(machine)
+    grabs = os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE", "true").lower() != "false"
+    found += [advice.memory_advice(*gpu, grabs=grabs) for gpu in gpus]
+    try:
+        result |= {**_device(), "self_check": self_check()}
+        found += [advice.gpu_advice(result["backend"], bool(gpus))]
+    except RuntimeError as error:  # no backend: the driver or its memory
+        result |= {"self_check": {"passed": False}}
+        found += [f"JAX does not start: {str(error).splitlines()[0]}"]
+    result["advice"] = [sentence for sentence in found if sentence is not None]
     lines = []
     for key, value in result.items():
         if isinstance(value, dict):
             lines.append(f"{key}:")
             lines += [f"  {name:<24}{inner}" for name, inner in value.items()]
+        elif isinstance(value, list):
+            lines += [f"{key}:", *(f"  {one}" for one in value or ["nothing to mend"])]
         else:
             lines.append(f"{key:<26}{value}")
     write_result(result, lines, as_json=options.json)
@@ -96,6 +111,43 @@ def _device() -> dict[str, Any]:
         ),
         "preallocate": os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE", "default"),
     }
+
+
+def _gpus() -> list[tuple[str, float, float]]:
+    """Return name, free and total MiB of each NVIDIA GPU; none without its driver."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    query = [
+        "--query-gpu=name,memory.free,memory.total",
+        "--format=csv,noheader,nounits",
+    ]
+    try:
+        asked = subprocess.run(
+            [program, *query], capture_output=True, text=True, timeout=20, check=True
+        )
+        rows = [line.rsplit(",", 2) for line in asked.stdout.splitlines()]
+        return [(name, float(free), float(total)) for name, free, total in rows]
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return []
+
+
+def _notebook_advice(versions: dict[str, str]) -> list[str | None]:
+    """Return what keeps the panels from working in JupyterLab."""
+    missing = advice.package_advice(versions)
+    if missing is not None:
+        return [missing]
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+    from jupyter_core.paths import jupyter_path
+
+    try:
+        command = KernelSpecManager().get_kernel_spec("python3").argv
+    except NoSuchKernel:
+        command = None
+    return [
+        advice.manager_advice(jupyter_path("labextensions")),
+        advice.kernel_advice(command, sys.executable),
+    ]
 
 
 def self_check() -> dict[str, Any]:
