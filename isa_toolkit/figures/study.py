@@ -132,8 +132,9 @@ class Study:
         """Return the experiment of one setting, size and seed.
 
         The last step is the result: nothing is held out, no step is chosen. FRePo takes
-        the budget's steps and batch size, another method those of its own scale in
-        :mod:`isa_toolkit.presets`; each distils with the architecture it is published with.
+        the budget's steps and batch size, another method its share of the budget or its
+        own scale in :mod:`isa_toolkit.presets`; each distils with the architecture it is
+        published with.
 
         Args:
             variant: the setting.
@@ -144,7 +145,12 @@ class Study:
         method = variant.method(budget.learning_rate)
         traits = traits_of(method)
         steps, batch_size = budget.steps[images_per_class], budget.batch_size
-        if method.name != "frepo":
+        if method.name in budget.methods:
+            steps, batch_size, changes = budget.methods[method.name]
+            method = dataclasses.replace(
+                method, **{**dict(changes), **dict(variant.changes)}
+            )
+        elif method.name != "frepo":
             scale = presets.scale(self.scale, method.name)
             steps, batch_size = scale.steps, scale.batch_size
         return Experiment(
