@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 import isa_toolkit
 
@@ -202,3 +203,15 @@ def test_the_workflows_run_what_people_run() -> None:
                 ["make", ".venv/.dev"],
                 [".venv/bin/python", "-m"],
             ), file.name
+
+
+def test_binder_builds_the_package_with_its_notebooks() -> None:
+    folder = ROOT / ".binder"
+    assert (folder / "requirements.txt").read_text().split() == ["-e", ".[notebooks]"]
+    project = PYPROJECT["project"]
+    assert "notebooks" in project["optional-dependencies"]
+    wanted = (folder / "runtime.txt").read_text().strip().removeprefix("python-")
+    assert SpecifierSet(project["requires-python"]).contains(wanted)
+    last = folder / "postBuild"
+    assert "isa-toolkit doctor" in last.read_text()
+    assert last.stat().st_mode & 0o111, "postBuild must be executable"
