@@ -66,10 +66,10 @@ _SHORT = FitSettings(steps=400, learning_rate=1e-3, warmup_steps=50)
 _SMALL_METHODS = MappingProxyType(
     {
         "rfad": Share(300, 256, (("learning_rate", 1e-2),)),
-        "rcig": Share(150, 128, (("learning_rate", 1e-2),)),
-        "dm": Share(400, 64, (("learning_rate", 1.0),)),
+        "rcig": Share(60, 128, (("learning_rate", 1e-2),)),
+        "dm": Share(300, 64, (("learning_rate", 1.0),)),
         "mtt": Share(
-            150,
+            100,
             256,
             (
                 ("student_steps", 10),
@@ -78,7 +78,7 @@ _SMALL_METHODS = MappingProxyType(
                 ("learning_rate", 10.0),
                 ("rate_learning_rate", 1e-3),
                 ("student_learning_rate", 0.05),
-                ("expert_count", 4),
+                ("expert_count", 2),
                 ("expert_epochs", 3),
                 ("expert_learning_rate", 0.05),
                 ("expert_batch_size", 256),
