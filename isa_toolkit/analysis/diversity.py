@@ -287,12 +287,8 @@ def recall_interval(
 
     Source: percentile bootstrap, see `bootstrap_interval`.
     """
-    return bootstrap_interval(
-        recalled(real, distilled, k).astype(np.float64),
-        np.mean,
-        resamples=resamples,
-        seed=seed,
-        level=level,
+    return _share_interval(
+        recalled(real, distilled, k), resamples, seed, level
     )._replace(kind="real points, with this distilled set")
 
 
@@ -327,13 +323,22 @@ def coverage_interval(
 
     Source: percentile bootstrap, see `bootstrap_interval`.
     """
+    return _share_interval(
+        covered(real, distilled, k), resamples, seed, level
+    )._replace(kind="real points, with their radii and this distilled set")
+
+
+def _share_interval(
+    inside: Bool[np.ndarray, " n"], resamples: int, seed: int, level: float
+) -> Interval:
+    """Return the share of points that are inside, with its bootstrap interval."""
     return bootstrap_interval(
-        covered(real, distilled, k).astype(np.float64),
+        inside.astype(np.float64),
         np.mean,
         resamples=resamples,
         seed=seed,
         level=level,
-    )._replace(kind="real points, with their radii and this distilled set")
+    )
 
 
 def _checked(

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from isa_toolkit.figures.numbers import per_class
-from isa_toolkit.figures.pairs import compute_pairs, draw_pairs
+from isa_toolkit.figures.pairs import caption_pairs, compute_pairs, draw_pairs
 from isa_toolkit.figures.study import Study
 
 if TYPE_CHECKING:
@@ -53,11 +52,4 @@ def caption(table: pd.DataFrame) -> str:
     Args:
         table: from ``compute``.
     """
-    one = table[table.seed.isna()].iloc[0]
-    return (
-        f"{one.dataset}, {per_class(one.images_per_class)}, {one.n} seeds; every set is "
-        "judged by the same networks and training. Left: each seed and the mean with its "
-        "95 % interval over distilled sets; random real: the images that a seed starts "
-        "from. Right: with minus without, seed by seed, with its 95 % interval. How "
-        "crucial samples and ISA enter is our reading where the paper gives no formula."
-    )
+    return caption_pairs(table)

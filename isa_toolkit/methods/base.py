@@ -7,9 +7,10 @@ takes. What is in the knobs never recompiles; what is not is compiled in.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -24,9 +25,14 @@ __all__ = [
     "MethodSettings",
     "Shards",
     "Traits",
+    "compiled_part",
     "first_failure",
+    "traced",
     "traits_of",
 ]
+
+_Settings = TypeVar("_Settings")
+_Knobs = TypeVar("_Knobs")
 
 # How the target samples of a step are drawn.
 DRAWINGS = ("uniform", "per_class", "none")
@@ -71,6 +77,36 @@ class Traits(NamedTuple):
 def traits_of(settings: Any) -> Traits:
     """Return the traits of a method's settings: FRePo's where it says nothing."""
     return getattr(settings, "traits", Traits())
+
+
+def compiled_part(settings: _Settings, *knobs: str) -> _Settings:
+    """Return the settings with every knob at a fixed value: what is compiled in.
+
+    Args:
+        settings: a frozen dataclass with ``drop_easy``, ``drop_hard`` and ``segment``.
+        knobs: names of the others that are traced; they become 0.
+
+    Returns:
+        Settings that are equal for all runs that can share one program.
+    """
+    made: Any = settings
+    return dataclasses.replace(
+        made,
+        drop_easy=0.0,
+        drop_hard=0.0,
+        segment=(0.0, 0.0),
+        **dict.fromkeys(knobs, 0.0),
+    )
+
+
+def traced(kind: Callable[..., _Knobs], *numbers: float) -> _Knobs:
+    """Return knobs as float32 scalars.
+
+    Args:
+        kind: their named tuple.
+        numbers: in its order.
+    """
+    return kind(*(jnp.asarray(number, jnp.float32) for number in numbers))
 
 
 class Shards(NamedTuple):

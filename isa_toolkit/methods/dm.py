@@ -17,7 +17,14 @@ from jaxtyping import Array, Float, Int, Key
 from isa_toolkit import checks
 from isa_toolkit.datasets.dsa import DSA_OPS, dsa_augment, dsa_default_ops
 from isa_toolkit.losses.matching import MATCHING_PARTNERS, MeanTerms, class_mean_loss
-from isa_toolkit.methods.base import Batch, Method, Traits, first_failure
+from isa_toolkit.methods.base import (
+    Batch,
+    Method,
+    Traits,
+    compiled_part,
+    first_failure,
+    traced,
+)
 from isa_toolkit.methods.matching import check_crucial
 from isa_toolkit.networks.base import Network
 from isa_toolkit.presets import dm_preset
@@ -164,14 +171,7 @@ class DM:
         Returns:
             Settings that are equal for all runs that can share one program.
         """
-        return dataclasses.replace(
-            self,
-            drop_easy=0.0,
-            drop_hard=0.0,
-            segment=(0.0, 0.0),
-            learning_rate=0.0,
-            momentum=0.0,
-        )
+        return compiled_part(self, "learning_rate", "momentum")
 
     def knobs(self, *, steps: int) -> DMKnobs:
         """Return the traced numbers of a run.
@@ -197,7 +197,7 @@ class DM:
             self.learning_rate,
             self.momentum,
         )
-        return DMKnobs(*(jnp.asarray(number, jnp.float32) for number in numbers))
+        return traced(DMKnobs, *numbers)
 
     def first_labels(self, labels: Float[Array, "m c"]) -> Float[Array, "m c"]:
         """Return the labels of the distilled set: as they are, hard and not learned.

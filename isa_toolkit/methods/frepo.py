@@ -9,12 +9,11 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from isa_toolkit import checks
 from isa_toolkit.methods import frepo_step
-from isa_toolkit.methods.base import Method
+from isa_toolkit.methods.base import Method, compiled_part, traced
 from isa_toolkit.methods.frepo_step import (
     FRePoInfo,
     FRePoKnobs,
@@ -179,14 +178,13 @@ class FRePo:
             Settings that are equal for all runs that can share one program.
         """
         return dataclasses.replace(
-            self,
-            drop_easy=0.0,
-            drop_hard=0.0,
-            segment=(0.0, 0.0),
-            ridge=0.0,
-            learning_rate=0.0,
-            final_learning_rate=0.0,
-            online_learning_rate=0.0,
+            compiled_part(
+                self,
+                "ridge",
+                "learning_rate",
+                "final_learning_rate",
+                "online_learning_rate",
+            ),
             label_scale=1.0,
         )
 
@@ -209,7 +207,7 @@ class FRePo:
             steps,
             self.online_learning_rate,
         )
-        return FRePoKnobs(*(jnp.asarray(number, jnp.float32) for number in numbers))
+        return traced(FRePoKnobs, *numbers)
 
     def first_labels(self, labels: Float[Array, "m c"]) -> Float[Array, "m c"]:
         """Return the labels that the distilled set starts with.

@@ -17,7 +17,14 @@ from jaxtyping import Array, Float, Key
 from isa_toolkit import checks
 from isa_toolkit.datasets.dsa import DSA_OPS, dsa_default_ops
 from isa_toolkit.losses.matching import MATCHING_PARTNERS
-from isa_toolkit.methods.base import Batch, Method, Shards, Traits
+from isa_toolkit.methods.base import (
+    Batch,
+    Method,
+    Shards,
+    Traits,
+    compiled_part,
+    traced,
+)
 from isa_toolkit.methods.experts import ExpertKnobs, expert_shards
 from isa_toolkit.methods.matching import check_crucial
 from isa_toolkit.methods.mtt_step import (
@@ -227,13 +234,7 @@ class MTT:
             if field.name.startswith("expert_")
         }
         return dataclasses.replace(
-            self,
-            drop_easy=0.0,
-            drop_hard=0.0,
-            segment=(0.0, 0.0),
-            learning_rate=0.0,
-            rate_learning_rate=0.0,
-            momentum=0.0,
+            compiled_part(self, "learning_rate", "rate_learning_rate", "momentum"),
             **experts_fields,
         )
 
@@ -258,7 +259,7 @@ class MTT:
             resolved(self, "rate_learning_rate"),
             self.momentum,
         )
-        return MTTKnobs(*(jnp.asarray(number, jnp.float32) for number in numbers))
+        return traced(MTTKnobs, *numbers)
 
     def first_labels(self, labels: Float[Array, "m c"]) -> Float[Array, "m c"]:
         """Return the labels of the distilled set: as they are, hard and not learned.

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from isa_toolkit import checks
-from isa_toolkit.methods.base import Batch, Method, Traits
+from isa_toolkit.methods.base import Batch, Method, Traits, compiled_part, traced
 from isa_toolkit.methods.optimizers import OPTIMIZERS
 from isa_toolkit.methods.rcig_inner import head_place
 from isa_toolkit.methods.rcig_state import (
@@ -190,17 +190,14 @@ class RCIG:
         Returns:
             Settings that are equal for all runs that can share one program.
         """
-        return dataclasses.replace(
+        return compiled_part(
             self,
-            drop_easy=0.0,
-            drop_hard=0.0,
-            segment=(0.0, 0.0),
-            ridge=0.0,
-            learning_rate=0.0,
-            temperature_learning_rate=0.0,
-            inner_learning_rate=0.0,
-            solve_learning_rate=0.0,
-            online_learning_rate=0.0,
+            "ridge",
+            "learning_rate",
+            "temperature_learning_rate",
+            "inner_learning_rate",
+            "solve_learning_rate",
+            "online_learning_rate",
         )
 
     def knobs(self, *, steps: int) -> RCIGKnobs:
@@ -224,7 +221,7 @@ class RCIG:
             self.solve_learning_rate,
             self.online_learning_rate,
         )
-        return RCIGKnobs(*(jnp.asarray(number, jnp.float32) for number in numbers))
+        return traced(RCIGKnobs, *numbers)
 
     def first_labels(self, labels: Float[Array, "m c"]) -> Float[Array, "m c"]:
         """Return the labels that the distilled set starts with: those given.

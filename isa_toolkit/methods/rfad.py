@@ -17,7 +17,14 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from isa_toolkit import checks
 from isa_toolkit.losses import ridge as ridge_readout
-from isa_toolkit.methods.base import Batch, Method, Traits, first_failure
+from isa_toolkit.methods.base import (
+    Batch,
+    Method,
+    Traits,
+    compiled_part,
+    first_failure,
+    traced,
+)
 from isa_toolkit.methods.optimizers import OPTIMIZERS
 from isa_toolkit.methods.target_loss import (
     check_crucial,
@@ -208,15 +215,12 @@ class RFAD:
         Returns:
             Settings that are equal for all runs that can share one program.
         """
-        return dataclasses.replace(
+        return compiled_part(
             self,
-            drop_easy=0.0,
-            drop_hard=0.0,
-            segment=(0.0, 0.0),
-            ridge=0.0,
-            learning_rate=0.0,
-            transform_learning_rate=0.0,
-            scale_learning_rate=0.0,
+            "ridge",
+            "learning_rate",
+            "transform_learning_rate",
+            "scale_learning_rate",
         )
 
     def knobs(self, *, steps: int) -> RFADKnobs:
@@ -238,7 +242,7 @@ class RFAD:
             self.transform_learning_rate,
             self.scale_learning_rate,
         )
-        return RFADKnobs(*(jnp.asarray(number, jnp.float32) for number in numbers))
+        return traced(RFADKnobs, *numbers)
 
     def first_labels(self, labels: Float[Array, "m c"]) -> Float[Array, "m c"]:
         """Return the labels that the distilled set starts with: those given.

@@ -7,14 +7,13 @@ algorithms 4.6); all are kept, and a row says where it comes from.
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
-from isa_toolkit.checks import check_integer, check_one_of
-from isa_toolkit.presets.published import SCALES, Scale, nearest_count
+from isa_toolkit.checks import check_one_of
+from isa_toolkit.presets.published import SCALES, Scale
+from isa_toolkit.presets.rows import MEASURED, row_of
 
 __all__ = [
     "DM_ROWS",
@@ -25,8 +24,6 @@ __all__ = [
     "dm_preset",
     "mtt_preset",
 ]
-
-_OURS = "ours, measured on the digits; no published row"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +102,9 @@ class MTTPreset:
 
 def _dm_rows() -> tuple[DMPreset, ...]:
     digits = [
-        DMPreset(dataset="digits", images_per_class=k, learning_rate=rate, source=_OURS)
+        DMPreset(
+            dataset="digits", images_per_class=k, learning_rate=rate, source=MEASURED
+        )
         for k, rate in ((1, 1.0), (10, 20.0), (50, 1.0))
     ]
     cifar = [
@@ -210,7 +209,7 @@ _DIGITS = tuple(
         expert_learning_rate=0.05,
         expert_batch_size=64,
         steps=300,
-        source=_OURS,
+        source=MEASURED,
         notes=notes,
     )
     for count, rate, notes in (
@@ -281,7 +280,7 @@ def dm_preset(dataset: str, images_per_class: int) -> DMPreset:
 
     Source: algorithms 4.5.
     """
-    return _row("DM", dataset, images_per_class, DM_ROWS)
+    return row_of("DM", dataset, images_per_class, DM_ROWS)
 
 
 def mtt_preset(
@@ -321,30 +320,4 @@ def mtt_preset(
     if whitening is not None:
         check_one_of("whitening", whitening, ("zca", "standardise"))
         rows = tuple(row for row in rows if row.whitening == whitening) or rows
-    return _row("MTT", dataset, images_per_class, rows)
-
-
-def _row(method: str, dataset: str, images_per_class: int, rows: tuple) -> Any:
-    """Return the row, or the nearest one with a warning and a note."""
-    count = check_integer("images_per_class", images_per_class)
-    listed = [row for row in rows if row.dataset == dataset]
-    known = listed or [row for row in rows if row.dataset == "cifar10"] or list(rows)
-    near = nearest_count(count, {row.images_per_class: row for row in known})
-    row = next(row for row in known if row.images_per_class == near)
-    exact = bool(listed) and near == count
-    # No row of the digits is published, so none is missing either.
-    if exact or (listed and row.source == _OURS):
-        return dataclasses.replace(row, images_per_class=count)
-    note = (
-        f"no published settings of {method} for {dataset!r} at {count} images per class; "
-        f"using those of {row.dataset!r} at {near}"
-    )
-    # Level 3 is the caller of `dm_preset` or `mtt_preset`.
-    warnings.warn(f"{note}.", UserWarning, stacklevel=3)
-    return dataclasses.replace(
-        row,
-        dataset=dataset,
-        images_per_class=count,
-        source="ours; no published row",
-        notes=(note,),
-    )
+    return row_of("MTT", dataset, images_per_class, rows)

@@ -6,14 +6,12 @@ Only numbers live here. A row that no source lists warns and takes the nearest o
 from __future__ import annotations
 
 import dataclasses
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeVar
 
-from isa_toolkit.checks import check_integer
-from isa_toolkit.presets.published import SCALES, Scale, nearest_count
+from isa_toolkit.presets.published import SCALES, Scale
+from isa_toolkit.presets.rows import MEASURED, row_of
 
 __all__ = [
     "META_SCALES",
@@ -24,8 +22,6 @@ __all__ = [
     "rcig_preset",
     "rfad_preset",
 ]
-
-_OURS = "ours, measured on the digits; no published row"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +164,7 @@ def _rfad_rows() -> tuple[RFADPreset, ...]:
             evaluation_learning_rate=None,
             evaluation_label_scale=None,
             evaluation_weight_decay=None,
-            source=_OURS,
+            source=MEASURED,
         )
         for count in (1, 10)
     ]
@@ -195,7 +191,7 @@ def _rcig_rows() -> tuple[RCIGPreset, ...]:
             depth=3,
             flips=False,
             learning_rate=0.01,
-            source=_OURS,
+            source=MEASURED,
         )
         for count in (1, 10)
     ]
@@ -272,7 +268,7 @@ def rfad_preset(dataset: str, images_per_class: int) -> RFADPreset:
 
     Source: algorithms 4.4 and 7.3.
     """
-    return _row("RFAD", dataset, images_per_class, RFAD_ROWS)
+    return row_of("RFAD", dataset, images_per_class, RFAD_ROWS)
 
 
 def rcig_preset(dataset: str, images_per_class: int) -> RCIGPreset:
@@ -298,36 +294,6 @@ def rcig_preset(dataset: str, images_per_class: int) -> RCIGPreset:
 
     Source: algorithms 4.3.
     """
-    row = _row("RCIG", dataset, images_per_class, RCIG_ROWS)
+    row = row_of("RCIG", dataset, images_per_class, RCIG_ROWS)
     is_listed = any(known.dataset == dataset for known in RCIG_ROWS)
     return row if is_listed else dataclasses.replace(row, flips=False)
-
-
-_Row = TypeVar("_Row", RFADPreset, RCIGPreset)
-
-
-def _row(
-    method: str, dataset: str, images_per_class: int, rows: Sequence[_Row]
-) -> _Row:
-    """Return the row, or the nearest one with a warning and a note."""
-    count = check_integer("images_per_class", images_per_class)
-    listed = [row for row in rows if row.dataset == dataset]
-    known = listed or [row for row in rows if row.dataset == "cifar10"]
-    near = nearest_count(count, {row.images_per_class: row for row in known})
-    row = next(row for row in known if row.images_per_class == near)
-    # No row of the digits is published, so none is missing either.
-    if listed and (near == count or row.source == _OURS):
-        return dataclasses.replace(row, images_per_class=count)
-    note = (
-        f"no published settings of {method} for {dataset!r} at {count} images per class; "
-        f"using those of {row.dataset!r} at {near}"
-    )
-    # Level 3 is the caller of `rfad_preset` or `rcig_preset`.
-    warnings.warn(f"{note}.", UserWarning, stacklevel=3)
-    return dataclasses.replace(
-        row,
-        dataset=dataset,
-        images_per_class=count,
-        source="ours; no published row",
-        notes=(note,),
-    )
