@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": "judge a distilled set by networks trained on it",
     "export": "write a distilled set as PNG folders, NumPy arrays or safetensors",
     "reproduce": "regenerate the figures and tables of the paper's appendix",
+    "bench": "measure how long a step takes on this machine, part by part",
     "doctor": "check versions, device, precision and memory",
 }
 

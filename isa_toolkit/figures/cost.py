@@ -6,18 +6,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from isa_toolkit.analysis.intervals import mean_interval
-from isa_toolkit.distill import loop
-from isa_toolkit.distill.experiment import Experiment
+from isa_toolkit.bench import TimedLoop
 from isa_toolkit.figures import numbers
 from isa_toolkit.figures.settings import Variant
 from isa_toolkit.figures.strips import draw_strips
 from isa_toolkit.figures.study import Study
-from isa_toolkit.networks import build
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,13 +49,15 @@ def compute(study: Study) -> pd.DataFrame:
     parts = []
     for size in study.sizes:
         timed = {
-            variant.key: _Timed(study.experiment(variant, size, 0))
+            variant.key: TimedLoop(study.experiment(variant, size, 0))
             for variant in VARIANTS
         }
+        for one in timed.values():
+            one.run(_STEPS)  # compiles
         seconds = {key: [] for key in timed}
         for _ in range(_REPEATS):
             for key, one in timed.items():
-                seconds[key].append(one.seconds_per_step())
+                seconds[key].append(_seconds_per_step(one))
         parts += [_rows(study, size, seconds)]
     return pd.concat(parts, ignore_index=True) if parts else numbers.as_table([])
 
@@ -93,54 +91,10 @@ def _rows(study: Study, size: int, seconds: dict[str, list[float]]) -> pd.DataFr
     return pd.concat([table, paired.assign(over="paired repeats")], ignore_index=True)
 
 
-class _Timed:
-    """A compiled loop with its state, ready to be timed."""
-
-    def __init__(self, experiment: Experiment) -> None:
-        resolved = experiment.resolve()
-        settings, data = resolved.settings, resolved.train
-        network = build(
-            settings.network,
-            image_shape=data.image_shape,
-            num_classes=data.num_classes,
-        )
-        static = settings.method.static()
-        self.keys = loop.run_keys(settings.seed)
-        self.knobs = settings.method.knobs(steps=settings.steps)
-        self.chunk = loop.chunk(
-            static,
-            network,
-            num_classes=data.num_classes,
-            batch_size=resolved.batch_size,
-        )
-        count = settings.images_per_class
-        images = np.concatenate(
-            [
-                data.inputs("train")[data.train.labels == label][:count]
-                for label in range(data.num_classes)
-            ]
-        )
-        labels = np.repeat(np.eye(data.num_classes, dtype=np.float32), count, axis=0)
-        self.state = loop.first_state(static, network)(
-            self.keys.networks,
-            jnp.asarray(images),
-            jnp.asarray(labels - 1 / data.num_classes),
-        )
-        self.targets = loop.Targets(
-            jnp.asarray(data.inputs("train")), jnp.asarray(data.train.labels)
-        )
-        self.step = 0
-        self.seconds_per_step()  # compiles
-
-    def seconds_per_step(self) -> float:
-        began = time.perf_counter()
-        result = self.chunk(
-            self.keys, self.state, self.targets, self.knobs, self.step, _STEPS
-        )
-        jax.block_until_ready(result)
-        seconds = time.perf_counter() - began
-        self.state, self.step = result.state, self.step + int(result.done)
-        return seconds / _STEPS
+def _seconds_per_step(timed: TimedLoop) -> float:
+    began = time.perf_counter()
+    timed.run(_STEPS)
+    return (time.perf_counter() - began) / _STEPS
 
 
 def draw(table: pd.DataFrame) -> Figure:
