@@ -32,11 +32,16 @@ class Floor(NamedTuple):
 
     flop: counted by XLA in the compiled step.
     bytes: read and written, counted by XLA; what stays in a cache is counted, too.
-    seconds: the larger of flop and bytes over the device's rates.
+    compute_seconds: flop over the device's rate.
+    memory_seconds: bytes over the device's rate.
+    seconds: the larger of the two; on a CPU the first alone, since a small step's bytes
+        stay in its caches and the second is no lower bound.
     """
 
     flop: float
     bytes: float
+    compute_seconds: float
+    memory_seconds: float
     seconds: float
 
 
@@ -77,8 +82,12 @@ def floor(timed: TimedLoop, rates: Rates) -> Floor:
     found: Any = compiled.cost_analysis() or {}
     cost: dict[str, Any] = found[0] if isinstance(found, list) else found
     flop, moved = float(cost.get("flops", 0)), float(cost.get("bytes accessed", 0))
-    least = max(flop / rates.flop_per_second, moved / rates.bytes_per_second)
-    return Floor(flop, moved, least)
+    compute = flop / rates.flop_per_second
+    memory = moved / rates.bytes_per_second
+    on_cpu = jax.default_backend() == "cpu"
+    return Floor(
+        flop, moved, compute, memory, compute if on_cpu else max(compute, memory)
+    )
 
 
 def _best(function: Callable[..., Any], *given: Any, repeats: int = 5) -> float:

@@ -120,8 +120,10 @@ def _lines(found: Any) -> list[str]:
         )
     lines += [f"    {name:<20}{value:6.2f}" for name, value in found.phases.items()]
     lines.append(
-        f"  floor {1000 * found.floor.seconds:.2f} ms ({found.floor.flop / 1e9:.2f} GFLOP, "
-        f"{found.floor.bytes / 2**20:.0f} MiB), {found.over_floor:.1f} times that"
+        f"  {found.over_floor:.1f} times the floor of {1000 * found.floor.seconds:.2f} ms: "
+        f"{found.floor.flop / 1e9:.2f} GFLOP take "
+        f"{1000 * found.floor.compute_seconds:.2f} ms, {found.floor.bytes / 2**20:.0f} MiB "
+        f"from memory {1000 * found.floor.memory_seconds:.2f} ms"
     )
     lines.append(
         f"  compiled in {found.compile_seconds:.1f} s; program {found.program_mib:.0f} MiB, "
