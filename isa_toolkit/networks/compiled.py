@@ -1,0 +1,82 @@
+"""Compiled programs are kept on disk, so that a process finds what another compiled.
+
+Compiling takes most of a short run. JAX can keep its programs in a folder; this chooses
+one unless the user has, and says so to JAX before the first program is built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import warnings
+from functools import cache
+from pathlib import Path
+
+import jax
+
+from isa_toolkit.datasets.cache import cache_folder
+
+__all__ = ["SWITCH", "keep_compiled", "programs_folder"]
+
+# Set to "off", nothing is kept.
+SWITCH = "ISA_COMPILED_CACHE"
+# The folder is cut back to this size, what was used longest ago first.
+_LARGEST = 2 * 2**30
+# Programs that compile faster are not worth a file.
+_LEAST_SECONDS = 0.2
+
+
+@cache
+def keep_compiled() -> Path | None:
+    """Have JAX keep compiled programs, and return where; None if this did nothing.
+
+    Asked again it does nothing more. ``JAX_COMPILATION_CACHE_DIR`` (or the setting of that
+    name in JAX) is left as it is; ``ISA_COMPILED_CACHE=off`` keeps nothing. A folder that
+    cannot be written costs a warning and the time to compile.
+    """
+    if os.environ.get(SWITCH, "").lower() in ("off", "0", "no"):
+        return None
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
+        return None
+    folder = programs_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        warnings.warn(
+            f"Compiled programs are not kept: {error}. Set ISA_CACHE_DIR to a folder "
+            f"that can be written, or {SWITCH}=off.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return None
+    from jax.experimental.compilation_cache import compilation_cache
+
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
+    jax.config.update("jax_compilation_cache_max_size", _LARGEST)
+    compilation_cache.reset_cache()  # JAX looks once, at its first program
+    return folder
+
+
+def programs_folder() -> Path:
+    """Return the folder of this machine's programs.
+
+    It is named after JAX's version and the processor: a home folder may be shared by
+    machines that do not run each other's programs.
+    """
+    from importlib.metadata import version
+
+    told = hashlib.sha256(_processor().encode()).hexdigest()[:12]
+    return cache_folder() / "compiled" / f"jaxlib-{version('jaxlib')}-{told}"
+
+
+def _processor() -> str:
+    """Return what a compiled program depends on: architecture and instruction sets."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()} {platform.node()}"
+    kinds = ("flags", "Features", "model name", "CPU part")
+    told = {line for line in lines if line.startswith(kinds)}
+    return f"{platform.machine()} {sorted(told)}"

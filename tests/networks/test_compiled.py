@@ -1,0 +1,98 @@
+"""Compiled programs are kept between processes, unless the user says otherwise."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from isa_toolkit.networks import compiled
+
+NAME = "jax_compilation_cache_dir"
+PROGRAM = """
+import sys, warnings
+import jax
+if len(sys.argv) > 1:
+    jax.config.update("jax_compilation_cache_dir", sys.argv[1])
+jax.jit(lambda x: x + 1)(1.0)  # JAX has looked for a cache already
+import isa_toolkit as isa
+from isa_toolkit.networks import build
+network = build(
+    isa.NetworkSettings(width=8), image_shape=(8, 8, 1), num_classes=10
+)
+params, state = jax.jit(network.init)(jax.random.key(0))
+print(jax.config.jax_compilation_cache_dir)
+"""
+
+
+def _run(folder: Path, *words: str, **changes: str) -> str:
+    environment = {
+        **os.environ,
+        "ISA_CACHE_DIR": str(folder),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        **changes,
+    }
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Error" not in done.stderr
+    return done.stdout.strip()
+
+
+def _files(folder: Path) -> dict[Path, int]:
+    return {
+        path: path.stat().st_mtime_ns
+        for path in folder.rglob("*-cache")
+        if path.is_file()
+    }
+
+
+def test_a_second_process_finds_the_programs_of_the_first(tmp_path):
+    told = Path(_run(tmp_path))
+    assert told.parent == tmp_path / "compiled"
+    first = _files(tmp_path)
+    assert first
+    assert _run(tmp_path) == str(told)
+    assert _files(tmp_path) == first
+
+
+def test_the_users_own_cache_is_left_alone_and_off_means_off(tmp_path):
+    own = tmp_path / "own"
+    assert _run(tmp_path / "a", str(own)) == str(own)
+    assert not (tmp_path / "a").exists()
+    assert _run(tmp_path / "b", ISA_COMPILED_CACHE="off") == "None"
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_folder_that_cannot_be_written_costs_a_warning(tmp_path, monkeypatch):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    monkeypatch.setenv("ISA_CACHE_DIR", str(blocked))
+    before = getattr(jax.config, NAME)
+    jax.config.update(NAME, None)
+    compiled.keep_compiled.cache_clear()
+    try:
+        with pytest.warns(RuntimeWarning, match="Compiled programs are not kept"):
+            assert compiled.keep_compiled() is None
+    finally:
+        jax.config.update(NAME, before)
+        compiled.keep_compiled.cache_clear()
+
+
+def test_machines_that_differ_keep_apart(tmp_path, monkeypatch):
+    monkeypatch.setenv("ISA_CACHE_DIR", str(tmp_path))
+    here = compiled.programs_folder()
+    monkeypatch.setattr(compiled, "_processor", lambda: "another one")
+    assert compiled.programs_folder() != here
+    assert compiled.programs_folder().parent == here.parent == tmp_path / "compiled"
