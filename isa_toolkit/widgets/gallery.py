@@ -77,6 +77,7 @@ def Gallery(folder: str | Path = "runs") -> Panel:
 
     panel = Panel(
         "Distilled images",
+        about="The learned images of any run, at any step that was stored.",
         controls=controls,
         groups=[["found", "step"], ["labels", "look"]],
         shows={

@@ -112,11 +112,26 @@ def test_the_map_rings_a_star_and_shows_its_neighbours(study, monkeypatch):
     panel.check()
     for name, picture in before.items():
         assert bytes(panel.shows[name].value) != picture
-    assert "FRePo, star 4: class 2;" in panel.star_told.value
+    assert "FRePo, star 4: class 2." in panel.star_told.value
+    # A spot and the controls are the same choice, both ways.
+    spots = panel.picture.spots
+    assert len(spots) == 4 * 6
+    assert spots[panel.picture.selected]["name"] == "FRePo, star 4: class 2"
+    panel.picture.selected = 7
+    assert (panel.method.value, panel.star.value) == ("frepo+drop_hard", 1)
+    assert f"{spots[7]['name'][:-9]}: class 0" in panel.star_told.value
+    panel.check()
+    drawn = panel.refreshes
+    panel.picture.selected = -1
+    panel.picture.selected = 99
+    assert (panel.picture.selected, panel.refreshes) == (-1, drawn)
+    panel.set(method="frepo", star=4)
     panel.method.value = "isa"
     assert "FRePo + crucial + ISA, star 4" in panel.star_told.value
+    assert panel.picture.selected == 3 * 6 + 4
     panel.methods.value = ["isa"]
     panel.check()
+    assert (len(panel.picture.spots), panel.picture.selected) == (6, 4)
     panel.methods.value = []
     assert panel.error == "methods must name at least one method, got none."
     panel.methods.value = ["isa", "frepo"]
