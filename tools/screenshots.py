@@ -214,7 +214,8 @@ def opened(folder: Path) -> Iterator[tuple[lab.Lab, Any]]:
     size = {"width": WIDTHS[0], "height": HEIGHT}
     with (
         lab.jupyterlab(folder, folder / ".home", **environ) as server,
-        lab.chromium(viewport=size) as page,
+        lab.chromium() as browser,
+        lab.new_page(browser, viewport=size) as (page, _),
     ):
         yield server, page
 

@@ -25,7 +25,7 @@ __all__ = ["CrucialSamples"]
 _SHOWN = 10
 # Dots per inch of the histogram: it is drawn at each move of the slider.
 _DPI = 130
-_WIDTH = "610px"
+_WIDTH = "590px"
 _ROWS = {
     "easiest": "Easiest, the easiest first",
     "easy_cut": "At the easy cut: the left half is dropped",
@@ -131,12 +131,13 @@ def _scoring_set(
 def _arrange(shows: Mapping[str, ipywidgets.Widget]) -> ipywidgets.Widget:
     left = layout.column([shows["histogram"], shows["caption"]])
     left.layout.width = _WIDTH
+    shows["classes"].layout.width = "385px"
     upper = layout.side_by_side([left, shows["classes"]])
     strips = layout.side_by_side(
         layout.column([shows[f"{name}_told"], shows[name]]) for name in _ROWS
     )
     lower = layout.side_by_side([shows["comparison"], shows["table"]])
-    return layout.column([upper, strips, shows["compared"], lower])
+    return layout.column([upper, strips, lower, shows["compared"]])
 
 
 @final

@@ -79,7 +79,7 @@ def Gallery(folder: str | Path = "runs") -> Panel:
         "Distilled images",
         about="The learned images of any run, at any step that was stored.",
         controls=controls,
-        groups=[["found", "step"], ["labels", "look"]],
+        groups=[["found", "look"], ["step", "labels"]],
         shows={
             "picture": layout.picture("auto"),
             "caption": layout.text(),

@@ -315,7 +315,7 @@ def bar(share: float) -> str:
     Args:
         share: of its full length, cut to [0, 1].
     """
-    width = 6 * min(max(share, 0.0), 1.0)
+    width = 5 * min(max(share, 0.0), 1.0)
     return _Markup(f'<span class="isa-bar" style="width:{width:.2f}em"></span>')
 
 

@@ -22,9 +22,9 @@ from isa_toolkit.widgets.studied import sizes, studied
 
 __all__ = ["Manifold"]
 
-# Real images that are shown, four to a row, and the width of the star's own.
+# Real images that are shown, four to a row, and about the width of each.
 _NEAREST, _ROW = 8, 4
-_STAR_PIXELS = 128
+_PIXELS = 64
 _MEASURES = ("overlap", "spread", "evenness")
 
 
@@ -97,9 +97,7 @@ def Manifold(study: Study, *, seed: int = 0) -> Panel:
             one = place.iloc[star]
             ax = figure.axes[order.index(method)]
             ax.plot(one.x, one.y, "o", ms=15, mfc="none", mec="black", mew=1.4)
-        image, nearest, words = _neighbours(
-            study, distilled, int(mine[star]), values["space"]
-        )
+        images, words = _neighbours(study, distilled, int(mine[star]), values["space"])
         drawn = png(figure)
         stars = fig6.places(figure, shown)
         mark = stars.index[(stars.setting == method) & (stars.star == star)]
@@ -111,11 +109,10 @@ def Manifold(study: Study, *, seed: int = 0) -> Panel:
             },
             "table": _numbers(made.measures),
             "caption": layout.caption(fig6.caption(shown)),
-            "star_image": image,
+            "star_image": images,
             "star_told": layout.caption(
                 f"{setting(method).label}, star {star}: {words}"
             ),
-            "nearest": nearest,
         }
 
     several = {
@@ -162,7 +159,6 @@ def Manifold(study: Study, *, seed: int = 0) -> Panel:
             "table": layout.text(),
             "star_image": layout.picture("auto"),
             "star_told": layout.text(),
-            "nearest": layout.picture("auto"),
             "caption": layout.text(),
         },
         arrange=_arrange,
@@ -194,9 +190,7 @@ def _spot(row: Any) -> dict[str, Any]:
 
 
 def _arrange(shows: Mapping[str, ipywidgets.Widget]) -> ipywidgets.Widget:
-    beside = layout.column(
-        [shows[name] for name in ("star_image", "star_told", "nearest")]
-    )
+    beside = layout.column([shows["star_image"], shows["star_told"]])
     beside.layout.width = "310px"
     return layout.column(
         [
@@ -214,8 +208,8 @@ def _offer_stars(panel: Panel, count: int) -> None:
 
 def _neighbours(
     study: Study, distilled: DistilledSet, place: int, space: str
-) -> tuple[bytes, bytes, str]:
-    """Return a distilled image, the real ones nearest to it, and who they are."""
+) -> tuple[bytes, str]:
+    """Return a distilled image over the real ones nearest to it, and who they are."""
     real = study.dataset.train
     if space == "pixels":
         points = study.dataset.inputs("train").reshape(len(real.labels), -1)
@@ -227,13 +221,12 @@ def _neighbours(
     nearest = np.argsort(distances, kind="stable")[:_NEAREST]
     own = distilled.to_pixels()[place : place + 1]
     images = real.images[nearest].astype(np.float32) / 255
-    rows = [ImageRow(images[:_ROW]), ImageRow(images[_ROW:])]
+    rows = [ImageRow(own), ImageRow(images[:_ROW]), ImageRow(images[_ROW:])]
     of = np.array(distilled.class_names)
     told = ", ".join(of[real.labels[nearest]])
     return (
-        pictures.images_png([ImageRow(own)], side=_STAR_PIXELS),
-        pictures.images_png(rows),
-        f"class {of[distilled.classes[place]]}. Below it the {len(nearest)} real training "
+        pictures.images_png(rows, side=_PIXELS),
+        f"class {of[distilled.classes[place]]}. Below it, the {len(nearest)} real training "
         f"images nearest to it in {space}, of the classes {told}.",
     )
 

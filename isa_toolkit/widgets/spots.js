@@ -4,9 +4,9 @@ const CSS = `
 .isa-spots { position: relative; line-height: 0; }
 .isa-spots img { display: block; height: auto; width: 100%; }
 .isa-spot {
-  background: none; border: 2px solid transparent; border-radius: 50%; box-sizing: border-box;
-  cursor: pointer; height: 22px; margin: -11px 0 0 -11px; padding: 0; position: absolute;
-  width: 22px;
+  background: none; border: 2px solid transparent; box-sizing: border-box; cursor: pointer;
+  height: 22px; margin: -11px 0 0 -11px; padding: 0; position: absolute; width: 22px;
+  border-radius: 50% !important; /* JupyterLab gives all buttons square corners */
 }
 .isa-spot[aria-pressed="true"] { border-color: #000; }
 .isa-spot:focus-visible { outline: 2px solid #1976d2; outline-offset: 1px; }
