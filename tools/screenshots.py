@@ -42,7 +42,8 @@ from widget_study import tiny_study
 study = tiny_study(pytest.MonkeyPatch(), "runs")
 """
 QUICK = """
-study = Study(dataset=isa.load_dataset("digits"), scale="quick", folder="runs", progress=False)
+digits = isa.load_dataset("digits")
+study = Study(dataset=digits, scale="quick", seeds=3, folder="runs", progress=False)
 """
 RUN = "panel.run.click(); panel.wait(); panel.check()"
 EXPERIMENT = """
@@ -125,6 +126,8 @@ def main() -> None:
     out = asked.out.absolute()
     if asked.docs:
         for name, (panel, theme, width) in PICTURES.items():
+            if asked.panels and panel not in asked.panels:
+                continue
             take(panel, out / "quick", QUICK, shots=[(theme, width)])
             shot = out / "quick" / f"{panel}-{theme}-{width}.png"
             shrink(shot, ROOT / f"docs/pictures/{name}.png")

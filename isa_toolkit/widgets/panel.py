@@ -9,6 +9,7 @@ Changes from Python are drawn at once. What each panel computes is left to its f
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -345,6 +346,8 @@ def sentence(error: BaseException) -> str:
     ours = isinstance(error, ValueError | TypeError | OSError | RuntimeError)
     if text and ours and text.endswith((".", ")")):
         return text
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"The disk is full ({error.strerror}). Free some space and try again."
     kind = type(error).__name__
     return f"{kind}: {text}" if text else kind
 

@@ -134,6 +134,10 @@ def test_an_error_is_one_escaped_line_kept_raised_and_cleared():
         (KeyError("x"), "KeyError: 'x'"),
         (ZeroDivisionError(), "ZeroDivisionError"),
         (RuntimeError("first\nsecond"), "RuntimeError: first"),
+        (
+            OSError(28, "No space left on device", "a.png"),
+            "The disk is full (No space left on device). Free some space and try again.",
+        ),
     ],
 )
 def test_errors_are_told_in_one_line(error, line):

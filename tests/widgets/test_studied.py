@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 
 import pytest
 
+from isa_toolkit.figures import study as figures_study
 from isa_toolkit.widgets import (
     Diversity,
     Information,
@@ -42,6 +44,22 @@ def test_a_study_without_runs_says_so(study, tmp_path):
     panel.run.click()
     panel.wait(60)
     assert panel.error.startswith("The study must hold the runs of these settings")
+
+
+def test_a_full_disk_ends_the_work_in_one_line_and_run_can_be_pressed_again(
+    study, tmp_path, monkeypatch
+):
+    def full(*arguments, **settings):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(figures_study, "distill", full)
+    panel = Predictors(dataclasses.replace(study, folder=tmp_path))
+    for _ in range(2):
+        panel.run.click()
+        panel.wait(60)
+        assert panel.error.startswith("The disk is full (No space left on device).")
+        assert not panel.run.disabled
+        assert panel.stop.disabled
 
 
 @pytest.mark.slow
