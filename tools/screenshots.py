@@ -27,8 +27,8 @@ import lab  # noqa: E402
 # Tall enough that nothing scrolls: what scrolls is cut from a picture.
 WIDTHS, HEIGHT = (1200, 700), 2400
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
-# Enough colours for a screen of controls and figures, and a third of the bytes.
-COLOURS = 128
+# Enough colours for a screen of controls and figures, and fewer bytes.
+COLOURS = 256
 
 SETUP = """
 import dataclasses, time

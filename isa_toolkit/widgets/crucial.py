@@ -131,8 +131,9 @@ def _scoring_set(
 def _arrange(shows: Mapping[str, ipywidgets.Widget]) -> ipywidgets.Widget:
     left = layout.column([shows["histogram"], shows["caption"]])
     left.layout.width = _WIDTH
-    shows["classes"].layout.width = "385px"
-    upper = layout.side_by_side([left, shows["classes"]])
+    right = layout.column([shows["classes"]])
+    right.layout.width = "385px"
+    upper = layout.side_by_side([left, right])
     strips = layout.side_by_side(
         layout.column([shows[f"{name}_told"], shows[name]]) for name in _ROWS
     )
@@ -259,7 +260,7 @@ class _Crucial:
         heads, names = ["class"], next(iter(tables.values())).label
         rows: list[list[Any]] = [[name] for name in names]
         for end, table in tables.items():
-            heads += [f"{end}, %", ""]
+            heads += [f"{end},\N{NO-BREAK SPACE}%", ""]
             for row, share in zip(rows, table.dropped_percent, strict=True):
                 row += [f"{share:.0f}", layout.bar(share / 100)]
         notes = "; ".join(
