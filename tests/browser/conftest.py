@@ -32,14 +32,19 @@ def page(browser: Any) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return the folder that is served: copies of notebooks, small, and their runs."""
+    from isa_toolkit.widgets.job import runs_in
+
     made = tmp_path_factory.mktemp("served")
     for name in ("02_crucial_samples", "04_manifold"):
         lab.small_copy(name, made)
     for name, cells in lab.SCRATCH.items():
         (made / name).write_text(lab.notebook(cells))
-    return made
+    yield made
+    # A run outlives its kernel; where a test has failed, nobody has stopped it.
+    for job in runs_in(made / "runs"):
+        job.kill()
 
 
 @pytest.fixture(scope="module")
