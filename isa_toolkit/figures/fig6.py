@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["MODES", "TITLE", "VARIANTS", "caption", "compute", "draw", "measures"]
+__all__ = [
+    "MODES", "TITLE", "VARIANTS", "caption", "compute", "draw", "measures", "places",
+]  # fmt: skip
 
 TITLE = "Figure 6. Distilled among real images"
 VARIANTS = tuple(
@@ -218,6 +220,29 @@ def draw(table: pd.DataFrame) -> Figure:
     handles = axes[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=len(names), title="class")
     return figure
+
+
+def places(figure: Figure, table: pd.DataFrame) -> pd.DataFrame:
+    """Return where the stars lie in the figure, for whoever points at it.
+
+    Args:
+        figure: from ``draw``, which has been saved or drawn since.
+        table: that it was drawn from.
+
+    Returns:
+        One row per star: ``setting``, ``star`` (its number within the setting), ``label``,
+        and ``left`` and ``top``, the place in fractions of the figure's width and height.
+    """
+    stars = table[table.kind == "distilled"].copy()
+    stars["star"] = stars.groupby("setting", sort=False).cumcount()
+    for ax, key in zip(figure.axes, dict.fromkeys(table.setting), strict=False):
+        mine = stars.setting == key
+        dots = ax.transData.transform(stars.loc[mine, ["x", "y"]])
+        across = figure.transFigure.inverted().transform(dots)
+        stars.loc[mine, "left"] = across[:, 0]
+        stars.loc[mine, "top"] = 1 - across[:, 1]
+    wanted = ["setting", "star", "label", "left", "top"]
+    return stars.loc[:, wanted].reset_index(drop=True)
 
 
 def caption(table: pd.DataFrame) -> str:

@@ -87,7 +87,7 @@ def draw(table: pd.DataFrame) -> Figure:
     )  # fmt: skip
     means.axhline(exact, color="black", lw=1.2, ls="--", label="closed form")
     means.set_xscale("log")
-    means.set_xlabel("n values of t, drawn uniformly from the segment")
+    means.set_xlabel("n uniform values of t in the segment")
     means.set_ylabel("mean half squared error")
     means.legend(loc="upper right", fontsize=7)
     return figure

@@ -62,10 +62,10 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(importlib.import_module(home), name)
     except ModuleNotFoundError as error:
-        if error.name != "ipywidgets":
+        if error.name not in ("ipywidgets", "anywidget"):
             raise
         raise ModuleNotFoundError(
-            "The panels need ipywidgets, which is not installed. Install it with: "
+            f"The panels need {error.name}, which is not installed. Install it with: "
             "pip install 'isa-toolkit[notebooks]'",
             name=error.name,
         ) from error

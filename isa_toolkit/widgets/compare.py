@@ -37,7 +37,7 @@ def CompareRuns(folder: str | Path = "runs") -> Panel:
     names = _names(there)
     pick = ipywidgets.SelectMultiple(
         options=names, value=[value for _, value in names[:2]], description="Runs",
-        rows=6, tooltip="Pick with Ctrl or Shift", **layout.look("44em"),
+        rows=6, tooltip="Pick with Ctrl or Shift", **layout.look("46em"),
     )  # fmt: skip
     controls: dict[str, ipywidgets.Widget] = {
         "pick": pick,
@@ -77,6 +77,7 @@ def CompareRuns(folder: str | Path = "runs") -> Panel:
 
     panel = Panel(
         "Runs of a folder",
+        about="Pick runs to draw their courses over each other.",
         controls=controls,
         shows={
             "picture": layout.picture(),

@@ -25,6 +25,7 @@ __all__ = ["CrucialSamples"]
 _SHOWN = 10
 # Dots per inch of the histogram: it is drawn at each move of the slider.
 _DPI = 130
+_WIDTH = "590px"
 _ROWS = {
     "easiest": "Easiest, the easiest first",
     "easy_cut": "At the easy cut: the left half is dropped",
@@ -91,9 +92,10 @@ def CrucialSamples(
             ["run", "stop", "figure5", "clear"],
         ],
         shows={
-            "histogram": layout.picture("620px"),
+            "histogram": layout.picture(_WIDTH),
             "classes": layout.text(),
             **{name: layout.picture("auto") for name in _ROWS},
+            **{f"{name}_told": layout.text() for name in _ROWS},
             "caption": layout.text(),
             "comparison": layout.picture(),
             "table": layout.text(),
@@ -127,18 +129,16 @@ def _scoring_set(
 
 
 def _arrange(shows: Mapping[str, ipywidgets.Widget]) -> ipywidgets.Widget:
-    strips = []
-    for name, words in _ROWS.items():
-        strips += [ipywidgets.HTML(layout.note(words)), shows[name]]
-    upper = layout.side_by_side(
-        [
-            layout.column([shows["histogram"], shows["caption"]]),
-            layout.column(strips),
-            shows["classes"],
-        ]
+    left = layout.column([shows["histogram"], shows["caption"]])
+    left.layout.width = _WIDTH
+    right = layout.column([shows["classes"]])
+    right.layout.width = "385px"
+    upper = layout.side_by_side([left, right])
+    strips = layout.side_by_side(
+        layout.column([shows[f"{name}_told"], shows[name]]) for name in _ROWS
     )
     lower = layout.side_by_side([shows["comparison"], shows["table"]])
-    return layout.column([upper, lower, shows["compared"]])
+    return layout.column([upper, strips, lower, shows["compared"]])
 
 
 @final
@@ -224,14 +224,14 @@ class _Crucial:
             **self._comparison(values),
         }
 
-    def _images(self, easy: float, hard: float) -> dict[str, bytes]:
+    def _images(self, easy: float, hard: float) -> dict[str, Any]:
         count = min(_SHOWN, len(self.scores))
         if not self._ends:  # which do not depend on the shares
             self._ends = {
                 "easiest": self._strip(ranking.easiest(self.scores, count)),
                 "hardest": self._strip(ranking.hardest(self.scores, count)),
             }
-        made = dict.fromkeys(_ROWS, layout.BLANK) | self._ends
+        made: dict[str, Any] = dict.fromkeys(_ROWS, layout.BLANK) | self._ends
         for name, end, share in (
             ("easy_cut", "easy", easy),
             ("hard_cut", "hard", hard),
@@ -239,6 +239,9 @@ class _Crucial:
             if share:
                 places = ranking.borderline(self.scores, count, share=share, end=end)
                 made[name] = self._strip(places)
+        for name, words in _ROWS.items():
+            is_there = made[name] != layout.BLANK
+            made[f"{name}_told"] = layout.note(words) if is_there else ""
         return made
 
     def _strip(self, places: np.ndarray) -> bytes:
@@ -257,15 +260,16 @@ class _Crucial:
         heads, names = ["class"], next(iter(tables.values())).label
         rows: list[list[Any]] = [[name] for name in names]
         for end, table in tables.items():
-            heads += [f"{end} dropped, %", ""]
+            heads += [f"{end},\N{NO-BREAK SPACE}%", ""]
             for row, share in zip(rows, table.dropped_percent, strict=True):
                 row += [f"{share:.0f}", layout.bar(share / 100)]
         notes = "; ".join(
-            f"{end}: {table.expected_percent[0]:.0f} % of every class if classes did not "
-            f"matter (chi-square p = {table.p_value[0]:.2g})"
+            f"{table.expected_percent[0]:.0f} % from the {end} end (chi-square p = "
+            f"{table.p_value[0]:.2g})"
             for end, table in tables.items()
         )
-        return layout.table(heads, rows[:20]) + layout.caption(notes)
+        told = f"Dropped share of each class. If classes did not matter: {notes}."
+        return layout.table(heads, rows[:20]) + layout.caption(told)
 
     def _comparison(self, values: Mapping[str, Any]) -> dict[str, Any]:
         table = self.tables.get(self._key(values))

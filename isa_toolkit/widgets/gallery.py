@@ -77,8 +77,9 @@ def Gallery(folder: str | Path = "runs") -> Panel:
 
     panel = Panel(
         "Distilled images",
+        about="The learned images of any run, at any step that was stored.",
         controls=controls,
-        groups=[["found", "step"], ["labels", "look"]],
+        groups=[["found", "look"], ["step", "labels"]],
         shows={
             "picture": layout.picture("auto"),
             "caption": layout.text(),

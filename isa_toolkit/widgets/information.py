@@ -11,7 +11,7 @@ from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import png
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
-from isa_toolkit.widgets.studied import sizes, studied
+from isa_toolkit.widgets.studied import signed, sizes, studied
 
 __all__ = ["Information"]
 
@@ -73,7 +73,8 @@ def _table(table: Any) -> str:
         gain = mine[mine.against.notna()]
         if len(gain):
             one = gain.iloc[0]
-            row[3:] = [f"{one.value:+.4f}", f"{one.low:+.4f} to {one.high:+.4f}"]
+            low, high = signed(one.low, ".4f"), signed(one.high, ".4f")
+            row[3:] = [signed(one.value, ".4f"), f"{low} to {high}"]
         rows.append([*row, str(mean.n)])
     heads = ["squared error", "mean", "95 %", "against random", "95 %", "seeds"]
     return layout.table(heads, rows)

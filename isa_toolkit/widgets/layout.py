@@ -10,51 +10,25 @@ import base64
 import html
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import ipywidgets
 
 __all__ = [
     "BLANK", "bar", "button", "caption", "choice", "column", "error", "frame",
-    "heading", "look", "note", "number", "offer", "picture", "plain", "row",
-    "side_by_side", "slider", "span", "switch", "table", "text", "whole",
+    "heading", "is_picture", "look", "note", "number", "offer", "on_card", "picture",
+    "plain", "row", "side_by_side", "slider", "span", "switch", "table", "text", "whole",
 ]  # fmt: skip
 
 _LABEL = "8.5em"
-_CONTROL = "24em"
-_WIDE = "40em"
+# Of a label with its control: below the least, controls go to the next line.
+_LEAST, _CONTROL, _WIDE = "22em", "34em", "46em"
 # A white PNG of one pixel: a picture that is not there yet.
 BLANK = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwAB"
     "AQEAsTj2FAAAAABJRU5ErkJggg=="
 )
-
-_CSS = """
-.isa-panel{border:1px solid var(--jp-border-color2,#ccc);border-radius:6px;
- padding:10px 14px 12px;max-width:1200px;box-sizing:border-box}
-.isa-panel .isa-title{font-size:var(--jp-content-font-size2,1.15em);font-weight:600;
- color:var(--jp-content-font-color1,inherit);line-height:1.4}
-.isa-panel .isa-about,.isa-panel .isa-note{color:var(--jp-content-font-color2,inherit);
- line-height:1.45;max-width:78ch}
-.isa-panel .isa-error{color:var(--jp-error-color1,#b00020);line-height:1.45;
- border-left:3px solid var(--jp-error-color1,#b00020);padding:2px 0 2px 8px;
- overflow-wrap:anywhere}
-.isa-panel .isa-card{background:#fff;border:1px solid var(--jp-border-color3,#ddd);
- border-radius:4px;padding:6px;box-sizing:border-box}
-.isa-panel table.isa{border-collapse:collapse;color:var(--jp-content-font-color1,inherit);
- font-variant-numeric:tabular-nums;line-height:1.5}
-.isa-panel table.isa th{font-weight:600;text-align:right;padding:2px 10px;
- border-bottom:1px solid var(--jp-border-color1,#999)}
-.isa-panel table.isa td{text-align:right;padding:2px 10px;
- border-bottom:1px solid var(--jp-border-color3,#ddd)}
-.isa-panel table.isa th:first-child,.isa-panel table.isa td:first-child{text-align:left;
- padding-left:0}
-.isa-panel table.isa td.isa-left{text-align:left;min-width:8em}
-.isa-panel .isa-bar{display:inline-block;height:.75em;vertical-align:baseline;
- background:var(--jp-brand-color1,#1976d2)}
-.isa-panel .isa-caption{color:var(--jp-content-font-color2,inherit);font-size:.92em;
- line-height:1.45;max-width:90ch}
-"""
 
 
 # --- controls ---------------------------------------------------------------------------
@@ -197,7 +171,7 @@ def switch(label: str, value: bool, *, help: str) -> ipywidgets.Checkbox:
     """
     return ipywidgets.Checkbox(
         value=value, description=label, tooltip=help, indent=False,
-        layout={"width": "auto", "margin": "2px 12px"},
+        layout={"width": "auto", "margin": "2px 18px 2px 0"},
     )  # fmt: skip
 
 
@@ -214,20 +188,23 @@ def button(
     """
     return ipywidgets.Button(
         description=label, tooltip=help, icon=icon, button_style=style,
-        layout={"width": "auto", "min_width": "6.5em", "margin": "2px 6px 2px 0"},
+        layout={"width": "auto", "min_width": "6.5em", "margin": "2px 0"},
     )  # fmt: skip
 
 
 def look(width: str = _CONTROL) -> dict[str, Any]:
-    """Return style and layout of a control: labels of one width, narrow where it must.
+    """Return style and layout of a control: labels of one width, as wide as there is room.
 
     Args:
-        width: of label and control together, CSS.
+        width: of label and control together where there is room, CSS.
     """
     return {
         "style": {"description_width": _LABEL},
-        "layout": {"width": width, "max_width": "100%", "margin": "2px 12px 2px 0"},
-    }
+        "layout": {
+            "width": "auto", "flex": f"1 1 {_LEAST}", "min_width": "0",
+            "max_width": width, "margin": "2px 0",
+        },
+    }  # fmt: skip
 
 
 # --- what is shown ----------------------------------------------------------------------
@@ -244,11 +221,31 @@ def picture(width: str = "660px") -> ipywidgets.Image:
     Args:
         width: of the picture where there is room, CSS.
     """
-    made = ipywidgets.Image(
-        format="png", layout={"width": width, "max_width": "100%", "height": "auto"}
-    )
-    made.add_class("isa-card")
-    return made
+    return on_card(ipywidgets.Image(format="png"), width)
+
+
+def on_card(widget: ipywidgets.DOMWidget, width: str) -> Any:
+    """Lay a picture on a white card and return it.
+
+    Args:
+        widget: shows a picture.
+        width: of the picture where there is room, CSS.
+    """
+    widget.layout = {
+        "width": width, "max_width": "100%", "height": "auto", "margin": "0",
+        "align_self": "flex-start",
+    }  # fmt: skip
+    widget.add_class("isa-card")
+    return widget
+
+
+def is_picture(widget: Any) -> bool:
+    """Return whether a widget shows a picture.
+
+    Args:
+        widget: any.
+    """
+    return isinstance(getattr(widget, "value", None), bytes | memoryview)
 
 
 def heading(title: str, about: str) -> ipywidgets.HTML:
@@ -259,8 +256,9 @@ def heading(title: str, about: str) -> ipywidgets.HTML:
         about: one sentence, or nothing.
     """
     told = f'<div class="isa-about">{html.escape(about)}</div>' if about else ""
+    css = Path(__file__).with_name("panel.css").read_text("utf-8")
     return ipywidgets.HTML(
-        f'<style>{_CSS}</style><div class="isa-title">{html.escape(title)}</div>{told}',
+        f'<style>{css}</style><div class="isa-title">{html.escape(title)}</div>{told}',
         layout={"margin": "0 0 6px 0", "max_width": "100%"},
     )
 
@@ -301,7 +299,10 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """
     head = "".join(f"<th>{html.escape(name)}</th>" for name in heads)
     body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
-    return f'<table class="isa"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return (
+        '<div class="isa-scroll"><table class="isa">'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
 
 
 class _Markup(str):
@@ -314,7 +315,7 @@ def bar(share: float) -> str:
     Args:
         share: of its full length, cut to [0, 1].
     """
-    width = 8 * min(max(share, 0.0), 1.0)
+    width = 5 * min(max(share, 0.0), 1.0)
     return _Markup(f'<span class="isa-bar" style="width:{width:.2f}em"></span>')
 
 
@@ -339,13 +340,18 @@ def plain(markup: str) -> str:
 def row(widgets: Iterable[ipywidgets.Widget]) -> ipywidgets.Box:
     """Return widgets side by side; what does not fit goes to the next line.
 
+    Labelled controls stand in columns of one width, rows with a button are packed.
+
     Args:
         widgets: from left to right.
     """
-    return ipywidgets.Box(
-        list(widgets),
-        layout={"display": "flex", "flex_flow": "row wrap", "align_items": "center"},
-    )
+    them = list(widgets)
+    how = {"display": "flex", "flex_flow": "row wrap", "grid_gap": "2px 6px"}
+    if not any(isinstance(one, ipywidgets.Button) for one in them):
+        columns = f"repeat(auto-fill, minmax(min(100%, {_LEAST}), 1fr))"
+        how = {"display": "grid", "grid_template_columns": columns}
+        how["grid_gap"] = "2px 18px"
+    return ipywidgets.Box(them, layout={"align_items": "flex-start", **how})
 
 
 def column(widgets: Iterable[ipywidgets.Widget]) -> ipywidgets.VBox:

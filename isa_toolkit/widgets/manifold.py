@@ -17,11 +17,14 @@ from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import png
 from isa_toolkit.widgets import layout, pictures
 from isa_toolkit.widgets.panel import Panel
+from isa_toolkit.widgets.spots import SpottedPicture
 from isa_toolkit.widgets.studied import sizes, studied
 
 __all__ = ["Manifold"]
 
-_NEAREST = 8
+# Real images that are shown, four to a row, and about the width of each.
+_NEAREST, _ROW = 8, 4
+_PIXELS = 64
 _MEASURES = ("overlap", "spread", "evenness")
 
 
@@ -44,8 +47,8 @@ class _Made(NamedTuple):
 def Manifold(study: Study, *, seed: int = 0) -> Panel:
     """Return the panel of Figure 6: the map, the numbers beside it, and each star.
 
-    *Star* names one distilled image of a method; it is ringed in the map and shown with the
-    real images nearest to it in feature space, which a map only hints at.
+    Point at a star, or turn *Star of* and *Star*: it is ringed in the map and shown with
+    the real images nearest to it in feature space, which a map only hints at.
 
     Args:
         study: the data and the runs.
@@ -53,7 +56,8 @@ def Manifold(study: Study, *, seed: int = 0) -> Panel:
 
     Returns:
         The panel; *Run* computes what classes, space, mode and size ask for; methods and
-        stars only redraw.
+        stars only redraw. ``panel.picture.selected`` is the star as a number in
+        ``panel.picture.spots``, and can be set, too.
 
     Source: the paper, Figure 6.
     """
@@ -94,8 +98,15 @@ def Manifold(study: Study, *, seed: int = 0) -> Panel:
             ax = figure.axes[order.index(method)]
             ax.plot(one.x, one.y, "o", ms=15, mfc="none", mec="black", mew=1.4)
         images, words = _neighbours(study, distilled, int(mine[star]), values["space"])
+        drawn = png(figure)
+        stars = fig6.places(figure, shown)
+        mark = stars.index[(stars.setting == method) & (stars.star == star)]
         return {
-            "picture": png(figure),
+            "picture": {
+                "value": drawn,
+                "spots": [_spot(row) for row in stars.itertuples()],
+                "selected": int(mark[0]) if len(mark) else -1,
+            },
             "table": _numbers(made.measures),
             "caption": layout.caption(fig6.caption(shown)),
             "star_image": images,
@@ -139,8 +150,12 @@ def Manifold(study: Study, *, seed: int = 0) -> Panel:
         asks=("classes", "space", "mode", "images_per_class"),
         compute=compute,
         draw=draw,
+        groups=[
+            ["classes", "methods"], ["space", "mode", "images_per_class"],
+            ["method", "star"],
+        ],
         shows={
-            "picture": layout.picture(),
+            "picture": SpottedPicture(alt="Map of real and distilled images"),
             "table": layout.text(),
             "star_image": layout.picture("auto"),
             "star_told": layout.text(),
@@ -148,13 +163,41 @@ def Manifold(study: Study, *, seed: int = 0) -> Panel:
         },
         arrange=_arrange,
     )  # fmt: skip
+
+    def pick(change: Any) -> None:
+        if change["new"] < 0:
+            return
+        spot = panel.picture.spots[change["new"]]
+        if (panel.method.value, panel.star.value) == (spot["setting"], spot["star"]):
+            return
+        with panel.quietly():
+            panel.method.value, panel.star.value = spot["setting"], spot["star"]
+        panel.follow(change)
+
+    panel.picture.observe(pick, "selected")
     return panel
 
 
+def _spot(row: Any) -> dict[str, Any]:
+    """Return a row of the stars' places as a spot of the picture."""
+    return {
+        "x": round(float(row.left), 4),
+        "y": round(float(row.top), 4),
+        "name": f"{setting(row.setting).label}, star {row.star}: class {row.label}",
+        "setting": row.setting,
+        "star": int(row.star),
+    }
+
+
 def _arrange(shows: Mapping[str, ipywidgets.Widget]) -> ipywidgets.Widget:
-    beside = layout.column([shows["star_image"], shows["star_told"], shows["table"]])
+    beside = layout.column([shows["star_image"], shows["star_told"]])
+    beside.layout.width = "310px"
     return layout.column(
-        [layout.side_by_side([shows["picture"], beside]), shows["caption"]]
+        [
+            layout.side_by_side([shows["picture"], beside]),
+            shows["table"],
+            shows["caption"],
+        ]
     )
 
 
@@ -166,7 +209,7 @@ def _offer_stars(panel: Panel, count: int) -> None:
 def _neighbours(
     study: Study, distilled: DistilledSet, place: int, space: str
 ) -> tuple[bytes, str]:
-    """Return a distilled image beside the real ones nearest to it, and who they are."""
+    """Return a distilled image over the real ones nearest to it, and who they are."""
     real = study.dataset.train
     if space == "pixels":
         points = study.dataset.inputs("train").reshape(len(real.labels), -1)
@@ -176,18 +219,15 @@ def _neighbours(
         mine = study.feature_network().features(distilled.images[place : place + 1])[0]
     distances = np.square(points - mine).sum(axis=1)
     nearest = np.argsort(distances, kind="stable")[:_NEAREST]
-    images = np.concatenate(
-        [
-            distilled.to_pixels()[place : place + 1],
-            real.images[nearest].astype(np.float32) / 255,
-        ]
-    )
+    own = distilled.to_pixels()[place : place + 1]
+    images = real.images[nearest].astype(np.float32) / 255
+    rows = [ImageRow(own), ImageRow(images[:_ROW]), ImageRow(images[_ROW:])]
     of = np.array(distilled.class_names)
     told = ", ".join(of[real.labels[nearest]])
     return (
-        pictures.images_png([ImageRow(images)]),
-        f"class {of[distilled.classes[place]]}; beside it the {_NEAREST} real training images "
-        f"nearest to it in {space}, of the classes {told}.",
+        pictures.images_png(rows, side=_PIXELS),
+        f"class {of[distilled.classes[place]]}. Below it, the {len(nearest)} real training "
+        f"images nearest to it in {space}, of the classes {told}.",
     )
 
 

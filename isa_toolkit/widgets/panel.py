@@ -9,6 +9,7 @@ Changes from Python are drawn at once. What each panel computes is left to its f
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -91,7 +92,7 @@ class Panel:
             if isinstance(widget, ipywidgets.Button):
                 continue
             if widget.has_trait("value"):
-                widget.observe(self._changed, "value")
+                widget.observe(self.follow, "value")
         for name, action in (actions or {}).items():
             self._connect(name, action)
 
@@ -268,14 +269,12 @@ class Panel:
             if isinstance(widget, ipywidgets.Button):
                 widget.disabled = busy != (name == "stop")
 
-    # --- pieces ----------------------------------------------------------------------
+    def follow(self, change: Any) -> None:
+        """Draw what a change asks for: at once from Python, soon from a browser.
 
-    def _connect(self, name: str, action: Action) -> None:
-        button = self.controls[name]
-        assert isinstance(button, ipywidgets.Button)
-        button.on_click(lambda _: self.guard(lambda: action(self)))
-
-    def _changed(self, change: Any) -> None:
+        Args:
+            change: of a trait, as ``observe`` tells it.
+        """
         if self._held:
             return
         loop = _loop() if _is_from_browser(change["owner"]) else None
@@ -285,6 +284,13 @@ class Panel:
             # As long as the last one took: half the time is left for messages.
             wait_s = max(_PAUSE_S, self._took_s)
             self._pending = loop.call_later(wait_s, self.refresh)
+
+    # --- pieces ----------------------------------------------------------------------
+
+    def _connect(self, name: str, action: Action) -> None:
+        button = self.controls[name]
+        assert isinstance(button, ipywidgets.Button)
+        button.on_click(lambda _: self.guard(lambda: action(self)))
 
     def _redraw(self) -> None:
         with _DRAWING:
@@ -300,11 +306,12 @@ class Panel:
         for name, value in shown.items():
             widget: Any = self.shows[name]
             if isinstance(value, Mapping):
-                for trait, part in value.items():
-                    setattr(widget, trait, part)
+                with widget.hold_sync():  # one message, in which they agree
+                    for trait, part in value.items():
+                        setattr(widget, trait, part)
             else:
                 widget.value = value
-            if isinstance(widget, ipywidgets.Image):
+            if layout.is_picture(widget):
                 # A picture that is not there yet takes no room.
                 is_there = bytes(widget.value) != layout.BLANK
                 widget.layout.display = None if is_there else "none"
@@ -339,6 +346,8 @@ def sentence(error: BaseException) -> str:
     ours = isinstance(error, ValueError | TypeError | OSError | RuntimeError)
     if text and ours and text.endswith((".", ")")):
         return text
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"The disk is full ({error.strerror}). Free some space and try again."
     kind = type(error).__name__
     return f"{kind}: {text}" if text else kind
 

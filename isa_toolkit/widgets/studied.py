@@ -12,7 +12,7 @@ from isa_toolkit.figures.study import Study
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
 
-__all__ = ["Bench", "interval_rows", "run_buttons", "sizes", "studied"]
+__all__ = ["Bench", "interval_rows", "run_buttons", "signed", "sizes", "studied"]
 
 
 @final
@@ -82,6 +82,7 @@ def studied(
     asks: Sequence[str],
     compute: Callable[[Study, Mapping[str, Any]], Any],
     draw: Callable[[Any, Mapping[str, Any]], Mapping[str, Any]],
+    groups: Sequence[Sequence[str]] = (),
     shows: Mapping[str, ipywidgets.Widget] | None = None,
     arrange: Callable[[Mapping[str, ipywidgets.Widget]], ipywidgets.Widget]
     | None = None,
@@ -96,6 +97,7 @@ def studied(
         asks: which of them ask for another table; the others only redraw.
         compute: (study, values) -> table.
         draw: (table, values) -> values of ``shows``.
+        groups: names of controls, row by row; all in one row if left out.
         shows: by name; a picture, a table and a caption if left out.
         arrange: as for ``Panel``.
 
@@ -120,7 +122,7 @@ def studied(
             note = layout.note("Not computed yet for these settings: press Run.")
             empty: dict[str, Any] = {"caption": note}
             for name, widget in shown.items():
-                if isinstance(widget, ipywidgets.Image):
+                if layout.is_picture(widget):
                     empty[name] = layout.BLANK
                 elif isinstance(widget, ipywidgets.HTML):
                     empty.setdefault(name, "")
@@ -140,7 +142,7 @@ def studied(
         title,
         about=about,
         controls={**controls, **run_buttons()},
-        groups=[list(controls), ["run", "stop"]] if controls else [["run", "stop"]],
+        groups=[*(groups or [list(controls)]), ["run", "stop"]],
         shows=shown,
         update=update,
         actions={"run": run, "stop": bench.stop},
@@ -212,10 +214,21 @@ def interval_rows(table: Any, *, form: str = ".1f") -> list[list[str]]:
         if len(same):
             gain = same.iloc[0]
             row += [
-                f"{gain.value:+{form}}",
-                f"{gain.low:+{form}} to {gain.high:+{form}}",
+                signed(gain.value, form),
+                f"{signed(gain.low, form)} to {signed(gain.high, form)}",
             ]
         else:
             row += ["", ""]
         rows.append([*row, str(one.n)])
     return rows
+
+
+def signed(value: float, form: str) -> str:
+    """Return a number with its sign; what rounds to nothing has a plus.
+
+    Args:
+        value: the number.
+        form: of it, such as ``.1f``.
+    """
+    text = f"{value:+{form}}"
+    return text if float(text) else f"{0.0:+{form}}"

@@ -100,7 +100,7 @@ def JobWatcher(
     shows = {
         "bar": ipywidgets.FloatProgress(
             min=0, max=1, description="Progress", style={"description_width": "8.5em"},
-            layout={"width": "100%", "max_width": "660px"},
+            layout={"width": "auto", "max_width": "660px", "margin": "2px 0"},
         ),
         "told": layout.text(),
         "curves": layout.picture(),
@@ -193,6 +193,7 @@ class _Watcher:
         if self.job is None or not self.job.status.is_alive:
             panel.say("Nothing runs.")
             return
+        panel.say("")
         self.job.stop()
         panel.refresh()
 
@@ -206,7 +207,9 @@ class _Watcher:
     def on_look(self, panel: Panel) -> None:
         """List the runs of the folder anew."""
         with panel.quietly():
-            layout.offer(panel.controls["found"], self.found())
+            found: Any = panel.controls["found"]
+            layout.offer(found, self.found())
+        panel.controls["attach"].disabled = found.value is None  # pyright: ignore[reportAttributeAccessIssue]
 
     # --- what they do ----------------------------------------------------------------
 
@@ -271,32 +274,39 @@ class _Watcher:
 
     def _poll(self) -> None:
         """Look until the run has ended; sets traits and nothing else."""
+        listed = None
         while True:
             job = self.job
-            is_alive = job is not None and job.status.is_alive
-            if not is_alive:
+            assert job is not None
+            status = job.status
+            if not status.is_alive:
                 self._drawn_at = 0.0
             self.panel.refresh()
-            if not is_alive and job is self.job:
+            if status.state != listed:
+                listed = status.state
+                with contextlib.suppress(OSError):
+                    self.on_look(self.panel)
+            if not status.is_alive and job is self.job:
                 break
             time.sleep(self.poll_s)
-        with contextlib.suppress(OSError):
-            self.on_look(self.panel)
 
     # --- what is shown ---------------------------------------------------------------
 
     def update(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return what the panel shows of the run as it is now."""
-        del values
         job = self.job
+        status = JobStatus("new", None, "") if job is None else job.status
+        controls: dict[str, Any] = self.panel.controls
+        controls["stop"].disabled = not status.is_alive
+        controls["resume"].disabled = job is None or status.is_alive
+        controls["attach"].disabled = values["found"] is None
         if job is None:
+            first = (
+                "Run, or attach to a run" if "run" in controls else "Attach to a run"
+            )
+            told = f"No run is watched yet. {first} of {self.out.name}/."
             blank = layout.BLANK
-            return {
-                "told": layout.note("No run yet."),
-                "curves": blank,
-                "images": blank,
-            }
-        status = job.status
+            return {"told": layout.note(told), "curves": blank, "images": blank}
         if status.state == "gone":
             job.kill()  # else the child goes on into a folder that nobody wants
         progress = job.progress

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from hand_tables import fig6_table
+from PIL import Image
 
 from isa_toolkit.figures import fig6
 from isa_toolkit.figures.settings import setting
+from isa_toolkit.figures.style import png
 
 
 def test_the_panels_show_exactly_the_points():
@@ -30,6 +34,21 @@ def test_the_panels_show_exactly_the_points():
         assert len(set(colours)) == 3
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["zero", "one", "two"]
+
+
+def test_each_star_is_where_it_is_said_to_be():
+    table = fig6_table()
+    figure = fig6.draw(table)
+    picture = np.asarray(Image.open(io.BytesIO(png(figure))).convert("RGB"))
+    places = fig6.places(figure, table)
+    stars = table[table.kind == "distilled"]
+    assert places.setting.tolist() == stars.setting.tolist()
+    assert places.star.tolist() == 3 * list(range(6))
+    colours = dict(zip(("zero", "one", "two"), fig6._CLASS_COLOURS, strict=True))
+    height, width = picture.shape[:2]
+    for row in places.itertuples():
+        dot = picture[int(row.top * height), int(row.left * width)]
+        assert dot.tolist() == list(bytes.fromhex(colours[row.label][1:]))
 
 
 @pytest.mark.parametrize("mode", fig6.MODES)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 
 import pytest
 from tiny_run import tiny
 
-from isa_toolkit.figures import gallery
+from isa_toolkit.figures import gallery, style
 from isa_toolkit.figures.style import png
 from isa_toolkit.widgets import Gallery
+from isa_toolkit.widgets import gallery as gallery_panel
 
 
 def drawn(distilled) -> bytes:
@@ -56,6 +58,37 @@ def test_a_run_that_appears_is_listed_and_one_that_goes_is_said(whole, tmp_path)
         panel.check()
     panel.look.click()
     panel.check()
+
+
+def test_a_disk_that_is_full_for_a_figure_is_one_line_and_the_panel_goes_on(
+    whole, monkeypatch, tmp_path
+):
+    def kept(figure, dpi=None):
+        style.save(figure, tmp_path / "figure")
+        return png(figure, dpi)
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(gallery_panel, "png", kept)
+    panel = Gallery(whole.path.parent)
+    panel.check()
+    before = bytes(panel.picture.value)
+    with monkeypatch.context() as patch:
+        patch.setattr(style, "write_atomically", full)
+        panel.step.value = panel.step.options[-1][1]
+        assert panel.error == (
+            "The disk is full (No space left on device). Free some space and try again."
+        )
+        # What was there is still shown.
+        assert bytes(panel.picture.value) == before
+        with pytest.raises(OSError, match="No space left"):
+            panel.check()
+    panel.labels.value = True
+    panel.check()
+    assert panel.error == ""
+    assert bytes(panel.picture.value) != before
+    assert (tmp_path / "figure.pdf").is_file()
 
 
 def test_a_run_that_has_no_result_shows_its_snapshots(whole, tmp_path):

@@ -134,6 +134,10 @@ def test_an_error_is_one_escaped_line_kept_raised_and_cleared():
         (KeyError("x"), "KeyError: 'x'"),
         (ZeroDivisionError(), "ZeroDivisionError"),
         (RuntimeError("first\nsecond"), "RuntimeError: first"),
+        (
+            OSError(28, "No space left on device", "a.png"),
+            "The disk is full (No space left on device). Free some space and try again.",
+        ),
     ],
 )
 def test_errors_are_told_in_one_line(error, line):
@@ -209,7 +213,7 @@ def test_tables_escape_what_they_are_told():
     made = layout.table(["a", "<b>"], [["x & y", 1], ["z", layout.bar(0.5)]])
     assert "&lt;b&gt;" in made
     assert "x &amp; y" in made
-    assert 'style="width:4.00em"' in made
+    assert 'style="width:2.50em"' in made
 
 
 def test_a_picture_that_is_not_there_takes_no_room():

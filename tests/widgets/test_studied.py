@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 
 import pytest
 
+from isa_toolkit.figures import study as figures_study
 from isa_toolkit.widgets import (
     Diversity,
     Information,
@@ -42,6 +44,22 @@ def test_a_study_without_runs_says_so(study, tmp_path):
     panel.run.click()
     panel.wait(60)
     assert panel.error.startswith("The study must hold the runs of these settings")
+
+
+def test_a_full_disk_ends_the_work_in_one_line_and_run_can_be_pressed_again(
+    study, tmp_path, monkeypatch
+):
+    def full(*arguments, **settings):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(figures_study, "distill", full)
+    panel = Predictors(dataclasses.replace(study, folder=tmp_path))
+    for _ in range(2):
+        panel.run.click()
+        panel.wait(60)
+        assert panel.error.startswith("The disk is full (No space left on device).")
+        assert not panel.run.disabled
+        assert panel.stop.disabled
 
 
 @pytest.mark.slow
@@ -112,11 +130,26 @@ def test_the_map_rings_a_star_and_shows_its_neighbours(study, monkeypatch):
     panel.check()
     for name, picture in before.items():
         assert bytes(panel.shows[name].value) != picture
-    assert "FRePo, star 4: class 2;" in panel.star_told.value
+    assert "FRePo, star 4: class 2." in panel.star_told.value
+    # A spot and the controls are the same choice, both ways.
+    spots = panel.picture.spots
+    assert len(spots) == 4 * 6
+    assert spots[panel.picture.selected]["name"] == "FRePo, star 4: class 2"
+    panel.picture.selected = 7
+    assert (panel.method.value, panel.star.value) == ("frepo+drop_hard", 1)
+    assert f"{spots[7]['name'][:-9]}: class 0" in panel.star_told.value
+    panel.check()
+    drawn = panel.refreshes
+    panel.picture.selected = -1
+    panel.picture.selected = 99
+    assert (panel.picture.selected, panel.refreshes) == (-1, drawn)
+    panel.set(method="frepo", star=4)
     panel.method.value = "isa"
     assert "FRePo + crucial + ISA, star 4" in panel.star_told.value
+    assert panel.picture.selected == 3 * 6 + 4
     panel.methods.value = ["isa"]
     panel.check()
+    assert (len(panel.picture.spots), panel.picture.selected) == (6, 4)
     panel.methods.value = []
     assert panel.error == "methods must name at least one method, got none."
     panel.methods.value = ["isa", "frepo"]

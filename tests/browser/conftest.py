@@ -1,0 +1,90 @@
+"""One JupyterLab and one Chromium for all browser tests; each test has a page of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lab
+import pytest
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Start Chromium, or skip; fail where the environment says that there must be one."""
+    if why := lab.why_no_browser():
+        if os.environ.get(lab.REQUIRED):
+            pytest.fail(f"{lab.REQUIRED} is set, but {why}")
+        pytest.skip(why)
+    # Not for longer than a module: its event loop would be in the way of other tests.
+    with lab.chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """Open an empty page; whatever it tells its console of errors fails the test."""
+    with lab.new_page(browser) as (made, errors):
+        yield made
+        assert not errors, "\n".join(errors)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return the folder that is served: copies of notebooks, small, and their runs."""
+    from isa_toolkit.widgets.job import runs_in
+
+    made = tmp_path_factory.mktemp("served")
+    for name in ("02_crucial_samples", "04_manifold"):
+        lab.small_copy(name, made)
+    for name, cells in lab.SCRATCH.items():
+        (made / name).write_text(lab.notebook(cells))
+    yield made
+    # A run outlives its kernel; where a test has failed, nobody has stopped it.
+    for job in runs_in(made / "runs"):
+        job.kill()
+
+
+@pytest.fixture(scope="module")
+def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Let kernels and runs share what they compile."""
+    return {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    }
+
+
+@pytest.fixture(scope="module")
+def ran(browser: Any, server: lab.Lab) -> Iterator[tuple[Any, list[str]]]:
+    """Open notebook 02 and run all of its cells, once."""
+    with lab.new_page(browser) as (made, errors):
+        server.open(made, "02_crucial_samples.ipynb")
+        server.run_all(made)
+        yield made, errors
+
+
+@pytest.fixture
+def crucial(ran: tuple[Any, list[str]]) -> Iterator[Any]:
+    """Return the page of notebook 02; errors that it tells fail the test."""
+    made, errors = ran
+    yield made
+    told = "\n".join(errors)
+    errors.clear()
+    assert not told
+
+
+@pytest.fixture(scope="module")
+def server(
+    browser: Any,
+    folder: Path,
+    environ: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[lab.Lab]:
+    """Start JupyterLab with settings of its own."""
+    del browser  # without one there is nothing to serve
+    home = tmp_path_factory.mktemp("home")
+    with lab.jupyterlab(folder, home, **environ) as started:
+        yield started
