@@ -118,5 +118,5 @@ def test_functions_are_walked_into_and_branches_are_not_added_up() -> None:
     def branch(a):
         return jax.lax.cond(a[0, 0] > 0, lambda: a @ a @ a, lambda: a @ a)
 
-    # The larger branch, and the result of the choice.
-    assert peak(branch, square) == 3 * one
+    # What is chosen by, the larger branch, and the result of the choice.
+    assert peak(branch, square) == 4 + 3 * one
