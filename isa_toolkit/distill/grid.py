@@ -32,11 +32,11 @@ from isa_toolkit.distill.store import RunStore
 from isa_toolkit.distill.worker import Callback, DivergedError, Worker
 from isa_toolkit.methods.base import Shards
 
-__all__ = ["distill_grid", "resolve_alike"]
+__all__ = ["distill_grid", "programs", "resolve_alike"]
 
 # What may differ between runs of one program, besides what the method traces.
 _FREE = ("seed", "steps")
-_TRACED = "seed, steps and what the method traces (its rates, shares and segment)"
+_TRACED = "seed, steps and what the method traces (its rates, shares, segment)"
 
 
 def distill_grid(
@@ -144,6 +144,23 @@ def distill_grid(
     return [Run.open(stores[one.hash].path) for one in resolved]
 
 
+def programs(experiments: Sequence[Experiment]) -> list[list[Experiment]]:
+    """Return experiments in groups of which each can be one program.
+
+    Args:
+        experiments: any number.
+    """
+    groups: list[list[Experiment]] = []
+    for one in experiments:
+        alike = (group for group in groups if _difference(group[0], one) is None)
+        group = next(alike, None)
+        if group is None:
+            groups.append([one])
+        else:
+            group.append(one)
+    return groups
+
+
 def resolve_alike(experiments: Sequence[Experiment]) -> list[ResolvedExperiment]:
     """Return experiments resolved, their data loaded once.
 
@@ -153,21 +170,13 @@ def resolve_alike(experiments: Sequence[Experiment]) -> list[ResolvedExperiment]
     Raises:
         ValueError: two of them cannot share a program; the sentence names the field.
     """
-    first = experiments[0]
-    for other in experiments[1:]:
-        for field in dataclasses.fields(Experiment):
-            if field.name not in (*_FREE, "method"):
-                mine, its = getattr(first, field.name), getattr(other, field.name)
-                _compare(field.name, mine, its)
-        _compare("method", first.method.name, other.method.name)
-    resolved = [first.resolve()]
-    resolved += [other.resolve(beside=resolved[0]) for other in experiments[1:]]
-    fixed: list[Any] = [one.settings.method.static() for one in resolved]
-    for other in fixed[1:]:
-        for field in dataclasses.fields(other):
-            mine, its = (getattr(one, field.name) for one in (fixed[0], other))
-            _compare(field.name, mine, its)
-    return resolved
+    first, *others = experiments
+    for other in others:
+        difference = _difference(first, other)
+        if difference is not None:
+            raise _refusal(*difference)
+    resolved = first.resolve()
+    return [resolved, *(other.resolve(beside=resolved) for other in others)]
 
 
 # --- what is run ------------------------------------------------------------------------
@@ -215,11 +224,29 @@ def _as_list(name: str, values: Any) -> list[Any]:
     return listed
 
 
-def _compare(name: str, mine: Any, its: Any) -> None:
-    """Refuse experiments that differ in a field."""
-    if mine is its or _as_plain(mine) == _as_plain(its):
-        return
-    raise checks.fail(
+def _difference(one: Experiment, other: Experiment) -> tuple[str, Any, Any] | None:
+    """Return the first field in which two experiments may not differ, but do."""
+    pairs = [
+        (field.name, getattr(one, field.name), getattr(other, field.name))
+        for field in dataclasses.fields(Experiment)
+        if field.name not in (*_FREE, "method")
+    ]
+    pairs.append(("method", one.method.name, other.method.name))
+    if one.method.name == other.method.name:
+        fixed: list[Any] = [one.method.static(), other.method.static()]
+        pairs += [
+            (field.name, *(getattr(settings, field.name) for settings in fixed))
+            for field in dataclasses.fields(fixed[0])
+        ]
+    for pair in pairs:
+        _, mine, its = pair
+        if mine is not its and _as_plain(mine) != _as_plain(its):
+            return pair
+    return None
+
+
+def _refusal(name: str, mine: Any, its: Any) -> ValueError:
+    return checks.fail(
         name,
         f"be the same in all experiments of a grid: they may differ in {_TRACED}",
         checks.as_text(f"{_shown(mine)} and {_shown(its)}"),
@@ -249,7 +276,9 @@ def _shared_shards(
         for other in found[1:]:
             assert other is not None
             for name, value in first.description.items():
-                _compare(f"{name} of the {first.kind}", value, other.description[name])
+                its = other.description[name]
+                if value != its:
+                    raise _refusal(f"{name} of the {first.kind}", value, its)
     return first
 
 

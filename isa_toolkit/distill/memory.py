@@ -98,7 +98,7 @@ def memory_estimate(
     method = settings.method.static().build(network)
     drawn = 0 if resolved.drawing == "none" else resolved.batch_size
 
-    def floats(size: int, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+    def floats(size: int, shape: tuple[int, ...]) -> Any:
         return jax.ShapeDtypeStruct((size, *shape), jnp.float32)
 
     key, knobs, extra = jax.eval_shape(

@@ -24,10 +24,11 @@ from isa_toolkit.distill import (
     distill_grid,
     loop,
 )
+from isa_toolkit.distill.grid import programs, resolve_alike
 from isa_toolkit.distill.memory import memory_estimate
 from isa_toolkit.distill.store import RunStore
 from isa_toolkit.methods import DM
-from isa_toolkit.networks import build
+from isa_toolkit.networks import NetworkSettings, build
 
 SHORT = 16
 THREE = (
@@ -211,8 +212,6 @@ def test_equal_experiments_are_run_once(singles: list[Run], tmp_path: Path) -> N
 
 
 def test_data_are_loaded_and_held_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from isa_toolkit.distill.grid import resolve_alike
-
     loads: list[int] = []
     load = Experiment.load
 
@@ -422,6 +421,23 @@ def test_method_and_data_must_be_the_same(tmp_path: Path) -> None:
     fewer, _ = digits.holdout(0.5)
     with pytest.raises(ValueError, match=r"^dataset must be the same .*digits \("):
         distill_grid([mine, tiny(dataset=fewer)], out=tmp_path)
+    assert not list(tmp_path.iterdir())
+    groups = programs(
+        [mine, dm, tiny(dataset=fewer), dataclasses.replace(mine, seed=1)]
+    )
+    assert [[one.seed for one in group] for group in groups] == [[0, 1], [0], [0]]
+
+
+def test_experts_must_be_the_same(tmp_path: Path) -> None:
+    mtt = Experiment(
+        method=MTT(expert_count=2, expert_epochs=25),
+        network=NetworkSettings(width=4, depth=2),
+        steps=4,
+    )
+    # How experts are made is not compiled in, but they are shared.
+    other = dataclasses.replace(mtt.method, expert_learning_rate=0.1)  # pyright: ignore
+    with pytest.raises(ValueError, match=r"^knobs of the experts must be the same"):
+        distill_grid([mtt, dataclasses.replace(mtt, method=other)], out=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
