@@ -66,9 +66,11 @@ def distill_grid(
     the others alone.
 
     On accelerators the runs are ``vmap``ped. Products of all runs then add up in another
-    order than those of a single run: one step differs by rounding, and over hundreds of
-    steps that grows, as between two kinds of device. On the CPU they take turns inside
-    the one program, which is faster there, and each equals a single run to the bit.
+    order than those of a single run: images differ by rounding (1e-6) after one step, and
+    that grows as between two kinds of device. On the digits at scale quick it is 1 % of
+    what the images moved after 100 steps and 10 % after 500 (``vmap`` on a CPU). On the
+    CPU they take turns inside the one program, which is faster there, and each equals a
+    single run to the bit.
 
     Args:
         experiments: one, or several that differ only in seed, steps and the knobs of the
