@@ -27,7 +27,7 @@ from isa_toolkit.distill import (
 from isa_toolkit.distill.grid import programs, resolve_alike
 from isa_toolkit.distill.memory import memory_estimate
 from isa_toolkit.distill.store import RunStore
-from isa_toolkit.methods import DM
+from isa_toolkit.methods import DM, MTT
 from isa_toolkit.networks import NetworkSettings, build
 
 SHORT = 16
