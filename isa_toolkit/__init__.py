@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from isa_toolkit.datasets import Dataset, load_dataset
-    from isa_toolkit.distill import Experiment, Run, distill
+    from isa_toolkit.distill import Experiment, Run, distill, distill_grid
     from isa_toolkit.distilled import DistilledSet
     from isa_toolkit.evaluate import Evaluation, EvaluationSettings, evaluate
     from isa_toolkit.methods import DM, MTT, RCIG, RFAD, FRePo
@@ -33,6 +33,7 @@ __all__ = [
     "NetworkSettings",
     "Run",
     "distill",
+    "distill_grid",
     "evaluate",
     "load_dataset",
 ]
@@ -51,6 +52,7 @@ _HOME = {
     "NetworkSettings": "networks",
     "Run": "distill",
     "distill": "distill",
+    "distill_grid": "distill",
     "evaluate": "evaluate",
     "load_dataset": "datasets",
 }

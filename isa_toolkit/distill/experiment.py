@@ -160,14 +160,20 @@ class Experiment:
             self.dataset, source=self.source, root=self.root, limit=self.limit
         )
 
-    def resolve(self) -> ResolvedExperiment:
+    def resolve(
+        self, *, beside: ResolvedExperiment | None = None
+    ) -> ResolvedExperiment:
         """Return the experiment with its data and every default filled in.
+
+        Args:
+            beside: an experiment on the same data, held out alike, to share them with:
+                nothing is loaded or copied again.
 
         Raises:
             ValueError: the data do not allow it (fewer images of a class than
                 ``images_per_class``, for one).
         """
-        dataset = self.load()
+        dataset = self.load() if beside is None else beside.dataset
         every = self.validation_every
         if every is None:
             every = -(-self.steps // 5)
@@ -191,7 +197,7 @@ class Experiment:
             or _selection_steps(dataset.name, self.images_per_class),
             log_every=self.log_every or min(max(self.steps // 100, 1), 100),
         )
-        return ResolvedExperiment(settings, dataset)
+        return ResolvedExperiment(settings, dataset, beside)
 
 
 class ResolvedExperiment:
@@ -204,12 +210,19 @@ class ResolvedExperiment:
         validation: (inputs, labels) of what chooses the step, or None.
     """
 
-    def __init__(self, settings: Experiment, dataset: Dataset) -> None:
+    def __init__(
+        self,
+        settings: Experiment,
+        dataset: Dataset,
+        beside: ResolvedExperiment | None = None,
+    ) -> None:
         self.settings = settings
         self.dataset = dataset
         self.train = dataset
         self.validation: tuple[Any, Any] | None = None
-        if settings.protocol == "validation":
+        if beside is not None:
+            self.train, self.validation = beside.train, beside.validation
+        elif settings.protocol == "validation":
             self.train, held = dataset.holdout(settings.validation_fraction)
             self.validation = (dataset.preprocessing.apply(held.images), held.labels)
         elif settings.protocol == "released":

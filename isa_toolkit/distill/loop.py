@@ -4,7 +4,8 @@ One program serves every number of steps up to the length of its record: the loo
 traced, so chunks of any length, a last short one and a resumed one run the very same
 code. That is what makes a resumed run equal to an uninterrupted one to the bit (two
 scans of different static length may be compiled differently). The state is donated and
-never leaves the device; target samples are index draws from arrays that live there.
+never leaves the device; target samples are index draws from arrays that live there. Many
+runs that differ in what is traced are one program, too: ``grid_chunk``.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ __all__ = [
     "all_finite",
     "chunk",
     "first_state",
+    "grid_chunk",
+    "lane",
+    "lanes_finite",
     "run_keys",
     "targets",
 ]
@@ -100,6 +104,26 @@ def all_finite(state: PyTree) -> Bool[Array, ""]:
     return jnp.all(jnp.asarray(flags))
 
 
+# Of runs along a leading axis, [r].
+lanes_finite = jax.jit(jax.vmap(all_finite))
+
+
+@jax.jit
+def lane(tree: PyTree, index: Int[Array, ""] | int) -> PyTree:
+    """Return one run's part of a tree with a leading axis over runs.
+
+    Args:
+        tree: leaves [r, ...].
+        index: which run; traced.
+
+    Returns:
+        Leaves [...].
+    """
+    return jax.tree.map(
+        lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False), tree
+    )
+
+
 Chunk = Callable[..., ChunkResult]
 
 
@@ -137,16 +161,89 @@ def chunk(
     Returns:
         The jitted function.
     """
-    method = settings.build(network)
-    return jax.jit(
-        _loop(
-            method,
-            num_classes=num_classes,
-            batch_size=batch_size,
-            drawing=traits_of(settings).drawing,
-        ),
-        donate_argnames="state",
+    run = _loop(
+        settings.build(network),
+        num_classes=num_classes,
+        batch_size=batch_size,
+        drawing=traits_of(settings).drawing,
     )
+    return jax.jit(run, donate_argnames="state")
+
+
+@cache
+def grid_chunk(
+    settings: MethodSettings,
+    network: Network,
+    *,
+    num_classes: int,
+    batch_size: int,
+    side_by_side: bool,
+) -> Chunk:
+    """Return the compiled loop of many runs: the same object for equal arguments.
+
+    The result is like that of ``chunk``, but keys, state, knobs, start and count, and what
+    it gives, have a leading axis over the runs; the targets are shared. A run whose count
+    is 0 keeps its state. One program serves all runs of one number, whatever their knobs.
+
+    Side by side, the runs are ``vmap``ped: products of all runs are one, and add up in
+    another order than a single run's. One after the other inside the same program, each
+    run is computed as if it were alone, to the bit; on the CPU it is the faster one, too,
+    since there ``vmap`` turns convolutions into grouped ones.
+
+    Args:
+        settings: of the method, ``settings.static()``.
+        network: of the distillation.
+        num_classes: c.
+        batch_size: targets per step and run.
+        side_by_side: which of the two.
+
+    Returns:
+        The jitted function.
+    """
+    run = _loop(
+        settings.build(network),
+        num_classes=num_classes,
+        batch_size=batch_size,
+        drawing=traits_of(settings).drawing,
+    )
+    many = jax.vmap(run, in_axes=(0, 0, None, 0, 0, 0))
+    # No keyword: vmap knows places alone.
+    return jax.jit(many if side_by_side else _one_by_one(run), donate_argnums=1)
+
+
+def _one_by_one(run: Chunk) -> Chunk:
+    def many(
+        keys: RunKeys,
+        state: PyTree,
+        targets: Targets,
+        knobs: PyTree,
+        start: Int[Array, " r"],
+        count: Int[Array, " r"],
+    ) -> ChunkResult:
+        runs = start.shape[0]
+
+        def one(index: Int[Array, ""] | int, state: PyTree) -> ChunkResult:
+            mine = lane((keys, knobs, start, count), index)
+            return run(mine[0], lane(state, index), targets, *mine[1:])
+
+        def body(index: Int[Array, ""], carry: ChunkResult) -> ChunkResult:
+            return jax.tree.map(
+                lambda all_runs, leaf: jax.lax.dynamic_update_index_in_dim(
+                    all_runs, leaf, index, 0
+                ),
+                carry,
+                one(index, carry.state),
+            )
+
+        shapes = jax.eval_shape(one, 0, state)
+        infos, done = jax.tree.map(
+            lambda leaf: jnp.zeros((runs, *leaf.shape), leaf.dtype),
+            (shapes.infos, shapes.done),
+        )
+        # The state is carried, not scanned over, so that it stays where it is.
+        return jax.lax.fori_loop(0, runs, body, ChunkResult(state, infos, done))
+
+    return many
 
 
 def _loop(method: Method, *, num_classes: int, batch_size: int, drawing: str) -> Chunk:

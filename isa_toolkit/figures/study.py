@@ -15,6 +15,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,6 +30,7 @@ from isa_toolkit.figures import numbers
 from isa_toolkit.figures.budgets import BUDGETS, Budget
 from isa_toolkit.figures.evaluations import evaluated
 from isa_toolkit.figures.settings import Variant
+from isa_toolkit.figures.together import distil_together
 from isa_toolkit.methods.base import traits_of
 from isa_toolkit.networks import NetworkSettings
 
@@ -54,6 +56,8 @@ class Study:
         run_missing: distil what is not in the folder; else it is left out.
         workers: runs at a time; None for two on a CPU (compiling keeps one core busy,
             and little else does), one on an accelerator.
+        together: distil what differs only in knobs as one program; None: on an
+            accelerator. On a CPU two at a time take as long.
         progress: show progress bars; None: on a terminal or in a notebook.
         tell: called with (what, done, of how many) before the first item of each part of
             the work, and after each.
@@ -68,6 +72,7 @@ class Study:
     seeds: int | None = None
     run_missing: bool = True
     workers: int | None = None
+    together: bool | None = None
     progress: bool | None = None
     tell: Callable[[str, int, int], Any] | None = None
     _stop: threading.Event = dataclasses.field(
@@ -197,6 +202,13 @@ class Study:
             return self._run(self.experiment(key[0], images_per_class, key[1]))
 
         told = f"{self.dataset.name}, {images_per_class} per class: runs"
+        if self.run_missing and self._is_together():
+            distil_together(
+                [self.experiment(one, images_per_class, seed) for one, seed in wanted],
+                folder=Path(self.folder),
+                stop=self._stop,
+                tell=partial(self.tell, told) if self.tell else None,
+            )
         found = self.map(get, wanted, told)
         return {
             key: run for key, run in zip(wanted, found, strict=True) if run is not None
@@ -374,6 +386,12 @@ class Study:
                 self._stop.clear()
                 raise
         return [future.result() for future in futures]
+
+    def _is_together(self) -> bool:
+        import jax
+
+        on_cpu = jax.default_backend() == "cpu"
+        return not on_cpu if self.together is None else self.together
 
     def _count(self) -> int:
         if self.workers is not None:

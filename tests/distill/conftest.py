@@ -9,7 +9,7 @@ import jax
 import pytest
 from tiny_run import STOPPED_AT, stop_at, tiny
 
-from isa_toolkit.distill import Run, distill, run
+from isa_toolkit.distill import Run, course, distill
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +44,7 @@ def stopped(whole: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Return the tiny run, stopped by a callback; to be copied, not changed."""
     del whole
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "_CHUNK_S", 1e-9)
+        patch.setattr(course, "_CHUNK_S", 1e-9)
         return distill(
             tiny(),
             out=tmp_path_factory.mktemp("stopped"),

@@ -12,7 +12,7 @@ from tiny_run import tiny
 
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distill import Experiment
-from isa_toolkit.distill.run import first_images
+from isa_toolkit.distill.events import first_images
 from isa_toolkit.methods import RFAD, FRePo
 from isa_toolkit.networks import NetworkSettings
 

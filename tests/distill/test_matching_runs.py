@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_run import stop_at
 
-from isa_toolkit.distill import Experiment, distill, run
+from isa_toolkit.distill import Experiment, course, distill
 from isa_toolkit.methods import DM, MTT
 from isa_toolkit.networks import NetworkSettings
 
@@ -44,7 +44,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = distill(experiment(name), out=tmp_path / "a")
-    monkeypatch.setattr(run, "_CHUNK_S", 1e-9)
+    monkeypatch.setattr(course, "_CHUNK_S", 1e-9)
     for step in (2, 4):
         stopped = distill(
             experiment(name), out=tmp_path / "b", callbacks=[stop_at(step)]

@@ -31,7 +31,9 @@ from isa_toolkit.distill import (
     Progress,
     Run,
     RunLockedError,
+    course,
     distill,
+    events,
     run,
     store,
 )
@@ -127,7 +129,7 @@ def test_a_stop_file_stops_and_is_taken_away(
     stopped: Run, whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = copy_of(stopped, tmp_path)
-    monkeypatch.setattr(run, "_CHUNK_S", 1e-9)
+    monkeypatch.setattr(course, "_CHUNK_S", 1e-9)
 
     def ask(progress: Progress) -> None:
         if progress.step == 13:
@@ -155,7 +157,7 @@ def test_a_stop_file_at_the_last_step_leaves_a_done_run(
 def test_chunk_lengths_do_not_matter(
     whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "_CHUNK_S", 1e-9)
+    monkeypatch.setattr(course, "_CHUNK_S", 1e-9)
     steps: list[int] = []
     single = distill(
         tiny(), out=tmp_path, callbacks=[lambda progress: steps.append(progress.step)]
@@ -199,7 +201,7 @@ def test_a_done_run_is_returned_without_work(
     whole: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = files_of(whole.path)
-    monkeypatch.setattr(run, "_Worker", None)
+    monkeypatch.setattr(run, "Worker", None)
     again = distill(tiny(), out=whole.path.parent)
     assert again.path == whole.path
     assert files_of(whole.path) == before
@@ -251,7 +253,7 @@ def raising(number: signal.Signals, function):
 
 @pytest.mark.parametrize(
     ("where", "name"),
-    [(Experiment, "load"), (run, "first_images"), (run.events, "validate")],
+    [(Experiment, "load"), (events, "first_images"), (events, "validate")],
 )
 def test_a_signal_before_the_first_chunk_stops_with_nothing_lost(
     where, name: str, whole: Run, tmp_path: Path
@@ -269,7 +271,8 @@ def test_a_signal_while_a_stopped_run_loads_keeps_its_checkpoint(
 ) -> None:
     path = copy_of(stopped, tmp_path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "first_images", raising(signal.SIGINT, run.first_images))
+        first = raising(signal.SIGINT, events.first_images)
+        patch.setattr(events, "first_images", first)
         again = distill(tiny(), out=tmp_path)
     assert (again.status["status"], again.step) == ("stopped", STOPPED_AT)
     assert again.status["elapsed_s"] == stopped.status["elapsed_s"]
@@ -517,7 +520,7 @@ def test_a_huge_learning_rate_names_quantity_and_step(
 ) -> None:
     del whole
     # One step at a time: every state is one that could be saved.
-    monkeypatch.setattr(run, "_CHUNK_S", 1e-9)
+    monkeypatch.setattr(course, "_CHUNK_S", 1e-9)
     experiment = tiny(**{knob: 1e38})
     with pytest.raises(DivergedError, match=r"At step \d+ .* became not finite"):
         distill(experiment, out=tmp_path, checkpoint_s=1e-9)

@@ -55,6 +55,36 @@ def test_runs_and_evaluations_are_made_once(tiny, monkeypatch):
     assert runs == []
 
 
+def test_missing_runs_are_made_together_and_are_the_same(tiny, monkeypatch, tmp_path):
+    alone = tiny.runs([FREPO, ISA], 1)
+    told = []
+    study = tiny_study(
+        tmp_path, together=True, tell=lambda *what: told.append(what[1:])
+    )
+    made = count_calls(monkeypatch, "distill")
+    runs = study.runs([FREPO, ISA], 1)
+    assert made == []
+    assert told[:5] == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+    for key, run in runs.items():
+        assert run.distilled.images.tobytes() == alone[key].distilled.images.tobytes()
+    # Another study that may not run anything finds them.
+    assert len(tiny_study(tmp_path, run_missing=False).runs([ISA], 1)) == 2
+
+
+def test_runs_made_together_stop_with_checkpoints(tiny, tmp_path):
+    def stop(*what):
+        del what
+        halted.stop()
+
+    halted = tiny_study(tmp_path, together=True, tell=stop)
+    with pytest.raises(KeyboardInterrupt, match="stopped at step"):
+        halted.runs([FREPO, ISA], 1)
+    stopped = [Run.open(path) for path in tmp_path.iterdir()]
+    assert {run.status["status"] for run in stopped} == {"stopped"}
+    again = tiny_study(tmp_path, together=True).runs([FREPO, ISA], 1)
+    assert all(run.is_done for run in again.values())
+
+
 def test_a_missing_run_is_made_and_found_by_its_hash(tiny, monkeypatch, tmp_path):
     made, done = [], tiny.runs([FREPO], 1)[FREPO, 0]
 

@@ -46,8 +46,8 @@ _CHILD = """
 import sys, time
 from tiny_run import tiny
 import isa_toolkit.distill
-from isa_toolkit.distill import run
-run._CHUNK_S = 1e-9  # one step at a time
+from isa_toolkit.distill import course, run
+course._CHUNK_S = 1e-9  # one step at a time
 
 def tell(told):
     print(told.step, flush=True)

@@ -1,0 +1,264 @@
+"""The course of one run or of many at a time: chunks, events, stop.
+
+The compiled loop knows nothing of files; everything that touches the disk, the clock or
+the terminal happens here and in the ``worker``, between chunks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from isa_toolkit.distill import loop
+from isa_toolkit.distill.bars import postfix
+from isa_toolkit.distill.checkpoints import Checkpoints
+from isa_toolkit.distill.worker import DivergedError, Part, Worker, writing
+
+__all__ = ["Alone", "Program", "Together", "take_course"]
+
+# A chunk aims at this long, so that a stop request is heard soon.
+_CHUNK_S = 1.0
+_HEARTBEAT_S = 1.0
+
+
+# Steps to take of each run -> what they gave.
+Program = Callable[[Sequence[int]], list[Part]]
+
+
+class Alone:
+    """The compiled loop of one run.
+
+    Args:
+        worker: the run, started.
+        targets: its real images, on the device.
+    """
+
+    def __init__(self, worker: Worker, targets: loop.Targets) -> None:
+        self._worker, self._targets = worker, targets
+        self._chunk = loop.chunk(
+            worker.static,
+            worker.network,
+            num_classes=worker.resolved.dataset.num_classes,
+            batch_size=worker.resolved.batch_size,
+        )
+
+    def __call__(self, counts: Sequence[int]) -> list[Part]:
+        """Take so many steps; return what they gave."""
+        worker, [count] = self._worker, counts
+        state, infos, done = self._chunk(
+            worker.keys, worker.state(), self._targets, worker.knobs, worker.step, count
+        )
+        done = int(done)
+        is_finite = bool(loop.all_finite(state))
+        return [Part(done, _at(infos, slice(done)), is_finite, lambda: state)]
+
+
+class Together:
+    """The compiled loop of many runs that differ in what is traced.
+
+    Args:
+        workers: the runs, started; their states move into the program's.
+        targets: their real images, on the device.
+        side_by_side: see ``loop.grid_chunk``.
+        lanes: runs that the program has room for, at least as many as there are: so
+            grids of several sizes can share it. What is left over stays idle.
+    """
+
+    def __init__(
+        self,
+        workers: Sequence[Worker],
+        targets: loop.Targets,
+        *,
+        side_by_side: bool,
+        lanes: int,
+    ) -> None:
+        first = workers[0]
+        self._workers, self._targets = workers, targets
+        self._idle = lanes - len(workers)
+        filled = [*workers, *[workers[-1]] * self._idle]
+        self._keys, self._knobs, self._state = (
+            jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+            for trees in (
+                [worker.keys for worker in filled],
+                [worker.knobs for worker in filled],
+                [worker.state() for worker in filled],
+            )
+        )
+        for worker, state in zip(workers, self._lanes(), strict=True):
+            worker.state = state
+        self._chunk = loop.grid_chunk(
+            first.static,
+            first.network,
+            num_classes=first.resolved.dataset.num_classes,
+            batch_size=first.resolved.batch_size,
+            side_by_side=side_by_side,
+        )
+
+    def __call__(self, counts: Sequence[int]) -> list[Part]:
+        """Take so many steps of each run; return what they gave."""
+        idle = [0] * self._idle
+        start = [worker.step for worker in self._workers] + idle
+        self._state, infos, done = self._chunk(
+            self._keys,
+            self._state,
+            self._targets,
+            self._knobs,
+            jnp.asarray(start, jnp.int32),
+            jnp.asarray([*counts, *idle], jnp.int32),
+        )
+        finite = np.asarray(loop.lanes_finite(self._state))
+        infos, done = jax.tree.map(np.asarray, (infos, done))
+        return [
+            Part(
+                int(done[place]),
+                _at(infos, (place, slice(done[place]))),
+                bool(finite[place]),
+                state,
+            )
+            for place, state in enumerate(self._lanes())
+        ]
+
+    def _lanes(self) -> list[Callable[[], PyTree]]:
+        """Return calls for the state of each run, taken out when it is asked for."""
+        return [
+            partial(loop.lane, self._state, place)
+            for place in range(len(self._workers))
+        ]
+
+
+def _at(infos: Any, places: Any) -> Any:
+    return jax.tree.map(lambda leaf: np.asarray(leaf[places]), infos)
+
+
+def take_course(
+    workers: Sequence[Worker],
+    load: Callable[[], Program],
+    *,
+    checkpoint_s: float,
+    bar: Callable[[int], Any],
+) -> None:
+    """Bring runs from where they are to their end, or to a request to stop.
+
+    A run that diverges takes no more steps and says why in ``Worker.failure``; the others
+    go on.
+
+    Args:
+        workers: the runs, in locked folders.
+        load: called once they are started; gives the compiled loop.
+        checkpoint_s: seconds between checkpoints.
+        bar: steps taken so far -> progress bar, as a context.
+
+    Raises:
+        OSError: a run folder cannot be written.
+
+    Whatever a callback raises comes through as it is.
+    """
+    going: list[Worker] = []
+    try:
+        with contextlib.ExitStack() as stack:
+            for worker in workers:
+                with writing(worker.path):
+                    worker.open()
+                    going.append(worker)
+                    folder = worker.path / "checkpoints"
+                    worker.start(stack.enter_context(Checkpoints(folder)))
+            program = load()
+            for worker in workers:
+                if worker.is_new and not worker.is_stop_asked:
+                    with writing(worker.path):
+                        worker.record()
+            shown = stack.enter_context(bar(sum(worker.step for worker in workers)))
+            _advance(workers, going, program, checkpoint_s, shown)
+    except BaseException as error:
+        reason = str(error) or type(error).__name__
+        for worker in going:
+            # On a full disk this fails, too, and says nothing new.
+            with contextlib.suppress(OSError):
+                worker.status("failed", reason=reason)
+        raise
+
+
+def _advance(
+    workers: Sequence[Worker],
+    going: list[Worker],
+    program: Program,
+    checkpoint_s: float,
+    bar: Any,
+) -> None:
+    """Take steps until no run is going; each leaves the list as it ends."""
+    began = time.monotonic()
+    for worker in workers:
+        worker.saved_at = worker.told_at = began
+        # Asked for while it loaded: a new run starts again from its seed, another from
+        # its checkpoint.
+        if worker.is_last or worker.is_stop_asked:
+            _close(worker, going)
+    pace = 0.0
+    while going:
+        # The first call compiles and tells nothing of the speed.
+        paced = int(pace * _CHUNK_S) if pace else 1
+        counts = [
+            max(1, min(worker.room, paced)) if worker in going else 0
+            for worker in workers
+        ]
+        began = time.monotonic()
+        parts = program(counts)
+        seconds = max(time.monotonic() - began, 1e-9)
+        taken = [part.done for part in parts]
+        pace = max(taken) / seconds
+        for worker, part in zip(workers, parts, strict=True):
+            if worker not in going:
+                continue
+            try:
+                worker.take(part, seconds, share_s=seconds * part.done / sum(taken))
+            except DivergedError as error:
+                worker.failure = error
+                going.remove(worker)
+                with writing(worker.path):
+                    worker.status("failed", reason=str(error))
+                continue
+            bar.update(part.done)
+            _after_chunk(worker, going, checkpoint_s, bar, len(workers))
+
+
+def _after_chunk(
+    worker: Worker, going: list[Worker], checkpoint_s: float, bar: Any, runs: int
+) -> None:
+    """Do what is due at the step a run has come to."""
+    with writing(worker.path):
+        rows = worker.record()
+    stop = worker.call_back(rows)
+    stop = stop or worker.is_stop_asked
+    if rows and runs == 1:
+        bar.set_postfix(postfix(rows))
+    now = time.monotonic()
+    is_due = now - worker.saved_at > checkpoint_s
+    with writing(worker.path):
+        if stop or worker.is_last or worker.is_validation or is_due:
+            worker.save()
+            worker.saved_at = now
+        if now - worker.told_at > _HEARTBEAT_S:
+            worker.status("running")
+            worker.told_at = now
+    if stop or worker.is_last:
+        _close(worker, going)
+    if runs > 1:
+        bar.set_postfix({"going": f"{len(going)} of {runs}"})
+
+
+def _close(worker: Worker, going: list[Worker]) -> None:
+    """Write the closing files of a run, or that it was stopped."""
+    with writing(worker.path):
+        if worker.is_last:
+            worker.finish()
+        else:
+            worker.stop()
+    going.remove(worker)
