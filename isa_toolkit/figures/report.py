@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from isa_toolkit.figures import claims, targets
 from isa_toolkit.figures.items import ITEMS
-from isa_toolkit.figures.reproduce import stored_records
+from isa_toolkit.figures.reproduce import stored_numbers, stored_records
 from isa_toolkit.figures.settings import SETTINGS
 from isa_toolkit.files import write_atomically
 
@@ -51,7 +51,7 @@ def write_report(out: str | Path) -> Path:
 
 
 def _page(records: list[Record]) -> str:
-    numbers = {_key(record): _numbers(record) for record in records}
+    numbers = {_key(record): stored_numbers(record) for record in records}
     studies = list(dict.fromkeys(_study(record) for record in records))
     body = [_claims(studies, records, numbers)]
     body += [_item(name, records, numbers) for name in ITEMS]
@@ -91,19 +91,6 @@ def _key(record: Record) -> tuple[str, str, str]:
 
 def _study(record: Record) -> tuple[str, str]:
     return record["dataset"], record["scale"]
-
-
-def _numbers(record: Record) -> pd.DataFrame:
-    import pandas as pd
-
-    from isa_toolkit.figures.numbers import as_table
-
-    path = record["folder"] / f"{record['item']}-numbers.csv"
-    try:
-        table = pd.read_csv(path)
-    except (FileNotFoundError, pd.errors.EmptyDataError):
-        return as_table([])
-    return as_table(table.astype(object).where(table.notna(), None).to_dict("records"))
 
 
 # --- sections ---------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,13 @@ from isa_toolkit.files import write_atomically, write_json
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["chosen_items", "reproduce", "study_folder"]
+__all__ = [
+    "chosen_items",
+    "reproduce",
+    "stored_numbers",
+    "stored_records",
+    "study_folder",
+]
 
 
 def chosen_items(only: Sequence[str] | None) -> list[str]:
@@ -150,3 +156,23 @@ def stored_records(out: str | Path) -> list[dict[str, Any]]:
                 continue
             found.append({**record, "folder": folder})
     return found
+
+
+def stored_numbers(record: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the numbers of a stored item.
+
+    Args:
+        record: one of :func:`stored_records`.
+
+    Returns:
+        Rows of :mod:`isa_toolkit.figures.numbers`; none if its file is missing or empty.
+    """
+    import pandas as pd
+
+    path = record["folder"] / f"{record['item']}-numbers.csv"
+    try:
+        table = pd.read_csv(path)
+    except (FileNotFoundError, pd.errors.EmptyDataError):
+        return numbers.as_table([])
+    table = table.astype(object).where(table.notna(), None)
+    return numbers.as_table(table.to_dict("records"))

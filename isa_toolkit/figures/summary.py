@@ -1,5 +1,6 @@
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false
-# pyright: reportReturnType=false, reportCallIssue=false
+# pyright: reportReturnType=false, reportGeneralTypeIssues=false
+# pyright: reportAssignmentType=false
 # (pandas types its columns and groups too loosely to check.)
 """The means of any figure's numbers: as a short table to read, or one of them to ask."""
 

@@ -144,3 +144,15 @@ def test_runs_of_one_item_serve_the_next_and_a_second_call(tiny, monkeypatch, tm
     labels = pd.read_csv(folder / "gallery-ipc10.csv")
     assert "pixels" not in labels
     assert np.isfinite(labels["first"]).all()
+
+
+def test_stored_numbers_are_those_of_the_item(tiny, monkeypatch, tmp_path):
+    by_hand(monkeypatch)
+    reproduce.reproduce(tiny, tmp_path, only=["fig5", "gallery"])
+    fig5, gallery = reproduce.stored_records(tmp_path)
+    stored, made = reproduce.stored_numbers(fig5), TABLES["fig5"]()
+    assert list(stored.dtypes) == list(made.dtypes)
+    pd.testing.assert_frame_equal(stored.fillna(-1), made.fillna(-1))
+    assert len(reproduce.stored_numbers(gallery)) == 0
+    (fig5["folder"] / "fig5-numbers.csv").unlink()
+    assert list(reproduce.stored_numbers(fig5).columns) == list(COLUMNS)

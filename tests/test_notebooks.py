@@ -1,0 +1,124 @@
+"""Notebooks: complete, thin, with outputs that can be read and nothing of one machine."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+MOST_LINES, MOST_BYTES = 12, 400_000
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return json.loads(request.param.read_text("utf-8"))
+
+
+def source(cell: dict[str, Any]) -> str:
+    return "".join(cell["source"])
+
+
+def code(notebook: dict[str, Any]) -> list[dict[str, Any]]:
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def tags(cell: dict[str, Any]) -> list[str]:
+    return cell["metadata"].get("tags", [])
+
+
+def test_they_are_numbered_from_one_without_a_gap() -> None:
+    assert [path.name[:3] for path in NOTEBOOKS] == [f"{n:02d}_" for n in range(1, 12)]
+
+
+def test_each_is_a_row_of_the_readme() -> None:
+    readme = (FOLDER.parent / "README.md").read_text("utf-8")
+    rows = re.findall(r"^\| \[\d\d\]\(notebooks/(\w+\.ipynb)\)", readme, re.MULTILINE)
+    assert rows == [path.name for path in NOTEBOOKS]
+
+
+def test_each_begins_with_its_question_and_what_it_costs(
+    notebook: dict[str, Any],
+) -> None:
+    first = notebook["cells"][0]
+    assert first["cell_type"] == "markdown"
+    assert re.match(r"# \d\d \w", source(first))
+    assert re.search(r"^\*[^*]+\?\*", source(first), re.MULTILINE)
+    for scale in ("quick", "paper"):
+        assert f"\n| `{scale}` |" in source(first)
+
+
+def test_each_ends_with_its_limits_and_a_checked_cell(notebook: dict[str, Any]) -> None:
+    texts = [source(c) for c in notebook["cells"] if c["cell_type"] == "markdown"]
+    assert texts[-1].startswith("## How to read this, and its limits\n")
+    last = notebook["cells"][-1]
+    assert tags(last) == ["nbval-check-output"]
+    assert ": True\n" in "".join(last["outputs"][0]["text"])
+
+
+def test_the_first_code_cell_holds_papermills_parameters(
+    notebook: dict[str, Any],
+) -> None:
+    first, *others = code(notebook)
+    assert tags(first) == ["parameters"]
+    assert source(first).startswith('scale = "quick"')
+    assert not any("parameters" in tags(cell) for cell in others)
+    for statement in ast.parse(source(first)).body:
+        assert isinstance(statement, ast.Assign)
+
+
+def test_they_define_next_to_nothing(notebook: dict[str, Any]) -> None:
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    for cell in code(notebook):
+        for node in ast.walk(ast.parse(source(cell))):
+            if isinstance(node, kinds):
+                assert node.end_lineno - node.lineno < MOST_LINES, source(cell)
+
+
+def test_all_cells_have_run_in_order_and_show_something(
+    notebook: dict[str, Any],
+) -> None:
+    counts = [cell["execution_count"] for cell in code(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
+    outputs = [one for cell in code(notebook) for one in cell["outputs"]]
+    assert any("image/png" in one.get("data", {}) for one in outputs)
+    assert not any(one["output_type"] == "error" for one in outputs)
+    assert not any(one.get("name") == "stderr" for one in outputs)
+
+
+def test_no_widget_state_time_or_random_name_is_stored(
+    notebook: dict[str, Any],
+) -> None:
+    assert set(notebook["metadata"]) == {"kernelspec", "language_info"}
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    for place, cell in enumerate(notebook["cells"]):
+        assert cell["id"] == f"cell-{place:02d}"
+        assert set(cell["metadata"]) <= {"tags"}
+        for one in cell.get("outputs", []):
+            assert WIDGET not in one.get("data", {})
+
+
+def test_no_place_on_a_machine_and_no_progress_bar_is_shown(
+    notebook: dict[str, Any],
+) -> None:
+    for cell in code(notebook):
+        for one in cell["outputs"]:
+            data = one.get("data", {})
+            shown = [
+                one.get("text", ""),
+                *(data.get(f"text/{k}", "") for k in ("plain", "html")),
+            ]
+            text = "".join(part for parts in shown for part in parts)
+            assert not re.search(r"(?<![\w.<])/(?:\w[\w.\-]*/)+|0x[0-9a-f]{6}", text)
+            assert not re.search(r"it/s|\d%\|", text)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_none_is_heavy(path: Path) -> None:
+    assert path.stat().st_size < MOST_BYTES
