@@ -76,7 +76,7 @@ _SMALL_METHODS = MappingProxyType(
                 ("target_epochs", 1),
                 ("max_start_epoch", 3),
                 ("learning_rate", 10.0),
-                ("rate_learning_rate", 1e-3),
+                ("rate_learning_rate", 1e-5),
                 ("student_learning_rate", 0.05),
                 ("expert_count", 2),
                 ("expert_epochs", 3),
