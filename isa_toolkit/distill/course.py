@@ -20,6 +20,7 @@ from jaxtyping import PyTree
 from isa_toolkit.distill import loop
 from isa_toolkit.distill.bars import postfix
 from isa_toolkit.distill.checkpoints import Checkpoints
+from isa_toolkit.distill.signals import StopAsked
 from isa_toolkit.distill.worker import DivergedError, Part, Worker, writing
 
 __all__ = ["Alone", "Program", "Together", "take_course"]
@@ -152,7 +153,8 @@ def take_course(
 
     Args:
         workers: the runs, in locked folders.
-        load: called once they are started; gives the compiled loop.
+        load: called once they are started; gives the compiled loop, or raises
+            ``StopAsked``.
         checkpoint_s: seconds between checkpoints.
         bar: steps taken so far -> progress bar, as a context.
 
@@ -170,7 +172,12 @@ def take_course(
                     going.append(worker)
                     folder = worker.path / "checkpoints"
                     worker.start(stack.enter_context(Checkpoints(folder)))
-            program = load()
+            try:
+                program = load()
+            except StopAsked:
+                for worker in list(going):
+                    _close(worker, going)
+                return
             for worker in workers:
                 if worker.is_new and not worker.is_stop_asked:
                     with writing(worker.path):

@@ -27,9 +27,9 @@ from isa_toolkit.distill.memory import free_bytes, memory_estimate
 from isa_toolkit.distill.result import Run
 from isa_toolkit.distill.run import claim, load_targets
 from isa_toolkit.distill.shards import LIMIT_BYTES, wanted_shards
-from isa_toolkit.distill.signals import heed_signals
+from isa_toolkit.distill.signals import StopAsked, heed_signals
 from isa_toolkit.distill.store import RunStore
-from isa_toolkit.distill.worker import Callback, DivergedError, Worker
+from isa_toolkit.distill.worker import Callback, DivergedError, Worker, writing
 from isa_toolkit.methods.base import Shards
 
 __all__ = ["distill_grid", "programs", "resolve_alike"]
@@ -313,7 +313,19 @@ def _run_all(
     progress: bool | None,
 ) -> None:
     first = workers[0]
-    targets = load_targets(first.resolved, first.path, shards, progress)
+    try:
+        targets = load_targets(
+            first.resolved,
+            first.path,
+            shards,
+            progress,
+            lambda: all(worker.is_stop_asked for worker in workers),
+        )
+    except StopAsked:
+        for worker in workers:
+            with writing(worker.path):
+                worker.stop()
+        return
     lanes = _lanes(workers, targets, side_by_side, memory_limit_bytes)
 
     def load(part: Sequence[Worker]) -> Callable[[], Program]:

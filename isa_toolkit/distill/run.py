@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from isa_toolkit.distill.shards import (
     shards_bar,
     wanted_shards,
 )
-from isa_toolkit.distill.signals import heed_signals
+from isa_toolkit.distill.signals import StopAsked, heed_signals
 from isa_toolkit.distill.store import RunStore
 from isa_toolkit.distill.worker import (
     Callback,
@@ -88,7 +88,10 @@ def distill(
         worker = Worker(resolved, store, callbacks, request)
 
         def load() -> Alone:
-            return Alone(worker, load_targets(resolved, store.path, wanted, progress))
+            targets = load_targets(
+                resolved, store.path, wanted, progress, lambda: worker.is_stop_asked
+            )
+            return Alone(worker, targets)
 
         def bar(step: int) -> Any:
             steps = resolved.settings.steps
@@ -137,6 +140,7 @@ def load_targets(
     path: Path,
     wanted: Shards | None,
     progress: bool | None,
+    is_stop_asked: Callable[[], bool],
 ) -> loop.Targets:
     """Return the real images on the device, with what else the method needs there.
 
@@ -145,10 +149,19 @@ def load_targets(
         path: of its run folder; what the method makes first lies beside it.
         wanted: what that is.
         progress: show a progress bar while it is made.
+        is_stop_asked: looked at every few seconds while it is made.
+
+    Raises:
+        StopAsked: it said so; what was made whole is kept.
     """
+
+    def heed() -> None:
+        if is_stop_asked():
+            raise StopAsked
+
     extra: Any = ()
     if wanted is not None:
         with shards_bar(wanted, progress) as tell, writing(path):
-            kept = gathered(wanted, path.parent, tell=tell)
+            kept = gathered(wanted, path.parent, tell=tell, heed=heed)
         extra = jax.tree.map(jnp.asarray, kept)
     return loop.targets(resolved.train, drawing=resolved.drawing, extra=extra)

@@ -76,7 +76,11 @@ def wanted_shards(
 
 
 def gathered(
-    shards: Shards, out: Path, *, tell: Callable[[], None] = lambda: None
+    shards: Shards,
+    out: Path,
+    *,
+    tell: Callable[[], None] = lambda: None,
+    heed: Callable[[], None] = lambda: None,
 ) -> PyTree:
     """Return what the shards hold together; those that are missing are made first.
 
@@ -84,6 +88,7 @@ def gathered(
         shards: what is wanted.
         out: folder that holds run folders.
         tell: called after each shard.
+        heed: called every few seconds; what it raises ends this, with whole shards kept.
 
     Returns:
         ``shards.gather`` of all shards.
@@ -99,10 +104,11 @@ def gathered(
         if arrays is None:
             if not (folder / "description.json").exists():
                 write_json(folder / "description.json", shards.description)
-            arrays = shards.make(index)
+            arrays = shards.make(index, heed)
             _write(path, arrays)
         loaded.append(arrays)
         tell()
+        heed()
     return shards.gather(loaded)
 
 

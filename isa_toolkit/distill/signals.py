@@ -8,7 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["StopRequest", "heed_signals"]
+__all__ = ["StopAsked", "StopRequest", "heed_signals"]
+
+
+class StopAsked(Exception):
+    """What ends the making of data when somebody asked to stop."""
 
 
 class StopRequest:

@@ -116,14 +116,15 @@ class Shards(NamedTuple):
     description: everything that its numbers depend on, JSON-able; its hash names the
         folder.
     sizes: bytes of each shard.
-    make: ``index -> {name: array}``: a pure function of the description and the index.
+    make: ``(index, heed) -> {name: array}``: a pure function of the description and the
+        index. It calls ``heed`` every few seconds, which raises if it is to stop.
     gather: ``[shard, ...] -> pytree``: what goes to the device as ``Batch.extra``.
     """
 
     kind: str
     description: dict[str, Any]
     sizes: tuple[int, ...]
-    make: Callable[[int], dict[str, np.ndarray]]
+    make: Callable[[int, Callable[[], None]], dict[str, np.ndarray]]
     gather: Callable[[Sequence[dict[str, np.ndarray]]], PyTree]
 
 

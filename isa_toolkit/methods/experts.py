@@ -124,19 +124,23 @@ def _partners(
 
 @cache
 def _trainer(
-    network: Network, epochs: int, batch_size: int, ops: tuple[str, ...], partner: str
-) -> Callable[..., Float[Array, "e s p"]]:
-    """Return the compiled training: the same object for equal arguments."""
+    network: Network, batch_size: int, ops: tuple[str, ...], partner: str
+) -> tuple[Callable[..., Float[Array, "e p"]], Callable[..., Float[Array, "e p"]]]:
+    """Return first weights and one epoch, compiled: the same for equal arguments."""
+    unravel, norms = unravel_of(network)
 
-    def one(
+    def first(key: Key[Array, ""]) -> Float[Array, " p"]:
+        return ravel_pytree(network.init(jax.random.split(key, 3)[0])[0])[0]
+
+    def epoch(
         key: Key[Array, ""],
+        flat: Float[Array, " p"],
+        number: Int[Array, ""],
         images: Float[Array, "n h w ch"],
         labels: Float[Array, "n c"],
         knobs: ExpertKnobs,
-    ) -> Float[Array, "s p"]:
-        init_key, order_key, step_key = jax.random.split(key, 3)
-        params, norms = network.init(init_key)
-        first, unravel = ravel_pytree(params)
+    ) -> Float[Array, " p"]:
+        _, order_key, step_key = jax.random.split(key, 3)
         count = images.shape[0]
         batches = count // batch_size
 
@@ -157,26 +161,23 @@ def _trainer(
 
             return flat - knobs.learning_rate * jax.grad(loss_of)(flat), None
 
-        def epoch(
-            flat: Float[Array, " p"], number: Int[Array, ""]
-        ) -> tuple[Float[Array, " p"], Float[Array, " p"]]:
-            order = jax.random.permutation(jax.random.fold_in(order_key, number), count)
-            places = order[: batches * batch_size].reshape(batches, batch_size)
-            numbers = number * batches + jnp.arange(batches)
-            flat, _ = jax.lax.scan(step, flat, (places, numbers))
-            return flat, flat
+        order = jax.random.permutation(jax.random.fold_in(order_key, number), count)
+        places = order[: batches * batch_size].reshape(batches, batch_size)
+        numbers = number * batches + jnp.arange(batches)
+        return jax.lax.scan(step, flat, (places, numbers))[0]
 
-        _, snapshots = jax.lax.scan(epoch, first, jnp.arange(epochs))
-        return jnp.concatenate([first[None], snapshots])
+    def many(
+        keys: Key[Array, " e"], flats: Float[Array, "e p"], *arguments: PyTree
+    ) -> Float[Array, "e p"]:
+        def one(each: tuple[Array, Array]) -> Array:
+            return epoch(*each, *arguments)
 
-    def many(keys: Key[Array, " e"], *arguments: PyTree) -> Float[Array, "e s p"]:
         # On the CPU grouped convolutions are slow: one after the other, as evaluations.
-        side_by_side = 1 if jax.default_backend() == "cpu" else keys.shape[0]
-        return jax.lax.map(
-            lambda key: one(key, *arguments), keys, batch_size=side_by_side
-        )
+        if jax.default_backend() == "cpu":
+            return jax.lax.map(one, (keys, flats))
+        return jax.vmap(lambda *each: one(each))(keys, flats)
 
-    return jax.jit(many)
+    return jax.jit(jax.vmap(first)), jax.jit(many)
 
 
 def train_experts(
@@ -190,7 +191,8 @@ def train_experts(
     ops: tuple[str, ...],
     partner: str,
     knobs: ExpertKnobs,
-) -> Float[Array, "e s p"]:
+    heed: Callable[[], None] = lambda: None,
+) -> Float[np.ndarray, "e s p"]:
     """Return the parameters of freshly drawn networks before and after every epoch.
 
     Args:
@@ -203,6 +205,7 @@ def train_experts(
         ops: of DSA; empty for none.
         partner: see ``expert_loss``.
         knobs: the traced numbers.
+        heed: called after every epoch; it may raise to end the training.
 
     Returns:
         Flat parameters, [e, s, p], in the order of ``ravel_pytree``.
@@ -210,8 +213,14 @@ def train_experts(
     Source: algorithms 4.6, "Expert buffer": no momentum, no weight decay, no decay.
     **Deviation:** what is left over after full minibatches is left out of an epoch.
     """
-    train = _trainer(network, epochs, batch_size, ops, partner)
-    return train(keys, images, labels, knobs)
+    first, epoch = _trainer(network, batch_size, ops, partner)
+    flats = first(keys)
+    snapshots = [np.asarray(flats)]
+    for number in range(epochs):
+        flats = epoch(keys, flats, jnp.int32(number), images, labels, knobs)
+        snapshots.append(np.asarray(flats))
+        heed()
+    return np.stack(snapshots, axis=1)
 
 
 def unravel_of(network: Network) -> tuple[Callable[[Array], PyTree], PyTree]:
@@ -276,7 +285,7 @@ def expert_shards(
     starts = range(0, count, PER_SHARD)
     each = 4 * (epochs + 1) * flat_size(network)
 
-    def make(index: int) -> dict[str, np.ndarray]:
+    def make(index: int, heed: Callable[[], None]) -> dict[str, np.ndarray]:
         numbers = np.arange(starts[index], min(starts[index] + PER_SHARD, count))
         root = jax.random.key(seed)
         made = train_experts(
@@ -289,8 +298,9 @@ def expert_shards(
             ops=ops,
             partner=partner,
             knobs=ExpertKnobs(*(jnp.float32(number) for number in knobs)),
+            heed=heed,
         )
-        return {"parameters": np.asarray(made)}
+        return {"parameters": made}
 
     def gather(made: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
         return np.concatenate([shard["parameters"][:, :needed] for shard in made])

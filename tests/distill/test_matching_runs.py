@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -30,11 +34,15 @@ METHODS = {
 
 def experiment(name: str, **changes) -> Experiment:
     return Experiment(
-        method=METHODS[name],
         network=NetworkSettings(name="convnet_in", width=4, depth=2),
         steps=6,
         batch_size=8 if name == "dm" else None,
-        **{"protocol": "last", "validation_every": 3, **changes},
+        **{
+            "method": METHODS[name],
+            "protocol": "last",
+            "validation_every": 3,
+            **changes,
+        },
     )
 
 
@@ -109,3 +117,19 @@ def test_every_choice_is_in_the_hash() -> None:
     )
     assert base.resolve().hash != other.resolve().hash
     assert base.resolve().description["batch_size"] is None
+
+
+def test_a_signal_ends_the_making_of_experts_and_the_run_says_stopped(
+    tmp_path: Path,
+) -> None:
+    # So many epochs that they would take minutes.
+    long = dataclasses.replace(METHODS["mtt"], expert_epochs=5000)
+    timer = threading.Timer(2, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    began = time.monotonic()
+    run = distill(experiment("mtt", method=long), out=tmp_path)
+    timer.join()
+    assert time.monotonic() - began < 60
+    assert run.status["status"] == "stopped"
+    assert run.step == 0
+    assert not list(tmp_path.rglob("0000.safetensors"))

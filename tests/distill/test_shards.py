@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from tiny_run import tiny
 
 from isa_toolkit.distill import Experiment
 from isa_toolkit.distill.shards import gathered, shards_folder, wanted_shards
+from isa_toolkit.distill.signals import StopAsked
 from isa_toolkit.methods import MTT
 from isa_toolkit.methods.base import Shards
 from isa_toolkit.networks import NetworkSettings
@@ -29,7 +31,8 @@ class Maker:
             lambda parts: np.concatenate([part["x"] for part in parts]),
         )
 
-    def make(self, index: int) -> dict[str, np.ndarray]:
+    def make(self, index: int, heed: Callable[[], None]) -> dict[str, np.ndarray]:
+        heed()
         if index == self.fails_at:
             raise KeyboardInterrupt
         self.made.append(index)
@@ -51,6 +54,22 @@ def test_an_interrupted_making_goes_on_where_it_was(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         gathered(maker.shards, tmp_path)
     maker.fails_at = None
+    gathered(maker.shards, tmp_path)
+    assert maker.made == [0, 1, 2]
+
+
+def test_a_request_to_stop_is_heeded_within_and_after_a_shard(tmp_path: Path) -> None:
+    maker, calls = Maker(a=1), []
+
+    def heed() -> None:
+        calls.append(len(maker.made))
+        if len(calls) == 4:
+            raise StopAsked
+
+    with pytest.raises(StopAsked):
+        gathered(maker.shards, tmp_path, heed=heed)
+    # Before and after each shard; what was made whole by then is kept.
+    assert calls == [0, 1, 1, 2]
     gathered(maker.shards, tmp_path)
     assert maker.made == [0, 1, 2]
 

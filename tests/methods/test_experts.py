@@ -138,7 +138,22 @@ def test_shards_cut_the_snapshots_that_no_piece_reaches():
         count=2, epochs=2, needed=2, batch_size=99, ops=(), partner="none", seed=3,
         knobs=numbers,
     )  # fmt: skip
-    made = shards.make(0)
+    made = shards.make(0, lambda: None)
     assert made["parameters"].nbytes == shards.sizes[0]
     assert shards.gather([made]).shape == (2, 2, flat_size(dense_network()))
-    np.testing.assert_array_equal(shards.make(0)["parameters"], made["parameters"])
+    np.testing.assert_array_equal(
+        shards.make(0, lambda: None)["parameters"], made["parameters"]
+    )
+
+
+def test_training_can_be_ended_after_any_epoch():
+    epochs = []
+
+    def heed():
+        epochs.append(1)
+        if len(epochs) == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        trained([3], epochs=5, heed=heed)
+    assert len(epochs) == 2
