@@ -21,8 +21,6 @@ __all__ = ["SWITCH", "keep_compiled", "programs_folder"]
 
 # Set to "off", nothing is kept.
 SWITCH = "ISA_COMPILED_CACHE"
-# The folder is cut back to this size, what was used longest ago first.
-_LARGEST = 2 * 2**30
 # Programs that compile faster are not worth a file.
 _LEAST_SECONDS = 0.2
 
@@ -33,7 +31,8 @@ def keep_compiled() -> Path | None:
 
     Asked again it does nothing more. ``JAX_COMPILATION_CACHE_DIR`` (or the setting of that
     name in JAX) is left as it is; ``ISA_COMPILED_CACHE=off`` keeps nothing. A folder that
-    cannot be written costs a warning and the time to compile.
+    cannot be written costs a warning and the time to compile. Nothing is ever thrown away
+    (programs are small, some 100 kB each); the folder may be deleted at any time.
     """
     if os.environ.get(SWITCH, "").lower() in ("off", "0", "no"):
         return None
@@ -54,7 +53,6 @@ def keep_compiled() -> Path | None:
 
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
-    jax.config.update("jax_compilation_cache_max_size", _LARGEST)
     compilation_cache.reset_cache()  # JAX looks once, at its first program
     return folder
 

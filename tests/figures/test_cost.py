@@ -7,6 +7,7 @@ import pytest
 from tiny_study import TINY, tiny_study
 
 from isa_toolkit.analysis.intervals import mean_interval, paired_interval
+from isa_toolkit.bench import TimedLoop
 from isa_toolkit.figures import cost
 from isa_toolkit.figures import study as studies
 
@@ -22,16 +23,23 @@ def test_the_rows_follow_from_the_seconds(tiny, monkeypatch):
             self.size = experiment.images_per_class
             self.left = list(SECONDS[self.key])
 
-        def seconds_per_step(self):
-            told.append((self.size, self.key))
-            return self.left.pop(0)
+        def run(self, steps):
+            told.append((self.size, self.key, steps))
 
-    monkeypatch.setattr(cost, "_Timed", Timed)
+    def seconds_per_step(timed):
+        timed.run(cost._STEPS)
+        return timed.left.pop(0)
+
+    monkeypatch.setattr(cost, "TimedLoop", Timed)
+    monkeypatch.setattr(cost, "_seconds_per_step", seconds_per_step)
     monkeypatch.setattr(cost, "_REPEATS", 3)
     table = cost.compute(tiny)
     # In turns, so that what else the machine does strikes both.
     assert told == [
-        (size, key) for size in (1, 10) for _ in range(3) for key in SECONDS
+        (size, key, cost._STEPS)
+        for size in (1, 10)
+        for _ in range(1 + 3)  # first both are compiled
+        for key in SECONDS
     ]
     one = table[table.images_per_class == 1]
     assert len(one) * 2 == len(table)
@@ -68,9 +76,9 @@ def test_compiled_loops_are_timed(tiny, monkeypatch):
     monkeypatch.setattr(
         studies, "BUDGETS", {"quick": TINY._replace(steps={1: TINY.steps[1]})}
     )
-    timed = cost._Timed(tiny_study(tiny.folder).experiment(cost.VARIANTS[1], 1, 0))
-    assert timed.step == 2  # the steps that compiled
-    assert timed.seconds_per_step() > 0
-    assert timed.step == 4
+    monkeypatch.setattr(cost, "_STEPS", 2)
+    timed = TimedLoop(tiny_study(tiny.folder).experiment(cost.VARIANTS[1], 1, 0))
+    assert cost._seconds_per_step(timed) > 0
+    assert timed.step == 2
     plain = cost.VARIANTS[0].method(1e-3)
     assert (plain.partner, plain.drop_easy, plain.segment) == ("none", 0, (0, 0))
