@@ -114,7 +114,7 @@ PICTURES = {
 
 def main() -> None:
     """Take the pictures that the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("panels", nargs="*", help=f"of {', '.join(SCENES)}")
     parser.add_argument("--docs", action="store_true", help="those of the README")
     parser.add_argument("--out", type=Path, default=ROOT / "results/panels")
@@ -228,7 +228,9 @@ def shrink(source: Path, target: Path) -> None:
     from PIL import Image
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.open(source).convert("RGB").quantize(COLOURS, dither=0)
+    image = (
+        Image.open(source).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    )
     image.save(target, optimize=True)
     print(f"{target}: {target.stat().st_size / 1000:.0f} kB")
 
