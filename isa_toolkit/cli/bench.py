@@ -59,6 +59,7 @@ def run(words: list[str]) -> int:
     checks.check_integer("repeats", options.repeats, minimum=2)
     checks.check_one_of("loop", options.loop, bench.LOOPS)
     import jax
+    import tqdm.auto
 
     on_cpu = jax.default_backend() == "cpu"
     suite = options.suite or ("cpu" if on_cpu else "gpu")
@@ -73,7 +74,8 @@ def run(words: list[str]) -> int:
         f"{result['device']}: {rates.flop_per_second / 1e9:.0f} GFLOP/s in a product, "
         f"{rates.bytes_per_second / 2**30:.1f} GiB/s in a copy"
     ]
-    for name in names:
+    # On terminals only; it goes to standard error.
+    for name in tqdm.auto.tqdm(names, desc="settings", disable=None, leave=False):
         setting = bench.bench_setting(name)
         found = bench.bench(
             setting,

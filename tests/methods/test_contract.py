@@ -106,7 +106,9 @@ def batch_of(settings: MethodSettings, toy: Toy) -> Batch:
     make, extra = settings.build(toy_convnet()).shards, ()
     if make is not None:
         shards = make(np.asarray(images), classes.astype(np.int32))
-        extra = shards.gather([shards.make(i, lambda: None) for i in range(len(shards.sizes))])
+        extra = shards.gather(
+            [shards.make(i, lambda: None) for i in range(len(shards.sizes))]
+        )
     return Batch(images[order], labels[order], jax.tree.map(jnp.asarray, extra))
 
 
