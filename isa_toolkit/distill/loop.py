@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Key, PyTree
 
 from isa_toolkit.distill.drawing import Targets, draw, first_order, targets
-from isa_toolkit.methods.base import Batch, Method, MethodSettings, traits_of
+from isa_toolkit.methods.base import Batch, MethodSettings, traits_of
 from isa_toolkit.networks import Network
 
 __all__ = [
@@ -161,12 +161,7 @@ def chunk(
     Returns:
         The jitted function.
     """
-    run = _loop(
-        settings.build(network),
-        num_classes=num_classes,
-        batch_size=batch_size,
-        drawing=traits_of(settings).drawing,
-    )
+    run = _loop(settings, network, num_classes, batch_size)
     return jax.jit(run, donate_argnames="state")
 
 
@@ -200,12 +195,7 @@ def grid_chunk(
     Returns:
         The jitted function.
     """
-    run = _loop(
-        settings.build(network),
-        num_classes=num_classes,
-        batch_size=batch_size,
-        drawing=traits_of(settings).drawing,
-    )
+    run = _loop(settings, network, num_classes, batch_size)
     many = jax.vmap(run, in_axes=(0, 0, None, 0, 0, 0))
     # No keyword: vmap knows places alone.
     return jax.jit(many if side_by_side else _one_by_one(run), donate_argnums=1)
@@ -246,7 +236,10 @@ def _one_by_one(run: Chunk) -> Chunk:
     return many
 
 
-def _loop(method: Method, *, num_classes: int, batch_size: int, drawing: str) -> Chunk:
+def _loop(
+    settings: MethodSettings, network: Network, num_classes: int, batch_size: int
+) -> Chunk:
+    method, drawing = settings.build(network), traits_of(settings).drawing
     off, on = -1 / num_classes, 1 - 1 / num_classes
 
     def step_once(

@@ -14,7 +14,6 @@ import dataclasses
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,6 +29,7 @@ from isa_toolkit.figures import numbers
 from isa_toolkit.figures.budgets import BUDGETS, Budget
 from isa_toolkit.figures.evaluations import evaluated
 from isa_toolkit.figures.settings import Variant
+from isa_toolkit.figures.side_by_side import side_by_side
 from isa_toolkit.figures.together import distil_together
 from isa_toolkit.methods.base import traits_of
 from isa_toolkit.networks import NetworkSettings
@@ -353,39 +353,15 @@ class Study:
         Returns:
             Results in the order of the items.
         """
-        import tqdm.auto
-
-        items = list(items)
-
-        def call(item: Any) -> T:
-            if self._stop.is_set():
-                raise KeyboardInterrupt(f"stopped before the end of {told}")
-            return function(item)
-
-        def tell(done: int) -> None:
-            if self.tell is not None:
-                self.tell(told, done, len(items))
-
-        tell(0)
-        disable = None if self.progress is None else not self.progress
-        with (
-            tqdm.auto.tqdm(
-                total=len(items), desc=told, disable=disable, leave=False
-            ) as bar,
-            ThreadPoolExecutor(self._count()) as pool,
-        ):
-            futures = [pool.submit(call, item) for item in items]
-            try:
-                for done, future in enumerate(as_completed(futures), 1):
-                    future.result()
-                    bar.update()
-                    tell(done)
-            except BaseException:
-                self._stop.set()
-                pool.shutdown(wait=True, cancel_futures=True)
-                self._stop.clear()
-                raise
-        return [future.result() for future in futures]
+        return side_by_side(
+            function,
+            items,
+            told,
+            workers=self._count(),
+            progress=self.progress,
+            tell=self.tell,
+            stop=self._stop,
+        )
 
     def _is_together(self) -> bool:
         import jax

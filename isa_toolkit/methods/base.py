@@ -21,6 +21,7 @@ from isa_toolkit.networks.base import Network
 __all__ = [
     "DRAWINGS",
     "Batch",
+    "LabelsAsGiven",
     "Method",
     "MethodSettings",
     "Shards",
@@ -107,6 +108,23 @@ def traced(kind: Callable[..., _Knobs], *numbers: float) -> _Knobs:
         numbers: in its order.
     """
     return kind(*(jnp.asarray(number, jnp.float32) for number in numbers))
+
+
+class LabelsAsGiven:
+    """Settings of a method that starts with centred one-hot labels, not scaled."""
+
+    def first_labels(self, labels: Float[Array, "m c"]) -> Float[Array, "m c"]:
+        """Return the labels that the distilled set starts with: those given.
+
+        Args:
+            labels: centred one-hot, [m, c].
+
+        Returns:
+            The same.
+
+        Source: algorithms 1.1 and 1.2.
+        """
+        return labels
 
 
 class Shards(NamedTuple):

@@ -19,13 +19,14 @@ from isa_toolkit.datasets.dsa import DSA_OPS, dsa_augment, dsa_default_ops
 from isa_toolkit.losses.matching import MATCHING_PARTNERS, MeanTerms, class_mean_loss
 from isa_toolkit.methods.base import (
     Batch,
+    LabelsAsGiven,
     Method,
     Traits,
     compiled_part,
     first_failure,
     traced,
 )
-from isa_toolkit.methods.matching import check_crucial
+from isa_toolkit.methods.shares import check_crucial
 from isa_toolkit.networks.base import Network
 from isa_toolkit.presets import dm_preset
 
@@ -82,7 +83,7 @@ class DMKnobs(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DM:
+class DM(LabelsAsGiven):
     """Settings of DM, with crucial samples and ISA switched on.
 
     ``DM(drop_easy=0, segment=(0, 0))`` is DM itself. Crucial samples and ISA on DM are our
@@ -198,14 +199,6 @@ class DM:
             self.momentum,
         )
         return traced(DMKnobs, *numbers)
-
-    def first_labels(self, labels: Float[Array, "m c"]) -> Float[Array, "m c"]:
-        """Return the labels of the distilled set: as they are, hard and not learned.
-
-        Args:
-            labels: centred one-hot, [m, c].
-        """
-        return labels
 
     def build(self, network: Network) -> Method:
         """Return the method for one network.

@@ -23,6 +23,7 @@ from isa_toolkit.methods.frepo_step import (
 )
 from isa_toolkit.methods.optimizers import OPTIMIZERS
 from isa_toolkit.methods.outer import AUGMENTATIONS, PARTNERS, REDUCTIONS
+from isa_toolkit.methods.shares import check_crucial
 from isa_toolkit.networks.base import Network
 from isa_toolkit.presets import PUBLISHED, preset
 
@@ -105,19 +106,8 @@ class FRePo:
     name = "frepo"
 
     def __post_init__(self) -> None:
-        checks.check_fraction("drop_easy", self.drop_easy)
-        checks.check_fraction("drop_hard", self.drop_hard)
-        if self.drop_easy + self.drop_hard >= 1:
-            raise checks.fail(
-                "drop_easy + drop_hard",
-                "be below 1",
-                self.drop_easy + self.drop_hard,
-                "Something must be left to learn from.",
-            )
-        if not isinstance(self.segment, tuple | list) or len(self.segment) != 2:
-            raise checks.fail("segment", "be a pair (start, stop)", self.segment)
-        ends = tuple(checks.check_number("segment", end) for end in self.segment)
-        object.__setattr__(self, "segment", ends)
+        check_crucial(self)
+        ends = self.segment
         checks.check_one_of("augmentation", self.augmentation, AUGMENTATIONS)
         if self.augmentation == "mixup" and ends != (0, 0):
             raise checks.fail(

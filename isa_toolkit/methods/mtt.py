@@ -19,6 +19,7 @@ from isa_toolkit.datasets.dsa import DSA_OPS, dsa_default_ops
 from isa_toolkit.losses.matching import MATCHING_PARTNERS
 from isa_toolkit.methods.base import (
     Batch,
+    LabelsAsGiven,
     Method,
     Shards,
     Traits,
@@ -26,7 +27,6 @@ from isa_toolkit.methods.base import (
     traced,
 )
 from isa_toolkit.methods.experts import ExpertKnobs, expert_shards
-from isa_toolkit.methods.matching import check_crucial
 from isa_toolkit.methods.mtt_step import (
     QUANTITIES,
     REMEDIES,
@@ -36,6 +36,7 @@ from isa_toolkit.methods.mtt_step import (
     mtt_step,
     resolved,
 )
+from isa_toolkit.methods.shares import check_crucial
 from isa_toolkit.networks.base import Network
 from isa_toolkit.presets import MTTPreset, mtt_preset
 
@@ -43,7 +44,7 @@ __all__ = ["MTT", "MTTInfo", "MTTKnobs", "MTTState"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MTT:
+class MTT(LabelsAsGiven):
     """Settings of MTT, with crucial samples and ISA switched on.
 
     ``MTT(candidates=1, drop_easy=0, segment=(0, 0))`` is MTT itself. The paper gives no
@@ -260,14 +261,6 @@ class MTT:
             self.momentum,
         )
         return traced(MTTKnobs, *numbers)
-
-    def first_labels(self, labels: Float[Array, "m c"]) -> Float[Array, "m c"]:
-        """Return the labels of the distilled set: as they are, hard and not learned.
-
-        Args:
-            labels: centred one-hot, [m, c].
-        """
-        return labels
 
     def build(self, network: Network) -> Method:
         """Return the method for one network.

@@ -13,7 +13,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from isa_toolkit import checks
-from isa_toolkit.methods.base import Batch, Method, Traits, compiled_part, traced
+from isa_toolkit.methods.base import (
+    Batch,
+    LabelsAsGiven,
+    Method,
+    Traits,
+    compiled_part,
+    traced,
+)
 from isa_toolkit.methods.optimizers import OPTIMIZERS
 from isa_toolkit.methods.rcig_inner import head_place
 from isa_toolkit.methods.rcig_state import (
@@ -26,7 +33,7 @@ from isa_toolkit.methods.rcig_state import (
     averaged,
 )
 from isa_toolkit.methods.rcig_step import rcig_step
-from isa_toolkit.methods.target_loss import check_crucial, default_segment
+from isa_toolkit.methods.target_loss import TargetLossSettings
 from isa_toolkit.networks import Network
 from isa_toolkit.networks.pool import init_pool
 from isa_toolkit.presets import RCIG_ROWS, rcig_preset
@@ -38,7 +45,7 @@ _RIDGE, _LEARNING_RATE = 5e-4, 3e-3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RCIG:
+class RCIG(TargetLossSettings, LabelsAsGiven):
     """Settings of RCIG, with crucial samples and ISA switched on.
 
     ``RCIG(drop_easy=0, segment=(0, 0))`` is RCIG itself. Its network is the ConvNet with
@@ -119,15 +126,7 @@ class RCIG:
     traits = Traits(network="convnet_smooth")
 
     def __post_init__(self) -> None:
-        segment = check_crucial(
-            drop_easy=self.drop_easy,
-            drop_hard=self.drop_hard,
-            segment=self.chosen_segment,
-            partner=self.partner,
-            loss=self.loss,
-        )
-        if self.segment is not None:
-            object.__setattr__(self, "segment", segment)
+        self._check_target_loss()
         for name in ("ridge", "learning_rate"):
             if getattr(self, name) is not None:
                 checks.check_at_least(name, getattr(self, name), 0)
@@ -145,13 +144,6 @@ class RCIG:
         for name in ("distilled_subset", "target_subset"):
             if getattr(self, name) is not None:
                 checks.check_integer(name, getattr(self, name), minimum=0)
-
-    @property
-    def chosen_segment(self) -> tuple[float, float]:
-        """The segment, or the default of the loss."""
-        if self.segment is not None:
-            return self.segment
-        return (0.0, 0.0) if self.partner == "none" else default_segment(self.loss)
 
     def resolve(self, *, dataset: str, images_per_class: int, num_classes: int) -> RCIG:
         """Return the settings with what depends on the data set filled in.
@@ -222,19 +214,6 @@ class RCIG:
             self.online_learning_rate,
         )
         return traced(RCIGKnobs, *numbers)
-
-    def first_labels(self, labels: Float[Array, "m c"]) -> Float[Array, "m c"]:
-        """Return the labels that the distilled set starts with: those given.
-
-        Args:
-            labels: centred one-hot, [m, c].
-
-        Returns:
-            The same: RCIG does not scale them.
-
-        Source: algorithms 1.1, "Synthetic init".
-        """
-        return labels
 
     def build(self, network: Network) -> Method:
         """Return the method for one network.

@@ -19,6 +19,7 @@ from isa_toolkit import checks
 from isa_toolkit.losses import ridge as ridge_readout
 from isa_toolkit.methods.base import (
     Batch,
+    LabelsAsGiven,
     Method,
     Traits,
     compiled_part,
@@ -27,8 +28,7 @@ from isa_toolkit.methods.base import (
 )
 from isa_toolkit.methods.optimizers import OPTIMIZERS
 from isa_toolkit.methods.target_loss import (
-    check_crucial,
-    default_segment,
+    TargetLossSettings,
     target_loss,
 )
 from isa_toolkit.networks import Network
@@ -108,7 +108,7 @@ class RFADKnobs(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RFAD:
+class RFAD(TargetLossSettings, LabelsAsGiven):
     """Settings of RFAD, with crucial samples and ISA switched on.
 
     ``RFAD(drop_easy=0, segment=(0, 0))`` is RFAD itself. Its network is a ConvNet of one
@@ -163,15 +163,7 @@ class RFAD:
     traits = Traits(network="convnet_flat", draws=5120)
 
     def __post_init__(self) -> None:
-        segment = check_crucial(
-            drop_easy=self.drop_easy,
-            drop_hard=self.drop_hard,
-            segment=self.chosen_segment,
-            partner=self.partner,
-            loss=self.loss,
-        )
-        if self.segment is not None:
-            object.__setattr__(self, "segment", segment)
+        self._check_target_loss()
         checks.check_integer("networks", self.networks)
         checks.check_at_least("ridge", self.ridge, 0)
         if self.learning_rate is not None:
@@ -180,13 +172,6 @@ class RFAD:
             "transform_learning_rate", self.transform_learning_rate, 0
         )
         checks.check_at_least("scale_learning_rate", self.scale_learning_rate, 0)
-
-    @property
-    def chosen_segment(self) -> tuple[float, float]:
-        """The segment, or the default of the loss."""
-        if self.segment is not None:
-            return self.segment
-        return (0.0, 0.0) if self.partner == "none" else default_segment(self.loss)
 
     def resolve(self, *, dataset: str, images_per_class: int, num_classes: int) -> RFAD:
         """Return the settings with what depends on the data set filled in.
@@ -243,19 +228,6 @@ class RFAD:
             self.scale_learning_rate,
         )
         return traced(RFADKnobs, *numbers)
-
-    def first_labels(self, labels: Float[Array, "m c"]) -> Float[Array, "m c"]:
-        """Return the labels that the distilled set starts with: those given.
-
-        Args:
-            labels: centred one-hot, [m, c].
-
-        Returns:
-            The same.
-
-        Source: algorithms 1.2.
-        """
-        return labels
 
     def build(self, network: Network) -> Method:
         """Return the method for one network.

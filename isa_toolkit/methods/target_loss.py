@@ -14,9 +14,11 @@ from jaxtyping import Array, Float, Key
 from isa_toolkit import checks
 from isa_toolkit.losses import crucial, isa, platt
 from isa_toolkit.methods.outer import PARTNERS
+from isa_toolkit.methods.shares import as_segment, check_shares
 
 __all__ = [
     "LOSSES",
+    "TargetLossSettings",
     "TargetTerms",
     "check_crucial",
     "default_segment",
@@ -140,18 +142,8 @@ def check_crucial(
         ValueError: they have none; the sentence says which and why.
     """
     checks.check_one_of("loss", loss, LOSSES)
-    checks.check_fraction("drop_easy", drop_easy)
-    checks.check_fraction("drop_hard", drop_hard)
-    if drop_easy + drop_hard >= 1:
-        raise checks.fail(
-            "drop_easy + drop_hard",
-            "be below 1",
-            drop_easy + drop_hard,
-            "Something must be left to learn from.",
-        )
-    if not isinstance(segment, tuple | list) or len(segment) != 2:
-        raise checks.fail("segment", "be a pair (start, stop)", segment)
-    start, stop = (checks.check_number("segment", end) for end in segment)
+    check_shares(drop_easy, drop_hard)
+    start, stop = as_segment("segment", segment)
     checks.check_one_of("partner", partner, PARTNERS)
     if partner == "none" and (start, stop) != (0, 0):
         raise checks.fail(
@@ -169,3 +161,35 @@ def check_crucial(
             "cross-entropy is unbounded below; use (-1, 0), or loss='mse'.",
         )
     return start, stop
+
+
+class TargetLossSettings:
+    """What settings with a loss of their own share; the fields stand in the dataclasses.
+
+    A segment of None is chosen by the loss.
+    """
+
+    loss: str
+    drop_easy: float
+    drop_hard: float
+    segment: tuple[float, float] | None
+    partner: str
+
+    @property
+    def chosen_segment(self) -> tuple[float, float]:
+        """The segment, or the default of the loss."""
+        if self.segment is not None:
+            return self.segment
+        return (0.0, 0.0) if self.partner == "none" else default_segment(self.loss)
+
+    def _check_target_loss(self) -> None:
+        """Refuse what has no meaning; make the segment two floats."""
+        segment = check_crucial(
+            drop_easy=self.drop_easy,
+            drop_hard=self.drop_hard,
+            segment=self.chosen_segment,
+            partner=self.partner,
+            loss=self.loss,
+        )
+        if self.segment is not None:
+            object.__setattr__(self, "segment", segment)
