@@ -46,6 +46,8 @@ class DistillOptions:
         checkpoint_s: seconds between checkpoints.
         progress: show a progress bar; on terminals only if left out.
         shards_limit_bytes: most that what a method makes first (MTT's experts) may take.
+        placement: where the real images lie: device (preprocessed), device_bytes
+            (preprocessed batch by batch) or host (streamed); by size if left out.
         json: write JSON to standard output.
     """
 
@@ -73,6 +75,7 @@ class DistillOptions:
     checkpoint_s: float = 60.0
     progress: bool | None = None
     shards_limit_bytes: int = 32 * 2**30
+    placement: str | None = None
     json: bool = False
 
 
@@ -138,6 +141,7 @@ def run(words: list[str]) -> int:
         checkpoint_s=options.checkpoint_s,
         progress=options.progress,
         shards_limit_bytes=options.shards_limit_bytes,
+        placement=options.placement,
     )
     status = finished.status
     result = {"run": str(finished.path), **status}

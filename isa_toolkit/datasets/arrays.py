@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from isa_toolkit.checks import as_text, check_integer, fail
+from isa_toolkit.datasets.mapped import MappedImages
 
 __all__ = [
     "Split",
@@ -28,12 +29,23 @@ __all__ = [
 class Split(NamedTuple):
     """Images with their labels.
 
-    images: pixels as they were stored, uint8 [n, h, w, ch].
+    images: pixels as they were stored, uint8 [n, h, w, ch]; in memory or on the disk.
     labels: class indices, int32 [n].
     """
 
-    images: UInt8[np.ndarray, "n h w ch"]
+    images: UInt8[np.ndarray, "n h w ch"] | MappedImages
     labels: Int[np.ndarray, " n"]
+
+    def take(self, rows: Int[np.ndarray, " k"]) -> Split:
+        """Return some of the images, where they are, with their labels.
+
+        Args:
+            rows: which, [k].
+        """
+        images = self.images
+        is_mapped = isinstance(images, MappedImages)
+        taken = images.take(rows) if is_mapped else images[rows]
+        return Split(taken, self.labels[rows])
 
 
 def centred_one_hot(

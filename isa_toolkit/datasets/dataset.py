@@ -26,7 +26,8 @@ from isa_toolkit.datasets.arrays import (
     stratified_split,
 )
 from isa_toolkit.datasets.images import crop_and_resize
-from isa_toolkit.datasets.preprocessing import Preprocessing
+from isa_toolkit.datasets.mapped import MappedImages, as_mapped, check_fits
+from isa_toolkit.datasets.preprocessing import Preprocessing, pieces
 
 __all__ = ["Dataset"]
 
@@ -71,7 +72,9 @@ class Dataset:
                     f"be int32 of shape [{len(images)}]",
                     as_text(f"{labels.dtype} {labels.shape}"),
                 )
-            images.flags.writeable = labels.flags.writeable = False
+            labels.flags.writeable = False
+            if isinstance(images, np.ndarray):
+                images.flags.writeable = False
         check_classes(self.train.labels, self.test.labels, self.class_names)
 
     @property
@@ -90,7 +93,8 @@ class Dataset:
         digest = hashlib.sha256()
         for array in (*self.train, *self.test):
             digest.update(f"{array.dtype} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+            for piece in pieces(array):
+                digest.update(np.ascontiguousarray(array[piece]).data)
         return digest.hexdigest()
 
     def inputs(self, split: str = "train") -> Float[np.ndarray, "n h w ch"]:
@@ -103,11 +107,14 @@ class Dataset:
             Preprocessed images, float32 [n, h, w, ch], read-only.
 
         Raises:
-            ValueError: unknown split.
+            ValueError: unknown split; images on the disk that would not fit in memory.
         """
         split = check_one_of("split", split, _SPLITS)
         if split not in self._kept:
-            made = self.preprocessing.apply(getattr(self, split).images)
+            images = getattr(self, split).images
+            if isinstance(images, MappedImages):
+                check_fits(f"inputs of {len(images)} {split} images", 4 * images.nbytes)
+            made = self.preprocessing.apply(images)
             made.flags.writeable = False
             self._kept[split] = made
         return self._kept[split]
@@ -146,9 +153,10 @@ class Dataset:
             "held_out": {"fraction": float(fraction), "seed": seed, "count": len(held)},
         }
         smaller = dataclasses.replace(
-            self, train=_take(self.train, kept), provenance=provenance
+            self, train=self.train.take(kept), provenance=provenance
         )
-        return smaller, _take(self.train, held)
+        held_out = self.train.take(held)
+        return smaller, Split(np.asarray(held_out.images), held_out.labels)
 
     @classmethod
     def from_arrays(
@@ -173,7 +181,9 @@ class Dataset:
 
         Args:
             train_images: uint8 or floats in [0, 1], [n, h, w, ch] or grey [n, h, w]; a
-                list of images of different sizes when ``resolution`` is given.
+                list of images of different sizes when ``resolution`` is given. A memory
+                map ``np.load(path, mmap_mode="r")`` of uint8 [n, h, w, ch] stays on the
+                disk, and the file must stay as it is.
             train_labels: class indices from 0, [n].
             test_images: the same for testing; None holds out a part of the training
                 images, the same share of each class.
@@ -192,7 +202,7 @@ class Dataset:
             provenance: where the images come from, in plain JSON types.
 
         Returns:
-            The data set, sharing no memory with the arguments.
+            The data set, sharing no memory with the arguments but for memory maps.
 
         Raises:
             ValueError: images or labels of a wrong form, shape or range, a class
@@ -212,7 +222,7 @@ class Dataset:
             if test_labels is not None:
                 raise fail("test_images", "come with test_labels", test_images)
             kept, held = stratified_split(train.labels, test_fraction, seed=seed)
-            train, test = _take(train, kept), _take(train, held)
+            train, test = train.take(kept), train.take(held)
             facts["test_split"] = f"{test_fraction:g} of train, seed {seed}"
         else:
             test = _as_split("test", test_images, test_labels, resolution)
@@ -246,13 +256,13 @@ class Dataset:
         )
 
 
-def _take(split: Split, indices: np.ndarray) -> Split:
-    return Split(split.images[indices], split.labels[indices])
-
-
 def _as_split(name: str, images: Any, labels: Any, resolution: int | None) -> Split:
     if labels is None:
         raise fail(f"{name}_labels", f"come with {name}_images", labels)
+    mapped = as_mapped(images)
+    sizes = (resolution, resolution)
+    if mapped is not None and (resolution is None or mapped.shape[1:3] == sizes):
+        return Split(mapped, as_labels(f"{name}_labels", labels, len(mapped)))
     checked = as_images(f"{name}_images", _one_size(name, images, resolution))
     return Split(checked, as_labels(f"{name}_labels", labels, len(checked)))
 

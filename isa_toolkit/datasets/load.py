@@ -24,6 +24,7 @@ from isa_toolkit.datasets.digits import read_digits
 from isa_toolkit.datasets.hub import read_hub
 from isa_toolkit.datasets.local import read_local
 from isa_toolkit.datasets.records import Source
+from isa_toolkit.datasets.spool import read_or_map
 
 __all__ = ["SOURCES", "load_dataset"]
 
@@ -61,7 +62,9 @@ def load_dataset(
     Returns:
         The data set. Known sets use their published channel constants and whitening;
         others are standardised with measured constants. Without test files, a fifth of
-        each class is held out (seed 0), which the provenance says.
+        each class is held out (seed 0), which the provenance says. Training images that
+        would take more than 4 GiB are decoded once into a file of the cache folder and
+        stay there.
 
     Raises:
         ImportError: ``source="hub"`` without ``huggingface_hub``.
@@ -139,7 +142,7 @@ def _build(
     if resolution is None and spec is not None and spec.is_resized:
         resolution = spec.resolution
     channels = None if spec is None else spec.channels
-    train_images = records.read(indices, channels, resolution)
+    train_images = read_or_map(records, indices, channels, resolution, facts=facts)
     _check_shape(spec, train_images.shape[1:], resolution)
     # An unknown set takes the training images' channels for its test images.
     test_images = test_records.read(test_indices, train_images.shape[3], resolution)

@@ -18,6 +18,7 @@ from jaxtyping import Float, Shaped, UInt8
 
 from isa_toolkit.checks import as_text, check_one_of, fail
 from isa_toolkit.datasets import cache as disk
+from isa_toolkit.datasets.mapped import MappedImages
 from isa_toolkit.datasets.whitening import (
     REGULARISER,
     ZCA,
@@ -28,7 +29,9 @@ from isa_toolkit.datasets.whitening import (
 )
 from isa_toolkit.files import write_atomically
 
-__all__ = ["WHITENINGS", "Preprocessing", "fit"]
+__all__ = ["WHITENINGS", "Preprocessing", "fit", "pieces"]
+
+Images = np.ndarray | MappedImages
 
 WHITENINGS = ("standardise", "zca", "none")
 """What can be done to pixels; ``"zca"`` standardises first."""
@@ -94,8 +97,8 @@ class Preprocessing:
         """
         array = self._checked("images", images, ("uint8", "float"))
         result = np.empty(array.shape, np.float32)
-        scale, shift = self._affine(1 / 255 if array.dtype == np.uint8 else 1.0)
-        for piece in _pieces(array):
+        scale, shift = self.affine(1 / 255 if array.dtype == np.uint8 else 1.0)
+        for piece in pieces(array):
             result[piece] = self._whiten(
                 array[piece].astype(np.float32) * scale - shift
             )
@@ -117,7 +120,7 @@ class Preprocessing:
         result = np.empty(array.shape, np.float32)
         mean = np.array(self.mean, np.float32)
         std = np.array(self.std, np.float32)
-        for piece in _pieces(array):
+        for piece in pieces(array):
             standardised = np.asarray(array[piece], np.float32)
             if self.zca is not None:
                 stride = self.zca.stride
@@ -208,7 +211,12 @@ class Preprocessing:
             ) from error
         return result
 
-    def _affine(self, unit: float) -> tuple[np.ndarray, np.ndarray]:
+    def affine(self, unit: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return scale and shift of the standardisation, float32 [ch] each.
+
+        Args:
+            unit: of a pixel: 1/255 for bytes.
+        """
         mean, std = np.array(self.mean), np.array(self.std)
         return (unit / std).astype(np.float32), (mean / std).astype(np.float32)
 
@@ -219,8 +227,8 @@ class Preprocessing:
         blocks = to_blocks(standardised, self.zca.stride) @ self.zca.matrix
         return from_blocks(blocks, self.zca.stride, self.image_shape)
 
-    def _checked(self, name: str, images: Any, kinds: tuple[str, ...]) -> np.ndarray:
-        array = np.asarray(images)
+    def _checked(self, name: str, images: Any, kinds: tuple[str, ...]) -> Images:
+        array = images if isinstance(images, MappedImages) else np.asarray(images)
         is_float = np.issubdtype(array.dtype, np.floating)
         if not is_float and not ("uint8" in kinds and array.dtype == np.uint8):
             rule = "be floats" if len(kinds) == 1 else "be uint8, or floats in [0, 1]"
@@ -229,7 +237,7 @@ class Preprocessing:
             shape = "x".join(map(str, self.image_shape))
             raise fail(name, f"have shape [n, {shape}]", array.shape)
         if is_float:
-            for piece in _pieces(array):
+            for piece in pieces(array):
                 if not np.isfinite(array[piece]).all():
                     raise fail(name, "be finite", as_text("NaN or infinity"))
                 largest = np.abs(array[piece]).max(initial=0)
@@ -264,7 +272,7 @@ def _read_zca(tensors: dict[str, np.ndarray], facts: dict[str, Any]) -> ZCA | No
 
 
 def fit(
-    images: UInt8[np.ndarray, "n h w ch"],
+    images: UInt8[np.ndarray, "n h w ch"] | MappedImages,
     whitening: str = "standardise",
     *,
     mean: tuple[float, ...] | None = None,
@@ -331,21 +339,28 @@ def fit(
     )
 
 
-def _fit_key(images: np.ndarray, plain: Preprocessing, stride: int) -> str:
+def _fit_key(images: Images, plain: Preprocessing, stride: int) -> str:
     digest = hashlib.sha256(f"{_FORMAT} {stride} {REGULARISER}".encode())
     digest.update(repr((plain.mean, plain.std, images.shape)).encode())
-    digest.update(np.ascontiguousarray(images).data)
+    for piece in pieces(images):
+        digest.update(np.ascontiguousarray(images[piece]).data)
     return digest.hexdigest()
 
 
 def _channel_moments(
-    images: np.ndarray,
+    images: Images,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return exact channel means and standard deviations, from histograms."""
     levels = np.arange(256) / 255
     means, stds = [], []
-    for channel in range(images.shape[3]):
-        counts = np.bincount(images[..., channel].reshape(-1), minlength=256)
+    histograms = np.zeros((images.shape[3], 256), np.int64)
+    for piece in pieces(images):
+        part = images[piece]
+        histograms += [
+            np.bincount(part[..., channel].reshape(-1), minlength=256)
+            for channel in range(images.shape[3])
+        ]
+    for counts in histograms:
         shares = counts / counts.sum()
         mean = float(shares @ levels)
         means.append(mean)
@@ -355,13 +370,18 @@ def _channel_moments(
     return tuple(means), tuple(stds)
 
 
-def _pieces(images: np.ndarray) -> Iterator[slice]:
+def pieces(images: Images) -> Iterator[slice]:
+    """Give slices of some images each, of at most 64 MiB as float32.
+
+    Args:
+        images: an array with a leading axis.
+    """
     rows = max(1, _PIECE_BYTES // (4 * int(np.prod(images.shape[1:]))))
     for start in range(0, len(images), rows):
         yield slice(start, start + rows)
 
 
-def _standardised(images: np.ndarray, plain: Preprocessing) -> Iterator[np.ndarray]:
+def _standardised(images: Images, plain: Preprocessing) -> Iterator[np.ndarray]:
     mean, std = np.array(plain.mean), np.array(plain.std)
-    for piece in _pieces(images):
+    for piece in pieces(images):
         yield (images[piece] / 255.0 - mean) / std

@@ -11,34 +11,44 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 from isa_toolkit.datasets import Dataset
+from isa_toolkit.datasets.device import device_inputs
 from isa_toolkit.networks.fit import batch_indices
 
 __all__ = ["Targets", "class_indices", "draw", "first_order", "targets"]
 
 
 class Targets(NamedTuple):
-    """The real training set, on the device.
+    """The real training set, on the device, or the part of it that some steps see.
 
-    images: preprocessed, [n, h, w, ch]; empty for a method that looks at none.
+    images: preprocessed, or as bytes, [n, h, w, ch]; empty for a method that looks at
+        none.
     labels: class numbers, [n].
     extra: what else the method needs; () if nothing.
+    numbers: ``DeviceInputs``, which bytes are preprocessed with; () for floats.
+    first: of a part: the step that its first images are of, []; () for the whole.
     """
 
-    images: Float[Array, "n h w ch"]
+    images: Float[Array, "n h w ch"] | UInt8[Array, "n h w ch"]
     labels: Int[Array, " n"]
     extra: PyTree = ()
+    numbers: PyTree = ()
+    first: PyTree = ()
 
 
-def targets(data: Dataset, *, drawing: str, extra: PyTree = ()) -> Targets:
+def targets(
+    data: Dataset, *, drawing: str, extra: PyTree = (), as_bytes: bool = False
+) -> Targets:
     """Return the training set of a data set as the loop takes it.
 
     Args:
         data: its training images.
         drawing: of the method; of ``"none"`` no image goes to the device.
         extra: what else the method needs.
+        as_bytes: let the images lie there as bytes and preprocess each batch: a quarter
+            of the memory.
 
     Returns:
         The targets, on the device.
@@ -46,9 +56,11 @@ def targets(data: Dataset, *, drawing: str, extra: PyTree = ()) -> Targets:
     if drawing == "none":
         images = np.zeros((0, *data.image_shape), np.float32)
         return Targets(jnp.asarray(images), jnp.zeros((0,), jnp.int32), extra)
-    return Targets(
-        jnp.asarray(data.inputs("train")), jnp.asarray(data.train.labels), extra
-    )
+    labels = jnp.asarray(data.train.labels)
+    if as_bytes:
+        images = jnp.asarray(np.asarray(data.train.images))
+        return Targets(images, labels, extra, device_inputs(data.preprocessing))
+    return Targets(jnp.asarray(data.inputs("train")), labels, extra)
 
 
 def class_indices(
@@ -106,6 +118,7 @@ def draw(
     drawing: str,
     batch_size: int,
     num_classes: int,
+    first: PyTree = (),
 ) -> tuple[Int[Array, " b"], Int[Array, " n"]]:
     """Return the samples of one step, and the order to pass on.
 
@@ -114,13 +127,16 @@ def draw(
         step: steps taken, [].
         order: from ``first_order`` or the step before.
         labels: class numbers of the training set, [s].
-        drawing: one of ``DRAWINGS``.
+        drawing: one of ``DRAWINGS``, or ``"streamed"``: batch after batch.
         batch_size: b; of per-class drawing a multiple of the number of classes.
         num_classes: c.
+        first: of ``"streamed"``: the step of the first batch, [].
 
     Returns:
         Indices [b], and the order.
     """
+    if drawing == "streamed":
+        return (step - first) * batch_size + jnp.arange(batch_size), order
     if drawing == "uniform":
         return batch_indices(key, step, order, batch_size, "shuffled")
     if drawing == "none":

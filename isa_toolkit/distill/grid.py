@@ -21,11 +21,12 @@ from isa_toolkit import checks
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distill import loop
 from isa_toolkit.distill.bars import run_bar
-from isa_toolkit.distill.course import Alone, Program, Together, take_course
+from isa_toolkit.distill.course import Program, Together, take_course
 from isa_toolkit.distill.experiment import Experiment, ResolvedExperiment
 from isa_toolkit.distill.memory import free_bytes, memory_estimate
+from isa_toolkit.distill.placement import place
 from isa_toolkit.distill.result import Run
-from isa_toolkit.distill.run import claim, load_targets
+from isa_toolkit.distill.run import claim, load_targets, single
 from isa_toolkit.distill.shards import LIMIT_BYTES, wanted_shards
 from isa_toolkit.distill.signals import StopAsked, heed_signals
 from isa_toolkit.distill.store import RunStore
@@ -55,6 +56,7 @@ def distill_grid(
     shards_limit_bytes: int = LIMIT_BYTES,
     memory_limit_bytes: int | None = None,
     side_by_side: bool | None = None,
+    placement: str | None = None,
 ) -> list[Run]:
     """Return the finished (or stopped) runs of experiments that share one program.
 
@@ -90,6 +92,7 @@ def distill_grid(
             device has free. What does not fit at once runs in parts, one after the other;
             a warning says so.
         side_by_side: ``vmap`` the runs; None: unless the device is a CPU.
+        placement: see ``distill``; streamed runs go one after the other.
 
     Returns:
         The runs, in the order of the experiments; of each, the last list varies fastest
@@ -123,6 +126,7 @@ def distill_grid(
     with heed_signals() as request, contextlib.ExitStack() as locks:
         resolved = resolve_alike(wanted)
         distinct = list({one.hash: one for one in resolved}.values())
+        placed = place(distinct[0], placement)
         shards = _shared_shards(distinct, shards_limit_bytes)
         _refuse_existing(distinct, out, resume)
         stores = {one.hash: claim(one, out, True, locks) for one in distinct}
@@ -135,6 +139,7 @@ def distill_grid(
             _run_all(
                 workers,
                 shards,
+                placement=placed,
                 side_by_side=_is_accelerated()
                 if side_by_side is None
                 else side_by_side,
@@ -307,6 +312,7 @@ def _run_all(
     workers: Sequence[Worker],
     shards: Shards | None,
     *,
+    placement: str,
     side_by_side: bool,
     memory_limit_bytes: int | None,
     checkpoint_s: float,
@@ -320,17 +326,20 @@ def _run_all(
             shards,
             progress,
             lambda: all(worker.is_stop_asked for worker in workers),
+            placement,
         )
     except StopAsked:
         for worker in workers:
             with writing(worker.path):
                 worker.stop()
         return
-    lanes = _lanes(workers, targets, side_by_side, memory_limit_bytes)
+    lanes = 1
+    if placement != "host":
+        lanes = _lanes(workers, targets, side_by_side, memory_limit_bytes)
 
     def load(part: Sequence[Worker]) -> Callable[[], Program]:
         if lanes == 1:
-            return lambda: Alone(part[0], targets)
+            return lambda: single(part[0], targets, placement)
         return lambda: Together(part, targets, side_by_side=side_by_side, lanes=lanes)
 
     for start in range(0, len(workers), lanes):
@@ -358,7 +367,10 @@ def _lanes(
     if limit is None:
         limit = int(0.8 * free_bytes())
     estimate = memory_estimate(
-        workers[0].resolved, side_by_side=side_by_side, extra=targets.extra
+        workers[0].resolved,
+        side_by_side=side_by_side,
+        extra=targets.extra,
+        image_bytes=targets.images.nbytes,
     )
     parts = -(-count // estimate.most_runs(limit))
     lanes = -(-count // parts)

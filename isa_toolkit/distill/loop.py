@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Key, PyTree
 
+from isa_toolkit.datasets.device import to_inputs
 from isa_toolkit.distill.drawing import Targets, draw, first_order, targets
 from isa_toolkit.methods.base import Batch, MethodSettings, traits_of
 from isa_toolkit.networks import Network
@@ -143,7 +144,12 @@ def first_state(settings: MethodSettings, network: Network) -> Callable[..., PyT
 
 @cache
 def chunk(
-    settings: MethodSettings, network: Network, *, num_classes: int, batch_size: int
+    settings: MethodSettings,
+    network: Network,
+    *,
+    num_classes: int,
+    batch_size: int,
+    streamed: bool = False,
 ) -> Chunk:
     """Return the compiled loop of a method: the same object for equal arguments.
 
@@ -157,11 +163,12 @@ def chunk(
         num_classes: c.
         batch_size: targets per step, at most the size of the training set; how they are
             drawn is the method's ``traits``.
+        streamed: the targets are batch after batch, from step ``targets.first`` on.
 
     Returns:
         The jitted function.
     """
-    run = _loop(settings, network, num_classes, batch_size)
+    run = _loop(settings, network, num_classes, batch_size, streamed)
     return jax.jit(run, donate_argnames="state")
 
 
@@ -237,9 +244,14 @@ def _one_by_one(run: Chunk) -> Chunk:
 
 
 def _loop(
-    settings: MethodSettings, network: Network, num_classes: int, batch_size: int
+    settings: MethodSettings,
+    network: Network,
+    num_classes: int,
+    batch_size: int,
+    streamed: bool = False,
 ) -> Chunk:
-    method, drawing = settings.build(network), traits_of(settings).drawing
+    method = settings.build(network)
+    drawing = "streamed" if streamed else traits_of(settings).drawing
     off, on = -1 / num_classes, 1 - 1 / num_classes
 
     def step_once(
@@ -258,9 +270,13 @@ def _loop(
             drawing=drawing,
             batch_size=batch_size,
             num_classes=num_classes,
+            first=targets.first,
         )
         labels = jax.nn.one_hot(targets.labels[chosen], num_classes) * (on - off) + off
-        batch = Batch(targets.images[chosen], labels, targets.extra)
+        images = targets.images[chosen]
+        if images.dtype == jnp.uint8:
+            images = to_inputs(images, targets.numbers)
+        batch = Batch(images, labels, targets.extra)
         key = jax.random.fold_in(keys.steps, step)
         state, info = method.step(key, state, batch, knobs)
         return state, order, info

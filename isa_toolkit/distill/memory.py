@@ -7,15 +7,14 @@ last read. Elementwise arithmetic is taken to be fused into what reads it.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from isa_toolkit.datasets.mapped import available_bytes
 from isa_toolkit.distill import loop
 from isa_toolkit.distill.experiment import ResolvedExperiment
 from isa_toolkit.methods.base import Batch
@@ -74,7 +73,11 @@ class MemoryEstimate(NamedTuple):
 
 
 def memory_estimate(
-    resolved: ResolvedExperiment, *, side_by_side: bool, extra: PyTree = ()
+    resolved: ResolvedExperiment,
+    *,
+    side_by_side: bool,
+    extra: PyTree = (),
+    image_bytes: int | None = None,
 ) -> MemoryEstimate:
     """Return what the program of many runs of an experiment needs.
 
@@ -87,6 +90,7 @@ def memory_estimate(
         resolved: the experiment.
         side_by_side: see ``loop.grid_chunk``.
         extra: what the method makes first, or its shapes.
+        image_bytes: of the real images on the device; None for float32.
 
     Returns:
         The estimate; nothing is compiled or computed for it.
@@ -118,8 +122,10 @@ def memory_estimate(
         key, state, batch, knobs
     )
     working = peak_bytes(step.jaxpr) + _bytes((batch.images, batch.labels))
-    images = len(data.train.labels) * (1 + math.prod(data.image_shape)) if drawn else 0
-    shared = 4 * images + _bytes(extra)
+    if image_bytes is None:
+        image_bytes = 4 * data.train.images.nbytes
+    labels = 4 * len(data.train.labels)
+    shared = (image_bytes + labels if drawn else 0) + _bytes(extra)
     held = _bytes(state) + loop.RECORD_LENGTH * _bytes(info)
     busy = _bytes(state) + int(_SLACK * working)
     if side_by_side:
@@ -132,16 +138,7 @@ def free_bytes() -> int:
     stats = jax.devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    return _machine_bytes()
-
-
-def _machine_bytes() -> int:
-    """Return what Linux says is available, elsewhere half of what there is."""
-    facts = Path("/proc/meminfo")
-    if facts.exists():
-        lines = dict(line.split(":", 1) for line in facts.read_text().splitlines())
-        return 1024 * int(lines["MemAvailable"].split()[0])
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return available_bytes()
 
 
 # --- what is there at once --------------------------------------------------------------

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from isa_toolkit import checks
 from isa_toolkit.distill import loop
 from isa_toolkit.distill.bars import run_bar
-from isa_toolkit.distill.course import Alone, take_course
+from isa_toolkit.distill.course import Alone, Program, take_course
 from isa_toolkit.distill.experiment import Experiment, ResolvedExperiment
+from isa_toolkit.distill.placement import place
 from isa_toolkit.distill.result import Run
 from isa_toolkit.distill.shards import (
     LIMIT_BYTES,
@@ -24,6 +25,7 @@ from isa_toolkit.distill.shards import (
 )
 from isa_toolkit.distill.signals import StopAsked, heed_signals
 from isa_toolkit.distill.store import RunStore
+from isa_toolkit.distill.streamed import Streamed
 from isa_toolkit.distill.worker import (
     Callback,
     DivergedError,
@@ -45,6 +47,7 @@ def distill(
     checkpoint_s: float = 60.0,
     progress: bool | None = None,
     shards_limit_bytes: int = LIMIT_BYTES,
+    placement: str | None = None,
 ) -> Run:
     """Return the finished (or stopped) run of an experiment.
 
@@ -64,6 +67,11 @@ def distill(
         progress: show a progress bar; None: only on a terminal or in a notebook.
         shards_limit_bytes: most that the data a method makes first (the experts of MTT)
             may take; they lie in ``<out>/shared`` and serve every run that fits.
+        placement: where the real images lie: ``"device"``, preprocessed;
+            ``"device_bytes"``, preprocessed batch by batch; ``"host"``, streamed to it
+            from memory or, of a memory-mapped data set, from the disk. The batches are the
+            same; preprocessing on the device rounds otherwise (1e-5). None: the first
+            that takes at most 40 % of the device's memory.
 
     Returns:
         The run.
@@ -80,6 +88,7 @@ def distill(
     checks.check_positive("checkpoint_s", checkpoint_s)
     with heed_signals() as request, contextlib.ExitStack() as locks:
         resolved = experiment.resolve()
+        placed = place(resolved, placement)
         wanted = wanted_shards(resolved, limit_bytes=shards_limit_bytes)
         store = claim(resolved, out, resume, locks)
         run = Run.open(store.path)
@@ -87,11 +96,16 @@ def distill(
             return run
         worker = Worker(resolved, store, callbacks, request)
 
-        def load() -> Alone:
+        def load() -> Program:
             targets = load_targets(
-                resolved, store.path, wanted, progress, lambda: worker.is_stop_asked
+                resolved,
+                store.path,
+                wanted,
+                progress,
+                lambda: worker.is_stop_asked,
+                placed,
             )
-            return Alone(worker, targets)
+            return single(worker, targets, placed)
 
         def bar(step: int) -> Any:
             steps = resolved.settings.steps
@@ -141,6 +155,7 @@ def load_targets(
     wanted: Shards | None,
     progress: bool | None,
     is_stop_asked: Callable[[], bool],
+    placement: str = "device",
 ) -> loop.Targets:
     """Return the real images on the device, with what else the method needs there.
 
@@ -150,6 +165,7 @@ def load_targets(
         wanted: what that is.
         progress: show a progress bar while it is made.
         is_stop_asked: looked at every few seconds while it is made.
+        placement: see ``distill``; of ``"host"`` there are no images.
 
     Raises:
         StopAsked: it said so; what was made whole is kept.
@@ -164,4 +180,20 @@ def load_targets(
         with shards_bar(wanted, progress) as tell, writing(path):
             kept = gathered(wanted, path.parent, tell=tell, heed=heed)
         extra = jax.tree.map(jnp.asarray, kept)
-    return loop.targets(resolved.train, drawing=resolved.drawing, extra=extra)
+    return loop.targets(
+        resolved.train,
+        drawing="none" if placement == "host" else resolved.drawing,
+        extra=extra,
+        as_bytes=placement == "device_bytes",
+    )
+
+
+def single(worker: Worker, targets: loop.Targets, placement: str) -> Program:
+    """Return the compiled loop of one run.
+
+    Args:
+        worker: the run, started.
+        targets: from ``load_targets``.
+        placement: see ``distill``.
+    """
+    return (Streamed if placement == "host" else Alone)(worker, targets)

@@ -1,0 +1,78 @@
+"""Preprocessing on the device: pixels to network inputs inside a compiled program.
+
+The same map as :class:`~isa_toolkit.datasets.preprocessing.Preprocessing`, so that images
+can wait on the device, or travel there, as bytes: a quarter of the room.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from isa_toolkit.datasets.preprocessing import Preprocessing
+
+__all__ = ["DeviceInputs", "device_inputs", "to_inputs"]
+
+
+class DeviceInputs(NamedTuple):
+    """The numbers of a preprocessing, as arguments of a program.
+
+    scale: of a byte, by channel, [ch].
+    shift: subtracted after it, [ch].
+    mean: of the standardised images, [h, w, ch]; zeros without whitening.
+    matrix: that whitens a block of pixels, [b, b]; [0, 0] without whitening.
+    """
+
+    scale: Float[Array, " ch"]
+    shift: Float[Array, " ch"]
+    mean: Float[Array, "h w ch"]
+    matrix: Float[Array, "b b"]
+
+
+def device_inputs(preprocessing: Preprocessing) -> DeviceInputs:
+    """Return a preprocessing's numbers on the device.
+
+    Args:
+        preprocessing: of a data set.
+
+    Returns:
+        float32 arrays.
+    """
+    scale, shift = preprocessing.affine(1 / 255)
+    zca = preprocessing.zca
+    shape = preprocessing.image_shape
+    mean = np.zeros(shape, np.float32) if zca is None else zca.mean.reshape(shape)
+    matrix = np.zeros((0, 0), np.float32) if zca is None else zca.matrix
+    return DeviceInputs(*map(jnp.asarray, (scale, shift, mean, matrix)))
+
+
+def to_inputs(
+    pixels: UInt8[Array, "n h w ch"], numbers: DeviceInputs
+) -> Float[Array, "n h w ch"]:
+    """Return network inputs: W (flatten(pixels scale - shift) - mean).
+
+    Args:
+        pixels: bytes, [n, h, w, ch].
+        numbers: of the preprocessing.
+
+    Returns:
+        float32 [n, h, w, ch], equal to ``Preprocessing.apply`` but for rounding.
+
+    Source: algorithms 1.1 ("ZCA", "Block ZCA").
+    """
+    inputs = pixels.astype(jnp.float32) * numbers.scale - numbers.shift
+    if not numbers.matrix.size:
+        return inputs
+    count, height, width, channels = inputs.shape
+    # s * s phases x[i::s, j::s], each whitened as an image of its own.
+    stride = round((height * width * channels / len(numbers.matrix)) ** 0.5)
+    grid = (count, height // stride, stride, width // stride, stride, channels)
+    phases = (inputs - numbers.mean).reshape(grid).transpose(0, 2, 4, 1, 3, 5)
+    blocks = phases.reshape(-1, len(numbers.matrix))
+    white = jnp.matmul(blocks, numbers.matrix, precision=jax.lax.Precision.HIGHEST)
+    back = white.reshape(phases.shape).transpose(0, 3, 1, 4, 2, 5)
+    return back.reshape(inputs.shape)

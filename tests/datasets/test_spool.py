@@ -1,0 +1,98 @@
+"""Sets that are too large for the memory are decoded once, into a file of the cache."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from image_files import IMAGES, put_image, write_parquet
+
+from isa_toolkit.datasets import Dataset, load_dataset, spool
+from isa_toolkit.datasets.mapped import MappedImages
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a set of 23 images that is taken for a large one."""
+    monkeypatch.setenv("ISA_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(spool, "MAPPED_BYTES", 100)
+    monkeypatch.setattr(spool, "_PIECE", 5)
+    (tmp_path / "set").mkdir()
+    write_parquet(tmp_path / "set" / "train-00000-of-00001.parquet", row_group_size=4)
+    return tmp_path / "set"
+
+
+def load(folder: Path, **settings) -> Dataset:
+    return load_dataset("mine", root=folder, **settings)
+
+
+def kept(folder: Path) -> list[Path]:
+    return sorted((folder.parent / "cache").iterdir())
+
+
+def test_the_images_are_those_in_memory(folder: Path, monkeypatch):
+    there = load(folder)
+    monkeypatch.setattr(spool, "MAPPED_BYTES", 2**40)
+    here = load(folder)
+    assert isinstance(there.train.images, MappedImages)
+    assert isinstance(here.train.images, np.ndarray)
+    assert there.fingerprint == here.fingerprint
+    assert there.provenance == here.provenance
+
+
+def test_a_second_time_nothing_is_decoded(folder: Path, monkeypatch):
+    first = load(folder)
+    [file] = kept(folder)
+    before = file.stat().st_mtime_ns
+    monkeypatch.setattr(spool, "_write", None)
+    assert load(folder).fingerprint == first.fingerprint
+    assert file.stat().st_mtime_ns == before
+
+
+def test_other_files_or_another_choice_are_another_file(folder: Path):
+    load(folder)
+    load(folder, limit=6)
+    load(folder, resolution=2)
+    assert len(kept(folder)) == 3
+    write_parquet(folder / "train-00000-of-00001.parquet", 255 - IMAGES)
+    np.testing.assert_array_equal(
+        load(folder).train.images[:1], 255 - IMAGES[load_rows(folder)][:1]
+    )
+    assert len(kept(folder)) == 4
+
+
+def load_rows(folder: Path) -> np.ndarray:
+    """Return which images are for training: a fifth of each class is held out."""
+    mapped = load(folder).train.images[:]
+    return np.array(
+        [
+            next(n for n, image in enumerate(255 - IMAGES) if (image == one).all())
+            for one in mapped
+        ]
+    )
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(folder: Path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(np.lib.format, "write_array_header_2_0", full)
+    with pytest.raises(OSError, match=r"No space left on device\. Free some space"):
+        load(folder)
+    assert kept(folder) == []
+
+
+def test_images_of_several_sizes_are_refused_and_leave_nothing(
+    folder: Path, tmp_path: Path
+):
+    for place in range(12):
+        side = 4 if place < 10 else 6
+        for label in "ab":
+            name = tmp_path / "sizes" / "train" / label / f"{place:02d}.png"
+            put_image(name, level=place, shape=(side, side))
+    with pytest.raises(ValueError, match="one size"):
+        load(tmp_path / "sizes")
+    assert [file for file in kept(folder) if "partial" in file.name] == []

@@ -1,0 +1,139 @@
+"""Images as bytes on the device, or streamed to it, are the same batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_run import STOPPED_AT, metric_rows, result_bytes, stop_at, tiny
+
+from isa_toolkit.datasets import Dataset, load_dataset
+from isa_toolkit.datasets.mapped import MappedImages
+from isa_toolkit.distill import (
+    Experiment,
+    Run,
+    distill,
+    distill_grid,
+    loop,
+    placement,
+    streamed,
+)
+from isa_toolkit.distill.placement import place
+from isa_toolkit.methods import DM, MTT
+from isa_toolkit.networks import NetworkSettings, build
+
+IMAGE_BYTES = 8 * 8
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch):
+    """Make blocks of five steps: neither events nor epochs end with one."""
+    monkeypatch.setattr(streamed, "BLOCK_BYTES", 5 * 32 * IMAGE_BYTES + 7)
+
+
+@pytest.fixture(scope="module")
+def as_bytes(compiled: Path, tmp_path_factory) -> Run:
+    del compiled
+    out = tmp_path_factory.mktemp("bytes")
+    return distill(tiny(), out=out, placement="device_bytes")
+
+
+def test_streamed_images_give_the_run_that_images_on_the_device_give(
+    as_bytes: Run, whole: Run, tmp_path: Path
+):
+    there = distill(tiny(), out=tmp_path, placement="host")
+    # Preprocessed by the same program: to the bit. In NumPy: to rounding.
+    assert result_bytes(there.path) == result_bytes(as_bytes.path)
+    assert metric_rows(there.path) == metric_rows(as_bytes.path)
+    np.testing.assert_allclose(
+        there.distilled.images, whole.distilled.images, atol=1e-4
+    )
+
+
+def test_a_stop_between_two_blocks_ends_changes_nothing(as_bytes: Run, tmp_path: Path):
+    stopped = distill(
+        tiny(), out=tmp_path, placement="host", callbacks=[stop_at(STOPPED_AT)]
+    )
+    assert not stopped.is_done
+    gone_on = distill(tiny(), out=tmp_path, placement="host")
+    assert result_bytes(gone_on.path) == result_bytes(as_bytes.path)
+
+
+def test_images_on_the_disk_and_draws_by_class(compiled: Path, tmp_path: Path):
+    del compiled
+    digits = load_dataset("digits")
+    path = tmp_path / "digits.npy"
+    np.save(path, np.asarray(digits.train.images))
+    mapped = Dataset.from_arrays(
+        np.load(path, mmap_mode="r"), digits.train.labels, *digits.test, name="digits"
+    )
+    assert isinstance(mapped.train.images, MappedImages)
+    experiment = Experiment(
+        dataset=mapped,
+        method=DM(),
+        network=NetworkSettings(name="convnet_in", width=4, depth=1),
+        batch_size=3,
+        steps=7,
+        protocol="last",
+        validation_every=0,
+    )
+    runs = [
+        distill(experiment, out=tmp_path / where, placement=where)
+        for where in ("device_bytes", "host")
+    ]
+    assert result_bytes(runs[0].path) == result_bytes(runs[1].path)
+
+
+def test_runs_of_a_grid_that_streams_go_one_after_the_other(
+    as_bytes: Run, tmp_path: Path
+):
+    runs = distill_grid(tiny(), seeds=[0, 1], out=tmp_path, placement="host")
+    assert result_bytes(runs[0].path) == result_bytes(as_bytes.path)
+    assert runs[1].is_done
+
+
+def test_a_block_is_read_while_the_device_works(compiled: Path, tmp_path, monkeypatch):
+    del compiled
+    read = streamed.Streamed._read
+    asked: list[tuple[int, int]] = []
+
+    def spy(self, start: int):
+        asked.append((start, self._worker.step))
+        return read(self, start)
+
+    monkeypatch.setattr(streamed.Streamed, "_read", spy)
+    distill(tiny(), out=tmp_path, placement="host")
+    # Each block once, asked for before the run comes to it, none beyond the end.
+    assert [start for start, _ in asked] == [0, 5, 10, 15, 20]
+    assert all(step < start for start, step in asked[1:])
+
+
+def test_knobs_and_blocks_share_one_program(compiled: Path, tmp_path: Path):
+    del compiled
+    for drop_easy in (0.1, 0.5):
+        distill(tiny(drop_easy=drop_easy), out=tmp_path, placement="host")
+    resolved = tiny().resolve()
+    program = loop.chunk(
+        resolved.settings.method.static(),
+        build(resolved.network, image_shape=(8, 8, 1), num_classes=10),
+        num_classes=10,
+        batch_size=resolved.batch_size,
+        streamed=True,
+    )
+    assert program._cache_size() == 1
+
+
+def test_the_place_follows_from_the_size_of_the_device(monkeypatch):
+    resolved = tiny().resolve()
+    pixels = resolved.train.train.images.nbytes
+    places = {}
+    for share in (1, 2, 8, 12):
+        monkeypatch.setattr(placement, "_device_bytes", lambda s=share: s * pixels)
+        places[share] = place(resolved, None)
+    assert places == {1: "host", 2: "host", 8: "device_bytes", 12: "device"}
+    assert place(resolved, "host") == "host"
+    # There are no images to place.
+    assert place(Experiment(method=MTT(), steps=2).resolve(), "host") == "device"
+    with pytest.raises(ValueError, match="placement must be one of"):
+        place(resolved, "disk")
