@@ -6,6 +6,7 @@ All of it is index draws on the device; what a method asks for stands in its
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -32,23 +33,28 @@ class Targets(NamedTuple):
     extra: PyTree = ()
 
 
-def targets(data: Dataset, *, drawing: str, extra: PyTree = ()) -> Targets:
+def targets(
+    data: Dataset,
+    *,
+    drawing: str,
+    extra: PyTree = (),
+    put: Callable[[np.ndarray], Array] = jnp.asarray,
+) -> Targets:
     """Return the training set of a data set as the loop takes it.
 
     Args:
         data: its training images.
         drawing: of the method; of ``"none"`` no image goes to the device.
         extra: what else the method needs.
+        put: brings an array to where it shall lie.
 
     Returns:
         The targets, on the device.
     """
     if drawing == "none":
         images = np.zeros((0, *data.image_shape), np.float32)
-        return Targets(jnp.asarray(images), jnp.zeros((0,), jnp.int32), extra)
-    return Targets(
-        jnp.asarray(data.inputs("train")), jnp.asarray(data.train.labels), extra
-    )
+        return Targets(put(images), put(np.zeros((0,), np.int32)), extra)
+    return Targets(put(data.inputs("train")), put(data.train.labels), extra)
 
 
 def class_indices(

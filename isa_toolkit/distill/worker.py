@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
@@ -173,14 +174,7 @@ class Worker:
             checkpoints: of the run.
         """
         self.checkpoints = checkpoints
-        data = self.resolved.train
-        images, classes = events.first_images(self.resolved)
-        labels = np.eye(data.num_classes, dtype=np.float32)[classes]
-        labels = self.settings.method.first_labels(
-            jnp.asarray(labels - 1 / data.num_classes)
-        )
-        draw = loop.first_state(self.static, self.network)
-        state = draw(self.keys.networks, jnp.asarray(images), labels)
+        state = self._first_state()
         stored = checkpoints.restore(state, experiment=self.resolved.hash)
         if stored is not None:
             self.step, state = stored.step, stored.state
@@ -188,6 +182,20 @@ class Worker:
             self.elapsed_s = stored.notes["elapsed_s"]
         self.store.cut_metrics(self.step if stored is not None else -1)
         self.is_new = stored is None
+        self.state = lambda: state
+
+    def stand_by(self) -> None:
+        """Have a state of the right shapes and types, its numbers to be taken over."""
+        shapes = jax.eval_shape(self._first_state)
+        state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+        self.take_over(state)
+
+    def take_over(self, state: PyTree) -> None:
+        """Go on from a state that was made elsewhere.
+
+        Args:
+            state: of the method.
+        """
         self.state = lambda: state
 
     def take(self, part: Part, seconds: float, *, share_s: float) -> None:
@@ -314,6 +322,17 @@ class Worker:
             elapsed_s=self.elapsed_s,
             **more,
         )
+
+    def _first_state(self) -> PyTree:
+        """Return the state that the run's seed draws."""
+        data = self.resolved.train
+        images, classes = events.first_images(self.resolved)
+        labels = np.eye(data.num_classes, dtype=np.float32)[classes]
+        labels = self.settings.method.first_labels(
+            jnp.asarray(labels - 1 / data.num_classes)
+        )
+        draw = loop.first_state(self.static, self.network)
+        return draw(self.keys.networks, jnp.asarray(images), labels)
 
     def _learned(self) -> dict[str, float]:
         """Return what belongs to the present set besides images and labels."""
