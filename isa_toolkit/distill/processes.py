@@ -21,9 +21,9 @@ from jaxtyping import PyTree
 from isa_toolkit.checks import as_text, fail
 
 __all__ = [
+    "FollowerFailedError",
     "LeaderFailedError",
     "agree",
-    "any_process",
     "are_several",
     "hear",
     "is_leader",
@@ -31,13 +31,18 @@ __all__ = [
     "leading",
     "share",
     "tell",
+    "which",
 ]
 
 Message = dict[str, Any]
 
 
 class LeaderFailedError(RuntimeError):
-    """Process 0 failed, so this one ends, too; the sentence is its own."""
+    """Process 0 ended by an error, so this one ends, too; the sentence is its own."""
+
+
+class FollowerFailedError(RuntimeError):
+    """Another process could not do its part; its own output says why."""
 
 
 def join(
@@ -93,15 +98,16 @@ def agree(hashes: Sequence[str]) -> None:
         )
 
 
-def any_process(flag: bool) -> bool:
-    """Return whether a flag is set in some process.
+def which(flag: bool) -> list[int]:
+    """Return the numbers of the processes in which a flag is set.
 
     Args:
         flag: of this one.
     """
     from jax.experimental import multihost_utils
 
-    return bool(multihost_utils.process_allgather(np.asarray(flag)).any())
+    flags = multihost_utils.process_allgather(np.asarray(flag))
+    return np.flatnonzero(flags).tolist()
 
 
 def share(tree: PyTree, source: int = 0) -> PyTree:

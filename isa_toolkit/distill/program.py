@@ -183,12 +183,21 @@ def assemble(
         side_by_side: see ``loop.grid_chunk``.
         lanes: runs that it has room for; 1 for a single run.
         layout: of the devices; None for one.
+
+    Raises:
+        FollowerFailedError: in the leader, if another process could not load its part.
     """
     are_several, is_leader = processes.are_several(), processes.is_leader()
     if are_several:
         if is_leader:
             runs = [worker.resolved.hash for worker in workers]
             processes.tell({"do": "begin", "runs": runs, "lanes": lanes})
+            failed = processes.which(False)
+            if failed:
+                raise processes.FollowerFailedError(
+                    f"Process {failed[0]} could not load what is distilled; its own "
+                    "output says why."
+                )
         for worker in workers:
             worker.take_over(processes.share(worker.state()))
     if lanes == 1:
@@ -217,19 +226,27 @@ def follow(
 
     Raises:
         LeaderFailedError: the leader ended by an error.
+
+    What ``load`` raises comes through once the leader knows of it.
     """
     known = {worker.resolved.hash: worker for worker in workers}
     targets: loop.Targets | None = None
     part: list[Worker] = []
     program: Any = None
+    failure: Exception | None = None
     while True:
         message = processes.hear()
         match message["do"]:
             case "begin":
-                targets = load() if targets is None else targets
                 part = [known[run] for run in message["runs"]]
-                for worker in part:
-                    worker.stand_by()
+                try:
+                    targets = load() if targets is None else targets
+                    for worker in part:
+                        worker.stand_by()
+                except Exception as error:  # noqa: BLE001 - raised once all know
+                    failure = error
+                if processes.which(failure is not None) or targets is None:
+                    continue
                 program = assemble(
                     part,
                     targets,
@@ -241,10 +258,12 @@ def follow(
                 for worker, step in zip(part, message["from"], strict=True):
                     worker.step = step
                 program(message["counts"])
-                processes.any_process(part[0].request.asked)
+                processes.which(part[0].request.asked)
             case "lend":
                 program.state_of(message["place"])
             case _:
+                if failure is not None:
+                    raise failure
                 if "failed" in message:
                     raise processes.LeaderFailedError(
                         f"Process 0 ended this: {message['failed']}"
@@ -260,7 +279,7 @@ def _led(
     processes.tell({"do": "take", "from": steps, "counts": list(counts)})
     parts = program(counts)
     request = workers[0].request
-    request.asked = processes.any_process(request.asked)
+    request.asked = bool(processes.which(request.asked))
     return parts
 
 

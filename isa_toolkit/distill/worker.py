@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from isa_toolkit.distill import events, loop
 from isa_toolkit.distill.checkpoints import Checkpoints
@@ -174,7 +174,8 @@ class Worker:
             checkpoints: of the run.
         """
         self.checkpoints = checkpoints
-        state = self._first_state()
+        draw = loop.first_state(self.static, self.network)
+        state = draw(self.keys.networks, *self._first_set())
         stored = checkpoints.restore(state, experiment=self.resolved.hash)
         if stored is not None:
             self.step, state = stored.step, stored.state
@@ -186,9 +187,11 @@ class Worker:
 
     def stand_by(self) -> None:
         """Have a state of the right shapes and types, its numbers to be taken over."""
-        shapes = jax.eval_shape(self._first_state)
-        state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-        self.take_over(state)
+        draw = loop.first_state(self.static, self.network)
+        shapes = jax.eval_shape(draw, self.keys.networks, *self._first_set())
+        self.take_over(
+            jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+        )
 
     def take_over(self, state: PyTree) -> None:
         """Go on from a state that was made elsewhere.
@@ -323,16 +326,15 @@ class Worker:
             **more,
         )
 
-    def _first_state(self) -> PyTree:
-        """Return the state that the run's seed draws."""
+    def _first_set(self) -> tuple[Array, Array]:
+        """Return the first distilled images and labels, which the run's seed draws."""
         data = self.resolved.train
         images, classes = events.first_images(self.resolved)
         labels = np.eye(data.num_classes, dtype=np.float32)[classes]
         labels = self.settings.method.first_labels(
             jnp.asarray(labels - 1 / data.num_classes)
         )
-        draw = loop.first_state(self.static, self.network)
-        return draw(self.keys.networks, jnp.asarray(images), labels)
+        return jnp.asarray(images), labels
 
     def _learned(self) -> dict[str, float]:
         """Return what belongs to the present set besides images and labels."""
