@@ -234,4 +234,3 @@ def _plain(state: Any) -> dict[str, Any]:
         f"{place:04d}": jnp.asarray(leaf)
         for place, leaf in enumerate(jax.tree.leaves(state))
     }
-

@@ -57,10 +57,23 @@ def join(
             ``jax.distributed`` is to find all three by itself, as under Slurm.
         processes: how many.
         process_id: which of them this is, from 0.
+
+    Raises:
+        ValueError: nothing here says which processes there are.
     """
     # Without it CPU devices cannot talk to those of another process.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(coordinator, processes, process_id)
+    try:
+        jax.distributed.initialize(coordinator, processes, process_id)
+    except ValueError as error:
+        if coordinator is not None:
+            raise
+        raise fail(
+            "the processes of a job",
+            "be known to what started them (such as Slurm's srun)",
+            as_text(f"{str(error).rstrip('.')} from jax.distributed"),
+            "Give --coordinator, --processes and --process-id instead.",
+        ) from None
 
 
 def are_several() -> bool:

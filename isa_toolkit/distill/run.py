@@ -101,6 +101,8 @@ def distill(
     """
     checks.check_positive("checkpoint_s", checkpoint_s)
     with heed_signals() as request, contextlib.ExitStack() as locks:
+        if devices is not None:
+            checks.check_integer("devices", devices)
         layout = make_layout(devices)
         resolved = experiment.resolve()
         check_layout(layout, resolved)
