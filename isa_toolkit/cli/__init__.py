@@ -65,9 +65,15 @@ def _run(command: str, words: list[str]) -> int:
         return _fail(str(error), DIVERGED)
     except RuntimeError as error:
         from isa_toolkit.distill import RunLockedError
+        from isa_toolkit.distill.processes import FollowerFailedError, LeaderFailedError
 
-        if isinstance(error, RunLockedError):
-            return _fail(str(error), LOCKED)
+        codes: dict[type, int] = {
+            RunLockedError: LOCKED,
+            FollowerFailedError: FAILED,
+            LeaderFailedError: FAILED,
+        }
+        if type(error) in codes:
+            return _fail(str(error), codes[type(error)])
         raise
     except (OSError, ModuleNotFoundError) as error:
         return _fail(str(error), FAILED)

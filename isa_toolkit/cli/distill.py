@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 import tyro
 
 from isa_toolkit import presets
-from isa_toolkit.checks import check_one_of
+from isa_toolkit.checks import as_text, check_integer, check_one_of, fail
 from isa_toolkit.cli.common import DatasetOptions, parse, say, write_result
 
 __all__ = ["DistillOptions", "run"]
@@ -48,6 +48,12 @@ class DistillOptions:
         shards_limit_bytes: most that what a method makes first (MTT's experts) may take.
         placement: where the real images lie: device (preprocessed), device_bytes
             (preprocessed batch by batch) or host (streamed); by size if left out.
+        devices: how many share each step's real images, which they divide; one if left
+            out, or all there are with several processes.
+        distributed: be one of several processes that find each other, as under Slurm.
+        coordinator: be one of several processes; host:port of process 0.
+        processes: how many there are.
+        process_id: which of them this is, from 0.
         json: write JSON to standard output.
     """
 
@@ -76,6 +82,11 @@ class DistillOptions:
     progress: bool | None = None
     shards_limit_bytes: int = 32 * 2**30
     placement: str | None = None
+    devices: int | None = None
+    distributed: bool = False
+    coordinator: str | None = None
+    processes: int | None = None
+    process_id: int | None = None
     json: bool = False
 
 
@@ -88,7 +99,7 @@ def run(words: list[str]) -> int:
     Returns:
         Exit code.
     """
-    from isa_toolkit.distill import Experiment, distill
+    from isa_toolkit.distill import Experiment, distill, processes
     from isa_toolkit.methods import METHODS
     from isa_toolkit.methods.base import traits_of
     from isa_toolkit.networks import NetworkSettings
@@ -108,6 +119,8 @@ def run(words: list[str]) -> int:
         words,
         "Distil a data set. Run the same command again to go on after a stop.",
     )
+    if _wants_others(options):
+        processes.join(options.coordinator, options.processes, options.process_id)
     scale = presets.scale(options.scale, name)
     traits = traits_of(method)
     batch_size = options.batch_size
@@ -142,7 +155,10 @@ def run(words: list[str]) -> int:
         progress=options.progress,
         shards_limit_bytes=options.shards_limit_bytes,
         placement=options.placement,
+        devices=options.devices,
     )
+    if not processes.is_leader():
+        return 0
     status = finished.status
     result = {"run": str(finished.path), **status}
     lines = [f"{status['status']} at step {status['step']} of {status['steps']}"]
@@ -162,6 +178,46 @@ def run(words: list[str]) -> int:
         say("Run the same command again to go on.")
     write_result(result, [*lines, str(finished.path)], as_json=options.json)
     return 0
+
+
+def _wants_others(options: DistillOptions) -> bool:
+    """Return whether this is to be one of several processes.
+
+    Args:
+        options: of the command.
+
+    Raises:
+        ValueError: flags that say no whole thing together, or a number out of its range.
+    """
+    flags = {
+        "--coordinator": options.coordinator,
+        "--processes": options.processes,
+        "--process-id": options.process_id,
+    }
+    given = [flag for flag, value in flags.items() if value is not None]
+    if not given:
+        return options.distributed
+    if options.distributed:
+        raise fail(
+            "--distributed",
+            "be given without --coordinator, --processes and --process-id",
+            as_text(f"{', '.join(given)} beside it"),
+            "It finds them by itself.",
+        )
+    if len(given) < len(flags):
+        raise fail(
+            ", ".join(flags), "be given together", as_text(f"only {', '.join(given)}")
+        )
+    host, _, port = str(options.coordinator).rpartition(":")
+    if not host or not port.isdigit():
+        raise fail("--coordinator", "be host:port of process 0", options.coordinator)
+    count = check_integer("--processes", options.processes)
+    check_integer("--process-id", options.process_id, minimum=0)
+    if options.process_id not in range(count):
+        raise fail(
+            "--process-id", f"be below --processes ({count})", options.process_id
+        )
+    return True
 
 
 def _unchecked(method: type) -> type:

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from isa_toolkit.checks import as_text, fail
+from isa_toolkit.distill import processes
 from isa_toolkit.files import write_json
 
 __all__ = ["Checkpoint", "Checkpoints"]
@@ -58,10 +59,21 @@ class Checkpoints:
         self._ocp = ocp
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        # Of several processes the first one alone comes here: it must not wait for the
+        # others, and gives and takes NumPy arrays, since Orbax refuses a process's own.
+        self._are_several = processes.are_several()
+        alone: Any = {}
+        if self._are_several:
+            alone["multiprocessing_options"] = ocp.options.MultiprocessingOptions(
+                primary_host=0, active_processes={0}, barrier_sync_key_prefix="isa"
+            )
         self._manager = ocp.CheckpointManager(
             folder,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=KEPT, enable_async_checkpointing=False
+                max_to_keep=KEPT,
+                enable_async_checkpointing=False,
+                create=not self._are_several,
+                **alone,
             ),
         )
 
@@ -95,7 +107,8 @@ class Checkpoints:
         self._manager.save(
             step,
             args=args.Composite(
-                state=args.StandardSave(_plain(state)), notes=args.JsonSave(notes)
+                state=args.StandardSave(self._own(_plain(state))),
+                notes=args.JsonSave(notes),
             ),
         )
         self._manager.wait_until_finished()
@@ -142,12 +155,14 @@ class Checkpoints:
                 "another --out, or move the folder away."
             )
         plain = _plain(like)
-        template = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(
-                leaf.shape, leaf.dtype, sharding=leaf.sharding
-            ),
-            plain,
-        )
+        template = self._own(plain)
+        if not self._are_several:
+            template = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(
+                    leaf.shape, leaf.dtype, sharding=leaf.sharding
+                ),
+                plain,
+            )
         stored = self._part(step, state=self._ocp.args.StandardRestore(template))
         if stored is None:
             return None
@@ -163,6 +178,10 @@ class Checkpoints:
         return Checkpoint(
             step, jax.tree.unflatten(jax.tree.structure(like), leaves), notes
         )
+
+    def _own(self, plain: dict[str, Any]) -> dict[str, Any]:
+        """Return the leaves in the form that Orbax takes from a process."""
+        return jax.tree.map(np.asarray, plain) if self._are_several else plain
 
     def _part(self, step: int, **part: Any) -> Any:
         """Return one part of a checkpoint, or None if it is damaged."""
@@ -215,8 +234,3 @@ def _plain(state: Any) -> dict[str, Any]:
         f"{place:04d}": jnp.asarray(leaf)
         for place, leaf in enumerate(jax.tree.leaves(state))
     }
-
-
-def as_host(tree: Any) -> Any:
-    """Return the tree as NumPy arrays."""
-    return jax.tree.map(np.asarray, tree)

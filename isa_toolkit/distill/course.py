@@ -9,134 +9,19 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import PyTree
-
-from isa_toolkit.distill import loop
 from isa_toolkit.distill.bars import postfix
 from isa_toolkit.distill.checkpoints import Checkpoints
+from isa_toolkit.distill.program import Program
 from isa_toolkit.distill.signals import StopAsked
-from isa_toolkit.distill.worker import DivergedError, Part, Worker, writing
+from isa_toolkit.distill.worker import DivergedError, Worker, writing
 
-__all__ = ["Alone", "Program", "Together", "take_course"]
+__all__ = ["take_course"]
 
 # A chunk aims at this long, so that a stop request is heard soon.
 _CHUNK_S = 1.0
 _HEARTBEAT_S = 1.0
-
-
-# Steps to take of each run -> what they gave.
-Program = Callable[[Sequence[int]], list[Part]]
-
-
-class Alone:
-    """The compiled loop of one run.
-
-    Args:
-        worker: the run, started.
-        targets: its real images, on the device.
-    """
-
-    def __init__(self, worker: Worker, targets: loop.Targets) -> None:
-        self._worker, self._targets = worker, targets
-        self._chunk = loop.chunk(
-            worker.static,
-            worker.network,
-            num_classes=worker.resolved.dataset.num_classes,
-            batch_size=worker.resolved.batch_size,
-        )
-
-    def __call__(self, counts: Sequence[int]) -> list[Part]:
-        """Take so many steps; return what they gave."""
-        worker, [count] = self._worker, counts
-        state, infos, done = self._chunk(
-            worker.keys, worker.state(), self._targets, worker.knobs, worker.step, count
-        )
-        done = int(done)
-        is_finite = bool(loop.all_finite(state))
-        return [Part(done, _at(infos, slice(done)), is_finite, lambda: state)]
-
-
-class Together:
-    """The compiled loop of many runs that differ in what is traced.
-
-    Args:
-        workers: the runs, started; their states move into the program's.
-        targets: their real images, on the device.
-        side_by_side: see ``loop.grid_chunk``.
-        lanes: runs that the program has room for, at least as many as there are: so
-            grids of several sizes can share it. What is left over stays idle.
-    """
-
-    def __init__(
-        self,
-        workers: Sequence[Worker],
-        targets: loop.Targets,
-        *,
-        side_by_side: bool,
-        lanes: int,
-    ) -> None:
-        first = workers[0]
-        self._workers, self._targets = workers, targets
-        self._idle = lanes - len(workers)
-        filled = [*workers, *[workers[-1]] * self._idle]
-        self._keys, self._knobs, self._state = (
-            jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-            for trees in (
-                [worker.keys for worker in filled],
-                [worker.knobs for worker in filled],
-                [worker.state() for worker in filled],
-            )
-        )
-        for worker, state in zip(workers, self._lanes(), strict=True):
-            worker.state = state
-        self._chunk = loop.grid_chunk(
-            first.static,
-            first.network,
-            num_classes=first.resolved.dataset.num_classes,
-            batch_size=first.resolved.batch_size,
-            side_by_side=side_by_side,
-        )
-
-    def __call__(self, counts: Sequence[int]) -> list[Part]:
-        """Take so many steps of each run; return what they gave."""
-        idle = [0] * self._idle
-        start = [worker.step for worker in self._workers] + idle
-        self._state, infos, done = self._chunk(
-            self._keys,
-            self._state,
-            self._targets,
-            self._knobs,
-            jnp.asarray(start, jnp.int32),
-            jnp.asarray([*counts, *idle], jnp.int32),
-        )
-        finite = np.asarray(loop.lanes_finite(self._state))
-        infos, done = jax.tree.map(np.asarray, (infos, done))
-        return [
-            Part(
-                int(done[place]),
-                _at(infos, (place, slice(done[place]))),
-                bool(finite[place]),
-                state,
-            )
-            for place, state in enumerate(self._lanes())
-        ]
-
-    def _lanes(self) -> list[Callable[[], PyTree]]:
-        """Return calls for the state of each run, taken out when it is asked for."""
-        return [
-            partial(loop.lane, self._state, place)
-            for place in range(len(self._workers))
-        ]
-
-
-def _at(infos: Any, places: Any) -> Any:
-    return jax.tree.map(lambda leaf: np.asarray(leaf[places]), infos)
 
 
 def take_course(

@@ -6,7 +6,8 @@ All of it is index draws on the device; what a method asks for stands in its
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +40,12 @@ class Targets(NamedTuple):
 
 
 def targets(
-    data: Dataset, *, drawing: str, extra: PyTree = (), as_bytes: bool = False
+    data: Dataset,
+    *,
+    drawing: str,
+    extra: PyTree = (),
+    as_bytes: bool = False,
+    put: Callable[[Any], Array] = jnp.asarray,
 ) -> Targets:
     """Return the training set of a data set as the loop takes it.
 
@@ -49,18 +55,20 @@ def targets(
         extra: what else the method needs.
         as_bytes: let the images lie there as bytes and preprocess each batch: a quarter
             of the memory.
+        put: brings an array to where it shall lie.
 
     Returns:
         The targets, on the device.
     """
     if drawing == "none":
         images = np.zeros((0, *data.image_shape), np.float32)
-        return Targets(jnp.asarray(images), jnp.zeros((0,), jnp.int32), extra)
-    labels = jnp.asarray(data.train.labels)
+        return Targets(put(images), put(np.zeros((0,), np.int32)), extra)
+    labels = put(data.train.labels)
     if as_bytes:
-        images = jnp.asarray(np.asarray(data.train.images))
-        return Targets(images, labels, extra, device_inputs(data.preprocessing))
-    return Targets(jnp.asarray(data.inputs("train")), labels, extra)
+        images = put(np.asarray(data.train.images))
+        numbers = jax.tree.map(put, device_inputs(data.preprocessing))
+        return Targets(images, labels, extra, numbers)
+    return Targets(put(data.inputs("train")), labels, extra)
 
 
 def class_indices(

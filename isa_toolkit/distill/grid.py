@@ -10,27 +10,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from isa_toolkit import checks
 from isa_toolkit.datasets import Dataset
-from isa_toolkit.distill import loop
-from isa_toolkit.distill.bars import run_bar
-from isa_toolkit.distill.course import Program, Together, take_course
+from isa_toolkit.distill import processes
 from isa_toolkit.distill.experiment import Experiment, ResolvedExperiment
-from isa_toolkit.distill.memory import free_bytes, memory_estimate
+from isa_toolkit.distill.lanes import run_all, takes_side_by_side
+from isa_toolkit.distill.layout import Devices, check_layout, make_layout
 from isa_toolkit.distill.placement import place
+from isa_toolkit.distill.program import follow
 from isa_toolkit.distill.result import Run
-from isa_toolkit.distill.run import claim, load_targets, single
+from isa_toolkit.distill.run import claim, load_targets, store_of
 from isa_toolkit.distill.shards import LIMIT_BYTES, wanted_shards
-from isa_toolkit.distill.signals import StopAsked, heed_signals
-from isa_toolkit.distill.store import RunStore
-from isa_toolkit.distill.worker import Callback, DivergedError, Worker, writing
+from isa_toolkit.distill.signals import heed_signals
+from isa_toolkit.distill.worker import Callback, DivergedError, Worker
 from isa_toolkit.methods.base import Shards
 
 __all__ = ["distill_grid", "programs", "resolve_alike"]
@@ -57,6 +54,7 @@ def distill_grid(
     memory_limit_bytes: int | None = None,
     side_by_side: bool | None = None,
     placement: str | None = None,
+    devices: Devices = None,
 ) -> list[Run]:
     """Return the finished (or stopped) runs of experiments that share one program.
 
@@ -74,6 +72,10 @@ def distill_grid(
     CPU they take turns inside the one program, which is faster there, and each equals a
     single run to the bit.
 
+    On several devices, rows of them divide the runs and columns the target batch of each
+    run; runs of one row are computed side by side or take turns. Several processes: see
+    ``distill``.
+
     Args:
         experiments: one, or several that differ only in seed, steps and the knobs of the
             method; the data are loaded once.
@@ -89,22 +91,28 @@ def distill_grid(
         progress: show a progress bar; None: only on a terminal or in a notebook.
         shards_limit_bytes: see ``distill``.
         memory_limit_bytes: most that the program may take; None for 80 % of what the
-            device has free. What does not fit at once runs in parts, one after the other;
-            a warning says so.
-        side_by_side: ``vmap`` the runs; None: unless the device is a CPU.
+            device has free (of each, if there are several). What does not fit at once
+            runs in parts, one after the other; a warning says so.
+        side_by_side: ``vmap`` the runs; None: unless the device is a CPU, or the target
+            batch is divided (XLA does not divide the grouped convolutions that ``vmap``
+            makes: each device then sees the whole batch in some layers).
         placement: see ``distill``; streamed runs go one after the other.
+        devices: a pair (r, d): r rows of d devices; a number for one row; None for one
+            device, or with several processes for all of theirs in one row. Rows that no
+            run is left for stay idle.
 
     Returns:
         The runs, in the order of the experiments; of each, the last list varies fastest
         (drop_easy, drop_hard, segment, learning_rate, seeds). Equal ones are run once.
 
     Raises:
-        ValueError: experiments that cannot share a program; a value out of its range; a
-            folder of another experiment.
+        ValueError: experiments that cannot share a program; a value out of its range;
+            devices that do not fit; a folder of another experiment.
         FileExistsError: a run folder exists and ``resume`` is False.
         RunLockedError: another process is working on one of the runs.
         DivergedError: after all others have ended: which runs diverged, and why.
         OSError: a run folder cannot be written.
+        LeaderFailedError: in the other processes, if process 0 raises any of these.
 
     Example:
         Figure 5 is ``distill_grid(experiments, seeds=range(3))`` with one experiment for
@@ -124,30 +132,46 @@ def distill_grid(
     }
     wanted = _combinations(experiments, lists)
     with heed_signals() as request, contextlib.ExitStack() as locks:
+        layout = make_layout(devices)
+        vmapped = takes_side_by_side(side_by_side, layout)
         resolved = resolve_alike(wanted)
+        check_layout(layout, resolved[0])
         distinct = list({one.hash: one for one in resolved}.values())
         placed = place(distinct[0], placement)
         shards = _shared_shards(distinct, shards_limit_bytes)
-        _refuse_existing(distinct, out, resume)
-        stores = {one.hash: claim(one, out, True, locks) for one in distinct}
+        stores = {one.hash: store_of(one, out) for one in distinct}
         workers = [
-            Worker(one, stores[one.hash], callbacks, request)
-            for one in distinct
-            if not Run.open(stores[one.hash].path).is_done
+            Worker(one, stores[one.hash], callbacks, request) for one in distinct
         ]
-        if workers:
-            _run_all(
+        load = partial(
+            load_targets,
+            distinct[0],
+            workers[0].path,
+            shards,
+            layout=layout,
+            placement=placed,
+        )
+        processes.agree(list(stores))
+        if processes.is_leader():
+            locks.enter_context(processes.leading())
+            _refuse_existing(distinct, out, resume)
+            for one in distinct:
+                claim(one, out, True, locks)
+            workers = [
+                worker for worker in workers if not Run.open(worker.path).is_done
+            ]
+            run_all(
                 workers,
-                shards,
-                placement=placed,
-                side_by_side=_is_accelerated()
-                if side_by_side is None
-                else side_by_side,
+                load,
+                side_by_side=vmapped,
+                layout=layout,
                 memory_limit_bytes=memory_limit_bytes,
                 checkpoint_s=checkpoint_s,
                 progress=progress,
             )
             _tell_diverged(workers)
+        else:
+            follow(workers, load, side_by_side=vmapped, layout=layout)
     return [Run.open(stores[one.hash].path) for one in resolved]
 
 
@@ -295,101 +319,13 @@ def _refuse_existing(
     """Refuse folders that exist before any is made."""
     if resume:
         return
-    folder = Path("runs" if out is None else out)
     for one in resolved:
-        path = RunStore(folder / one.name).path
+        path = store_of(one, out).path
         if path.exists():
             raise FileExistsError(
                 f"The run folder {path} exists. Use resume=True to go on with it, or "
                 "another out."
             )
-
-
-# --- how it is run ----------------------------------------------------------------------
-
-
-def _run_all(
-    workers: Sequence[Worker],
-    shards: Shards | None,
-    *,
-    placement: str,
-    side_by_side: bool,
-    memory_limit_bytes: int | None,
-    checkpoint_s: float,
-    progress: bool | None,
-) -> None:
-    first = workers[0]
-    try:
-        targets = load_targets(
-            first.resolved,
-            first.path,
-            shards,
-            progress,
-            lambda: all(worker.is_stop_asked for worker in workers),
-            placement,
-        )
-    except StopAsked:
-        for worker in workers:
-            with writing(worker.path):
-                worker.stop()
-        return
-    lanes = 1
-    if placement != "host":
-        lanes = _lanes(workers, targets, side_by_side, memory_limit_bytes)
-
-    def load(part: Sequence[Worker]) -> Callable[[], Program]:
-        if lanes == 1:
-            return lambda: single(part[0], targets, placement)
-        return lambda: Together(part, targets, side_by_side=side_by_side, lanes=lanes)
-
-    for start in range(0, len(workers), lanes):
-        part = workers[start : start + lanes]
-        steps = sum(worker.settings.steps for worker in part)
-        told = f"{first.resolved.dataset.name}: {len(part)} runs"
-
-        def bar(step: int, told: str = told, steps: int = steps) -> Any:
-            return run_bar(told, step=step, steps=steps, progress=progress)
-
-        take_course(part, load(part), checkpoint_s=checkpoint_s, bar=bar)
-
-
-def _lanes(
-    workers: Sequence[Worker],
-    targets: loop.Targets,
-    side_by_side: bool,
-    memory_limit_bytes: int | None,
-) -> int:
-    """Return how many runs the program takes at once."""
-    count = len(workers)
-    if count == 1:
-        return 1
-    limit = memory_limit_bytes
-    if limit is None:
-        limit = int(0.8 * free_bytes())
-    estimate = memory_estimate(
-        workers[0].resolved,
-        side_by_side=side_by_side,
-        extra=targets.extra,
-        image_bytes=targets.images.nbytes,
-    )
-    parts = -(-count // estimate.most_runs(limit))
-    lanes = -(-count // parts)
-    if parts > 1:
-        warnings.warn(
-            f"{count} runs need about {_in_mebibytes(estimate.total(count))} of memory "
-            f"and may take {_in_mebibytes(limit)}: they run in {parts} parts of at most "
-            f"{lanes}.",
-            stacklevel=4,
-        )
-    return lanes
-
-
-def _in_mebibytes(size: int) -> str:
-    return f"{size / 2**20:,.0f} MiB"
-
-
-def _is_accelerated() -> bool:
-    return jax.default_backend() != "cpu"
 
 
 def _tell_diverged(workers: Sequence[Worker]) -> None:

@@ -6,6 +6,9 @@ code. That is what makes a resumed run equal to an uninterrupted one to the bit 
 scans of different static length may be compiled differently). The state is donated and
 never leaves the device; target samples are index draws from arrays that live there. Many
 runs that differ in what is traced are one program, too: ``grid_chunk``.
+
+With a ``Layout`` the same steps lie on several devices: the target batch is split right
+after it is gathered, and XLA divides what follows from it.
 """
 
 from __future__ import annotations
@@ -16,10 +19,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Int, Key, PyTree
 
 from isa_toolkit.datasets.device import to_inputs
 from isa_toolkit.distill.drawing import Targets, draw, first_order, targets
+from isa_toolkit.distill.layout import RUNS, Layout
 from isa_toolkit.methods.base import Batch, MethodSettings, traits_of
 from isa_toolkit.networks import Network
 
@@ -105,8 +110,18 @@ def all_finite(state: PyTree) -> Bool[Array, ""]:
     return jnp.all(jnp.asarray(flags))
 
 
-# Of runs along a leading axis, [r].
-lanes_finite = jax.jit(jax.vmap(all_finite))
+@cache
+def lanes_finite(layout: Layout | None = None) -> Callable[[PyTree], Array]:
+    """Return ``all_finite`` of runs along a leading axis, compiled.
+
+    Args:
+        layout: devices that the runs lie on; None for one.
+
+    Returns:
+        ``state -> flags`` [r], on every device.
+    """
+    placed: Any = {} if layout is None else {"out_shardings": layout.whole}
+    return jax.jit(jax.vmap(all_finite), **placed)
 
 
 @jax.jit
@@ -142,13 +157,13 @@ def first_state(settings: MethodSettings, network: Network) -> Callable[..., PyT
     return jax.jit(settings.build(network).init)
 
 
-@cache
 def chunk(
     settings: MethodSettings,
     network: Network,
     *,
     num_classes: int,
     batch_size: int,
+    layout: Layout | None = None,
     streamed: bool = False,
 ) -> Chunk:
     """Return the compiled loop of a method: the same object for equal arguments.
@@ -163,16 +178,29 @@ def chunk(
         num_classes: c.
         batch_size: targets per step, at most the size of the training set; how they are
             drawn is the method's ``traits``.
+        layout: devices that divide the batch, on which all arguments lie; None for one.
         streamed: the targets are batch after batch, from step ``targets.first`` on.
 
     Returns:
         The jitted function.
     """
-    run = _loop(settings, network, num_classes, batch_size, streamed)
-    return jax.jit(run, donate_argnames="state")
+    return _chunk(settings, network, num_classes, batch_size, layout, streamed)
 
 
 @cache
+def _chunk(
+    settings: MethodSettings,
+    network: Network,
+    num_classes: int,
+    batch_size: int,
+    layout: Layout | None,
+    streamed: bool,
+) -> Chunk:
+    run = _loop(settings, network, num_classes, batch_size, layout, streamed)
+    placed: Any = {} if layout is None else {"out_shardings": layout.whole}
+    return jax.jit(run, donate_argnames="state", **placed)
+
+
 def grid_chunk(
     settings: MethodSettings,
     network: Network,
@@ -180,6 +208,7 @@ def grid_chunk(
     num_classes: int,
     batch_size: int,
     side_by_side: bool,
+    layout: Layout | None = None,
 ) -> Chunk:
     """Return the compiled loop of many runs: the same object for equal arguments.
 
@@ -198,14 +227,45 @@ def grid_chunk(
         num_classes: c.
         batch_size: targets per step and run.
         side_by_side: which of the two.
+        layout: devices whose rows divide the runs (a multiple of them) and whose columns
+            divide each batch; None for one. A row takes its runs in the way that was
+            asked for and never waits for another.
 
     Returns:
         The jitted function.
     """
-    run = _loop(settings, network, num_classes, batch_size)
+    return _grid_chunk(settings, network, num_classes, batch_size, side_by_side, layout)
+
+
+@cache
+def _grid_chunk(
+    settings: MethodSettings,
+    network: Network,
+    num_classes: int,
+    batch_size: int,
+    side_by_side: bool,
+    layout: Layout | None,
+) -> Chunk:
+    run = _loop(settings, network, num_classes, batch_size, layout)
     many = jax.vmap(run, in_axes=(0, 0, None, 0, 0, 0))
+    many = many if side_by_side else _one_by_one(run)
     # No keyword: vmap knows places alone.
-    return jax.jit(many if side_by_side else _one_by_one(run), donate_argnums=1)
+    if layout is None:
+        return jax.jit(many, donate_argnums=1)
+    # Rows by hand: vmap alone would turn the convolutions of all rows into one grouped
+    # one, which XLA does not divide; each device would compute all runs.
+    runs, shared = PartitionSpec(RUNS), PartitionSpec()
+    rows = jax.shard_map(
+        many,
+        mesh=layout.mesh,
+        in_specs=(runs, runs, shared, runs, runs, runs),
+        out_specs=runs,
+        axis_names={RUNS},
+        check_vma=False,
+    )
+    whole: Any = layout.whole
+    placed = ChunkResult(layout.by_run, whole, whole)
+    return jax.jit(rows, donate_argnums=1, out_shardings=placed)
 
 
 def _one_by_one(run: Chunk) -> Chunk:
@@ -248,6 +308,7 @@ def _loop(
     network: Network,
     num_classes: int,
     batch_size: int,
+    layout: Layout | None,
     streamed: bool = False,
 ) -> Chunk:
     method = settings.build(network)
@@ -276,6 +337,8 @@ def _loop(
         images = targets.images[chosen]
         if images.dtype == jnp.uint8:
             images = to_inputs(images, targets.numbers)
+        if layout is not None:
+            images, labels = layout.split(images), layout.split(labels)
         batch = Batch(images, labels, targets.extra)
         key = jax.random.fold_in(keys.steps, step)
         state, info = method.step(key, state, batch, knobs)

@@ -133,12 +133,16 @@ def memory_estimate(
     return MemoryEstimate(shared + busy, held)
 
 
-def free_bytes() -> int:
-    """Return the memory that the device has free: of a CPU, the machine's."""
+def free_bytes(devices: int = 1) -> int:
+    """Return the memory that each device has free: of a CPU, the machine's.
+
+    Args:
+        devices: how many of this process are in use; CPU devices share the machine's.
+    """
     stats = jax.devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    return available_bytes()
+    return available_bytes() // devices
 
 
 # --- what is there at once --------------------------------------------------------------

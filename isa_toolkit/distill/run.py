@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import jax
 import jax.numpy as jnp
 
 from isa_toolkit import checks
-from isa_toolkit.distill import loop
+from isa_toolkit.distill import loop, processes
 from isa_toolkit.distill.bars import run_bar
-from isa_toolkit.distill.course import Alone, Program, take_course
+from isa_toolkit.distill.course import take_course
 from isa_toolkit.distill.experiment import Experiment, ResolvedExperiment
+from isa_toolkit.distill.layout import Layout, check_layout, make_layout
 from isa_toolkit.distill.placement import place
+from isa_toolkit.distill.program import Program, assemble, follow
 from isa_toolkit.distill.result import Run
 from isa_toolkit.distill.shards import (
     LIMIT_BYTES,
@@ -25,7 +28,6 @@ from isa_toolkit.distill.shards import (
 )
 from isa_toolkit.distill.signals import StopAsked, heed_signals
 from isa_toolkit.distill.store import RunStore
-from isa_toolkit.distill.streamed import Streamed
 from isa_toolkit.distill.worker import (
     Callback,
     DivergedError,
@@ -35,7 +37,14 @@ from isa_toolkit.distill.worker import (
 )
 from isa_toolkit.methods.base import Shards
 
-__all__ = ["DivergedError", "Progress", "claim", "distill", "load_targets"]
+__all__ = [
+    "DivergedError",
+    "Progress",
+    "claim",
+    "distill",
+    "load_targets",
+    "store_of",
+]
 
 
 def distill(
@@ -47,6 +56,7 @@ def distill(
     checkpoint_s: float = 60.0,
     progress: bool | None = None,
     shards_limit_bytes: int = LIMIT_BYTES,
+    devices: int | None = None,
     placement: str | None = None,
 ) -> Run:
     """Return the finished (or stopped) run of an experiment.
@@ -56,6 +66,13 @@ def distill(
     that is done is returned as it is. A file ``STOP`` in the folder, SIGINT or SIGTERM end
     it with a checkpoint, also while it still loads or compiles; once the last step is
     taken the closing files are written first. A second signal ends it at once.
+
+    On several devices the target batch of each step is divided among them; ranks and
+    partners are those of the whole batch, and the numbers are those of one device but
+    for the order in which they are added up (see ``docs/several_devices.md``). A run may
+    be gone on with on another number of devices. With several processes
+    (``jax.distributed``) each calls this alike; process 0 alone writes, calls back and
+    shows progress, and ``out`` is a folder that all of them see.
 
     Args:
         experiment: what to run.
@@ -67,6 +84,8 @@ def distill(
         progress: show a progress bar; None: only on a terminal or in a notebook.
         shards_limit_bytes: most that the data a method makes first (the experts of MTT)
             may take; they lie in ``<out>/shared`` and serve every run that fits.
+        devices: how many share the work; they divide the batch size. None for one, or
+            with several processes for all of theirs.
         placement: where the real images lie: ``"device"``, preprocessed;
             ``"device_bytes"``, preprocessed batch by batch; ``"host"``, streamed to it
             from memory or, of a memory-mapped data set, from the disk. The batches are the
@@ -74,22 +93,45 @@ def distill(
             that takes at most 40 % of the device's memory.
 
     Returns:
-        The run.
+        The run, in every process.
 
     Raises:
-        ValueError: the experiment does not fit its data, or the folder is another's.
+        ValueError: the experiment does not fit its data or the devices, or the folder is
+            another's.
         FileExistsError: the run folder exists and ``resume`` is False.
         RunLockedError: another process is working on the run.
         DivergedError: a quantity is not finite; the sentence says which and when.
         OSError: the run folder cannot be written.
+        LeaderFailedError: in the other processes, if process 0 raises any of these.
 
     Whatever a callback raises comes through as it is.
     """
     checks.check_positive("checkpoint_s", checkpoint_s)
     with heed_signals() as request, contextlib.ExitStack() as locks:
+        if devices is not None:
+            checks.check_integer("devices", devices)
+        layout = make_layout(devices)
         resolved = experiment.resolve()
+        check_layout(layout, resolved)
         placed = place(resolved, placement)
         wanted = wanted_shards(resolved, limit_bytes=shards_limit_bytes)
+        processes.agree([resolved.hash])
+        if not processes.is_leader():
+            store = store_of(resolved, out)
+            follow(
+                [Worker(resolved, store, (), request)],
+                partial(
+                    load_targets,
+                    resolved,
+                    store.path,
+                    wanted,
+                    layout=layout,
+                    placement=placed,
+                ),
+                layout=layout,
+            )
+            return Run.open(store.path)
+        locks.enter_context(processes.leading())
         store = claim(resolved, out, resume, locks)
         run = Run.open(store.path)
         if run.is_done:
@@ -101,11 +143,12 @@ def distill(
                 resolved,
                 store.path,
                 wanted,
-                progress,
-                lambda: worker.is_stop_asked,
-                placed,
+                progress=progress,
+                is_stop_asked=lambda: worker.is_stop_asked,
+                layout=layout,
+                placement=placed,
             )
-            return single(worker, targets, placed)
+            return assemble([worker], targets, layout=layout)
 
         def bar(step: int) -> Any:
             steps = resolved.settings.steps
@@ -115,6 +158,16 @@ def distill(
         if worker.failure is not None:
             raise worker.failure
     return run
+
+
+def store_of(resolved: ResolvedExperiment, out: str | Path | None) -> RunStore:
+    """Return the folder of a run; nothing is touched.
+
+    Args:
+        resolved: the experiment.
+        out: folder that holds run folders; None for ``runs``.
+    """
+    return RunStore(Path("runs" if out is None else out) / resolved.name)
 
 
 def claim(
@@ -137,7 +190,7 @@ def claim(
         RunLockedError: another process is working on it.
         OSError: it cannot be written.
     """
-    store = RunStore(Path("runs" if out is None else out) / resolved.name)
+    store = store_of(resolved, out)
     if store.path.exists() and not resume:
         raise FileExistsError(
             f"The run folder {store.path} exists. Use resume=True to go on with it, or "
@@ -153,8 +206,10 @@ def load_targets(
     resolved: ResolvedExperiment,
     path: Path,
     wanted: Shards | None,
-    progress: bool | None,
-    is_stop_asked: Callable[[], bool],
+    *,
+    progress: bool | None = False,
+    is_stop_asked: Callable[[], bool] = lambda: False,
+    layout: Layout | None = None,
     placement: str = "device",
 ) -> loop.Targets:
     """Return the real images on the device, with what else the method needs there.
@@ -165,6 +220,7 @@ def load_targets(
         wanted: what that is.
         progress: show a progress bar while it is made.
         is_stop_asked: looked at every few seconds while it is made.
+        layout: devices on each of which all of it shall lie; None for one.
         placement: see ``distill``; of ``"host"`` there are no images.
 
     Raises:
@@ -175,25 +231,16 @@ def load_targets(
         if is_stop_asked():
             raise StopAsked
 
+    put: Any = jnp.asarray if layout is None else layout.everywhere
     extra: Any = ()
     if wanted is not None:
         with shards_bar(wanted, progress) as tell, writing(path):
             kept = gathered(wanted, path.parent, tell=tell, heed=heed)
-        extra = jax.tree.map(jnp.asarray, kept)
+        extra = jax.tree.map(put, kept)
     return loop.targets(
         resolved.train,
         drawing="none" if placement == "host" else resolved.drawing,
         extra=extra,
         as_bytes=placement == "device_bytes",
+        put=put,
     )
-
-
-def single(worker: Worker, targets: loop.Targets, placement: str) -> Program:
-    """Return the compiled loop of one run.
-
-    Args:
-        worker: the run, started.
-        targets: from ``load_targets``.
-        placement: see ``distill``.
-    """
-    return (Streamed if placement == "host" else Alone)(worker, targets)

@@ -7,22 +7,23 @@ the loop would draw itself, so a streamed run sees the same batches as any other
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, PyTree
 
 from isa_toolkit.datasets.device import device_inputs
 from isa_toolkit.distill import loop
 from isa_toolkit.distill.drawing import Targets, draw, first_order
-from isa_toolkit.distill.worker import Part, Worker
+from isa_toolkit.distill.experiment import ResolvedExperiment
+from isa_toolkit.distill.worker import Worker
 
-__all__ = ["BLOCK_BYTES", "Streamed", "block_steps"]
+__all__ = ["BLOCK_BYTES", "Blocks", "block_steps", "is_streamed"]
 
 # Of one block's images. Two are on the device at a time.
 BLOCK_BYTES = 128 * 2**20
@@ -33,6 +34,16 @@ class _Block(NamedTuple):
 
     targets: Targets
     stop: int
+
+
+def is_streamed(resolved: ResolvedExperiment, targets: Targets) -> bool:
+    """Return whether a run's real images come block by block.
+
+    Args:
+        resolved: the experiment.
+        targets: from ``load_targets``: without images, though the method draws some.
+    """
+    return resolved.drawing != "none" and not targets.images.shape[0]
 
 
 def block_steps(batch_size: int, image_bytes: int) -> int:
@@ -46,77 +57,76 @@ def block_steps(batch_size: int, image_bytes: int) -> int:
     return max(1, min(loop.RECORD_LENGTH, fitting))
 
 
-class Streamed:
-    """The compiled loop of one run whose real images stay on the host.
+class Blocks:
+    """The batches of a run, block after block.
 
     Args:
-        worker: the run, started.
+        worker: the run, at the step that comes next.
         targets: without images; what else the method needs.
+        put: brings a tree of arrays to the device or devices.
         prefetch: read the next block while the device works; False only to measure it.
     """
 
     def __init__(
-        self, worker: Worker, targets: Targets, *, prefetch: bool = True
+        self,
+        worker: Worker,
+        targets: Targets,
+        *,
+        put: Callable[[PyTree], PyTree],
+        prefetch: bool = True,
     ) -> None:
         resolved, data = worker.resolved, worker.resolved.train
-        self._worker = worker
         self._images, self._labels = data.train
-        self._whole = targets._replace(
-            labels=jnp.asarray(self._labels), numbers=device_inputs(data.preprocessing)
+        self._put, self._prefetch = put, prefetch
+        self._last = worker.settings.steps
+        self._rest = targets._replace(numbers=put(device_inputs(data.preprocessing)))
+        size = int(np.prod(data.image_shape))
+        self._steps = block_steps(resolved.batch_size, size)
+        # Indices are drawn on the host: in an accelerator's queue they would wait for the
+        # steps that they are to be read beside.
+        self._key, self._known = jax.device_put(
+            (worker.keys.order, self._labels), _host()
         )
-        self._batch_size = resolved.batch_size
-        image_bytes = int(np.prod(data.image_shape))
-        self._steps = block_steps(self._batch_size, image_bytes)
-        self._plan = _plan(
-            resolved.drawing, self._batch_size, data.num_classes, self._steps
-        )
-        self._order = _first_order(resolved.drawing, self._batch_size)(
-            worker.keys.order, self._whole.labels, worker.step
-        )
-        self._chunk = loop.chunk(
-            worker.static,
-            worker.network,
-            num_classes=data.num_classes,
-            batch_size=self._batch_size,
-            streamed=True,
-        )
+        drawn = (resolved.drawing, resolved.batch_size)
+        self._plan = _plan(*drawn, data.num_classes, self._steps)
+        self._order = _first_order(*drawn)(self._key, self._known, worker.step)
         self._reader = ThreadPoolExecutor(1, "isa-toolkit-reader")
-        self._prefetch = prefetch
         self._block: _Block | None = None
         self._coming: Future[_Block] | None = None
 
-    def __call__(self, counts: Sequence[int]) -> list[Part]:
-        """Take so many steps, or as many as there are batches; return what they gave."""
-        worker, [count] = self._worker, counts
-        if self._block is None or worker.step == self._block.stop:
-            self._block = (self._coming or self._ask(worker.step)).result()
+    def at(self, step: int) -> tuple[Targets, int]:
+        """Return the batches from a step on, and how many steps they last for.
+
+        Args:
+            step: the one after the last that was taken.
+        """
+        if self._block is None or step == self._block.stop:
+            self._block = (self._coming or self._ask(step)).result()
             self._coming = None
         block = self._block
-        count = min(count, block.stop - worker.step)
-        state, infos, done = self._chunk(
-            worker.keys, worker.state(), block.targets, worker.knobs, worker.step, count
-        )
-        is_end = block.stop >= worker.settings.steps
-        if self._prefetch and self._coming is None and not is_end:
+        if self._prefetch and self._coming is None and block.stop < self._last:
             self._coming = self._ask(block.stop)
-        done = int(done)
-        taken = jax.tree.map(lambda leaf: np.asarray(leaf[:done]), infos)
-        return [Part(done, taken, bool(loop.all_finite(state)), lambda: state)]
+        return block.targets, block.stop - step
 
     def _ask(self, start: int) -> Future[_Block]:
         return self._reader.submit(self._read, start)
 
     def _read(self, start: int) -> _Block:
-        chosen, self._order = self._plan(
-            self._worker.keys.order, self._order, self._whole.labels, start
-        )
+        chosen, self._order = self._plan(self._key, self._order, self._known, start)
         rows = np.asarray(chosen).reshape(-1)
-        targets = self._whole._replace(
-            images=jnp.asarray(self._images[rows]),
-            labels=jnp.asarray(self._labels[rows]),
-            first=jnp.asarray(start, jnp.int32),
+        images, labels, first = self._put(
+            (self._images[rows], self._labels[rows], np.int32(start))
         )
+        targets = self._rest._replace(images=images, labels=labels, first=first)
         return _Block(jax.block_until_ready(targets), start + self._steps)
+
+
+def _host() -> Any:
+    """Return the CPU as a device, or the only kind there is."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return jax.local_devices()[0]
 
 
 Plan = Callable[..., tuple[Int[Array, "k b"], Int[Array, " n"]]]

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from isa_toolkit.distill import events, loop
 from isa_toolkit.distill.checkpoints import Checkpoints
@@ -173,14 +174,8 @@ class Worker:
             checkpoints: of the run.
         """
         self.checkpoints = checkpoints
-        data = self.resolved.train
-        images, classes = events.first_images(self.resolved)
-        labels = np.eye(data.num_classes, dtype=np.float32)[classes]
-        labels = self.settings.method.first_labels(
-            jnp.asarray(labels - 1 / data.num_classes)
-        )
         draw = loop.first_state(self.static, self.network)
-        state = draw(self.keys.networks, jnp.asarray(images), labels)
+        state = draw(self.keys.networks, *self._first_set())
         stored = checkpoints.restore(state, experiment=self.resolved.hash)
         if stored is not None:
             self.step, state = stored.step, stored.state
@@ -188,6 +183,22 @@ class Worker:
             self.elapsed_s = stored.notes["elapsed_s"]
         self.store.cut_metrics(self.step if stored is not None else -1)
         self.is_new = stored is None
+        self.state = lambda: state
+
+    def stand_by(self) -> None:
+        """Have a state of the right shapes and types, its numbers to be taken over."""
+        draw = loop.first_state(self.static, self.network)
+        shapes = jax.eval_shape(draw, self.keys.networks, *self._first_set())
+        self.take_over(
+            jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+        )
+
+    def take_over(self, state: PyTree) -> None:
+        """Go on from a state that was made elsewhere.
+
+        Args:
+            state: of the method.
+        """
         self.state = lambda: state
 
     def take(self, part: Part, seconds: float, *, share_s: float) -> None:
@@ -314,6 +325,16 @@ class Worker:
             elapsed_s=self.elapsed_s,
             **more,
         )
+
+    def _first_set(self) -> tuple[Array, Array]:
+        """Return the first distilled images and labels, which the run's seed draws."""
+        data = self.resolved.train
+        images, classes = events.first_images(self.resolved)
+        labels = np.eye(data.num_classes, dtype=np.float32)[classes]
+        labels = self.settings.method.first_labels(
+            jnp.asarray(labels - 1 / data.num_classes)
+        )
+        return jnp.asarray(images), labels
 
     def _learned(self) -> dict[str, float]:
         """Return what belongs to the present set besides images and labels."""

@@ -95,14 +95,21 @@ def test_runs_of_a_grid_that_streams_go_one_after_the_other(
 
 def test_a_block_is_read_while_the_device_works(compiled: Path, tmp_path, monkeypatch):
     del compiled
-    read = streamed.Streamed._read
+    read, at = streamed.Blocks._read, streamed.Blocks.at
     asked: list[tuple[int, int]] = []
+    step = 0
 
-    def spy(self, start: int):
-        asked.append((start, self._worker.step))
+    def spy_read(self, start: int):
+        asked.append((start, step))
         return read(self, start)
 
-    monkeypatch.setattr(streamed.Streamed, "_read", spy)
+    def spy_at(self, now: int):
+        nonlocal step
+        step = now
+        return at(self, now)
+
+    monkeypatch.setattr(streamed.Blocks, "_read", spy_read)
+    monkeypatch.setattr(streamed.Blocks, "at", spy_at)
     distill(tiny(), out=tmp_path, placement="host")
     # Each block once, asked for before the run comes to it, none beyond the end.
     assert [start for start, _ in asked] == [0, 5, 10, 15, 20]

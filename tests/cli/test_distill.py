@@ -1,0 +1,85 @@
+"""What the flags for several devices and processes refuse, in one sentence each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from isa_toolkit.cli import OK, USAGE, main
+from isa_toolkit.distill import processes
+
+THREE = "--coordinator here:1 --processes 2 --process-id"
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (
+            "--coordinator here:1",
+            "--coordinator, --processes, --process-id must be given together, got only "
+            "--coordinator.",
+        ),
+        (
+            "--processes 2 --process-id 1",
+            "--coordinator, --processes, --process-id must be given together, got only "
+            "--processes, --process-id.",
+        ),
+        (
+            "--coordinator here --processes 2 --process-id 0",
+            "--coordinator must be host:port of process 0, got 'here'.",
+        ),
+        (f"{THREE} 2", "--process-id must be below --processes (2), got 2."),
+        (f"{THREE} -1", "--process-id must be at least 0, got -1."),
+        (
+            f"--distributed {THREE} 0",
+            "--distributed must be given without --coordinator, --processes and "
+            "--process-id, got --coordinator, --processes, --process-id beside it. It "
+            "finds them by itself.",
+        ),
+        ("--devices 0", "devices must be at least 1, got 0."),
+        ("--devices 99", "devices must be at most "),
+    ],
+)
+def test_a_bad_combination_gets_one_sentence(
+    flags: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["distill", "--steps", "2", "--out", str(tmp_path), *flags.split()]
+    assert main(words) == USAGE
+    printed, errors = capsys.readouterr()
+    assert errors.startswith(f"isa-toolkit: {sentence}")
+    assert (printed, errors.count("\n")) == ("", 1)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "joined"),
+    [
+        (f"{THREE} 1", ("here:1", 2, 1)),
+        ("--distributed", (None, None, None)),
+        ("", None),
+    ],
+)
+def test_a_process_joins_the_others_before_anything_else(
+    flags: str,
+    joined: tuple[object, ...] | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr(processes, "join", lambda *words: asked.append(words))
+    # It stops at the next thing that is looked at.
+    words = ["distill", "--scale", "none", "--out", str(tmp_path), *flags.split()]
+    assert main(words) == USAGE
+    assert asked == ([] if joined is None else [joined])
+
+
+def test_another_process_than_the_first_prints_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from isa_toolkit import distill
+
+    monkeypatch.setattr(distill, "distill", lambda *_, **__: None)
+    monkeypatch.setattr(processes, "is_leader", lambda: False)
+    assert main(["distill", "--steps", "2", "--out", str(tmp_path)]) == OK
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,198 @@
+"""Eight devices give what one gives: the same choices, numbers within rounding."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from tiny_run import tiny
+
+from isa_toolkit.distill import distill, distill_grid
+from isa_toolkit.distill.layout import DATA, RUNS, Layout, check_layout, make_layout
+
+SUPPORT = Path(__file__).parents[1] / "support"
+# Compiles in two thirds of the time.
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+# Of the largest number of each array, pool and moments included. Measured after 1, 2 and
+# 20 steps: 3e-5 for a whole state, 7e-6 for distilled images and labels.
+STATE, RESULT = 1e-4, 5e-5
+
+
+class Told:
+    """What a process told of its parts, each of which may have failed."""
+
+    def __init__(self, parts: dict[str, Any]) -> None:
+        self._parts = parts
+
+    def __getitem__(self, name: str) -> Any:
+        part = self._parts[name]
+        assert "error" not in part, part["error"]
+        return part["found"]
+
+
+@pytest.fixture(scope="module")
+def told(compiled: Path, tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """Return what a process with eight simulated devices found."""
+    out = tmp_path_factory.mktemp("eight")
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count=8 {QUICK}",
+        "PYTHONPATH": f"{SUPPORT}{os.pathsep}{SUPPORT.parents[1]}",
+        "JAX_COMPILATION_CACHE_DIR": str(compiled),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    }
+    child = subprocess.run(
+        [sys.executable, "-W", "error", str(SUPPORT / "eight_devices.py"), str(out)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert child.returncode == 0, child.stderr
+    return Told(json.loads((out / "told.json").read_text()))
+
+
+@pytest.mark.slow
+def test_a_run_takes_the_steps_of_one_device(told: Told) -> None:
+    steps = told["steps"]
+    assert max(steps["apart"]) < STATE
+    # Not the same program: it would be a poor test.
+    assert min(steps["apart"]) > 0
+    for one, eight in steps["kept"]:
+        assert one == eight
+
+
+@pytest.mark.slow
+def test_ranks_kept_samples_and_partners_are_of_the_whole_batch(
+    told: Told,
+) -> None:
+    one, eight = told["chosen"]
+    assert one == eight
+    assert sorted(one["ranks"]) == list(range(32))
+    assert 0 < sum(one["kept"]) < 32
+    # Partners cross the borders between devices, of four rows each.
+    crossing = [j // 4 != i // 4 for i, j in enumerate(one["partners"])]
+    assert sum(crossing) > 16
+
+
+@pytest.mark.slow
+def test_each_device_convolves_its_own_rows_alone(told: Told) -> None:
+    # Maps of the first layer are 12 x 12 x 4; four rows of the batch of 32 are a device's.
+    one, eight = map(set, told["sizes"])
+    whole, part = {"32,12,12,4", "4608,4"}, {"576,4"}
+    assert whole <= one
+    assert not part & one
+    assert part <= eight
+    assert not whole & eight
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("vmapped", ["False", "True"])
+def test_runs_on_rows_of_devices_are_single_runs(vmapped: str, told: Told) -> None:
+    for run in told["grids"][vmapped]["runs"]:
+        assert run["names"][0] == run["names"][1]
+        assert run["steps"][0] == run["steps"][1]
+        assert run["kept"][0] == run["kept"][1]
+        assert run["apart"] < RESULT
+
+
+@pytest.mark.slow
+def test_knobs_compile_nothing_on_devices(told: Told) -> None:
+    assert told["knobs"] == [1, 1]
+    for grid in told["grids"].values():
+        assert grid["programs"] == [1, 1]
+        assert grid["more"] == ["done"] * 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_run_goes_on_with_other_devices(way: str, told: Told) -> None:
+    run = told["resumed"][way]
+    assert run["stopped"] == 11
+    assert run["steps"] == [20, 20]
+    assert run["kept"][0] == run["kept"][1]
+    assert run["apart"] < RESULT
+
+
+@pytest.mark.slow
+def test_chunks_move_nothing_by_the_way(told: Told) -> None:
+    assert told["guarded"] == [3, 3]
+
+
+@pytest.mark.slow
+def test_what_devices_cannot_divide_gets_one_sentence(told: Told) -> None:
+    assert told["refused"] == [
+        "devices must be at most 8 in all, which is what JAX finds, got 9. "
+        "isa-toolkit doctor lists them.",
+        "devices must be a whole number, got (2, 4).",
+        "batch_size must be a multiple of 8 for 8 devices, got 30. Take 24 or 32.",
+        "batch_size of each class must be a multiple of 4 for 8 devices, got 10. "
+        "Take 8 or 12.",
+        "devices over data must be 1 for method 'mtt', got 8. It draws no real images "
+        "that could be divided; distill_grid spreads its runs with devices=(r, 1).",
+        "devices over runs must be at least 1, got 0.",
+        "batch_size must be a multiple of 4 for 4 devices, got 2. Take 4.",
+    ]
+
+
+# --- here, with one device --------------------------------------------------------------
+
+
+def test_one_device_needs_no_layout() -> None:
+    for devices in (None, 1, (1, 1)):
+        assert make_layout(devices) is None
+    check_layout(None, tiny().resolve())
+
+
+def test_more_devices_than_there_are_get_one_sentence(tmp_path: Path) -> None:
+    for make in (distill, distill_grid):
+        with pytest.raises(
+            ValueError, match=r"^devices must be at most \d+ in all, .*99"
+        ):
+            make(tiny(), out=tmp_path, devices=99)
+    with pytest.raises(TypeError, match=r"^devices must be a whole number, got 1\.5"):
+        distill(tiny(), out=tmp_path, devices=1.5)  # pyright: ignore
+    with pytest.raises(TypeError, match=r"^devices over data must be a whole number"):
+        distill_grid(tiny(), out=tmp_path, devices=(1, "2"))  # pyright: ignore
+    assert not list(tmp_path.iterdir())
+
+
+def stand_in(rows: int, columns: int) -> Layout:
+    """Return a layout of devices that there are not."""
+    devices = np.array([jax.devices()[0]] * (rows * columns)).reshape(rows, columns)
+    return Layout(jax.sharding.Mesh(devices, (RUNS, DATA)))
+
+
+@pytest.mark.parametrize(
+    ("columns", "batch_size", "sentence"),
+    [
+        (64, 96, r"a multiple of 64 for 64 devices, got 96\. Take 64 or 128\.$"),
+        (64, 10, r"a multiple of 64 for 64 devices, got 10\. Take 64\.$"),
+        # 1,294 images are what is not held out.
+        (5, 9999, r"a multiple of 5 for 5 devices, got 1294\. Take 1290\.$"),
+        (1300, 9999, r"a multiple of 1300 .* got 1294\. Take fewer devices\.$"),
+    ],
+)
+def test_a_batch_that_is_no_multiple_is_told_the_nearest(
+    columns: int, batch_size: int, sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^batch_size must be {sentence}"):
+        check_layout(stand_in(1, columns), tiny(batch_size=batch_size).resolve())
+
+
+def test_rows_divide_runs_and_leave_the_batch_alone() -> None:
+    check_layout(stand_in(64, 1), tiny(batch_size=7).resolve())
+
+
+def test_equal_layouts_are_one_key() -> None:
+    assert stand_in(2, 4) == stand_in(2, 4)
+    assert hash(stand_in(2, 4)) == hash(stand_in(2, 4))
+    assert stand_in(2, 4) != stand_in(4, 2)

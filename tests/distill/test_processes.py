@@ -1,0 +1,199 @@
+"""Two processes on one machine make the runs of one; the first decides and writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from tiny_run import metric_rows
+
+from isa_toolkit.distill import Run, processes
+
+SUPPORT = Path(__file__).parents[1] / "support"
+# Compiles in two thirds of the time.
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+# Of the largest number. Measured: 3e-7 for images, 7e-8 for labels.
+RESULT = 5e-5
+
+
+class Two(NamedTuple):
+    """What two processes told, and where their runs lie."""
+
+    told: list[dict[str, Any]]
+    out: Path
+
+
+@pytest.fixture(scope="module")
+def two(compiled: Path, tmp_path_factory: pytest.TempPathFactory) -> Two:
+    out = tmp_path_factory.mktemp("two")
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": QUICK,
+        "PYTHONPATH": f"{SUPPORT}{os.pathsep}{SUPPORT.parents[1]}",
+        "JAX_COMPILATION_CACHE_DIR": str(compiled),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    }
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-W", "error", str(SUPPORT / "two_processes.py")),
+                *(str(me), str(port), str(out)),
+            ],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for me in (0, 1)
+    ]
+    try:
+        ended = [child.communicate(timeout=300) for child in children]
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+    for child, (_, errors) in zip(children, ended, strict=True):
+        assert child.returncode == 0, errors
+    files = [out / f"told-{me}.json" for me in (0, 1)]
+    return Two([json.loads(file.read_text()) for file in files], out)
+
+
+def only_run(folder: Path) -> Run:
+    [path] = folder.iterdir()
+    return Run.open(path)
+
+
+def assert_alike(one: Run, other: Run) -> None:
+    """Assert the same rows of metrics and, within rounding, the same result."""
+    mine, its = (
+        [json.loads(row) for row in metric_rows(run.path)] for run in (one, other)
+    )
+    assert [(row["kind"], row["step"]) for row in mine] == [
+        (row["kind"], row["step"]) for row in its
+    ]
+    assert [row.get("kept") for row in mine] == [row.get("kept") for row in its]
+    for step, file in one.snapshots.items():
+        assert file.name == other.snapshots[step].name
+    for name in ("images", "labels"):
+        ours, theirs = (getattr(run.distilled_at(24), name) for run in (one, other))
+        assert np.abs(ours - theirs).max() <= RESULT * np.abs(theirs).max()
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_run_of_one(two: Two, whole: Run) -> None:
+    expected = [[whole.path.name, "done", 24]]
+    assert [told["whole"] for told in two.told] == [expected, expected]
+    run = only_run(two.out / "whole")
+    assert_alike(run, whole)
+    names = [sorted(path.name for path in one.path.iterdir()) for one in (run, whole)]
+    assert names[0] == names[1]
+    # One process wrote: the run started once.
+    environment = json.loads((run.path / "environment.json").read_text())
+    assert len(environment["starts"]) == 1
+
+
+@pytest.mark.slow
+def test_a_run_that_another_process_computed_is_written_by_the_first(
+    two: Two, whole: Run
+) -> None:
+    assert two.told[0]["grid"] == two.told[1]["grid"]
+    assert [run[1:] for run in two.told[0]["grid"]] == [
+        ["done", 4], ["done", 4], ["done", 24],
+    ]  # fmt: skip
+    name = two.told[0]["grid"][2][0]
+    assert name == whole.path.name
+    assert_alike(Run.open(two.out / "grid" / name), whole)
+
+
+@pytest.mark.slow
+def test_the_first_process_stops_both_and_both_go_on(two: Two, whole: Run) -> None:
+    for told in two.told:
+        assert told["stop"] == [[whole.path.name, "stopped", 11]]
+        assert told["again"] == told["done"] == [[whole.path.name, "done", 24]]
+    assert_alike(only_run(two.out / "again"), whole)
+
+
+@pytest.mark.slow
+def test_a_signal_to_either_process_stops_both(two: Two) -> None:
+    first, second = two.told
+    assert first["signal"] == second["signal"]
+    [[_, status, step]] = first["signal"]
+    assert (status, step) == ("stopped", 6)
+
+
+@pytest.mark.slow
+def test_an_error_of_the_first_process_ends_both(two: Two) -> None:
+    first, second = two.told
+    assert first["failed"] == ["ZeroDivisionError", "of process 0"]
+    assert second["failed"] == [
+        "LeaderFailedError", "Process 0 ended this: of process 0",
+    ]  # fmt: skip
+    assert only_run(two.out / "failed").status["status"] == "failed"
+
+
+@pytest.mark.slow
+def test_what_another_process_cannot_load_ends_both(two: Two) -> None:
+    first, second = two.told
+    assert first["lost"][0] == "FollowerFailedError"
+    assert first["lost"][1].startswith("Process 1 could not load")
+    assert second["lost"] == ["FileNotFoundError", "no data here"]
+
+
+@pytest.mark.slow
+def test_processes_must_be_asked_alike_and_for_all_devices(two: Two) -> None:
+    for told in two.told:
+        assert told["unlike"][0] == told["some"][0] == "ValueError"
+        assert "got another experiment, seed or knob in process 1" in told["unlike"][1]
+        assert told["some"][1].startswith(
+            "devices must be all 2 of the 2 processes, got 1."
+        )
+    for name in ("unlike", "some"):
+        assert not (two.out / name).exists()
+
+
+# --- here, in one process ---------------------------------------------------------------
+
+
+def test_one_process_is_the_leader_of_nobody() -> None:
+    assert processes.is_leader()
+    assert not processes.are_several()
+    processes.agree(["anything"])
+    with pytest.raises(ZeroDivisionError), processes.leading():
+        raise ZeroDivisionError
+    assert processes.which(True) == [0]
+    assert processes.which(False) == []
+
+
+def test_what_is_shared_comes_back_to_the_bit() -> None:
+    tree = {
+        "a": np.asarray([-0.0, np.nan, 1e-42], np.float32),
+        "b": (np.asarray(7, np.int32), np.zeros((0, 3), np.float32)),
+        "c": np.asarray([True, False, True]),
+    }
+    shared = processes.share(tree)
+    for mine, its in zip(
+        map(np.asarray, tree_leaves(tree)), tree_leaves(shared), strict=True
+    ):
+        assert (mine.dtype, mine.shape) == (its.dtype, its.shape)
+        assert mine.tobytes() == its.tobytes()
+
+
+def test_messages_come_whole_however_long() -> None:
+    for text in (b"", b"{}", b"x" * 1024, b"y" * 5000):
+        assert processes._message(text) == text
+
+
+def tree_leaves(tree: Any) -> list[np.ndarray]:
+    import jax
+
+    return jax.tree.leaves(tree)

@@ -1,0 +1,283 @@
+"""What eight simulated devices give; run as a program it writes JSON.
+
+How many devices a CPU has is settled when JAX starts, so this needs a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tiny_run import stop_at, tiny
+
+from isa_toolkit.distill import Experiment, Run, course, distill, distill_grid, loop
+from isa_toolkit.distill.layout import Layout, make_layout
+from isa_toolkit.distill.program import Alone
+from isa_toolkit.distill.run import load_targets
+from isa_toolkit.distill.signals import StopRequest
+from isa_toolkit.distill.store import RunStore
+from isa_toolkit.distill.worker import Worker
+from isa_toolkit.losses import crucial, isa
+from isa_toolkit.losses import ridge as ridge_readout
+from isa_toolkit.methods import DM, MTT
+
+DEVICES = 8
+BATCH = 32
+STOPPED_AT = 11
+# Long enough for a step to be worth comparing, short enough to stay with one device.
+STEPS = 20
+
+
+def experiment(**changes: Any) -> Experiment:
+    """Return the tiny experiment with crucial samples and ISA, without validation."""
+    plain = {"protocol": "last", "validation_every": 0, "steps": STEPS}
+    return tiny(**{"drop_easy": 0.2, "segment": (0.0, 0.5), **plain, **changes})
+
+
+THREE = (
+    experiment(),
+    experiment(drop_easy=0.0, drop_hard=0.3, segment=(-1.0, 0.5), learning_rate=1e-3),
+    experiment(seed=1, steps=12),
+)
+
+
+def started(asked: Any) -> Worker:
+    """Return a run with its first state, in no folder."""
+    worker = Worker(asked.resolve(), RunStore("nowhere"), (), StopRequest())
+    draw = loop.first_state(worker.static, worker.network)
+    worker.take_over(draw(worker.keys.networks, *worker._first_set()))
+    return worker
+
+
+class Pace:
+    """One run on a layout, step by step."""
+
+    def __init__(self, asked: Any, layout: Layout | None) -> None:
+        self.worker = started(asked)
+        targets = load_targets(self.worker.resolved, Path(), None, layout=layout)
+        self.program = Alone(self.worker, targets, layout)
+
+    def take(self, count: int) -> Any:
+        [part] = self.program([count])
+        self.worker.step += part.done
+        self.worker.state = part.state
+        return part
+
+    def leaves(self) -> list[np.ndarray]:
+        return [np.asarray(leaf) for leaf in jax.tree.leaves(self.worker.state())]
+
+
+def apart(one: list[np.ndarray], other: list[np.ndarray]) -> float:
+    """Return the largest difference, as a share of the largest number of its leaf."""
+    worst = 0.0
+    for mine, its in zip(one, other, strict=True):
+        if np.issubdtype(mine.dtype, np.floating):
+            scale = max(float(np.abs(mine).max()), 1e-30)
+            worst = max(worst, float(np.abs(mine - its).max()) / scale)
+        else:
+            np.testing.assert_array_equal(mine, its)
+    return worst
+
+
+def steps_alike(asked: Any, layout: Layout, marks: tuple[int, ...]) -> dict[str, Any]:
+    """Return how far one device and many are apart after so many steps."""
+    one, many = Pace(asked, None), Pace(asked, layout)
+    told: dict[str, Any] = {"apart": [], "kept": []}
+    for mark in marks:
+        parts = [pace.take(mark - pace.worker.step) for pace in (one, many)]
+        told["apart"].append(apart(one.leaves(), many.leaves()))
+        told["kept"].append([part.infos.kept.tolist() for part in parts])
+    return told
+
+
+def guarded() -> list[int]:
+    """Return the steps taken where nothing may go to or from a device by the way."""
+    done = []
+    for layout in (None, make_layout(DEVICES)):
+        pace = Pace(experiment(), layout)
+        pace.take(1)
+        with jax.transfer_guard("disallow"):
+            done.append(pace.take(3).done)
+    return done
+
+
+def sizes_of(layout: Layout | None) -> list[str]:
+    """Return the shapes of all arrays in the compiled program of a run."""
+    program = Pace(experiment(), layout).program
+    put = jax.device_put if layout is None else layout.everywhere
+    lowered = program._chunk.lower(  # pyright: ignore[reportFunctionMemberAccess]
+        program._keys,
+        program._state,
+        program._targets,
+        program._knobs,
+        *put((np.int32(0), np.int32(1))),
+    )
+    return sorted(set(re.findall(r"f32\[([\d,]+)\]", lowered.compile().as_text())))
+
+
+def chosen(layout: Layout | None) -> dict[str, Any]:
+    """Return ranks, kept samples and partners of one batch, whole or divided."""
+    worker = started(experiment())
+    state, network = worker.state(), worker.network
+    learner = jax.tree.map(lambda leaf: leaf[0], state.pool)
+    data = worker.resolved.train
+    images = jnp.asarray(data.inputs("train")[:BATCH])
+    labels = jax.nn.one_hot(data.train.labels[:BATCH], 10) - 0.1
+    put: Callable = (lambda tree: tree) if layout is None else layout.everywhere
+    split: Callable = (lambda rows: rows) if layout is None else layout.split
+
+    @jax.jit
+    def choose(state, learner, images, labels):
+        images, labels = split(images), split(labels)
+
+        def features(images):
+            return network.apply(learner.params, learner.state, images).features
+
+        readout = ridge_readout.readout(features(state.images), state.labels, 1e-6)
+        seen = features(images)
+        residual = ridge_readout.predict(seen, readout.weights) - labels
+        scores = crucial.scores(residual)
+        kept = crucial.select(scores, drop_easy=0.2, drop_hard=0.1)
+        return crucial.ranks(scores), kept, isa.nearest_partners(seen, kept)
+
+    found = choose(*put((state, learner, images, labels)))
+    return dict(
+        zip(("ranks", "kept", "partners"), (x.tolist() for x in found), strict=True)
+    )
+
+
+def grid_size(layout: Layout, side_by_side: bool) -> int:
+    """Return how often the program of a grid was compiled."""
+    worker = started(experiment())
+    program = loop.grid_chunk(
+        worker.static,
+        worker.network,
+        num_classes=10,
+        batch_size=BATCH,
+        side_by_side=side_by_side,
+        layout=layout,
+    )
+    return program._cache_size()  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def knobs_compile(layout: Layout) -> list[int]:
+    """Return how often the program of a run was compiled, before and after knobs."""
+    sizes = []
+    for asked in (experiment(), experiment(drop_easy=0.4, segment=(-1.0, 0.2), seed=3)):
+        pace = Pace(asked, layout)
+        pace.take(2)
+        sizes.append(pace.program._chunk._cache_size())  # pyright: ignore
+    return sizes
+
+
+def grids(out: Path) -> dict[str, Any]:
+    """Return how far grids on 2 x 4 devices are from single runs on one."""
+    layout = make_layout((2, 4))
+    assert layout is not None
+    singles = [distill(asked, out=out / "singles") for asked in THREE]
+    told: dict[str, Any] = {}
+    for vmapped in (False, True):
+        runs = distill_grid(
+            THREE, out=out / f"grid-{vmapped}", devices=(2, 4), side_by_side=vmapped
+        )
+        before = grid_size(layout, vmapped)
+        more = distill_grid(
+            experiment(steps=2, learning_rate=2e-3),
+            drop_easy=[0.1, 0.3],
+            seeds=[3, 4],
+            out=out / f"grid-{vmapped}",
+            devices=(2, 4),
+            side_by_side=vmapped,
+        )
+        told[str(vmapped)] = {
+            "runs": [compared(*pair) for pair in zip(singles, runs, strict=True)],
+            "programs": [before, grid_size(layout, vmapped)],
+            "more": [run.status["status"] for run in more],
+        }
+    return told
+
+
+def compared(one: Run, other: Run) -> dict[str, Any]:
+    """Return how far the results of two runs are apart."""
+    mine, its = one.distilled, other.distilled
+    return {
+        "steps": [one.step, other.step],
+        "names": [one.path.name, other.path.name],
+        "kept": [run.metrics.kept.tolist() for run in (one, other)],
+        "apart": apart([mine.images, mine.labels], [its.images, its.labels]),
+    }
+
+
+def resumed(out: Path) -> dict[str, Any]:
+    """Return how far runs that changed their devices half way are from one that stayed."""
+    whole = distill(experiment(), out=out / "singles")
+    told = {}
+    for name, first, second in (("up", None, DEVICES), ("down", DEVICES, None)):
+        chunk_s, course._CHUNK_S = course._CHUNK_S, 1e-9
+        halted = distill(
+            experiment(),
+            out=out / name,
+            devices=first,
+            callbacks=[stop_at(STOPPED_AT)],
+        )
+        course._CHUNK_S = chunk_s
+        step = halted.step
+        again = distill(experiment(), out=out / name, devices=second)
+        told[name] = {"stopped": step, **compared(whole, again)}
+    return told
+
+
+def refused(out: Path) -> list[str]:
+    """Return the sentences that refuse what does not fit; nothing is made for them."""
+    asked: list[tuple[Callable, Any, Any]] = [
+        (distill, experiment(), DEVICES + 1),
+        (distill, experiment(), (2, 4)),
+        (distill, experiment(batch_size=30), DEVICES),
+        (distill, Experiment(method=DM(), batch_size=10, steps=2), DEVICES),
+        (distill, Experiment(method=MTT(expert_count=2), steps=2), DEVICES),
+        (distill_grid, experiment(), (0, 4)),
+        (distill_grid, experiment(batch_size=2), (2, 4)),
+    ]
+    sentences = []
+    for make, one, devices in asked:
+        try:
+            make(one, out=out, devices=devices)
+        except (TypeError, ValueError) as error:
+            sentences.append(str(error))
+    assert not out.exists()
+    return sentences
+
+
+def main(out: Path) -> None:
+    """Write what they give to ``told.json``."""
+    layout = make_layout(DEVICES)
+    assert layout is not None
+    parts: dict[str, Callable[[], Any]] = {
+        "steps": lambda: steps_alike(experiment(), layout, (1, 2, STEPS)),
+        "guarded": guarded,
+        "knobs": lambda: knobs_compile(layout),
+        "chosen": lambda: [chosen(None), chosen(layout)],
+        "sizes": lambda: [sizes_of(None), sizes_of(layout)],
+        "grids": lambda: grids(out),
+        "resumed": lambda: resumed(out),
+        "refused": lambda: refused(out / "refused"),
+    }
+    told: dict[str, Any] = {}
+    for name, part in parts.items():
+        try:
+            told[name] = {"found": part()}
+        except Exception:  # noqa: BLE001 - the test of this part shows it
+            told[name] = {"error": traceback.format_exc()}
+    (out / "told.json").write_text(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
