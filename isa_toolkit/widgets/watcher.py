@@ -18,9 +18,9 @@ from isa_toolkit.distill import Experiment
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures import course
 from isa_toolkit.figures.style import png
+from isa_toolkit.sweep.job import Job, runs_in
+from isa_toolkit.sweep.outcome import JobFailedError, JobStatus
 from isa_toolkit.widgets import layout, pictures
-from isa_toolkit.widgets.job import Job, runs_in
-from isa_toolkit.widgets.outcome import JobFailedError, JobStatus
 from isa_toolkit.widgets.panel import Panel
 
 __all__ = ["JobWatcher"]

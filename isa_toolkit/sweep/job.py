@@ -19,8 +19,8 @@ from typing import Any, final
 from isa_toolkit.distill import Experiment, Run
 from isa_toolkit.distill.store import RunStore
 from isa_toolkit.files import write_json
-from isa_toolkit.widgets import command, process
-from isa_toolkit.widgets.outcome import (
+from isa_toolkit.sweep import command, process
+from isa_toolkit.sweep.outcome import (
     JobFailedError,
     JobProgress,
     JobStatus,
