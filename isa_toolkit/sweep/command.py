@@ -95,7 +95,8 @@ def from_description(description: dict[str, Any], **where: Any) -> Experiment:
 
     Args:
         description: as stored.
-        where: ``source``, ``root`` and ``limit`` of the data, which are not stored.
+        where: ``source``, ``root`` and ``limit`` of the data, which are not stored; their
+            name, if it is to be another than the stored one.
 
     Returns:
         The experiment, on the named data set.
@@ -103,7 +104,6 @@ def from_description(description: dict[str, Any], **where: Any) -> Experiment:
     method = dict(description["method"])
     settings = METHODS[method.pop("name")]
     return Experiment(
-        dataset=description["dataset"]["name"],
         method=settings(
             **{
                 name: tuple(value) if isinstance(value, list) else value
@@ -112,5 +112,5 @@ def from_description(description: dict[str, Any], **where: Any) -> Experiment:
         ),
         network=NetworkSettings(**description["network"]),
         **{name: description[name] for name in _PLAIN},
-        **where,
+        **{"dataset": description["dataset"]["name"], **where},
     )
