@@ -13,7 +13,16 @@ from types import MappingProxyType
 
 import isa_toolkit
 
-__all__ = ["exists", "exit_code", "is_child", "is_running", "reap", "send", "spawn"]
+__all__ = [
+    "environment",
+    "exists",
+    "exit_code",
+    "is_child",
+    "is_running",
+    "reap",
+    "send",
+    "spawn",
+]
 
 # Children of this process, so that they are reaped and their exit codes known, also by
 # a job that attached to them.
@@ -21,14 +30,14 @@ _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
 
 
 def spawn(
-    words: list[str], log: Path, environment: Mapping[str, str] = MappingProxyType({})
+    words: list[str], log: Path, more: Mapping[str, str] = MappingProxyType({})
 ) -> int:
     """Start ``python -m isa_toolkit`` apart from this process and its terminal.
 
     Args:
         words: after the program's name.
         log: what it prints is appended to this file.
-        environment: variables of its own.
+        more: variables of its own environment.
 
     Returns:
         The number of the process. A signal to our own group does not reach it.
@@ -42,7 +51,7 @@ def spawn(
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
-            env={**_environment(), **environment},
+            env={**environment(), **more},
             start_new_session=True,
         )
     _CHILDREN[child.pid] = child
@@ -91,8 +100,8 @@ def is_running(pid: int) -> bool:
     return exit_code(pid) is None if is_child(pid) else exists(pid)
 
 
-def _environment() -> dict[str, str]:
-    """Return the child's environment: our code, no grab of the GPU, no window."""
+def environment() -> dict[str, str]:
+    """Return a child's environment: our code, no grab of the GPU, no window."""
     home = str(Path(isa_toolkit.__file__).parents[1])
     known = os.environ.get("PYTHONPATH")
     return {

@@ -20,6 +20,7 @@ from isa_toolkit.figures import course
 from isa_toolkit.figures.style import png
 from isa_toolkit.sweep.job import Job, runs_in
 from isa_toolkit.sweep.outcome import JobFailedError, JobStatus
+from isa_toolkit.sweep.words import duration
 from isa_toolkit.widgets import layout, pictures
 from isa_toolkit.widgets.panel import Panel
 
@@ -373,20 +374,6 @@ def _which(distilled: DistilledSet, is_done: bool) -> str:
     chosen = distilled.manifest.get("selection", {})
     what = "The result" if is_done else "Distilled images"
     return f"{what}: step {chosen.get('step', 'unknown')}, whitening undone."
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words.
-
-    Args:
-        seconds: at least 0.
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
