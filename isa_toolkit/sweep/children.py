@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 
@@ -23,6 +23,7 @@ LOG = "log.txt"
 _LEAVING_S = 5.0
 
 
+@runtime_checkable
 class Child(Protocol):
     """A process that runs a group, here or elsewhere."""
 
@@ -45,6 +46,7 @@ class Child(Protocol):
         ...
 
 
+@runtime_checkable
 class Backend(Protocol):
     """Where the processes of a sweep run.
 

@@ -17,7 +17,15 @@ from isa_toolkit.files import read_json, write_json
 from isa_toolkit.sweep import process
 from isa_toolkit.sweep.bars import sweep_bars
 from isa_toolkit.sweep.children import Backend, LocalBackend, cores, local_slots
-from isa_toolkit.sweep.folder import KILL, LAUNCH, STOP, Sweep, refusal, write_plan
+from isa_toolkit.sweep.folder import (
+    KILL,
+    LAUNCH,
+    STATUS,
+    STOP,
+    Sweep,
+    refusal,
+    write_plan,
+)
 from isa_toolkit.sweep.plans import Plan
 from isa_toolkit.sweep.scheduler import Scheduler
 from isa_toolkit.sweep.submitted import CLUSTERS, Slurm, SubmittedBackend
@@ -176,15 +184,15 @@ def _start_scheduler(sweep: Sweep) -> None:
     words = ["sweep", "--resume", str(sweep.path), "--progress", "False"]
     pid = process.spawn(words, log)
     end = time.monotonic() + _STARTED_WITHIN_S
-    status = sweep.path / "status.json"
+    status = sweep.path / STATUS
     before = _stamp(status)
-    while sweep.scheduler is None and _stamp(status) == before:
-        if process.exit_code(pid) not in (None, 0) or time.monotonic() > end:
-            raise RuntimeError(
+    while _stamp(status) == before and time.monotonic() < end:
+        if process.exit_code(pid) is not None:
+            if _stamp(status) != before:
+                return  # there was nothing to do
+            raise ChildProcessError(
                 f"The scheduler of {sweep.name} did not start: see {log}."
             )
-        if process.exit_code(pid) == 0:
-            return
         time.sleep(0.05)
 
 

@@ -11,7 +11,7 @@ import contextlib
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from isa_toolkit.distill.signals import StopRequest
 from isa_toolkit.distill.store import now
@@ -30,6 +30,7 @@ __all__ = ["Scheduler", "Shown"]
 _POLL_S = 0.1
 
 
+@runtime_checkable
 class Shown(Protocol):
     """Who is told how it goes."""
 

@@ -11,7 +11,7 @@ import dataclasses
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ class Slurm:
     cpus: int = 4
     mem_gb: float | None = None
     requeues: int = 20
-    setup: tuple[str, ...] = ()
+    setup: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         checks.check_integer("time_min", self.time_min)
