@@ -54,6 +54,7 @@ def stand_ins(
     cases = "\n".join(
         f"  {run.name}) SEED={place};;" for place, run in enumerate(made.runs)
     )
+    tmp_path.mkdir(exist_ok=True)
     script = tmp_path / "child"
     head = [
         "#!/bin/sh", "FOLDER=$5", "NAME=$(basename $FOLDER)",
