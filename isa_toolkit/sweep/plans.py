@@ -55,7 +55,7 @@ class PlannedRun:
         return 0 if self.state in FINAL else self.steps - self.step
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Plan:
     """A sweep that can be launched; shows itself as a table in a notebook.
 
@@ -73,6 +73,9 @@ class Plan:
     runs: tuple[PlannedRun, ...]
     memory_bytes: dict[str, int]
     device: str
+
+    def __repr__(self) -> str:
+        return f"Plan({self.name!r}, runs={len(self.runs)}, groups={len(self.groups)})"
 
     @property
     def path(self) -> Path:

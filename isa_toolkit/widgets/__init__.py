@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from isa_toolkit.widgets.manifold import Manifold
     from isa_toolkit.widgets.panel import Panel
     from isa_toolkit.widgets.predictors import Predictors
+    from isa_toolkit.widgets.sweep import SweepPanel
     from isa_toolkit.widgets.watcher import JobWatcher
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Manifold",
     "Panel",
     "Predictors",
+    "SweepPanel",
 ]
 
 _HOME = {
@@ -51,6 +53,7 @@ _HOME = {
     "Manifold": "widgets.manifold",
     "Panel": "widgets.panel",
     "Predictors": "widgets.predictors",
+    "SweepPanel": "widgets.sweep",
 }
 
 
