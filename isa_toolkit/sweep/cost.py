@@ -1,8 +1,8 @@
 """What a run would cost, before anything is compiled: seconds and bytes.
 
 Time is taken from runs of the same program that are there; else it is the floating-point
-operations of a step over what the device does at best, times how far from that steps of
-FRePo were measured to be.
+operations of a step over what the device does at best, times how far from that steps were
+measured to be.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -34,6 +35,7 @@ from isa_toolkit.sweep.command import from_description
 
 __all__ = [
     "OVER_FLOOR",
+    "OVER_FLOOR_OTHERS",
     "Pace",
     "estimated_pace",
     "flop_per_second",
@@ -44,9 +46,12 @@ __all__ = [
 ]
 
 # How many times longer than its floating-point operations at the rate of a large product a
-# step of FRePo took: the smallest and largest of four settings on a CPU of two cores
-# (``isa-toolkit bench --suite cpu``). Not measured on accelerators.
-OVER_FLOOR = (2.9, 5.5)
+# step took on a CPU of two cores. FRePo: the smallest and largest of four settings of
+# ``isa-toolkit bench --suite cpu``. Others: from the same least to what one small setting of
+# each took (RFAD 7.3, RCIG 6.8, DM 24, whose augmentation is no product). Not measured on
+# accelerators.
+OVER_FLOOR = MappingProxyType({"frepo": (2.9, 5.5)})
+OVER_FLOOR_OTHERS = (2.9, 24.0)
 
 
 class Pace(NamedTuple):
@@ -111,17 +116,19 @@ def measured_pace(resolved: ResolvedExperiment, out: Path) -> Pace | None:
     )
 
 
-def estimated_pace(step: TracedStep) -> Pace:
+def estimated_pace(step: TracedStep, method: str) -> Pace:
     """Return how fast steps should be, from what they compute. Nothing is compiled.
 
-    ``flop / rate * f`` with f from 2.9 to 5.5 (``OVER_FLOOR``); compiling, loading and
+    ``flop / rate * f``, with f the two ends of ``OVER_FLOOR``; compiling, loading and
     validations are not in it.
 
     Args:
         step: of the experiment, traced.
+        method: its name.
     """
     floor = step_flop(step.jaxpr) / flop_per_second()
-    low, high = (floor * factor for factor in OVER_FLOOR)
+    factors = OVER_FLOOR.get(method, OVER_FLOOR_OTHERS)
+    low, high = (floor * factor for factor in factors)
     return Pace((0.0, low), (0.0, high), "estimated: operations of a step")
 
 

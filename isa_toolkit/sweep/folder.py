@@ -178,7 +178,7 @@ class Sweep:
             told = self.group_status(group)
             state = told.get("state", "planned")
             if state in ("running", "queued") and not scheduled:
-                state = "running" if group in children else "killed"
+                state = "running" if group in children else self._end(group)
             for run in runs:
                 found = run_state(self.out / run["name"])
                 mine = found.state if found.state in (*FINAL, "running") else state
@@ -202,6 +202,12 @@ class Sweep:
                     "attempts": int(told.get("attempts", 0)),
                     "reason": reason,
                 }
+
+    def _end(self, group: str) -> str:
+        """Return how a group ended of which no scheduler has said so."""
+        result = read_json(self.group_path(group) / "result.json") or {}
+        is_asked = result.get("code") == 0 or self.is_asked_to_stop
+        return "stopped" if is_asked else "killed"
 
     def table(self) -> pd.DataFrame:
         """Return one row per run, see ``rows``; unknown numbers are NaN."""

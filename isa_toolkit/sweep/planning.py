@@ -90,7 +90,7 @@ def plan(
         step = cost.trace(first)
         pace = cost.measured_pace(first, folder)
         if pace is None and step is not None:
-            pace = cost.estimated_pace(step)
+            pace = cost.estimated_pace(step, alike[0].method.name)
         estimate = cost.memory_of(first, step, side_by_side=_is_accelerated())
         for part in parts:
             group = _group_name([one for one, _ in part])

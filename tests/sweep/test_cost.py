@@ -67,11 +67,13 @@ def test_a_step_of_frepo_has_the_operations_that_xla_counts():
 def test_the_guess_is_between_the_two_factors(monkeypatch):
     monkeypatch.setattr(cost, "flop_per_second", lambda: 1e9)
     step = traced_step(tiny().resolve())
-    low, high = cost.estimated_pace(step).seconds(100)
+    low, high = cost.estimated_pace(step, "frepo").seconds(100)
     floor = 100 * cost.step_flop(step.jaxpr) / 1e9
     assert low == pytest.approx(2.9 * floor)
     assert high == pytest.approx(5.5 * floor)
-    assert cost.estimated_pace(step).seconds(0) == (0.0, 0.0)
+    assert cost.estimated_pace(step, "frepo").seconds(0) == (0.0, 0.0)
+    others = cost.estimated_pace(step, "dm").seconds(100)
+    assert others == pytest.approx((2.9 * floor, 24 * floor))
 
 
 def write_run(out: Path, experiment, *, device=None, **status) -> None:

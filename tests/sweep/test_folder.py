@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
+import subprocess
+import time
 
 import pytest
 from stand_in_groups import DONE, stand_ins, states, three
@@ -60,10 +65,29 @@ def test_what_a_dead_scheduler_left_is_killed(tmp_path):
     assert states(sweep) == ["killed", "planned", "planned"]
 
 
-def test_a_number_that_came_around_is_no_scheduler(tmp_path):
-    import os
-    import socket
+def test_cancel_reaches_processes_that_have_no_scheduler(tmp_path):
+    made = three(tmp_path)
+    write_plan(made)
+    sweep = Sweep.open(made.path)
+    child = subprocess.Popen(["sleep", "60"])
+    group = next(iter(sweep.groups))
+    sweep.group_path(group).mkdir(parents=True)
+    status = {
+        "state": "running",
+        "pid": child.pid,
+        "host": socket.gethostname(),
+        "begun_s": time.time(),
+    }
+    (sweep.group_path(group) / "status.json").write_text(json.dumps(status))
+    assert sweep.state == "unattended"
+    assert sweep.children == {group: child.pid}
+    sweep.cancel()
+    assert child.wait(5) == -signal.SIGTERM
+    assert sweep.wait(5) == "stopped"
+    assert states(sweep) == ["stopped", "planned", "planned"]
 
+
+def test_a_number_that_came_around_is_no_scheduler(tmp_path):
     made = three(tmp_path)
     write_plan(made)
     sweep = Sweep.open(made.path)
