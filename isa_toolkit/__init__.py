@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from isa_toolkit.evaluate import Evaluation, EvaluationSettings, evaluate
     from isa_toolkit.methods import DM, MTT, RCIG, RFAD, FRePo
     from isa_toolkit.networks import NetworkSettings
+    from isa_toolkit.sweep import Plan, Sweep, launch, plan, sweep
 
 __version__ = "0.1.0"
 
@@ -31,11 +32,16 @@ __all__ = [
     "Experiment",
     "FRePo",
     "NetworkSettings",
+    "Plan",
     "Run",
+    "Sweep",
     "distill",
     "distill_grid",
     "evaluate",
+    "launch",
     "load_dataset",
+    "plan",
+    "sweep",
 ]
 
 _HOME = {
@@ -50,11 +56,16 @@ _HOME = {
     "Experiment": "distill",
     "FRePo": "methods",
     "NetworkSettings": "networks",
+    "Plan": "sweep",
     "Run": "distill",
+    "Sweep": "sweep",
     "distill": "distill",
     "distill_grid": "distill",
     "evaluate": "evaluate",
+    "launch": "sweep",
     "load_dataset": "datasets",
+    "plan": "sweep",
+    "sweep": "sweep",
 }
 
 

@@ -34,7 +34,7 @@ def tags(cell: dict[str, Any]) -> list[str]:
 
 
 def test_they_are_numbered_from_one_without_a_gap() -> None:
-    assert [path.name[:3] for path in NOTEBOOKS] == [f"{n:02d}_" for n in range(1, 12)]
+    assert [path.name[:3] for path in NOTEBOOKS] == [f"{n:02d}_" for n in range(1, 13)]
 
 
 def test_each_is_a_row_of_the_readme() -> None:

@@ -74,7 +74,11 @@ def test_the_conda_environment_is_in_step_with_pyproject() -> None:
     project = PYPROJECT["project"]
     extras = project["optional-dependencies"]
     wanted = _bounds(
-        project["dependencies"] + extras["notebooks"] + extras["hub"] + extras["dev"]
+        project["dependencies"]
+        + extras["notebooks"]
+        + extras["hub"]
+        + extras["slurm"]
+        + extras["dev"]
     )
     environment = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
     listed = [one for one in environment["dependencies"] if isinstance(one, str)]
@@ -90,7 +94,7 @@ def test_the_conda_environment_is_in_step_with_pyproject() -> None:
 def test_extras_name_what_they_are_for() -> None:
     extras = PYPROJECT["project"]["optional-dependencies"]
     assert set(extras) == {"notebooks", "hub", "slurm", "cuda13", "dev"}
-    assert "isa-toolkit[notebooks,hub]" in extras["dev"]
+    assert "isa-toolkit[notebooks,hub,slurm]" in extras["dev"]
 
 
 def test_the_version_is_the_same_everywhere() -> None:

@@ -60,6 +60,17 @@ def until(state, fraction=0.0):
         time.sleep(0.2)
 """
 STARTED = "panel.run.click(); panel.check(); until('running', 0.25)"
+SWEEP = """
+from isa_toolkit.networks import NetworkSettings
+experiment = isa.Experiment(
+    dataset="digits", network=NetworkSettings(width=16), batch_size=256, steps=3000,
+    protocol="last", validation_every=0, method=isa.FRePo(segment=(0, 0)),
+)
+import uuid
+out = f"swept/{uuid.uuid4().hex[:6]}/runs"
+plan = isa.plan(experiment, drop_easy=(0, 0.2, 0.4), seeds=(0, 1), out=out, name="shares")
+panel = widgets.SweepPanel(plan, slots=2)
+"""
 # Panel -> whether it asks for a study, lines that make ``panel``, lines after it is shown.
 SCENES = {
     "job-idle": (False, EXPERIMENT, ""),
@@ -100,6 +111,20 @@ SCENES = {
         True,
         "panel = widgets.Gallery('runs')",
         "panel.labels.value = True",
+    ),
+    "sweep-planned": (False, SWEEP, ""),
+    "sweep-running": (
+        False,
+        SWEEP,
+        "panel.run.click(); panel.wait(); panel.check()\n"
+        "while panel.bar.value < 0.3: time.sleep(0.2)",
+    ),
+    "sweep-stopped": (
+        False,
+        SWEEP,
+        "panel.run.click(); panel.wait(); panel.check()\n"
+        "while panel.bar.value < 0.2: time.sleep(0.2)\n"
+        "panel.stop.click(); panel.join()",
     ),
     "compare": (True, "panel = widgets.CompareRuns('runs')", ""),
 }

@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": "distil the embedded digits and write a page with the results",
     "data": "load a data set and say what is in it",
     "distill": "distil a data set",
+    "sweep": "distil with many settings and seeds, in processes of their own",
     "evaluate": "judge a distilled set by networks trained on it",
     "export": "write a distilled set as PNG folders, NumPy arrays or safetensors",
     "reproduce": "regenerate the figures and tables of the paper's appendix",

@@ -1,51 +1,27 @@
-"""``isa-toolkit distill``: one run from the command line.
-
-The flags of a method are the fields of its settings, so ``--method`` is read first.
-"""
+"""``isa-toolkit distill``: one run from the command line."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, get_type_hints
 
-import tyro
-
-from isa_toolkit import presets
-from isa_toolkit.checks import as_text, check_integer, check_one_of, fail
-from isa_toolkit.cli.common import DatasetOptions, parse, say, write_result
+from isa_toolkit.checks import as_text, check_integer, fail
+from isa_toolkit.cli.common import say, write_result
+from isa_toolkit.cli.experiment import (
+    ExperimentOptions,
+    experiment_of,
+    parse_with_method,
+)
 
 __all__ = ["DistillOptions", "run"]
 
 
 @dataclasses.dataclass
-class DistillOptions:
-    """Options of the command, but for those of the method.
+class DistillOptions(ExperimentOptions):
+    """Options of the command, besides those of an experiment and its method.
 
     Attributes:
-        method: which method; its own options are listed below.
-        data: which data.
-        images_per_class: learned images of each class.
-        scale: quick (minutes on two cores), small or paper: fills in steps, batch size
-            and width where they are left out.
-        steps: outer steps.
-        batch_size: real images per step (of each class for DM, none for MTT).
-        network: architecture to distil with; the method's published one if left out.
-        width: channels of its first layer.
-        depth: its layers; the published number for the resolution if left out.
-        norm: its normalisation; the published one if left out.
         seed: of everything that is drawn.
-        protocol: which step's images are the result: validation (the best on held-out
-            training images), last, or released (the best on TEST images).
-        validation_fraction: share of the training images held out.
-        validation_every: steps between validations; a fifth of the run if left out.
-        validation_networks: fresh networks per validation.
-        validation_steps: their training steps.
-        log_every: steps per row of metrics.
-        out: folder for run folders.
         resume: go on with the run if its folder exists.
-        checkpoint_s: seconds between checkpoints.
-        progress: show a progress bar; on terminals only if left out.
-        shards_limit_bytes: most that what a method makes first (MTT's experts) may take.
         placement: where the real images lie: device (preprocessed), device_bytes
             (preprocessed batch by batch) or host (streamed); by size if left out.
         devices: how many share each step's real images, which they divide; one if left
@@ -54,40 +30,16 @@ class DistillOptions:
         coordinator: be one of several processes; host:port of process 0.
         processes: how many there are.
         process_id: which of them this is, from 0.
-        json: write JSON to standard output.
     """
 
-    method: str = "frepo"
-    data: tyro.conf.OmitArgPrefixes[DatasetOptions] = dataclasses.field(
-        default_factory=lambda: DatasetOptions(dataset="digits")
-    )
-    images_per_class: int = 1
-    scale: str = "quick"
-    steps: int | None = None
-    batch_size: int | None = None
-    network: str | None = None
-    width: int | None = None
-    depth: int | None = None
-    norm: str | None = None
     seed: int = 0
-    protocol: str = "validation"
-    validation_fraction: float = 0.1
-    validation_every: int | None = None
-    validation_networks: int = 2
-    validation_steps: int | None = None
-    log_every: int | None = None
-    out: str = "runs"
     resume: bool = True
-    checkpoint_s: float = 60.0
-    progress: bool | None = None
-    shards_limit_bytes: int = 32 * 2**30
     placement: str | None = None
     devices: int | None = None
     distributed: bool = False
     coordinator: str | None = None
     processes: int | None = None
     process_id: int | None = None
-    json: bool = False
 
 
 def run(words: list[str]) -> int:
@@ -99,56 +51,18 @@ def run(words: list[str]) -> int:
     Returns:
         Exit code.
     """
-    from isa_toolkit.distill import Experiment, distill, processes
-    from isa_toolkit.methods import METHODS
-    from isa_toolkit.methods.base import traits_of
-    from isa_toolkit.networks import NetworkSettings
+    from isa_toolkit.distill import distill, processes
 
-    name = check_one_of("--method", _method_in(words), METHODS)
-    method = METHODS[name]
-    plain = _unchecked(method)
-    combined = dataclasses.make_dataclass(
-        "Options",
-        [("settings", tyro.conf.OmitArgPrefixes[plain], plain())],
-        bases=(DistillOptions,),
-    )
-    combined.__doc__ = DistillOptions.__doc__
-    options: Any = parse(
-        combined,
+    options = parse_with_method(
+        DistillOptions,
         "distill",
         words,
         "Distil a data set. Run the same command again to go on after a stop.",
     )
     if _wants_others(options):
         processes.join(options.coordinator, options.processes, options.process_id)
-    scale = presets.scale(options.scale, name)
-    traits = traits_of(method)
-    batch_size = options.batch_size
-    if batch_size is None and traits.drawing != "none":
-        batch_size = scale.batch_size
-    known = {field.name for field in dataclasses.fields(Experiment)}
-    given = {
-        field.name: getattr(options, field.name)
-        for field in dataclasses.fields(DistillOptions)
-        if field.name in known and field.name not in ("method", "network")
-    }
-    experiment = Experiment(
-        **{
-            **vars(options.data),
-            **given,
-            "steps": options.steps if options.steps is not None else scale.steps,
-            "batch_size": batch_size,
-            "method": method(**vars(options.settings)),
-            "network": NetworkSettings(
-                name=options.network or traits.network,
-                width=options.width if options.width is not None else scale.width,
-                depth=options.depth,
-                norm=options.norm,
-            ),
-        }
-    )
     finished = distill(
-        experiment,
+        experiment_of(options, seed=options.seed),
         out=options.out,
         resume=options.resume,
         checkpoint_s=options.checkpoint_s,
@@ -218,31 +132,3 @@ def _wants_others(options: DistillOptions) -> bool:
             "--process-id", f"be below --processes ({count})", options.process_id
         )
     return True
-
-
-def _unchecked(method: type) -> type:
-    """Return a dataclass with a method's fields and help, but not its checks.
-
-    The option parser would wrap the sentence of a failed check in a box of its own.
-    """
-    kinds = get_type_hints(method)
-    plain = dataclasses.make_dataclass(
-        method.__name__,
-        [
-            (field.name, kinds[field.name], dataclasses.field(default=field.default))
-            for field in dataclasses.fields(method)
-        ],
-        frozen=True,
-    )
-    plain.__doc__ = method.__doc__
-    return plain
-
-
-def _method_in(words: list[str]) -> str:
-    """Return the value of ``--method``, which decides what other flags there are."""
-    for place, word in enumerate(words):
-        if word == "--method" and place + 1 < len(words):
-            return words[place + 1]
-        if word.startswith("--method="):
-            return word.partition("=")[2]
-    return DistillOptions.method

@@ -115,7 +115,7 @@ def _advance(
                 worker.failure = error
                 going.remove(worker)
                 with writing(worker.path):
-                    worker.status("failed", reason=str(error))
+                    worker.status("failed", reason=str(error), diverged=True)
                 continue
             bar.update(part.done)
             _after_chunk(worker, going, checkpoint_s, bar, len(workers))

@@ -26,7 +26,7 @@ from isa_toolkit.networks import NETWORKS, NetworkSettings
 from isa_toolkit.networks.fit import FitSettings
 from isa_toolkit.networks.fit_sgd import dsa_fit
 
-__all__ = ["PROTOCOLS", "Experiment", "ResolvedExperiment"]
+__all__ = ["PROTOCOLS", "Experiment", "ResolvedExperiment", "as_json"]
 
 PROTOCOLS = ("validation", "released", "last")
 
@@ -298,7 +298,7 @@ class ResolvedExperiment:
             "fingerprint": self.dataset.fingerprint,
             "preprocessing": self.dataset.preprocessing.describe(),
         }
-        return _as_json(plain)
+        return as_json(plain)
 
     @functools.cached_property
     def hash(self) -> str:
@@ -316,15 +316,15 @@ class ResolvedExperiment:
         )
 
 
-def _as_json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """Return ``value`` in plain JSON types, equal for equal settings.
 
     0, 0.0 and NumPy's zeros are equal, so they must give the same hash.
     """
     if isinstance(value, dict):
-        return {str(name): _as_json(part) for name, part in value.items()}
+        return {str(name): as_json(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_as_json(part) for part in value]
+        return [as_json(part) for part in value]
     if isinstance(value, bool) or not isinstance(value, Real):
         return value
     number = float(value)

@@ -8,16 +8,13 @@ of its own, in which nothing tells how it was made.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import itertools
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from isa_toolkit import checks
-from isa_toolkit.datasets import Dataset
 from isa_toolkit.distill import processes
+from isa_toolkit.distill.alike import combinations, refusal, resolve_alike
 from isa_toolkit.distill.experiment import Experiment, ResolvedExperiment
 from isa_toolkit.distill.lanes import run_all, takes_side_by_side
 from isa_toolkit.distill.layout import Devices, check_layout, make_layout
@@ -30,11 +27,7 @@ from isa_toolkit.distill.signals import heed_signals
 from isa_toolkit.distill.worker import Callback, DivergedError, Worker
 from isa_toolkit.methods.base import Shards
 
-__all__ = ["distill_grid", "programs", "resolve_alike"]
-
-# What may differ between runs of one program, besides what the method traces.
-_FREE = ("seed", "steps")
-_TRACED = "seed, steps and what the method traces (its rates, shares, segment)"
+__all__ = ["distill_grid"]
 
 
 def distill_grid(
@@ -123,14 +116,14 @@ def distill_grid(
         checks.check_integer("memory_limit_bytes", memory_limit_bytes)
     if side_by_side is not None:
         checks.check_boolean("side_by_side", side_by_side)
-    lists = {
-        "drop_easy": drop_easy,
-        "drop_hard": drop_hard,
-        "segment": segment,
-        "learning_rate": learning_rate,
-        "seeds": seeds,
-    }
-    wanted = _combinations(experiments, lists)
+    wanted = combinations(
+        experiments,
+        drop_easy=drop_easy,
+        drop_hard=drop_hard,
+        segment=segment,
+        learning_rate=learning_rate,
+        seeds=seeds,
+    )
     with heed_signals() as request, contextlib.ExitStack() as locks:
         layout = make_layout(devices)
         vmapped = takes_side_by_side(side_by_side, layout)
@@ -175,126 +168,7 @@ def distill_grid(
     return [Run.open(stores[one.hash].path) for one in resolved]
 
 
-def programs(experiments: Sequence[Experiment]) -> list[list[Experiment]]:
-    """Return experiments in groups of which each can be one program.
-
-    Args:
-        experiments: any number.
-    """
-    groups: list[list[Experiment]] = []
-    for one in experiments:
-        alike = (group for group in groups if _difference(group[0], one) is None)
-        group = next(alike, None)
-        if group is None:
-            groups.append([one])
-        else:
-            group.append(one)
-    return groups
-
-
-def resolve_alike(experiments: Sequence[Experiment]) -> list[ResolvedExperiment]:
-    """Return experiments resolved, their data loaded once.
-
-    Args:
-        experiments: at least one.
-
-    Raises:
-        ValueError: two of them cannot share a program; the sentence names the field.
-    """
-    first, *others = experiments
-    for other in others:
-        difference = _difference(first, other)
-        if difference is not None:
-            raise _refusal(*difference)
-    resolved = first.resolve()
-    return [resolved, *(other.resolve(beside=resolved) for other in others)]
-
-
 # --- what is run ------------------------------------------------------------------------
-
-
-def _combinations(
-    experiments: Experiment | Sequence[Experiment], lists: dict[str, Any]
-) -> list[Experiment]:
-    bases = [experiments] if isinstance(experiments, Experiment) else list(experiments)
-    if not bases or not all(isinstance(base, Experiment) for base in bases):
-        raise checks.fail(
-            "experiments", "be an Experiment or a list of some", experiments
-        )
-    given = {
-        name: _as_list(name, values)
-        for name, values in lists.items()
-        if values is not None
-    }
-    combined = []
-    for base in bases:
-        known = {field.name for field in dataclasses.fields(base.method)}  # pyright: ignore[reportArgumentType]
-        for name, values in given.items():
-            if name != "seeds" and name not in known:
-                raise checks.fail(
-                    name, f"be left out for method {base.method.name!r}", values
-                )
-        for values in itertools.product(*given.values()):
-            changes: dict[str, Any] = dict(zip(given, values, strict=True))
-            seed = changes.pop("seeds", base.seed)
-            method: Any = dataclasses.replace(base.method, **changes)  # pyright: ignore[reportArgumentType, reportCallIssue]
-            combined.append(dataclasses.replace(base, seed=seed, method=method))
-    return combined
-
-
-def _as_list(name: str, values: Any) -> list[Any]:
-    what = "pairs (start, stop)" if name == "segment" else "numbers"
-    try:
-        listed = list(values)
-        if name == "segment":
-            listed = [tuple(pair) for pair in listed]
-    except TypeError:
-        raise checks.fail(name, f"be a list of {what}", values) from None
-    if not listed:
-        raise checks.fail(name, f"be a list of {what}, at least one", values)
-    return listed
-
-
-def _difference(one: Experiment, other: Experiment) -> tuple[str, Any, Any] | None:
-    """Return the first field in which two experiments may not differ, but do."""
-    pairs = [
-        (field.name, getattr(one, field.name), getattr(other, field.name))
-        for field in dataclasses.fields(Experiment)
-        if field.name not in (*_FREE, "method")
-    ]
-    pairs.append(("method", one.method.name, other.method.name))
-    if one.method.name == other.method.name:
-        fixed: list[Any] = [one.method.static(), other.method.static()]
-        pairs += [
-            (field.name, *(getattr(settings, field.name) for settings in fixed))
-            for field in dataclasses.fields(fixed[0])
-        ]
-    for pair in pairs:
-        _, mine, its = pair
-        if mine is not its and _as_plain(mine) != _as_plain(its):
-            return pair
-    return None
-
-
-def _refusal(name: str, mine: Any, its: Any) -> ValueError:
-    return checks.fail(
-        name,
-        f"be the same in all experiments of a grid: they may differ in {_TRACED}",
-        checks.as_text(f"{_shown(mine)} and {_shown(its)}"),
-        "Run them apart.",
-    )
-
-
-def _as_plain(value: Any) -> Any:
-    if isinstance(value, Dataset):
-        return value.name, value.fingerprint, value.preprocessing.describe()
-    return value
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, Dataset):
-        return f"{value.name} ({value.fingerprint[:8]})"
-    return repr(value)
 
 
 def _shared_shards(
@@ -309,7 +183,7 @@ def _shared_shards(
             for name, value in first.description.items():
                 its = other.description[name]
                 if value != its:
-                    raise _refusal(f"{name} of the {first.kind}", value, its)
+                    raise refusal(f"{name} of the {first.kind}", value, its)
     return first
 
 

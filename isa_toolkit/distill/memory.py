@@ -20,7 +20,15 @@ from isa_toolkit.distill.experiment import ResolvedExperiment
 from isa_toolkit.methods.base import Batch
 from isa_toolkit.networks import build
 
-__all__ = ["MemoryEstimate", "free_bytes", "memory_estimate", "peak_bytes"]
+__all__ = [
+    "MemoryEstimate",
+    "TracedStep",
+    "free_bytes",
+    "inner_jaxprs",
+    "memory_estimate",
+    "peak_bytes",
+    "traced_step",
+]
 
 # What XLA holds at once over what the order of the jaxpr needs: it schedules for speed and
 # copies into other layouts. Measured on the CPU with FRePo, RFAD, RCIG and DM:
@@ -72,28 +80,27 @@ class MemoryEstimate(NamedTuple):
         return max(1, (limit_bytes - self.shared) // self.per_run)
 
 
-def memory_estimate(
-    resolved: ResolvedExperiment,
-    *,
-    side_by_side: bool,
-    extra: PyTree = (),
-    image_bytes: int | None = None,
-) -> MemoryEstimate:
-    """Return what the program of many runs of an experiment needs.
+class TracedStep(NamedTuple):
+    """One step of a method as JAX sees it, nothing computed.
 
-    With s the bytes of a run's state and record and w those that a step works with, a run
-    takes ``2 s + k w`` side by side; one after the other it takes s, and ``s + k w`` are
-    there once. The factor k = 1.83 is measured on the CPU, where the estimate is within a
-    quarter of XLA's own figure; on accelerators it is untested.
+    jaxpr: its equations.
+    state: shapes of the state of a run.
+    batch: shapes of what it looks at.
+    info: shapes of its diagnostics.
+    """
+
+    jaxpr: Any
+    state: PyTree
+    batch: Batch
+    info: PyTree
+
+
+def traced_step(resolved: ResolvedExperiment, *, extra: PyTree = ()) -> TracedStep:
+    """Return the step of an experiment, traced and neither compiled nor run.
 
     Args:
         resolved: the experiment.
-        side_by_side: see ``loop.grid_chunk``.
         extra: what the method makes first, or its shapes.
-        image_bytes: of the real images on the device; None for float32.
-
-    Returns:
-        The estimate; nothing is compiled or computed for it.
     """
     settings, data = resolved.settings, resolved.train
     network = build(
@@ -118,15 +125,47 @@ def memory_estimate(
     batch = Batch(
         floats(drawn, data.image_shape), floats(drawn, (data.num_classes,)), extra
     )
-    step, (_, info) = jax.make_jaxpr(method.step, return_shape=True)(
+    made, (_, info) = jax.make_jaxpr(method.step, return_shape=True)(
         key, state, batch, knobs
     )
+    return TracedStep(made.jaxpr, state, batch, info)
+
+
+def memory_estimate(
+    resolved: ResolvedExperiment,
+    *,
+    side_by_side: bool,
+    extra: PyTree = (),
+    step: TracedStep | None = None,
+    image_bytes: int | None = None,
+) -> MemoryEstimate:
+    """Return what the program of many runs of an experiment needs.
+
+    With s the bytes of a run's state and record and w those that a step works with, a run
+    takes ``2 s + k w`` side by side; one after the other it takes s, and ``s + k w`` are
+    there once. The factor k = 1.83 is measured on the CPU, where the estimate is within a
+    quarter of XLA's own figure; on accelerators it is untested.
+
+    Args:
+        resolved: the experiment.
+        side_by_side: see ``loop.grid_chunk``.
+        extra: what the method makes first, or its shapes.
+        step: of the experiment, if it is traced already.
+        image_bytes: of the real images on the device; None for float32.
+
+    Returns:
+        The estimate; nothing is compiled or computed for it.
+    """
+    data = resolved.train
+    step = step or traced_step(resolved, extra=extra)
+    state, batch = step.state, step.batch
     working = peak_bytes(step.jaxpr) + _bytes((batch.images, batch.labels))
     if image_bytes is None:
         image_bytes = 4 * data.train.images.nbytes
     labels = 4 * len(data.train.labels)
-    shared = (image_bytes + labels if drawn else 0) + _bytes(extra)
-    held = _bytes(state) + loop.RECORD_LENGTH * _bytes(info)
+    draws = resolved.drawing != "none"
+    shared = (image_bytes + labels if draws else 0) + _bytes(batch.extra)
+    held = _bytes(state) + loop.RECORD_LENGTH * _bytes(step.info)
     busy = _bytes(state) + int(_SLACK * working)
     if side_by_side:
         return MemoryEstimate(shared, held + busy)
@@ -230,7 +269,7 @@ def _inline(
         The values that it returns.
     """
     for equation in jaxpr.eqns:
-        name, inner = equation.primitive.name, list(_inner(equation))
+        name, inner = equation.primitive.name, list(inner_jaxprs(equation))
         if inner and name not in _LOOPS:
             [called, *_] = inner
             given = equation.invars[-len(called.invars) :] if called.invars else []
@@ -261,8 +300,12 @@ def _look_up(known: dict[Any, _Value], variable: Any) -> _Value | None:
     return None if hasattr(variable, "val") else known.get(variable)
 
 
-def _inner(equation: Any) -> Iterator[Any]:
-    """Yield the jaxprs that an equation calls."""
+def inner_jaxprs(equation: Any) -> Iterator[Any]:
+    """Yield the jaxprs that an equation calls.
+
+    Args:
+        equation: of a jaxpr.
+    """
     for parameter in equation.params.values():
         for part in parameter if isinstance(parameter, tuple | list) else (parameter,):
             inner = getattr(part, "jaxpr", part)

@@ -16,18 +16,73 @@ import json
 import os
 import platform
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.files import write_atomically, write_json
+from isa_toolkit.files import read_json, write_atomically, write_json
 
-__all__ = ["RunLockedError", "RunStore"]
+__all__ = ["RunLockedError", "RunStore", "held", "is_held"]
 
 
 class RunLockedError(RuntimeError):
     """Another process is working on the run folder."""
+
+
+@contextlib.contextmanager
+def held(path: Path, refusal: Callable[[str], Exception]) -> Iterator[None]:
+    """Hold a folder for this process; the system frees it if we die.
+
+    Args:
+        path: of the folder, made if missing; ``holder.json`` in it says who holds it.
+        refusal: words for who holds it -> what to raise.
+
+    Raises:
+        OSError: the folder cannot be written.
+
+    What ``refusal`` makes is raised if another process holds the folder.
+    """
+    from filelock import FileLock, Timeout
+
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / ".lock")
+    try:
+        # Those who only look hold it for an instant.
+        lock.acquire(timeout=0.2, poll_interval=0.02)
+    except Timeout:
+        holder = read_json(path / "holder.json") or {}
+        raise refusal(
+            f"process {holder.get('pid', 'unknown')} on "
+            f"{holder.get('host', 'this machine')} "
+            f"since {holder.get('since', 'an unknown time')}"
+        ) from None
+    try:
+        write_json(
+            path / "holder.json",
+            {"pid": os.getpid(), "host": socket.gethostname(), "since": now()},
+        )
+        yield
+    finally:
+        (path / "holder.json").unlink(missing_ok=True)
+        lock.release()
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds a folder; it is held for an instant to find out.
+
+    Args:
+        path: of the folder.
+    """
+    from filelock import FileLock, Timeout
+
+    if not (path / ".lock").is_file():
+        return False
+    try:
+        with FileLock(path / ".lock").acquire(timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
 
 
 class RunStore:
@@ -50,38 +105,21 @@ class RunStore:
             RunLockedError: another process holds it; the sentence says which.
             OSError: the folder cannot be written.
         """
-        from filelock import FileLock, Timeout
 
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            holder = self.read_json("holder.json") or {}
-            raise RunLockedError(
-                f"The run folder {self.path} is in use by process "
-                f"{holder.get('pid', 'unknown')} on {holder.get('host', 'this machine')} "
-                f"since {holder.get('since', 'an unknown time')}. Wait for it, or touch "
+        def refusal(holder: str) -> RunLockedError:
+            return RunLockedError(
+                f"The run folder {self.path} is in use by {holder}. Wait for it, or touch "
                 f"{self.path / 'STOP'} to end it with a checkpoint."
-            ) from None
-        try:
-            write_json(
-                self.path / "holder.json",
-                {"pid": os.getpid(), "host": socket.gethostname(), "since": now()},
             )
+
+        with held(self.path, refusal):
             yield
-        finally:
-            (self.path / "holder.json").unlink(missing_ok=True)
-            lock.release()
 
     # --- small files -----------------------------------------------------------------
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """Return a JSON file of the folder, or None if it is missing or damaged."""
-        try:
-            return json.loads((self.path / name).read_text())
-        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-            return None
+        return read_json(self.path / name)
 
     def write_experiment(self, description: dict[str, Any], digest: str) -> None:
         """Write ``experiment.json``, or check that the one there is the same.

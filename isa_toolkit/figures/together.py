@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from isa_toolkit.distill import Experiment, Progress, distill_grid
-from isa_toolkit.distill.grid import programs
+from isa_toolkit.distill.alike import programs
 
 __all__ = ["distil_together"]
 

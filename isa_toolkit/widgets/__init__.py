@@ -10,17 +10,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from isa_toolkit.sweep.job import Job
+    from isa_toolkit.sweep.outcome import JobFailedError
     from isa_toolkit.widgets.compare import CompareRuns
     from isa_toolkit.widgets.crucial import CrucialSamples
     from isa_toolkit.widgets.diversity import Diversity
     from isa_toolkit.widgets.gallery import Gallery
     from isa_toolkit.widgets.information import Information
     from isa_toolkit.widgets.isa import ISA
-    from isa_toolkit.widgets.job import Job
     from isa_toolkit.widgets.manifold import Manifold
-    from isa_toolkit.widgets.outcome import JobFailedError
     from isa_toolkit.widgets.panel import Panel
     from isa_toolkit.widgets.predictors import Predictors
+    from isa_toolkit.widgets.sweep import SweepPanel
     from isa_toolkit.widgets.watcher import JobWatcher
 
 __all__ = [
@@ -36,21 +37,23 @@ __all__ = [
     "Manifold",
     "Panel",
     "Predictors",
+    "SweepPanel",
 ]
 
 _HOME = {
-    "CompareRuns": "compare",
-    "CrucialSamples": "crucial",
-    "Diversity": "diversity",
-    "Gallery": "gallery",
-    "ISA": "isa",
-    "Information": "information",
-    "Job": "job",
-    "JobFailedError": "outcome",
-    "JobWatcher": "watcher",
-    "Manifold": "manifold",
-    "Panel": "panel",
-    "Predictors": "predictors",
+    "CompareRuns": "widgets.compare",
+    "CrucialSamples": "widgets.crucial",
+    "Diversity": "widgets.diversity",
+    "Gallery": "widgets.gallery",
+    "ISA": "widgets.isa",
+    "Information": "widgets.information",
+    "Job": "sweep.job",
+    "JobFailedError": "sweep.outcome",
+    "JobWatcher": "widgets.watcher",
+    "Manifold": "widgets.manifold",
+    "Panel": "widgets.panel",
+    "Predictors": "widgets.predictors",
+    "SweepPanel": "widgets.sweep",
 }
 
 
@@ -58,7 +61,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name from its file on first use."""
     if name not in _HOME:
         raise AttributeError(f"module 'isa_toolkit.widgets' has no attribute {name!r}")
-    home = f"isa_toolkit.widgets.{_HOME[name]}"
+    home = f"isa_toolkit.{_HOME[name]}"
     try:
         return getattr(importlib.import_module(home), name)
     except ModuleNotFoundError as error:

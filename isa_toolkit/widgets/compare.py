@@ -12,8 +12,8 @@ import ipywidgets
 from isa_toolkit.distill import Run
 from isa_toolkit.figures import course
 from isa_toolkit.figures.style import png
+from isa_toolkit.sweep.job import Job, runs_in
 from isa_toolkit.widgets import layout
-from isa_toolkit.widgets.job import Job, runs_in
 from isa_toolkit.widgets.panel import Panel
 
 __all__ = ["CompareRuns"]

@@ -13,8 +13,8 @@ from isa_toolkit.distill import Run
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures import gallery
 from isa_toolkit.figures.style import png
+from isa_toolkit.sweep.job import runs_in
 from isa_toolkit.widgets import layout
-from isa_toolkit.widgets.job import runs_in
 from isa_toolkit.widgets.panel import Panel
 
 __all__ = ["Gallery"]

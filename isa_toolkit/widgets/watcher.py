@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,10 +17,12 @@ from isa_toolkit.distill import Experiment
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures import course
 from isa_toolkit.figures.style import png
+from isa_toolkit.sweep.job import Job, runs_in
+from isa_toolkit.sweep.outcome import JobFailedError, JobStatus
+from isa_toolkit.sweep.words import duration
 from isa_toolkit.widgets import layout, pictures
-from isa_toolkit.widgets.job import Job, runs_in
-from isa_toolkit.widgets.outcome import JobFailedError, JobStatus
 from isa_toolkit.widgets.panel import Panel
+from isa_toolkit.widgets.polling import Poller
 
 __all__ = ["JobWatcher"]
 
@@ -55,9 +56,6 @@ def JobWatcher(
     Raises:
         ValueError: ``poll_s`` is not above 0.
     """
-    from isa_toolkit.checks import check_positive
-
-    check_positive("poll_s", poll_s)
     watcher = _Watcher(experiment, Path(out).absolute(), poll_s)
     controls: dict[str, ipywidgets.Widget] = {}
     rows: list[list[str]] = []
@@ -167,9 +165,10 @@ class _Watcher:
     panel: Panel
 
     def __init__(self, experiment: Experiment | None, out: Path, poll_s: float) -> None:
-        self.experiment, self.out, self.poll_s = experiment, out, poll_s
+        self.experiment, self.out = experiment, out
+        self.poller = Poller("isa watcher", self._look, poll_s)
         self.job: Job | None = None
-        self.thread: threading.Thread | None = None
+        self._listed: str | None = None
         self._drawn: Any = None
         self._shown: Any = None
         self._drawn_at = 0.0
@@ -252,11 +251,9 @@ class _Watcher:
             self.on_look(self.panel)
         self.panel.refresh()
         self.panel.check()
-        if job.status.is_alive and (self.thread is None or not self.thread.is_alive()):
-            self.thread = threading.Thread(
-                target=self._poll, name="isa watcher", daemon=True
-            )
-            self.thread.start()
+        if job.status.is_alive:
+            self._listed = None
+            self.poller.begin()
 
     def join(self, timeout_s: float | None = None) -> None:
         """Return when the panel shows the end of the run.
@@ -267,28 +264,21 @@ class _Watcher:
         Raises:
             TimeoutError: it still looks.
         """
-        if self.thread is not None:
-            self.thread.join(timeout_s)
-            if self.thread.is_alive():
-                raise TimeoutError(f"The run still goes on after {timeout_s:g} s.")
+        self.poller.join(timeout_s)
 
-    def _poll(self) -> None:
-        """Look until the run has ended; sets traits and nothing else."""
-        listed = None
-        while True:
-            job = self.job
-            assert job is not None
-            status = job.status
-            if not status.is_alive:
-                self._drawn_at = 0.0
-            self.panel.refresh()
-            if status.state != listed:
-                listed = status.state
-                with contextlib.suppress(OSError):
-                    self.on_look(self.panel)
-            if not status.is_alive and job is self.job:
-                break
-            time.sleep(self.poll_s)
+    def _look(self) -> bool:
+        """Show the run as it is; return whether it goes on."""
+        job = self.job
+        assert job is not None
+        status = job.status
+        if not status.is_alive:
+            self._drawn_at = 0.0
+        self.panel.refresh()
+        if status.state != self._listed:
+            self._listed = status.state
+            with contextlib.suppress(OSError):
+                self.on_look(self.panel)
+        return status.is_alive or job is not self.job
 
     # --- what is shown ---------------------------------------------------------------
 
@@ -373,20 +363,6 @@ def _which(distilled: DistilledSet, is_done: bool) -> str:
     chosen = distilled.manifest.get("selection", {})
     what = "The result" if is_done else "Distilled images"
     return f"{what}: step {chosen.get('step', 'unknown')}, whitening undone."
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words.
-
-    Args:
-        seconds: at least 0.
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

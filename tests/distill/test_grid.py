@@ -24,7 +24,7 @@ from isa_toolkit.distill import (
     distill_grid,
     loop,
 )
-from isa_toolkit.distill.grid import programs, resolve_alike
+from isa_toolkit.distill.alike import programs, resolve_alike
 from isa_toolkit.distill.memory import memory_estimate
 from isa_toolkit.distill.store import RunStore
 from isa_toolkit.methods import DM, MTT

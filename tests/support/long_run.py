@@ -13,7 +13,7 @@ import pytest
 from tiny_run import tiny
 
 from isa_toolkit.distill import Experiment
-from isa_toolkit.widgets import Job
+from isa_toolkit.sweep import Job
 
 
 def long_run(**changes: Any) -> Experiment:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import jax
 import pytest
+from kept_programs import kept_programs
 from long_run import long_run
 from widget_study import tiny_study
 
@@ -18,23 +17,8 @@ from isa_toolkit.figures.study import Study
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep compiled programs in a folder, where child processes find them."""
-    from jax.experimental.compilation_cache import compilation_cache
-
-    folder = tmp_path_factory.mktemp("compiled")
-    wanted = {
-        "jax_compilation_cache_dir": str(folder),
-        "jax_persistent_cache_min_compile_time_secs": 0.1,
-    }
-    before = {name: getattr(jax.config, name) for name in wanted}
-    for name, value in wanted.items():
-        jax.config.update(name, value)
-        os.environ[name.upper()] = str(value)
-    compilation_cache.reset_cache()
-    yield folder
-    for name, value in before.items():
-        jax.config.update(name, value)
-        del os.environ[name.upper()]
-    compilation_cache.reset_cache()
+    with kept_programs(tmp_path_factory.mktemp("compiled")) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

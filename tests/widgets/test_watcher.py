@@ -13,7 +13,8 @@ import pytest
 from long_run import long_run, stand_in, wait_for
 from tiny_run import result_bytes, tiny
 
-from isa_toolkit.widgets import JobFailedError, JobWatcher, job
+from isa_toolkit.sweep import job
+from isa_toolkit.widgets import JobFailedError, JobWatcher
 from isa_toolkit.widgets.watcher import duration
 
 RUNNING = [
@@ -68,7 +69,7 @@ def test_a_finished_run_is_shown_with_its_curves_and_images(whole):
     assert picture(panel.images) not in (blank, picture(panel.curves))
     step = whole.distilled.manifest["selection"]["step"]
     assert f"The result: step {step}," in panel.caption.value
-    assert panel.thread is None
+    assert panel.poller.thread is None
 
 
 def test_a_full_disk_is_one_line(tmp_path, monkeypatch):

@@ -7,23 +7,37 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import isa_toolkit
 
-__all__ = ["exists", "exit_code", "is_child", "reap", "send", "spawn"]
+__all__ = [
+    "environment",
+    "exists",
+    "exit_code",
+    "is_child",
+    "is_running",
+    "reap",
+    "send",
+    "spawn",
+]
 
 # Children of this process, so that they are reaped and their exit codes known, also by
 # a job that attached to them.
 _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
 
 
-def spawn(words: list[str], log: Path) -> int:
+def spawn(
+    words: list[str], log: Path, more: Mapping[str, str] = MappingProxyType({})
+) -> int:
     """Start ``python -m isa_toolkit`` apart from this process and its terminal.
 
     Args:
         words: after the program's name.
         log: what it prints is appended to this file.
+        more: variables of its own environment.
 
     Returns:
         The number of the process. A signal to our own group does not reach it.
@@ -37,7 +51,7 @@ def spawn(words: list[str], log: Path) -> int:
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
-            env=_environment(),
+            env={**environment(), **more},
             start_new_session=True,
         )
     _CHILDREN[child.pid] = child
@@ -81,8 +95,13 @@ def exists(pid: int) -> bool:
     return text.rpartition(")")[2].split()[0] != "Z"
 
 
-def _environment() -> dict[str, str]:
-    """Return the child's environment: our code, no grab of the GPU, no window."""
+def is_running(pid: int) -> bool:
+    """Whether a process runs, a child of this one or not."""
+    return exit_code(pid) is None if is_child(pid) else exists(pid)
+
+
+def environment() -> dict[str, str]:
+    """Return a child's environment: our code, no grab of the GPU, no window."""
     home = str(Path(isa_toolkit.__file__).parents[1])
     known = os.environ.get("PYTHONPATH")
     return {

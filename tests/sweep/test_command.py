@@ -11,7 +11,7 @@ from tiny_run import tiny
 import isa_toolkit.distill
 from isa_toolkit.datasets import load_dataset
 from isa_toolkit.methods import FRePo
-from isa_toolkit.widgets import command
+from isa_toolkit.sweep import command
 
 cli = importlib.import_module("isa_toolkit.cli.distill")
 

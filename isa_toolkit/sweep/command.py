@@ -15,7 +15,7 @@ from isa_toolkit.distill.experiment import ResolvedExperiment
 from isa_toolkit.methods import METHODS
 from isa_toolkit.networks import NetworkSettings
 
-__all__ = ["from_description", "words"]
+__all__ = ["check_loadable", "from_description", "where_of", "words"]
 
 _PLAIN = (
     "images_per_class", "steps", "batch_size", "seed", "protocol",
@@ -42,19 +42,11 @@ def words(
     Raises:
         TypeError: the data are arrays in this process, which no other can load.
     """
-    if not isinstance(experiment.dataset, str):
-        raise TypeError(
-            "dataset must be a name for a run in a process of its own, got a Dataset "
-            f"({experiment.dataset.name!r}). Save the arrays as an .npz file and give "
-            "its path as root, or call distill(experiment) in this process."
-        )
+    check_loadable(experiment)
     settings = resolved.settings
     made = ["distill", "--method", settings.method.name]
-    made += ["--dataset", experiment.dataset]
-    for name in ("source", "limit"):
-        made += _flag(name, getattr(experiment, name))
-    if experiment.root is not None:
-        made += ["--root", str(Path(experiment.root).absolute())]
+    for name, value in where_of(experiment).items():
+        made += _flag(name, value)
     for name in _PLAIN:
         made += _flag(name, getattr(settings, name))
     made += ["--network", resolved.network.name]
@@ -65,6 +57,42 @@ def words(
         *made, "--out", str(out), "--checkpoint-s", str(checkpoint_s),
         "--progress", "False",
     ]  # fmt: skip
+
+
+def check_loadable(experiment: Experiment) -> None:
+    """Refuse an experiment whose data no other process can load.
+
+    Args:
+        experiment: as asked for.
+
+    Raises:
+        TypeError: its data are arrays in this process.
+    """
+    if not isinstance(experiment.dataset, str):
+        raise TypeError(
+            "dataset must be a name for a run in a process of its own, got a Dataset "
+            f"({experiment.dataset.name!r}). Save the arrays as an .npz file and give "
+            "its path as root, or call distill(experiment) in this process."
+        )
+
+
+def where_of(experiment: Experiment) -> dict[str, Any]:
+    """Return where the data of an experiment lie, JSON-able.
+
+    Args:
+        experiment: as asked for, its data by name.
+
+    Returns:
+        ``dataset``, ``source``, ``root`` (absolute) and ``limit``, as ``Experiment`` and
+        ``from_description`` take them.
+    """
+    root = None if experiment.root is None else str(Path(experiment.root).absolute())
+    return {
+        "dataset": experiment.dataset,
+        "source": experiment.source,
+        "root": root,
+        "limit": experiment.limit,
+    }
 
 
 def _method_flags(method: Any) -> list[str]:
@@ -95,7 +123,8 @@ def from_description(description: dict[str, Any], **where: Any) -> Experiment:
 
     Args:
         description: as stored.
-        where: ``source``, ``root`` and ``limit`` of the data, which are not stored.
+        where: ``source``, ``root`` and ``limit`` of the data, which are not stored; their
+            name, if it is to be another than the stored one.
 
     Returns:
         The experiment, on the named data set.
@@ -103,7 +132,6 @@ def from_description(description: dict[str, Any], **where: Any) -> Experiment:
     method = dict(description["method"])
     settings = METHODS[method.pop("name")]
     return Experiment(
-        dataset=description["dataset"]["name"],
         method=settings(
             **{
                 name: tuple(value) if isinstance(value, list) else value
@@ -112,5 +140,5 @@ def from_description(description: dict[str, Any], **where: Any) -> Experiment:
         ),
         network=NetworkSettings(**description["network"]),
         **{name: description[name] for name in _PLAIN},
-        **where,
+        **{"dataset": description["dataset"]["name"], **where},
     )

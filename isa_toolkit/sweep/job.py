@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, final
 
 from isa_toolkit.distill import Experiment, Run
-from isa_toolkit.distill.store import RunStore
+from isa_toolkit.distill.store import RunStore, is_held
 from isa_toolkit.files import write_json
-from isa_toolkit.widgets import command, process
-from isa_toolkit.widgets.outcome import (
+from isa_toolkit.sweep import command, process
+from isa_toolkit.sweep.outcome import (
     JobFailedError,
     JobProgress,
     JobStatus,
@@ -347,18 +347,8 @@ class Job:
         if not process.exists(int(told["pid"])):
             return False
         # Numbers come around: an old status needs the lock as its witness.
-        return age_s < _STALE_S or self._is_locked()
-
-    def _is_locked(self) -> bool:
-        from filelock import FileLock, Timeout
-
-        if not (self.path / ".lock").is_file():
-            return True  # not begun yet
-        try:
-            with FileLock(self.path / ".lock").acquire(timeout=0):
-                return False
-        except (Timeout, OSError):
-            return True
+        is_new = not (self.path / ".lock").is_file()
+        return age_s < _STALE_S or is_new or is_held(self.path)
 
 
 def runs_in(folder: str | Path) -> list[Job]:

@@ -1,0 +1,301 @@
+"""The panel of a sweep: its plan, launched, watched, cancelled, found again."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+import ipywidgets
+
+from isa_toolkit.sweep import LaunchSettings, Plan, Sweep, launch, sweeps_in
+from isa_toolkit.sweep.children import local_slots
+from isa_toolkit.sweep.words import duration, span
+from isa_toolkit.widgets import layout
+from isa_toolkit.widgets.panel import Panel
+from isa_toolkit.widgets.polling import Poller
+
+__all__ = ["SweepPanel"]
+
+_GOING = ("running", "stopping", "unattended")
+_COLOURS = {"done": "success", "failed": "danger", "killed": "danger"}
+
+
+def SweepPanel(
+    plan: Plan | None = None,
+    *,
+    out: str | Path = "runs",
+    poll_s: float = 0.5,
+    **settings: Any,
+) -> Panel:
+    """Return a panel that shows the plan of a sweep, launches it and watches it.
+
+    *Launch* runs what is left, in processes that outlive this kernel; *Cancel* asks all to
+    end with a checkpoint, again to end at once; *Attach* watches the chosen sweep of the
+    folder, also one that another kernel or the command line has launched.
+
+    Args:
+        plan: from ``plan``; None to watch only. If it is running already it is watched.
+        out: folder of run folders; the plan's own if there is a plan.
+        poll_s: seconds between looks at the folders.
+        settings: of ``launch``, for the plan.
+
+    Returns:
+        The panel; ``panel.sweep`` is what is watched, or None.
+
+    Raises:
+        ValueError: ``poll_s`` is not above 0, or a setting is out of its range.
+        TypeError: a setting of the wrong kind.
+    """
+    chosen = LaunchSettings(**settings)
+    watcher = _SweepWatcher(plan, Path(out).absolute(), poll_s, settings)
+    controls: dict[str, ipywidgets.Widget] = {}
+    rows: list[list[str]] = []
+    if plan is not None and chosen.backend == "local":
+        controls["slots"] = layout.number(
+            "At a time", len(local_slots(chosen.slots, chosen.gpus)), low=1, high=1024,
+            help="Groups that run at the same time",
+        )  # fmt: skip
+        rows.append(["slots"])
+    controls |= {
+        "run": layout.button(
+            "Launch", icon="play", style="primary",
+            help="Run what is left, in processes of their own",
+        ),
+        "stop": layout.button(
+            "Cancel", icon="stop", style="danger",
+            help="End all runs with a checkpoint; press again to end them at once",
+        ),
+        "found": layout.choice(
+            "Sweeps in folder", watcher.found(), help=f"Sweeps in {watcher.out}",
+            is_wide=True,
+        ),
+        "attach": layout.button(
+            "Attach", icon="link", help="Watch the chosen sweep, going on or ended"
+        ),
+        "look": layout.button(
+            "Refresh list", icon="refresh", help="Look into the folder again"
+        ),
+    }  # fmt: skip
+    panel = Panel(
+        "Sweep",
+        about="Each group of runs is a process of its own: a restarted kernel ends nothing.",
+        controls=controls,
+        shows={
+            "bar": ipywidgets.FloatProgress(
+                min=0, max=1, description="0 %",
+                style={"description_width": "8.5em"},
+                layout={"width": "auto", "max_width": "660px", "margin": "2px 0"},
+            ),
+            "told": layout.text(),
+            "table": layout.text(),
+        },
+        update=watcher.update,
+        groups=[*rows, ["run", "stop"], ["found", "attach", "look"]],
+        actions={
+            "run": watcher.on_run, "stop": watcher.on_stop,
+            "attach": watcher.on_attach, "look": watcher.on_look,
+        },
+        model=watcher,
+    )  # fmt: skip
+    watcher.panel = panel
+    watcher.begin()
+    return panel
+
+
+@final
+class _SweepWatcher:
+    """The sweep that a panel watches, and the thread that looks at it."""
+
+    panel: Panel
+
+    def __init__(
+        self, plan: Plan | None, out: Path, poll_s: float, settings: dict[str, Any]
+    ) -> None:
+        self.plan, self.settings = plan, settings
+        self.out = out if plan is None else plan.out
+        self.sweep: Sweep | None = None
+        self.poller = Poller("isa sweep watcher", self._look, poll_s)
+        self._listed: str | None = None
+
+    def begin(self) -> None:
+        """Show the plan, or watch it if it is running already."""
+        if self.plan is not None:
+            with contextlib.suppress(FileNotFoundError):
+                there = Sweep.open(self.plan.path)
+                if there.state in _GOING:
+                    self.watch(there)
+                    return
+        self.panel.refresh()
+
+    # --- buttons ---------------------------------------------------------------------
+
+    def on_run(self, panel: Panel) -> None:
+        """Launch the plan, or go on with the sweep that is watched."""
+        if self.plan is None and self.sweep is None:
+            raise ValueError(f"There is no plan. Attach to a sweep of {self.out}.")
+        if self.sweep is not None and self.sweep.state in _GOING[:2]:
+            panel.say("It runs already.")
+            return
+        panel.say("Starting.")
+        panel.start(self._launch, done=lambda: self._launched(panel))
+
+    def _launch(self) -> None:
+        watched, planned = self.sweep, self.plan
+        if planned is None or (watched and watched.path != planned.path):
+            assert watched is not None
+            self.sweep = launch(watched, wait=False)
+            return
+        slots: dict[str, Any] = {}
+        if "slots" in self.panel.controls:
+            slots["slots"] = self.panel.values["slots"]
+        self.sweep = launch(planned, wait=False, **{**self.settings, **slots})
+
+    def _launched(self, panel: Panel) -> None:
+        panel.say("")
+        assert self.sweep is not None
+        self.watch(self.sweep)
+
+    def on_stop(self, panel: Panel) -> None:
+        """Ask all runs to stop."""
+        if self.sweep is None or self.sweep.state not in _GOING:
+            panel.say("Nothing runs.")
+            return
+        panel.say("")
+        self.sweep.cancel()
+        panel.refresh()
+
+    def on_attach(self, panel: Panel) -> None:
+        """Watch the chosen sweep."""
+        name = panel.controls["found"].value  # pyright: ignore[reportAttributeAccessIssue]
+        if name is None:
+            raise ValueError(f"There is no sweep in {self.out}. Launch one first.")
+        self.watch(Sweep.open(self.out / "sweeps" / name))
+
+    def on_look(self, panel: Panel) -> None:
+        """List the sweeps of the folder anew."""
+        with panel.quietly():
+            found: Any = panel.controls["found"]
+            layout.offer(found, self.found())
+        panel.controls["attach"].disabled = found.value is None  # pyright: ignore[reportAttributeAccessIssue]
+
+    # --- what they do ----------------------------------------------------------------
+
+    def found(self) -> list[tuple[str, str]]:
+        """Return the sweeps of the folder with their state, for a list."""
+        return [(f"{one.name} ({one.state})", one.name) for one in sweeps_in(self.out)]
+
+    def watch(self, sweep: Sweep) -> None:
+        """Show a sweep, and look at it as long as it runs."""
+        self.sweep, self._listed = sweep, None
+        with contextlib.suppress(OSError):
+            self.on_look(self.panel)
+        self.panel.refresh()
+        self.panel.check()
+        if sweep.state in _GOING:
+            self.poller.begin()
+
+    def join(self, timeout_s: float | None = None) -> None:
+        """Return when the panel shows the end of the sweep.
+
+        Args:
+            timeout_s: seconds to wait at most.
+
+        Raises:
+            TimeoutError: it still looks.
+        """
+        self.poller.join(timeout_s)
+
+    def _look(self) -> bool:
+        """Show the sweep as it is; return whether it goes on."""
+        sweep = self.sweep
+        assert sweep is not None
+        state = sweep.state
+        self.panel.refresh()
+        if state != self._listed:
+            self._listed = state
+            with contextlib.suppress(OSError):
+                self.on_look(self.panel)
+        return state in _GOING or sweep is not self.sweep
+
+    # --- what is shown ---------------------------------------------------------------
+
+    def update(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what the panel shows: the sweep as it is now, or the plan."""
+        sweep, controls = self.sweep, self.panel.controls
+        state = None if sweep is None else sweep.state
+        stop: Any = controls["stop"]
+        stop.disabled = state not in _GOING
+        attach: Any = controls["attach"]
+        attach.disabled = values["found"] is None
+        run: Any = controls["run"]
+        run.disabled = state in _GOING[:2] or (sweep is None and self.plan is None)
+        if sweep is not None:
+            return _shown(sweep, str(state))
+        if self.plan is None:
+            told = f"No sweep is watched yet. Attach to a sweep of {self.out.name}/."
+            return {"told": layout.note(told), "table": ""}
+        return {"told": layout.note(self.plan.summary), "table": _plan_table(self.plan)}
+
+
+def _plan_table(plan: Plan) -> str:
+    heads = ["run", "what differs", "seed", "state", "steps left", "time", "MiB"]
+    rows = [
+        [
+            run.name, run.differs, run.description["seed"], run.state,
+            f"{run.steps_left:,}", span(run.seconds), _mebibytes(plan, run.group),
+        ]
+        for run in plan.runs
+    ]  # fmt: skip
+    return layout.table(heads, rows)
+
+
+def _mebibytes(plan: Plan, group: str) -> str:
+    size = plan.memory_bytes.get(group)
+    return "?" if size is None else f"{size / 2**20:,.0f}"
+
+
+def _shown(sweep: Sweep, state: str) -> dict[str, Any]:
+    """Return what is told of a sweep: a bar of all steps, a line, a row for each run."""
+    told = list(sweep.rows())
+    # A run that diverged has no more steps to take.
+    taken = sum(
+        one["steps"] if one["state"] == "diverged" else one["step"] for one in told
+    )
+    share = taken / max(sum(one["steps"] for one in told), 1)
+    counts = {one["state"]: 0 for one in told}
+    for one in told:
+        counts[one["state"]] += 1
+    line = ", ".join(f"{count} {name}" for name, count in counts.items())
+    hint = {
+        "stopping": " Checkpoints are written; Cancel again ends all at once.",
+        "stopped": " Launch goes on from the checkpoints.",
+        "failed": " Launch tries again from the checkpoints.",
+        "killed": " Launch goes on from the checkpoints.",
+        "unattended": " Nothing new is started: Launch takes it over.",
+    }
+    lines = layout.note(f"{sweep.name}: {state}: {line}.{hint.get(state, '')}")
+    lines += "".join(
+        layout.caption(f"{one['run']}: {one['reason']}")
+        for one in told
+        if one["reason"] and one["state"] != "queued"
+    )
+    heads = ["run", "what differs", "seed", "state", "step", "of", "left", ""]
+    rows = [
+        [
+            one["run"], one["differs"], one["seed"], one["state"], f"{one['step']:,}",
+            f"{one['steps']:,}", "" if one["eta_s"] is None else duration(one["eta_s"]),
+            layout.bar(one["step"] / one["steps"]),
+        ]
+        for one in told
+    ]  # fmt: skip
+    return {
+        "bar": {
+            "value": share,
+            "bar_style": _COLOURS.get(state, ""),
+            "description": f"{100 * share:.0f} %",
+        },
+        "told": lines,
+        "table": layout.table(heads, rows),
+    }
