@@ -73,8 +73,9 @@ def _run(command: str, words: list[str]) -> int:
             FollowerFailedError: FAILED,
             LeaderFailedError: FAILED,
         }
-        if type(error) in codes:
-            return _fail(str(error), codes[type(error)])
+        for kind, code in codes.items():
+            if isinstance(error, kind):
+                return _fail(str(error), code)
         raise
     except (OSError, ModuleNotFoundError) as error:
         return _fail(str(error), FAILED)

@@ -178,7 +178,7 @@ def free_bytes(devices: int = 1) -> int:
     Args:
         devices: how many of this process are in use; CPU devices share the machine's.
     """
-    stats = jax.devices()[0].memory_stats() or {}
+    stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
     return available_bytes() // devices

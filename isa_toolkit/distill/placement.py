@@ -50,7 +50,7 @@ def place(resolved: ResolvedExperiment, asked: str | None) -> str:
 
 def _device_bytes() -> int:
     """Return the memory of the device: of a CPU, the machine's."""
-    stats = jax.devices()[0].memory_stats() or {}
+    stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return int(stats["bytes_limit"])
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -123,6 +123,14 @@ def test_a_run_goes_on_with_other_devices(way: str, told: Told) -> None:
 
 
 @pytest.mark.slow
+def test_streamed_images_reach_all_devices(told: Told) -> None:
+    run = told["streamed"]
+    assert run["steps"] == [20, 20]
+    assert run["kept"][0] == run["kept"][1]
+    assert run["apart"] < RESULT
+
+
+@pytest.mark.slow
 def test_chunks_move_nothing_by_the_way(told: Told) -> None:
     assert told["guarded"] == [3, 3]
 

@@ -235,6 +235,15 @@ def resumed(out: Path) -> dict[str, Any]:
     return told
 
 
+def streamed(out: Path) -> dict[str, Any]:
+    """Return how far a run with streamed images on all devices is from one on one."""
+    whole = distill(experiment(), out=out / "singles")
+    there = distill(
+        experiment(), out=out / "streamed", devices=DEVICES, placement="host"
+    )
+    return compared(whole, there)
+
+
 def refused(out: Path) -> list[str]:
     """Return the sentences that refuse what does not fit; nothing is made for them."""
     asked: list[tuple[Callable, Any, Any]] = [
@@ -268,6 +277,7 @@ def main(out: Path) -> None:
         "sizes": lambda: [sizes_of(None), sizes_of(layout)],
         "grids": lambda: grids(out),
         "resumed": lambda: resumed(out),
+        "streamed": lambda: streamed(out),
         "refused": lambda: refused(out / "refused"),
     }
     told: dict[str, Any] = {}

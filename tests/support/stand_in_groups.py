@@ -104,3 +104,9 @@ def is_gone(pid: int) -> bool:
     from isa_toolkit.sweep import process
 
     return not process.exists(pid)
+
+
+def last_checkpoint(path: Path) -> int:
+    """Return the step of the last whole checkpoint of a run that may be writing one."""
+    there = (path / "checkpoints").iterdir()
+    return max(int(one.name) for one in there if one.name.isdigit())

@@ -10,7 +10,15 @@ from typing import NamedTuple
 
 import pytest
 from long_run import long_run, wait_for
-from stand_in_groups import DONE, Background, is_gone, stand_ins, states, three
+from stand_in_groups import (
+    DONE,
+    Background,
+    is_gone,
+    last_checkpoint,
+    stand_ins,
+    states,
+    three,
+)
 from tiny_run import files_of, metric_rows, result_bytes
 
 from isa_toolkit.distill import Run
@@ -122,9 +130,7 @@ def killed(whole: Run, tmp_path_factory: pytest.TempPathFactory) -> Killed:
     written = snapshot.stat().st_mtime_ns
     pid = Sweep.open(made.path).children[made.runs[0].group]
     os.kill(pid, signal.SIGKILL)
-    saved = max(
-        int(one.name) for one in (path / "checkpoints").iterdir() if one.name.isdigit()
-    )
+    saved = last_checkpoint(path)
     sweep = launched.join()
     return Killed(sweep, Run.open(path), written, saved, said)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from long_run import long_run, wait_for
-from stand_in_groups import Background, is_gone, states, three
+from stand_in_groups import Background, is_gone, last_checkpoint, states, three
 from tiny_run import result_bytes
 
 from isa_toolkit.distill import Run
@@ -150,18 +150,20 @@ def test_a_job_goes_on_after_a_time_out_and_cancel_really_stops_it(
     )
     wait_for((made.path / "plan.json").exists)
     sweep = Sweep.open(made.path)
-    wait_for(lambda: sweep.children and next(iter(sweep.rows()))["step"] > 0)
-    [first] = sweep.children.values()
-    os.kill(first, signal.SIGUSR2)  # as Slurm does before a time-out
-    wait_for(lambda: is_gone(first))
-    assert sweep.state == "running"
-    wait_for(lambda: first not in sweep.children.values() and sweep.children)
-    [second] = sweep.children.values()
-    [run] = sweep.runs
-    saved = max(int(p.name) for p in (run.path / "checkpoints").iterdir())
-    wait_for(lambda: run.step > saved)
-    sweep.cancel()
-    launched.join()
+    try:
+        wait_for(lambda: sweep.children and next(iter(sweep.rows()))["step"] > 0)
+        [first] = sweep.children.values()
+        os.kill(first, signal.SIGUSR2)  # as Slurm does before a time-out
+        wait_for(lambda: is_gone(first))
+        assert sweep.state == "running"
+        wait_for(lambda: first not in sweep.children.values() and sweep.children)
+        [second] = sweep.children.values()
+        [run] = sweep.runs
+        saved = last_checkpoint(run.path)
+        wait_for(lambda: run.step > saved)
+    finally:
+        sweep.cancel()
+        launched.join()
     assert is_gone(second)
     assert states(sweep) == ["stopped"]
     told = sweep.group_status(made.runs[0].group)
