@@ -131,7 +131,7 @@ def test_more_images_of_digits_take_smaller_steps_in_mtt() -> None:
     assert few.rate_learning_rate == pytest.approx(1e-3)
     assert many.rate_learning_rate == pytest.approx(1e-4)
     assert not few.notes
-    assert "random real images" in many.notes[0]
+    assert "ten seeds" in many.notes[0]
 
 
 def test_ten_images_of_digits_take_larger_steps_in_dm() -> None:
