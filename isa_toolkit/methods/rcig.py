@@ -94,8 +94,10 @@ class RCIG(TargetLossSettings, LabelsAsGiven):
     section 10, the paper's own form is UNKNOWN. That sub-sampled gradients are not scaled
     up, and that an age counts Adam steps, is our reading.
     **Deviation:** the loss of the pool is not divided by C, which Adam does not notice;
-    the dense kernel has no tangent at all (section 8 tells of a leak); "two partial
-    backward passes" of one released configuration are left out.
+    the dense kernel has no tangent at all (section 8 tells of a leak). What the "two
+    partial backward passes" of one released configuration are is UNKNOWN to us; if they are
+    the sum over two disjoint subsets of rows, one pass over both (``distilled_subset``
+    twice as large) is the same, and only takes more memory.
     """
 
     loss: str = "cross_entropy"
