@@ -216,7 +216,7 @@ _DIGITS = tuple(
         (1, 10.0, ()),
         # At 10 and 1e-3, as at 1 image, three seeds fell 7 points below the images they
         # began with; at 1 and 1e-3 the student's step size ran away on one of four.
-        # Six others (more student steps, earlier pieces, .3 and 30) were no better.
+        # Others (20 student steps, earlier pieces, .3) were not clearly better.
         (
             10,
             1.0,
