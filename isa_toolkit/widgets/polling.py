@@ -1,13 +1,19 @@
-"""A thread that looks again and again, as long as there is something to see."""
+"""What looks again and again, as long as there is something to see."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
-from typing import final
+from typing import TYPE_CHECKING, Any, final
 
-__all__ = ["Poller"]
+from isa_toolkit.widgets import layout
+
+if TYPE_CHECKING:
+    from isa_toolkit.widgets.panel import Panel
+
+__all__ = ["FolderWatcher", "Poller"]
 
 
 @final
@@ -60,3 +66,61 @@ class Poller:
     def _run(self) -> None:
         while self._look():
             time.sleep(self._poll_s)
+
+
+class FolderWatcher:
+    """The model of a panel that watches one thing of a folder and lists all of them.
+
+    The panel has the controls ``found``, a list, and ``attach``, a button.
+
+    Args:
+        name: of the thread that looks.
+        poll_s: seconds between two looks.
+
+    Raises:
+        ValueError: ``poll_s`` is not above 0.
+    """
+
+    panel: Panel
+
+    def __init__(self, name: str, poll_s: float) -> None:
+        self.poller = Poller(name, self.look, poll_s)
+        # The state of what is watched when the folder was listed last.
+        self._listed: str | None = None
+
+    def found(self) -> list[tuple[str, str]]:
+        """Return what is in the folder with its state, for a list."""
+        raise NotImplementedError
+
+    def look(self) -> bool:
+        """Show what is watched as it is; return whether it goes on."""
+        raise NotImplementedError
+
+    def on_look(self, panel: Panel) -> None:
+        """List the folder anew."""
+        with panel.quietly():
+            found: Any = panel.controls["found"]
+            layout.offer(found, self.found())
+        panel.controls["attach"].disabled = found.value is None  # pyright: ignore[reportAttributeAccessIssue]
+
+    def list_again(self, state: str | None) -> None:
+        """List the folder anew if the state of what is watched has changed.
+
+        Args:
+            state: of what is watched now; None to list in any case.
+        """
+        if state is None or state != self._listed:
+            self._listed = state
+            with contextlib.suppress(OSError):
+                self.on_look(self.panel)
+
+    def join(self, timeout_s: float | None = None) -> None:
+        """Return when the panel shows the end of what is watched.
+
+        Args:
+            timeout_s: seconds to wait at most.
+
+        Raises:
+            TimeoutError: it still looks.
+        """
+        self.poller.join(timeout_s)

@@ -14,7 +14,7 @@ from isa_toolkit.sweep.children import local_slots
 from isa_toolkit.sweep.words import duration, span
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
-from isa_toolkit.widgets.polling import Poller
+from isa_toolkit.widgets.polling import FolderWatcher
 
 __all__ = ["SweepPanel"]
 
@@ -105,19 +105,16 @@ def SweepPanel(
 
 
 @final
-class _SweepWatcher:
+class _SweepWatcher(FolderWatcher):
     """The sweep that a panel watches, and the thread that looks at it."""
-
-    panel: Panel
 
     def __init__(
         self, plan: Plan | None, out: Path, poll_s: float, settings: dict[str, Any]
     ) -> None:
+        super().__init__("isa sweep watcher", poll_s)
         self.plan, self.settings = plan, settings
         self.out = out if plan is None else plan.out
         self.sweep: Sweep | None = None
-        self.poller = Poller("isa sweep watcher", self._look, poll_s)
-        self._listed: str | None = None
 
     def begin(self) -> None:
         """Show the plan, or watch it if it is running already."""
@@ -173,13 +170,6 @@ class _SweepWatcher:
             raise ValueError(f"There is no sweep in {self.out}. Launch one first.")
         self.watch(Sweep.open(self.out / "sweeps" / name))
 
-    def on_look(self, panel: Panel) -> None:
-        """List the sweeps of the folder anew."""
-        with panel.quietly():
-            found: Any = panel.controls["found"]
-            layout.offer(found, self.found())
-        panel.controls["attach"].disabled = found.value is None  # pyright: ignore[reportAttributeAccessIssue]
-
     # --- what they do ----------------------------------------------------------------
 
     def found(self) -> list[tuple[str, str]]:
@@ -188,35 +178,20 @@ class _SweepWatcher:
 
     def watch(self, sweep: Sweep) -> None:
         """Show a sweep, and look at it as long as it runs."""
-        self.sweep, self._listed = sweep, None
-        with contextlib.suppress(OSError):
-            self.on_look(self.panel)
+        self.sweep = sweep
+        self.list_again(None)
         self.panel.refresh()
         self.panel.check()
         if sweep.state in _GOING:
             self.poller.begin()
 
-    def join(self, timeout_s: float | None = None) -> None:
-        """Return when the panel shows the end of the sweep.
-
-        Args:
-            timeout_s: seconds to wait at most.
-
-        Raises:
-            TimeoutError: it still looks.
-        """
-        self.poller.join(timeout_s)
-
-    def _look(self) -> bool:
+    def look(self) -> bool:
         """Show the sweep as it is; return whether it goes on."""
         sweep = self.sweep
         assert sweep is not None
         state = sweep.state
         self.panel.refresh()
-        if state != self._listed:
-            self._listed = state
-            with contextlib.suppress(OSError):
-                self.on_look(self.panel)
+        self.list_again(state)
         return state in _GOING or sweep is not self.sweep
 
     # --- what is shown ---------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import time
@@ -22,7 +21,7 @@ from isa_toolkit.sweep.outcome import JobFailedError, JobStatus
 from isa_toolkit.sweep.words import duration
 from isa_toolkit.widgets import layout, pictures
 from isa_toolkit.widgets.panel import Panel
-from isa_toolkit.widgets.polling import Poller
+from isa_toolkit.widgets.polling import FolderWatcher
 
 __all__ = ["JobWatcher"]
 
@@ -159,16 +158,13 @@ def _arrange(shows: Mapping[str, ipywidgets.Widget]) -> ipywidgets.Widget:
 
 
 @final
-class _Watcher:
+class _Watcher(FolderWatcher):
     """The run that a panel watches, and the thread that looks at it."""
 
-    panel: Panel
-
     def __init__(self, experiment: Experiment | None, out: Path, poll_s: float) -> None:
+        super().__init__("isa watcher", poll_s)
         self.experiment, self.out = experiment, out
-        self.poller = Poller("isa watcher", self._look, poll_s)
         self.job: Job | None = None
-        self._listed: str | None = None
         self._drawn: Any = None
         self._shown: Any = None
         self._drawn_at = 0.0
@@ -202,13 +198,6 @@ class _Watcher:
         if name is None:
             raise ValueError(f"There is no run in {self.out}. Run one first.")
         self.watch(Job.attach(self.out / name))
-
-    def on_look(self, panel: Panel) -> None:
-        """List the runs of the folder anew."""
-        with panel.quietly():
-            found: Any = panel.controls["found"]
-            layout.offer(found, self.found())
-        panel.controls["attach"].disabled = found.value is None  # pyright: ignore[reportAttributeAccessIssue]
 
     # --- what they do ----------------------------------------------------------------
 
@@ -247,26 +236,13 @@ class _Watcher:
         """Show a job, and look at it as long as it runs."""
         self.job, self._drawn, self._shown = job, None, None
         self._drawn_at = 0.0
-        with contextlib.suppress(OSError):
-            self.on_look(self.panel)
+        self.list_again(None)
         self.panel.refresh()
         self.panel.check()
         if job.status.is_alive:
-            self._listed = None
             self.poller.begin()
 
-    def join(self, timeout_s: float | None = None) -> None:
-        """Return when the panel shows the end of the run.
-
-        Args:
-            timeout_s: seconds to wait at most.
-
-        Raises:
-            TimeoutError: it still looks.
-        """
-        self.poller.join(timeout_s)
-
-    def _look(self) -> bool:
+    def look(self) -> bool:
         """Show the run as it is; return whether it goes on."""
         job = self.job
         assert job is not None
@@ -274,10 +250,7 @@ class _Watcher:
         if not status.is_alive:
             self._drawn_at = 0.0
         self.panel.refresh()
-        if status.state != self._listed:
-            self._listed = status.state
-            with contextlib.suppress(OSError):
-                self.on_look(self.panel)
+        self.list_again(status.state)
         return status.is_alive or job is not self.job
 
     # --- what is shown ---------------------------------------------------------------
