@@ -30,8 +30,9 @@ class Rates(NamedTuple):
 class Floor(NamedTuple):
     """The least time of a step.
 
-    flop: counted by XLA in the compiled step.
-    bytes: read and written, counted by XLA; what stays in a cache is counted, too.
+    flop: counted by XLA in the step, before it is compiled.
+    bytes: read and written by the compiled step, counted by XLA; what stays in a cache is
+        counted, too.
     compute_seconds: flop over the device's rate.
     memory_seconds: bytes over the device's rate.
     seconds: the larger of the two; on a CPU the first alone, since a small step's bytes
@@ -65,8 +66,10 @@ def floor(timed: TimedLoop, rates: Rates) -> Floor:
         rates: of the device.
 
     Returns:
-        The floor. Products that XLA hands to a library of its own are counted where it
-        says so; what it does not count makes the floor too low, never too high.
+        The floor. FLOP are those of the program before it is compiled: on a GPU XLA hands
+        products to libraries, and no longer counts them there. Bytes are those of the
+        compiled one, where arithmetic is fused; what XLA does not count makes the floor
+        too low, never too high.
     """
     method = timed.settings.static().build(timed.network)
     count = timed.batch_size
@@ -74,20 +77,24 @@ def floor(timed: TimedLoop, rates: Rates) -> Floor:
         timed.targets.images[:count],
         jnp.zeros((count, timed.num_classes), jnp.float32),
     )
-    compiled = (
-        jax.jit(method.step)
-        .lower(timed.keys.steps, timed.state, batch, timed.knobs)
-        .compile()
+    lowered = jax.jit(method.step).lower(
+        timed.keys.steps, timed.state, batch, timed.knobs
     )
-    found: Any = compiled.cost_analysis() or {}
-    cost: dict[str, Any] = found[0] if isinstance(found, list) else found
-    flop, moved = float(cost.get("flops", 0)), float(cost.get("bytes accessed", 0))
+    flop = _counted(lowered, "flops")
+    moved = _counted(lowered.compile(), "bytes accessed")
     compute = flop / rates.flop_per_second
     memory = moved / rates.bytes_per_second
     on_cpu = jax.default_backend() == "cpu"
     return Floor(
         flop, moved, compute, memory, compute if on_cpu else max(compute, memory)
     )
+
+
+def _counted(program: Any, what: str) -> float:
+    """Return one figure of XLA's cost analysis; 0 where it gives none."""
+    found: Any = program.cost_analysis() or {}
+    cost: dict[str, Any] = found[0] if isinstance(found, list) else found
+    return float(cost.get(what, 0))
 
 
 def _best(function: Callable[..., Any], *given: Any, repeats: int = 5) -> float:

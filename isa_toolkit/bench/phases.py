@@ -30,6 +30,7 @@ from isa_toolkit.networks.pool import (
     take_member,
     update_member,
 )
+from isa_toolkit.networks.precision import frozen_features
 
 __all__ = ["PHASES", "PythonLoop"]
 
@@ -175,7 +176,9 @@ def _parts(settings: FRePo, timed: TimedLoop) -> dict[str, Callable[..., Any]]:
         return member, take_member(pool, member)
 
     def target_features(learner: Any, images: Array) -> Array:
-        return network.apply(learner.params, learner.state, images).features
+        return frozen_features(
+            network, learner.params, learner.state, images, settings.target_precision
+        )
 
     def forward(learner: Any, images: Array) -> Any:
         def features_of(images: Array) -> Array:
@@ -209,6 +212,7 @@ def _parts(settings: FRePo, timed: TimedLoop) -> dict[str, Callable[..., Any]]:
                 segment=(knobs.segment_start, knobs.segment_stop),
                 partner=settings.partner,
                 key=key,
+                partner_precision=settings.target_precision,
             ).loss
 
         return jax.grad(loss_of)(prediction)

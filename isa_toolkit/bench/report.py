@@ -23,16 +23,25 @@ __all__ = ["LOOPS", "BenchResult", "bench"]
 
 LOOPS = ("fused", "python", "both")
 
+# FRePo's, on every data set.
+PUBLISHED_STEPS = 500_000
+_COARSE = "isa, bfloat16"
+
 
 class BenchResult(NamedTuple):
     """What a setting takes.
 
     setting: its name.
-    milliseconds: "frepo", "isa" and "isa, python loop" -> per step on the clock.
+    milliseconds: "frepo", "isa", "isa, bfloat16" and "isa, python loop", what of them was
+        measured -> per step on the clock.
     cpu_milliseconds: the same, of processor time over all threads.
     isa_over_frepo_ratio: of the fused loops, by the clock.
     isa_over_frepo_cpu_ratio: by processor time.
     python_over_fused_ratio: of the step with ISA; None if not measured.
+    bfloat16_over_default_ratio: of the steps with ISA that read the real images in
+        bfloat16 and at the device's default; None if not measured.
+    hours_500k_steps: loop -> hours that the 500,000 published steps would take, by its
+        median.
     phases: phase -> milliseconds per step, each waited for; empty if not measured.
     compile_seconds: of the fused loop with ISA, from lowered to ready.
     program_mib: what XLA sets aside for that program: arguments and scratch.
@@ -47,6 +56,8 @@ class BenchResult(NamedTuple):
     isa_over_frepo_ratio: Interval
     isa_over_frepo_cpu_ratio: Interval
     python_over_fused_ratio: Interval | None
+    bfloat16_over_default_ratio: Interval | None
+    hours_500k_steps: dict[str, float]
     phases: dict[str, float]
     compile_seconds: float
     program_mib: float
@@ -62,6 +73,7 @@ def bench(
     steps: int = 20,
     repeats: int = 7,
     loop: str = "both",
+    bfloat16: bool = False,
 ) -> BenchResult:
     """Return how long a step takes on a setting.
 
@@ -72,6 +84,8 @@ def bench(
         repeats: rounds; all loops take turns in each.
         loop: one of ``LOOPS``: with ``"fused"`` the step is not taken apart, with
             ``"python"`` only the loop with ISA is.
+        bfloat16: time the step that reads the real images in bfloat16, too; on a CPU it
+            is no faster.
 
     Returns:
         The figures.
@@ -87,6 +101,10 @@ def bench(
         key: TimedLoop(experiment_of(setting, data, with_isa=key == "isa"))
         for key in ("frepo", "isa")
     }
+    if bfloat16:
+        loops[_COARSE] = TimedLoop(
+            experiment_of(setting, data, with_isa=True, target_precision="bfloat16")
+        )
     began = time.perf_counter()
     program = loops["isa"].lowered().compile()
     compile_seconds = time.perf_counter() - began
@@ -128,6 +146,12 @@ def bench(
             if python is None
             else paired_ratio(turns["isa, python loop"], turns["isa"])
         ),
+        bfloat16_over_default_ratio=(
+            paired_ratio(turns[_COARSE], turns["isa"]) if bfloat16 else None
+        ),
+        hours_500k_steps={
+            key: one.median * PUBLISHED_STEPS / 3.6e6 for key, one in walls.items()
+        },
         phases=phases,
         compile_seconds=compile_seconds,
         program_mib=_program_mib(memory),

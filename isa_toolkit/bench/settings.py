@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -100,7 +101,11 @@ def made_data(setting: BenchSetting) -> Dataset:
 
 
 def experiment_of(
-    setting: BenchSetting, data: Dataset, *, with_isa: bool
+    setting: BenchSetting,
+    data: Dataset,
+    *,
+    with_isa: bool,
+    target_precision: str = "default",
 ) -> Experiment:
     """Return plain FRePo or FRePo with crucial samples and ISA on a setting.
 
@@ -110,14 +115,13 @@ def experiment_of(
         setting: the shapes.
         data: from ``made_data``.
         with_isa: drop the easiest fifth and average along the segment (0, .5).
+        target_precision: of what reads the real images.
     """
-    method = (
-        FRePo(flips=setting.flips)
-        if with_isa
-        else FRePo(
-            flips=setting.flips, drop_easy=0.0, segment=(0.0, 0.0), partner="none"
+    method = FRePo(flips=setting.flips, target_precision=target_precision)
+    if not with_isa:
+        method = dataclasses.replace(
+            method, drop_easy=0.0, segment=(0.0, 0.0), partner="none"
         )
-    )
     return Experiment(
         dataset=data,
         method=method,

@@ -20,6 +20,8 @@ class BenchOptions:
         loop: fused, python (one dispatch for each part of a step), or both.
         steps: in one round.
         repeats: rounds; what is compared takes turns in each.
+        bfloat16: time the step that reads the real images in bfloat16, too; on accelerators
+            only if left out.
         others: measure evaluation and analysis, too.
         json: write JSON to standard output.
     """
@@ -29,6 +31,7 @@ class BenchOptions:
     loop: str = "both"
     steps: int = 20
     repeats: int = 7
+    bfloat16: bool | None = None
     others: bool = True
     json: bool = False
 
@@ -83,6 +86,7 @@ def run(words: list[str]) -> int:
             steps=options.steps,
             repeats=options.repeats,
             loop=options.loop,
+            bfloat16=not on_cpu if options.bfloat16 is None else options.bfloat16,
         )
         result["settings"][name] = _plain(found)
         lines += ["", *_lines(found)]
@@ -120,6 +124,15 @@ def _lines(found: Any) -> list[str]:
             "  one dispatch at a time over one program: "
             f"{_interval(found.python_over_fused_ratio)}"
         )
+    if found.bfloat16_over_default_ratio is not None:
+        lines.append(
+            "  real images in bfloat16 over the default: "
+            f"{_interval(found.bfloat16_over_default_ratio)}"
+        )
+    hours = ", ".join(
+        f"{name} {value:.2f}" for name, value in found.hours_500k_steps.items()
+    )
+    lines.append(f"  hours for 500,000 steps: {hours}")
     lines += [f"    {name:<20}{value:6.2f}" for name, value in found.phases.items()]
     lines.append(
         f"  {found.over_floor:.1f} times the floor of {1000 * found.floor.seconds:.2f} ms: "

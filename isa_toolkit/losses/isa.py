@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from isa_toolkit.networks.precision import products_of_rows
+
 __all__ = [
     "nearest_partners",
     "random_partners",
@@ -83,6 +85,7 @@ def nearest_partners(
     features: Float[Array, "n d"],
     weights: Float[Array, " n"],
     groups: Int[Array, " n"] | None = None,
+    precision: str = "float32",
 ) -> Int[Array, " n"]:
     """Return for each target the kept target with the most similar features.
 
@@ -95,20 +98,24 @@ def nearest_partners(
             weigh nothing.
         groups: partners are looked for among samples with the same number only, such as
             the class; None for all.
+        precision: of the cosines, one of ``isa_toolkit.networks.precision.PRECISIONS``.
+            Coarser than float32, rounding chooses among neighbours that are as near as
+            the rounding is coarse.
 
     Returns:
         Indices into the batch, [n].
 
-    Source: algorithms 6.1, step 3; groups are ours.
+    Raises:
+        ValueError: an unknown precision.
+
+    Source: algorithms 6.1, step 3; groups and precision are ours.
     **Deviation:** the released code takes the second-largest entry of the row, which is
     the sample itself when an exact duplicate comes first; here the diagonal is masked.
     """
     features = jax.lax.stop_gradient(features)
     norms = jnp.linalg.norm(features, axis=-1, keepdims=True)
     unit = features / jnp.maximum(norms, jnp.finfo(features.dtype).tiny)
-    # At the highest precision: TF32 keeps ten bits of each factor, so rounding would
-    # choose among near neighbours, and a GPU would pair other samples than a CPU.
-    similarity = jnp.matmul(unit, unit.T, precision=jax.lax.Precision.HIGHEST)
+    similarity = products_of_rows(unit, precision)
     count = features.shape[0]
     itself = jnp.arange(count)
     allowed = (weights > 0)[None, :] & (itself[None, :] != itself[:, None])

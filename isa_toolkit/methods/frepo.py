@@ -25,6 +25,7 @@ from isa_toolkit.methods.optimizers import OPTIMIZERS
 from isa_toolkit.methods.outer import AUGMENTATIONS, PARTNERS, REDUCTIONS
 from isa_toolkit.methods.shares import check_crucial
 from isa_toolkit.networks.base import Network
+from isa_toolkit.networks.precision import PRECISIONS
 from isa_toolkit.presets import PUBLISHED, preset
 
 __all__ = [
@@ -73,6 +74,10 @@ class FRePo:
         stagger: start the ages spread over a life (the counters only).
         online_learning_rate: Adam's, of the networks.
         online_batch_size: distilled images per online step.
+        target_precision: of what reads the real batch (most of a step) and looks for the
+            nearest partner: ``"default"``, the device's own (TensorFloat-32 on NVIDIA GPUs,
+            float32 on the CPU); ``"float32"``; or ``"bfloat16"``, for accelerators. The
+            ridge kernel and its solve stay at the highest.
 
     Raises:
         ValueError: a value out of its range, a combination that has no meaning.
@@ -102,6 +107,7 @@ class FRePo:
     stagger: bool = True
     online_learning_rate: float = 3e-4
     online_batch_size: int = 1000
+    target_precision: str = "default"
 
     name = "frepo"
 
@@ -139,6 +145,7 @@ class FRePo:
         checks.check_integer("max_online_updates", self.max_online_updates, minimum=0)
         checks.check_at_least("online_learning_rate", self.online_learning_rate, 0)
         checks.check_integer("online_batch_size", self.online_batch_size)
+        checks.check_one_of("target_precision", self.target_precision, PRECISIONS)
 
     def resolve(
         self, *, dataset: str, images_per_class: int, num_classes: int

@@ -26,6 +26,7 @@ from isa_toolkit.networks.pool import (
     take_member,
     update_member,
 )
+from isa_toolkit.networks.precision import frozen_features
 
 if TYPE_CHECKING:
     from isa_toolkit.methods.frepo import FRePo
@@ -208,8 +209,9 @@ def outer_update(
     def mixed_features(chosen: Array, share: Array | float) -> Array:
         assert target_images is not None
         mixed = (1 - share) * target_images + share * target_images[chosen]
-        output = network.apply(learner.params, learner.state, mixed)
-        return jax.lax.stop_gradient(output.features)
+        return frozen_features(
+            network, learner.params, learner.state, mixed, settings.target_precision
+        )
 
     def loss_of(distilled: tuple[Array, Array]) -> tuple[Scalar, OuterTerms]:
         images, labels = distilled
@@ -232,6 +234,7 @@ def outer_update(
             key=key,
             augmentation=settings.augmentation,
             mixed_features=None if target_images is None else mixed_features,
+            partner_precision=settings.target_precision,
         )
         if settings.label_margin:
             margin = label_margin_loss(labels)
@@ -268,8 +271,12 @@ def _step(
     member_key, partner_key, online_key = jax.random.split(key, 3)
     member = draw_member(member_key, state.pool)
     learner = take_member(state.pool, member)
-    target_features = jax.lax.stop_gradient(
-        network.apply(learner.params, learner.state, batch.images).features
+    target_features = frozen_features(
+        network,
+        learner.params,
+        learner.state,
+        batch.images,
+        settings.target_precision,
     )
     update = outer_update(
         settings,

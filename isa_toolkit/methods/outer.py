@@ -70,6 +70,7 @@ def outer_loss(
     key: Key[Array, ""],
     augmentation: str = "segment",
     mixed_features: MixedFeatures | None = None,
+    partner_precision: str = "float32",
 ) -> OuterTerms:
     """Return the loss of predicting the targets from the distilled features.
 
@@ -99,6 +100,7 @@ def outer_loss(
         augmentation: one of ``AUGMENTATIONS``; static.
         mixed_features: for ``"mixup"``: ``(pi, t) -> features`` [n, d] of the target images
             mixed with the share t of those at pi, without gradient.
+        partner_precision: of the search for the nearest partner; static.
 
     Returns:
         The terms.
@@ -133,7 +135,7 @@ def outer_loss(
         if augmentation == "single":
             pair_key, place_key = jax.random.split(key)
         chosen = (
-            isa.nearest_partners(target_features, kept)
+            isa.nearest_partners(target_features, kept, precision=partner_precision)
             if partner == "nearest"
             else isa.random_partners(pair_key, kept)
         )

@@ -53,6 +53,7 @@ def target_loss(
     segment: tuple[Scalar, Scalar],
     partner: str,
     key: Key[Array, ""],
+    partner_precision: str = "float32",
 ) -> TargetTerms:
     """Return the loss of predictions of a target batch.
 
@@ -72,6 +73,7 @@ def target_loss(
         segment: ends (a, b); traced.
         partner: one of ``isa_toolkit.methods.outer.PARTNERS``; static.
         key: for random partners.
+        partner_precision: of the search for the nearest partner; static.
 
     Returns:
         The terms.
@@ -89,7 +91,7 @@ def target_loss(
     if partner == "none":
         return TargetTerms(crucial.weighted_mean(scores, kept), kept)
     chosen = jax.lax.stop_gradient(
-        isa.nearest_partners(features, kept)
+        isa.nearest_partners(features, kept, precision=partner_precision)
         if partner == "nearest"
         else isa.random_partners(key, kept)
     )

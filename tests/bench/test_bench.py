@@ -110,12 +110,18 @@ def test_a_step_that_is_not_finite_is_not_timed():
 
 
 def test_the_command_measures_the_smoke_suite(capsys):
-    words = ["--suite", "smoke", "--steps", "1", "--repeats", "2", "--json"]
-    assert command.run(words) == 0
+    words = ["--suite", "smoke", "--steps", "1", "--repeats", "2", "--bfloat16", "True"]
+    assert command.run([*words, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     tiny = result["settings"]["tiny"]
-    assert set(tiny["milliseconds"]) == {"frepo", "isa", "isa, python loop"}
+    loops = {"frepo", "isa", "isa, bfloat16", "isa, python loop"}
+    assert set(tiny["milliseconds"]) == set(tiny["hours_500k_steps"]) == loops
+    # Milliseconds a step times half a million steps.
+    assert tiny["hours_500k_steps"]["isa"] == pytest.approx(
+        tiny["milliseconds"]["isa"]["median"] * 500 / 3600
+    )
     assert tiny["isa_over_frepo_ratio"]["n"] == 2
+    assert tiny["bfloat16_over_default_ratio"]["n"] == 2
     assert tiny["over_floor"] > 0
     assert tiny["program_mib"] > 0
     assert result["analysis_seconds"]["recall"] > 0

@@ -52,6 +52,7 @@ OTHER_METHOD: dict[str, Any] = {
     "stagger": False,
     "online_learning_rate": 1e-3,
     "online_batch_size": 7,
+    "target_precision": "bfloat16",
 }
 DIGITS = tiny().load()
 

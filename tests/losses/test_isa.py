@@ -181,6 +181,18 @@ def test_partners_do_not_depend_on_the_default_precision():
     assert product.params["precision"] == (jax.lax.Precision.HIGHEST,) * 2
 
 
+def test_coarse_products_cannot_tell_near_neighbours_apart():
+    # The second and the third lie closer together than eight bits can tell.
+    features = jnp.asarray([[1.0, 0.0], [1.0, 0.105], [1.0, 0.1], [0.5, 1.0]])
+    found = {
+        precision: int(
+            isa.nearest_partners(features, jnp.ones(4), precision=precision)[0]
+        )
+        for precision in ("float32", "bfloat16")
+    }
+    assert found == {"float32": 2, "bfloat16": 1}
+
+
 def test_similarity_is_the_angle_not_the_distance():
     features = jnp.asarray([[1.0, 0.0], [100.0, 1.0], [0.9, 0.5]])
     assert int(nearest_partners(features, jnp.ones(3))[0]) == 1

@@ -92,6 +92,19 @@ def test_a_single_point_of_no_segment_is_plain_frepo_to_the_bit(partner):
     assert_same_bytes(state, expected)
 
 
+def test_bfloat16_reads_the_same_targets_a_little_coarser():
+    network = toy_convnet()
+    ours = dataclasses.replace(PLAIN, drop_easy=0.2, segment=(0.0, 0.5))
+    _, (exact,) = run(ours, network, steps=1)
+    _, (coarse,) = run(
+        dataclasses.replace(ours, target_precision="bfloat16"), network, steps=1
+    )
+    apart = abs(float(coarse.target_loss) / float(exact.target_loss) - 1)
+    assert 0 < apart < 0.02
+    assert float(coarse.label_loss) == float(exact.label_loss)
+    assert coarse.target_loss.dtype == jnp.float32
+
+
 def test_mixup_is_the_loss_on_the_features_of_mixed_images():
     settings = dataclasses.replace(PLAIN, augmentation="mixup", drop_easy=0.25)
     network = dense_network()
@@ -375,6 +388,10 @@ class TestSettings:
             ({"online_learning_rate": -1.0}, "online_learning_rate must be at least 0"),
             ({"online_batch_size": 0}, "online_batch_size must be at least 1"),
             ({"label_scale": 0}, "label_scale must be above 0"),
+            (
+                {"target_precision": "tf32"},
+                "target_precision must be one of 'bfloat16', 'default', 'float32'",
+            ),
         ],
     )
     def test_a_wrong_value_is_one_sentence(self, given, sentence):

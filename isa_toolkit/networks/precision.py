@@ -1,0 +1,87 @@
+"""Products that carry no gradient, at a precision of choice.
+
+Reading the real batch is most of an outer step, and the search for each sample's partner most
+of what ISA adds to it on an accelerator. Neither is differentiated, so both may be coarse
+where the ridge kernel and its solve, which amplify rounding, may not: those stay at the
+highest precision whatever is chosen here.
+
+- ``"default"``: what the device does with float32 by itself. On NVIDIA GPUs since Ampere
+  that is TensorFloat-32, factors rounded to ten bits; on the CPU it is float32.
+- ``"float32"``: all 23 bits everywhere.
+- ``"bfloat16"``: factors and feature maps rounded to seven bits, sums in float32.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from isa_toolkit.checks import check_one_of
+from isa_toolkit.networks.base import Network
+
+__all__ = ["PRECISIONS", "frozen_features", "products_of_rows"]
+
+PRECISIONS = ("default", "float32", "bfloat16")
+
+
+def frozen_features(
+    network: Network,
+    params: PyTree,
+    state: PyTree,
+    images: Float[Array, "n h w ch"],
+    precision: str = "default",
+) -> Float[Array, "n d"]:
+    """Return a network's features of images, without gradient.
+
+    Args:
+        network: the architecture.
+        params: its parameters.
+        state: its normalisation statistics, which are read as they are.
+        images: preprocessed, [n, h, w, ch].
+        precision: one of ``PRECISIONS``. Batch statistics are float32 in each.
+
+    Returns:
+        Features, float32 whatever the precision, [n, d].
+
+    Raises:
+        ValueError: an unknown precision.
+    """
+    check_one_of("precision", precision, PRECISIONS)
+    if precision == "float32":
+        with jax.default_matmul_precision("float32"):
+            features = network.apply(params, state, images).features
+    elif precision == "bfloat16":
+        params, images = jax.tree.map(_rounded, (params, images))
+        features = network.apply(params, state, images).features
+    else:
+        features = network.apply(params, state, images).features
+    return jax.lax.stop_gradient(features.astype(jnp.float32))
+
+
+def products_of_rows(
+    rows: Float[Array, "n d"], precision: str = "float32"
+) -> Float[Array, "n n"]:
+    """Return the inner product of every row with every row, without gradient.
+
+    Args:
+        rows: [n, d].
+        precision: one of ``PRECISIONS``.
+
+    Returns:
+        ``rows rows^T``, of the rows' type (float32 for bfloat16), [n, n].
+
+    Raises:
+        ValueError: an unknown precision.
+    """
+    check_one_of("precision", precision, PRECISIONS)
+    rows = jax.lax.stop_gradient(rows)
+    if precision == "bfloat16":
+        rows = _rounded(rows)
+        return jnp.matmul(rows, rows.T, preferred_element_type=jnp.float32)
+    highest = jax.lax.Precision.HIGHEST if precision == "float32" else None
+    return jnp.matmul(rows, rows.T, precision=highest)
+
+
+def _rounded(values: Array) -> Array:
+    return values.astype(jnp.bfloat16)
