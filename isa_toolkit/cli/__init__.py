@@ -66,8 +66,17 @@ def _run(command: str, words: list[str]) -> int:
         return _fail(str(error), DIVERGED)
     except RuntimeError as error:
         from isa_toolkit.distill import RunLockedError
-        from isa_toolkit.distill.processes import FollowerFailedError, LeaderFailedError
+        from isa_toolkit.distill.processes import (
+            FollowerFailedError,
+            LeaderFailedError,
+            ProcessLostError,
+        )
 
+        if isinstance(error, ProcessLostError):
+            _fail(str(error), FAILED)
+            sys.stderr.flush()
+            # JAX would wait five minutes at the exit for the one that is gone.
+            os._exit(FAILED)
         codes: dict[type, int] = {
             RunLockedError: LOCKED,
             FollowerFailedError: FAILED,

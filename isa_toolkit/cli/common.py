@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 import sys
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
-__all__ = ["DatasetOptions", "parse", "say", "write_result"]
+__all__ = ["DatasetOptions", "own_output", "parse", "say", "write_result"]
 
 T = TypeVar("T")
 
@@ -65,3 +68,20 @@ def write_result(result: dict[str, Any], lines: list[str], *, as_json: bool) -> 
     """
     text = json.dumps(result, indent=2, default=str) if as_json else "\n".join(lines)
     sys.stdout.write(text + "\n")
+
+
+@contextlib.contextmanager
+def own_output() -> Iterator[None]:
+    """Keep standard output for the result: what libraries write there goes to stderr.
+
+    Gloo, which connects CPU processes, writes a line past Python's own streams.
+    """
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)

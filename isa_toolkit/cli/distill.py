@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 from isa_toolkit.checks import as_text, check_integer, fail
-from isa_toolkit.cli.common import say, write_result
+from isa_toolkit.cli.common import own_output, say, write_result
 from isa_toolkit.cli.experiment import (
     ExperimentOptions,
     experiment_of,
@@ -59,18 +60,20 @@ def run(words: list[str]) -> int:
         words,
         "Distil a data set. Run the same command again to go on after a stop.",
     )
-    if _wants_others(options):
-        processes.join(options.coordinator, options.processes, options.process_id)
-    finished = distill(
-        experiment_of(options, seed=options.seed),
-        out=options.out,
-        resume=options.resume,
-        checkpoint_s=options.checkpoint_s,
-        progress=options.progress,
-        shards_limit_bytes=options.shards_limit_bytes,
-        placement=options.placement,
-        devices=options.devices,
-    )
+    with contextlib.ExitStack() as held:
+        if _wants_others(options):
+            held.enter_context(own_output())
+            processes.join(options.coordinator, options.processes, options.process_id)
+        finished = distill(
+            experiment_of(options, seed=options.seed),
+            out=options.out,
+            resume=options.resume,
+            checkpoint_s=options.checkpoint_s,
+            progress=options.progress,
+            shards_limit_bytes=options.shards_limit_bytes,
+            placement=options.placement,
+            devices=options.devices,
+        )
     if not processes.is_leader():
         return 0
     status = finished.status

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from isa_toolkit.distill import processes
 from isa_toolkit.distill.bars import postfix
 from isa_toolkit.distill.checkpoints import Checkpoints
 from isa_toolkit.distill.program import Program
@@ -45,12 +46,13 @@ def take_course(
 
     Raises:
         OSError: a run folder cannot be written.
+        ProcessLostError: another process of several is gone.
 
     Whatever a callback raises comes through as it is.
     """
     going: list[Worker] = []
     try:
-        with contextlib.ExitStack() as stack:
+        with processes.together(), contextlib.ExitStack() as stack:
             for worker in workers:
                 with writing(worker.path):
                     worker.open()

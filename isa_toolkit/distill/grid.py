@@ -106,6 +106,7 @@ def distill_grid(
         DivergedError: after all others have ended: which runs diverged, and why.
         OSError: a run folder cannot be written.
         LeaderFailedError: in the other processes, if process 0 raises any of these.
+        ProcessLostError: another process of several is gone.
 
     Example:
         Figure 5 is ``distill_grid(experiments, seeds=range(3))`` with one experiment for

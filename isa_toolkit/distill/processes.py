@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from isa_toolkit.checks import as_text, fail
 __all__ = [
     "FollowerFailedError",
     "LeaderFailedError",
+    "ProcessLostError",
     "agree",
     "are_several",
     "hear",
@@ -31,6 +33,7 @@ __all__ = [
     "leading",
     "share",
     "tell",
+    "together",
     "which",
 ]
 
@@ -43,6 +46,38 @@ class LeaderFailedError(RuntimeError):
 
 class FollowerFailedError(RuntimeError):
     """Another process could not do its part; its own output says why."""
+
+
+class ProcessLostError(RuntimeError):
+    """Another process is gone, and this one cannot go on without it.
+
+    As it exits, JAX waits up to five minutes for that process; ``os._exit`` does not.
+    """
+
+
+# What the libraries between the processes say when one is gone, behind XLA's word for the
+# kind of error. The type says nothing: a full memory has it, too, and an error that comes
+# out where an array is read is a ValueError.
+_LOST = re.compile(r"[A-Z_]+: .*(?i:gloo|nccl|connection|heartbeat|coordination)")
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Say in one sentence if another process is lost; also a decorator.
+
+    Raises:
+        ProcessLostError: it is; the folder says "failed", its checkpoints are whole.
+    """
+    try:
+        yield
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        said = str(error).partition("\n")[0]
+        if not _LOST.match(said) or not are_several():
+            raise
+        raise ProcessLostError(
+            f"Another process of this run is gone ({said}). Start all of them again: "
+            "the run goes on from its last checkpoint."
+        ) from error
 
 
 def join(
@@ -86,6 +121,7 @@ def is_leader() -> bool:
     return jax.process_index() == 0
 
 
+@together()
 def agree(hashes: Sequence[str]) -> None:
     """Refuse, in every process, what is not asked alike of all.
 
@@ -111,6 +147,7 @@ def agree(hashes: Sequence[str]) -> None:
         )
 
 
+@together()
 def which(flag: bool) -> list[int]:
     """Return the numbers of the processes in which a flag is set.
 
@@ -123,6 +160,7 @@ def which(flag: bool) -> list[int]:
     return np.flatnonzero(flags).tolist()
 
 
+@together()
 def share(tree: PyTree, source: int = 0) -> PyTree:
     """Return one process's arrays in all of them, to the bit.
 
@@ -144,6 +182,7 @@ def share(tree: PyTree, source: int = 0) -> PyTree:
     return jax.tree.unflatten(form, parts)
 
 
+@together()
 def tell(message: Message) -> None:
     """Send the leader's message to the others, which are to ``hear`` it.
 
@@ -153,6 +192,7 @@ def tell(message: Message) -> None:
     _message(json.dumps(message).encode())
 
 
+@together()
 def hear() -> Message:
     """Return the leader's next message, when there is one."""
     return json.loads(_message(b""))
@@ -166,6 +206,8 @@ def leading() -> Iterator[None]:
         return
     try:
         yield
+    except ProcessLostError:
+        raise  # there is nobody to be told
     except BaseException as error:
         tell({"do": "end", "failed": str(error) or type(error).__name__})
         raise

@@ -218,6 +218,7 @@ def assemble(
     return partial(_led, program, workers) if are_several and is_leader else program
 
 
+@processes.together()
 def follow(
     workers: Sequence[Worker],
     load: Callable[[], loop.Targets],
@@ -235,6 +236,7 @@ def follow(
 
     Raises:
         LeaderFailedError: the leader ended by an error.
+        ProcessLostError: another process is gone.
 
     What ``load`` raises comes through once the leader knows of it.
     """
@@ -280,6 +282,7 @@ def follow(
                 return
 
 
+@processes.together()
 def _led(
     program: Program, workers: Sequence[Worker], counts: Sequence[int]
 ) -> list[Part]:

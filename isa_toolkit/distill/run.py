@@ -103,6 +103,7 @@ def distill(
         DivergedError: a quantity is not finite; the sentence says which and when.
         OSError: the run folder cannot be written.
         LeaderFailedError: in the other processes, if process 0 raises any of these.
+        ProcessLostError: another process of several is gone.
 
     Whatever a callback raises comes through as it is.
     """

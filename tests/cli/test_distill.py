@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from isa_toolkit.cli import OK, USAGE, main
+from isa_toolkit.cli import FAILED, OK, USAGE, main
 from isa_toolkit.distill import processes
 
 THREE = "--coordinator here:1 --processes 2 --process-id"
@@ -83,3 +90,46 @@ def test_another_process_than_the_first_prints_nothing(
     monkeypatch.setattr(processes, "is_leader", lambda: False)
     assert main(["distill", "--steps", "2", "--out", str(tmp_path)]) == OK
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_other_with_a_sentence(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = "--width 2 --depth 1 --batch-size 8 --steps 1000000 --log-every 100"
+    words += " --protocol last --checkpoint-s 0.2 --progress False --json"
+    words += f" --coordinator 127.0.0.1:{port} --processes 2"
+    command = [sys.executable, "-m", "isa_toolkit", "distill", *words.split()]
+    command += ["--out", str(tmp_path)]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    children = [
+        subprocess.Popen(
+            [*command, "--process-id", str(me)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for me in (0, 1)
+    ]
+    first, second = children
+    try:
+        ends = time.monotonic() + 240
+        while not [*tmp_path.glob("*/checkpoints/[0-9]*")]:
+            assert first.poll() is None, first.communicate()[1]
+            assert time.monotonic() < ends
+            time.sleep(0.1)
+        second.send_signal(signal.SIGKILL)
+        printed, errors = first.communicate(timeout=90)
+    finally:
+        for child in children:
+            child.kill()
+            child.communicate()
+    # Gloo's own line is not mixed up with the result, which there is none of.
+    assert (first.returncode, printed) == (FAILED, ""), errors
+    assert "isa-toolkit: Another process of this run is gone (" in errors
+    (status,) = tmp_path.glob("*/status.json")
+    told = json.loads(status.read_text())
+    assert told["status"] == "failed"
+    assert "Start all of them again" in told["reason"]

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import pytest
 from tiny_run import metric_rows
@@ -197,3 +198,35 @@ def tree_leaves(tree: Any) -> list[np.ndarray]:
     import jax
 
     return jax.tree.leaves(tree)
+
+
+LOST = "UNKNOWN: Gloo all-reduce failed: Connection reset by peer\nmore of it"
+
+
+@pytest.mark.parametrize("kind", [jax.errors.JaxRuntimeError, ValueError])
+@pytest.mark.parametrize(
+    ("said", "several", "told"),
+    [
+        (LOST, True, "Another process of this run is gone"),
+        (LOST, False, "Gloo"),
+        ("RESOURCE_EXHAUSTED: 9 GiB", True, "9 GiB"),
+        ("the connection must be closed", True, "the connection must"),
+    ],
+)
+def test_only_a_lost_process_is_told_as_one(monkeypatch, kind, said, several, told):
+    monkeypatch.setattr(processes, "are_several", lambda: several)
+    expected = processes.ProcessLostError if told.startswith("Another") else kind
+    with pytest.raises(expected, match=told), processes.together():
+        raise kind(said)
+
+
+def test_a_lost_process_is_not_told_of_the_end(monkeypatch):
+    told = []
+    monkeypatch.setattr(processes, "are_several", lambda: True)
+    monkeypatch.setattr(processes, "tell", told.append)
+    with pytest.raises(processes.ProcessLostError), processes.leading():
+        raise processes.ProcessLostError("gone")
+    assert not told
+    with pytest.raises(ZeroDivisionError), processes.leading():
+        raise ZeroDivisionError("here")
+    assert told == [{"do": "end", "failed": "here"}]
