@@ -159,3 +159,17 @@ def check_one_of(name: str, value: Any, known: Iterable[str], *, fix: str = "") 
     if value not in names:
         raise fail(name, f"be one of {', '.join(map(repr, names))}", value, fix)
     return str(value)
+
+
+def check_names(
+    name: str, value: Iterable[str], known: Iterable[str]
+) -> tuple[str, ...]:
+    """Return several names as a tuple, if each is one of the ``known``.
+
+    Raises:
+        TypeError: it is one name, not several.
+        ValueError: one is unknown.
+    """
+    if isinstance(value, str):
+        raise TypeError(f"{name} must be a tuple of names, got {value!r}.")
+    return tuple(check_one_of(f"each of {name}", one, known) for one in value)

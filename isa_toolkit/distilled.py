@@ -54,7 +54,7 @@ class DistilledSet:
         manifest: provenance: data set, method, network, seed, step, versions.
 
     Raises:
-        ValueError: shapes do not agree, or a number is not finite.
+        ValueError: shapes do not agree, there is no image, or a number is not finite.
     """
 
     images: Float[np.ndarray, "m h w ch"]
@@ -66,7 +66,8 @@ class DistilledSet:
 
     def __post_init__(self) -> None:
         for name in ("images", "labels", "pixels"):
-            array = np.asarray(getattr(self, name), np.float32)
+            # In one piece: safetensors writes memory as it lies, whatever the strides.
+            array = np.asarray(getattr(self, name), np.float32, order="C")
             if not np.isfinite(array).all():
                 raise checks.fail(f"distilled {name}", "be finite", "NaN or infinity")
             object.__setattr__(self, name, array)
@@ -77,6 +78,8 @@ class DistilledSet:
                 "have one shape [m, h, w, ch]",
                 (self.images.shape, self.pixels.shape),
             )
+        if not len(self.images):
+            raise checks.fail("the distilled set", "hold an image", 0)
         expected = (len(self.images), len(self.class_names))
         if self.labels.shape != expected:
             raise checks.fail(
@@ -263,18 +266,34 @@ class DistilledSet:
             raise FileNotFoundError(f"There is no distilled set at {path}.")
         try:
             with safe_open(path, framework="numpy") as file:
-                described = json.loads((file.metadata() or {})["manifest"])
+                described = _described(json.loads((file.metadata() or {})["manifest"]))
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return cls(
                 **{name: arrays[name] for name in ("images", "labels", "pixels")},
-                class_names=tuple(described["class_names"]),
-                preprocessing=described["preprocessing"],
-                manifest=described["manifest"],
+                **described,
             )
         except (SafetensorError, KeyError, json.JSONDecodeError) as error:
             raise ValueError(
                 f"{path} is not a distilled set that this version can read ({error!r})."
             ) from error
+
+
+def _described(found: Any) -> dict[str, Any]:
+    """Return class names, preprocessing and manifest from a file's metadata.
+
+    Raises:
+        KeyError: one is missing, of another kind, or the format is another.
+    """
+    kinds = {"class_names": list, "preprocessing": dict, "manifest": dict}
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise KeyError(f"format {FORMAT}")
+    for name, kind in kinds.items():
+        if not isinstance(found.get(name), kind):
+            raise KeyError(name)
+    return {
+        **{name: found[name] for name in kinds},
+        "class_names": tuple(found["class_names"]),
+    }
 
 
 def _soft(labels: Any, num_classes: int) -> np.ndarray:

@@ -11,6 +11,7 @@ import json
 import re
 import secrets
 import shutil
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -73,7 +74,8 @@ def export_png(
     ``<class>/<place in the set>.png``, clipped to [0, 1] and rounded to 256 levels, under
     the class of the largest label; ``labels.csv`` holds the soft labels in the order in
     which the files sort, ``about.json`` class names, preprocessing and provenance.
-    ``load_dataset`` and ``read_images`` read such a folder.
+    ``load_dataset`` and ``read_images`` read such a folder, unless a class has no image:
+    its folder is there, empty, and they refuse it.
 
     Args:
         distilled: images with 1 or 3 channels.
@@ -136,7 +138,7 @@ def export_npz(
     Args:
         distilled: the set.
         path: of the file.
-        overwrite: replace a file there.
+        overwrite: replace an earlier export there (and nothing else).
 
     Returns:
         The path.
@@ -146,7 +148,7 @@ def export_npz(
         OSError: the file cannot be written; nothing is left behind.
     """
     path = Path(path)
-    _check_free(path, overwrite, is_ours=Path.is_file)
+    _check_free(path, overwrite, is_ours=_is_npz_export)
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -170,7 +172,7 @@ def export_safetensors(
     Args:
         distilled: the set.
         path: of the file.
-        overwrite: replace a file there.
+        overwrite: replace an earlier export there (and nothing else).
 
     Returns:
         The path.
@@ -180,7 +182,7 @@ def export_safetensors(
         OSError: the file cannot be written; nothing is left behind.
     """
     path = Path(path)
-    _check_free(path, overwrite, is_ours=Path.is_file)
+    _check_free(path, overwrite, is_ours=_is_distilled_set)
     return distilled.save(path)
 
 
@@ -285,8 +287,27 @@ def _is_png_export(path: Path) -> bool:
     return isinstance(about, dict) and about.get("format") == FORMAT
 
 
+def _is_npz_export(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as file:
+            return {"about.npy", "train_images.npy"} <= set(file.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _is_distilled_set(path: Path) -> bool:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return "manifest" in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
+
+
 def _make_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     """Fill a folder under a temporary name beside its place, then rename it."""
+    folder = folder.absolute()
     mark = secrets.token_hex(8)
     made, old = (folder.with_name(f".{folder.name}.{mark}.{end}") for end in "no")
     try:

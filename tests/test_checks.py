@@ -14,6 +14,7 @@ from isa_toolkit.checks import (
     check_fraction,
     check_in_range,
     check_integer,
+    check_names,
     check_number,
     check_one_of,
     check_positive,
@@ -104,3 +105,12 @@ def test_only_true_and_false_are_booleans() -> None:
     for value in (0, 1, "no", None):
         with pytest.raises(TypeError, match="flips must be True or False, got"):
             check_boolean("flips", value)
+
+
+def test_several_names_are_a_tuple_of_known_ones():
+    assert check_names("ops", ["a", "b"], ("b", "a", "c")) == ("a", "b")
+    assert check_names("ops", (), ("a",)) == ()
+    with pytest.raises(TypeError, match=r"ops must be a tuple of names, got 'a'\."):
+        check_names("ops", "a", ("a",))
+    with pytest.raises(ValueError, match="each of ops must be one of 'a', got 'd'"):
+        check_names("ops", ("a", "d"), ("a",))

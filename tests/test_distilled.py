@@ -184,3 +184,41 @@ def test_bad_labels_get_one_sentence(labels: object, sentence: str) -> None:
             class_names=data.class_names,
         )
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda array: array.transpose(0, 2, 1, 3),
+        lambda array: array[::-1],
+        lambda array: array[::2],
+        np.asfortranarray,
+    ],
+)
+def test_a_view_is_saved_as_what_it_shows(view, tmp_path: Path) -> None:
+    whole = a_set()
+    labels = whole.labels[: len(view(whole.images))]
+    one = a_set(images=view(whole.images), pixels=view(whole.pixels), labels=labels)
+    two = DistilledSet.load(one.save(tmp_path / "set"))
+    np.testing.assert_array_equal(two.images, view(whole.images))
+    np.testing.assert_array_equal(two.pixels, view(whole.pixels))
+
+
+def test_an_empty_set_is_refused() -> None:
+    whole = a_set()
+    few = {name: getattr(whole, name)[:0] for name in ("images", "pixels", "labels")}
+    with pytest.raises(ValueError, match="the distilled set must hold an image, got 0"):
+        a_set(**few)
+
+
+@pytest.mark.parametrize(
+    "described", ["null", "[]", '{"format": 2}', '{"format": 1, "class_names": 3}']
+)
+def test_another_description_is_refused(described: str, tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    one = a_set()
+    arrays = {name: getattr(one, name) for name in ("images", "labels", "pixels")}
+    save_file(arrays, tmp_path / "set", metadata={"manifest": described})
+    with pytest.raises(ValueError, match="is not a distilled set that this version"):
+        DistilledSet.load(tmp_path / "set")

@@ -224,3 +224,25 @@ def test_an_exported_set_comes_back_as_a_distilled_set(tmp_path: Path) -> None:
     order = np.argsort(first.classes, kind="stable")
     np.testing.assert_allclose(folder.images, first.images[order], atol=1e-5)
     np.testing.assert_array_equal(folder.labels, first.labels[order])
+
+
+@pytest.mark.parametrize("kind", ["npz", "safetensors"])
+def test_a_file_that_is_no_export_is_never_replaced(kind: str, tmp_path: Path) -> None:
+    for content in (b"precious", b""):
+        out = tmp_path / "notes.txt"
+        out.write_bytes(content)
+        with pytest.raises(FileExistsError, match="out must be an earlier export"):
+            a_set().export(out, kind=kind, overwrite=True)
+        assert out.read_bytes() == content
+    np.savez(tmp_path / "own.npz", about=np.zeros(2))
+    with pytest.raises(FileExistsError, match="out must be an earlier export"):
+        a_set().export(tmp_path / "own.npz", kind=kind, overwrite=True)
+
+
+def test_an_export_is_replaced_from_inside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = a_set().export(tmp_path / "set")
+    monkeypatch.chdir(out)
+    a_set(names=("a", "b", "c")).export(".", overwrite=True)
+    assert (out / "c").is_dir()

@@ -17,7 +17,8 @@ class BenchOptions:
     Attributes:
         suite: cpu, gpu or smoke; by the device if left out.
         setting: one setting of a suite, such as digits-10, in place of a suite.
-        loop: fused, python (one dispatch for each part of a step), or both.
+        loop: python: take the step also one dispatch for each part, as research code
+            does, beside the compiled loops; fused: only those.
         steps: in one round.
         repeats: rounds; what is compared takes turns in each.
         bfloat16: time the step that reads the real images in bfloat16, too; on accelerators
@@ -28,7 +29,7 @@ class BenchOptions:
 
     suite: str | None = None
     setting: str | None = None
-    loop: str = "both"
+    loop: str = "python"
     steps: int = 20
     repeats: int = 7
     bfloat16: bool | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -66,8 +67,19 @@ def write_result(result: dict[str, Any], lines: list[str], *, as_json: bool) -> 
         lines: the same in words.
         as_json: which of the two.
     """
-    text = json.dumps(result, indent=2, default=str) if as_json else "\n".join(lines)
+    text = "\n".join(lines)
+    if as_json:
+        text = json.dumps(_finite(result), indent=2, default=str, allow_nan=False)
     sys.stdout.write(text + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """Return a result with null for NaN and infinity, which JSON has no words for."""
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextlib.contextmanager

@@ -71,6 +71,7 @@ def _machine() -> dict[str, Any]:
     import importlib.metadata
 
     from isa_toolkit import __version__
+    from isa_toolkit.datasets.mapped import available_bytes
 
     versions = {}
     for name in PACKAGES:
@@ -78,14 +79,13 @@ def _machine() -> dict[str, Any]:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = "not installed"
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "isa_toolkit": __version__,
         "python": platform.python_version(),
         "executable": sys.executable,
         "system": platform.platform(),
         "cores": os.cpu_count(),
-        "free_memory_gib": round(free / 2**30, 1),
+        "free_memory_gib": round(available_bytes() / 2**30, 1),
         "versions": versions,
     }
 

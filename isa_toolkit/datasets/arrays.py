@@ -199,7 +199,11 @@ def check_classes(
 
 
 def check_images_per_class(
-    images_per_class: int, train_labels: np.ndarray, class_names: Sequence[str]
+    images_per_class: int,
+    train_labels: np.ndarray,
+    class_names: Sequence[str],
+    *,
+    fix: str = "",
 ) -> int:
     """Return ``images_per_class`` if every class has as many training images.
 
@@ -207,6 +211,7 @@ def check_images_per_class(
         images_per_class: at least 1.
         train_labels: class indices, [n].
         class_names: one per class.
+        fix: what else than fewer images could help.
 
     Raises:
         TypeError: ``images_per_class`` is not a whole number.
@@ -220,6 +225,7 @@ def check_images_per_class(
             "images_per_class",
             f"be at most {there.min()}, the training images of class {scarce!r}",
             count,
+            fix,
         )
     return count
 

@@ -57,6 +57,13 @@ class Dataset:
     )
 
     def __post_init__(self) -> None:
+        if self.name in ("", ".", "..") or {"/", "\\", "\0"} & set(self.name):
+            raise fail(
+                "the name of a data set",
+                "be usable as the name of a folder, without slashes",
+                self.name,
+                "It names run folders.",
+            )
         for name, split in (("train", self.train), ("test", self.test)):
             images, labels = split
             if images.dtype != np.uint8 or images.shape[1:] != self.image_shape:

@@ -106,7 +106,7 @@ def dsa_default_ops(image_shape: tuple[int, int, int]) -> tuple[str, ...]:
         ``DSA_RGB_OPS`` for three channels, else ``DSA_GRAY_OPS``.
 
     Source: algorithms 3.2 ("drop flip for MNIST/SVHN"; SVHN has three channels, so name
-    ``DSA_GRAY_OPS`` there).
+    ``DSA_GRAY_OPS`` there; Fashion-MNIST has one and flips: ``DSA_RGB_OPS``).
     """
     return DSA_RGB_OPS if image_shape[2] == 3 else DSA_GRAY_OPS
 

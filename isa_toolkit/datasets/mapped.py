@@ -83,7 +83,8 @@ class MappedImages:
         if not np.ndim(rows):
             return np.array(self._stored[(rows, *others)])
         read = np.empty((len(rows), *self.shape[1:]), np.uint8)
-        self._read(rows, read)
+        if len(rows):
+            self._read(rows, read)
         return read[(slice(None), *others)]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

@@ -44,8 +44,8 @@ def read_or_map(
         indices: which, ascending.
         channels: see ``Records.read``.
         resolution: see ``Records.read``.
-        facts: where they come from; ``root`` and ``files`` name files whose size and time
-            belong to the name in the cache.
+        facts: where they come from; ``root`` and ``files`` name files, or folders of them,
+            whose sizes and times belong to the name in the cache.
 
     Returns:
         uint8 [k, h, w, ch].
@@ -58,7 +58,7 @@ def read_or_map(
     if len(indices) * int(np.prod(shape)) <= MAPPED_BYTES:
         return records.read(indices, channels, resolution)
     digest = hashlib.sha256(repr((channels, resolution, shape)).encode())
-    digest.update(json.dumps([dict(facts), _stamps(facts)], sort_keys=True).encode())
+    _add_stamps(digest, facts)
     for numbers in (indices, records.labels):
         digest.update(np.ascontiguousarray(numbers).data)
     path = cache_folder() / f"images-{digest.hexdigest()[:32]}.npy"
@@ -78,6 +78,7 @@ def _write(
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
         # Written, not mapped: on a full disk a map ends the process with a signal.
         with partial.open("wb") as file:
             header = {
@@ -108,14 +109,31 @@ def _write(
         partial.unlink(missing_ok=True)
 
 
-def _stamps(facts: Mapping[str, Any]) -> list[list[int]]:
-    """Return size and time of the files that the facts name, where they lie here."""
-    root = Path(str(facts.get("root", "")))
-    base = root if root.is_dir() else root.parent
-    stamps = []
-    for name in facts.get("files", ()):
-        path = base / str(name)
+def _add_stamps(digest: Any, facts: Mapping[str, Any]) -> None:
+    """Add the facts, and name, size and time of every file that they name, to a hash."""
+    known, files = dict(facts), []
+    if "root" in known:
+        root = Path(str(known["root"])).resolve()
+        base = root if root.is_dir() else root.parent
+        known["root"] = str(root)
+        for name in known.get("files", ()):
+            named = base / str(name)
+            files += sorted(named.rglob("*")) if named.is_dir() else [named]
+    digest.update(json.dumps(known, sort_keys=True).encode())
+    for path in files:
         if path.is_file():
             found = path.stat()
-            stamps.append([found.st_size, found.st_mtime_ns])
-    return stamps
+            stamp = f"{path}\0{found.st_size}\0{found.st_mtime_ns}\0"
+            digest.update(stamp.encode("utf-8", "surrogateescape"))
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what processes that were killed had decoded of the same images."""
+    for left in path.parent.glob(f"{path.name}.*.partial"):
+        pid = left.name.split(".")[-2]
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            left.unlink(missing_ok=True)
+        except (PermissionError, ValueError):
+            continue  # somebody else's, or no file of ours

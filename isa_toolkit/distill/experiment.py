@@ -177,9 +177,6 @@ class Experiment:
         every = self.validation_every
         if every is None:
             every = -(-self.steps // 5)
-        check_images_per_class(
-            self.images_per_class, dataset.train.labels, dataset.class_names
-        )
         settings = dataclasses.replace(
             self,
             dataset=dataset,
@@ -197,7 +194,17 @@ class Experiment:
             or _selection_steps(dataset.name, self.images_per_class),
             log_every=self.log_every or min(max(self.steps // 100, 1), 100),
         )
-        return ResolvedExperiment(settings, dataset, beside)
+        resolved = ResolvedExperiment(settings, dataset, beside)
+        held = resolved.train is not dataset
+        check_images_per_class(
+            self.images_per_class,
+            resolved.train.train.labels,
+            dataset.class_names,
+            fix="Some are held out: lower validation_fraction, or take protocol 'last'."
+            if held
+            else "",
+        )
+        return resolved
 
 
 class ResolvedExperiment:

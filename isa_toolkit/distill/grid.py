@@ -151,9 +151,13 @@ def distill_grid(
             _refuse_existing(distinct, out, resume)
             for one in distinct:
                 claim(one, out, True, locks)
-            workers = [
-                worker for worker in workers if not Run.open(worker.path).is_done
-            ]
+            going = []
+            for worker in workers:
+                if Run.open(worker.path).is_done:
+                    worker.store.mark_done(worker.settings.steps)
+                else:
+                    going.append(worker)
+            workers = going
             run_all(
                 workers,
                 load,

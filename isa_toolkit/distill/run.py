@@ -136,6 +136,7 @@ def distill(
         store = claim(resolved, out, resume, locks)
         run = Run.open(store.path)
         if run.is_done:
+            store.mark_done(resolved.settings.steps)
             return run
         worker = Worker(resolved, store, callbacks, request)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ __all__ = [
 
 # Ours: 100 published experts of CIFAR-10 are 6.5 GB, of Tiny-ImageNet 17 GB.
 LIMIT_BYTES = 32 * 2**30
+_POLL_S = 0.2
 
 
 def shards_folder(shards: Shards, out: Path) -> Path:
@@ -84,6 +86,8 @@ def gathered(
 ) -> PyTree:
     """Return what the shards hold together; those that are missing are made first.
 
+    Processes that want the same shards divide them: each is made by one of them.
+
     Args:
         shards: what is wanted.
         out: folder that holds run folders.
@@ -97,19 +101,49 @@ def gathered(
         OSError: the folder cannot be written.
     """
     folder = shards_folder(shards, out)
-    loaded = []
-    for index in range(len(shards.sizes)):
-        path = folder / f"{index:04d}.safetensors"
-        arrays = _read(path)
-        if arrays is None:
-            if not (folder / "description.json").exists():
-                write_json(folder / "description.json", shards.description)
-            arrays = shards.make(index, heed)
-            _write(path, arrays)
-        loaded.append(arrays)
-        tell()
-        heed()
-    return shards.gather(loaded)
+    loaded: dict[int, dict[str, np.ndarray]] = {}
+    missing = list(range(len(shards.sizes)))
+    while missing:
+        for index in missing:
+            arrays = _read_or_make(shards, index, folder, heed)
+            if arrays is None:
+                continue
+            loaded[index] = arrays
+            tell()
+            heed()
+        left = [index for index in missing if index not in loaded]
+        if left == missing:  # others make them
+            time.sleep(_POLL_S)
+            heed()
+        missing = left
+    return shards.gather([loaded[index] for index in sorted(loaded)])
+
+
+def _read_or_make(
+    shards: Shards, index: int, folder: Path, heed: Callable[[], None]
+) -> dict[str, np.ndarray] | None:
+    """Return a shard, or None while another process makes it."""
+    from filelock import FileLock, Timeout
+
+    path = folder / f"{index:04d}.safetensors"
+    arrays = _read(path)
+    if arrays is not None:
+        return arrays
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / f".{index:04d}.lock"
+    try:
+        with FileLock(lock, blocking=False):
+            # Made since we looked, or damaged as before.
+            with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+                arrays = _read(path)
+            if arrays is None:
+                if not (folder / "description.json").exists():
+                    write_json(folder / "description.json", shards.description)
+                arrays = shards.make(index, heed)
+                _write(path, arrays)
+            return arrays
+    except Timeout:
+        return None
 
 
 @contextmanager
@@ -136,7 +170,9 @@ def shards_bar(shards: Shards, progress: bool | None) -> Iterator[Callable[[], N
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     from safetensors.numpy import save
 
-    write_atomically(path, save(arrays))
+    # It writes memory as it lies, whatever the strides.
+    whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    write_atomically(path, save(whole))
 
 
 def _read(path: Path) -> dict[str, np.ndarray] | None:

@@ -147,6 +147,19 @@ class RunStore:
         """Write ``status.json`` with a heartbeat (UTC, ISO 8601)."""
         write_json(self.path / "status.json", {**fields, "heartbeat": now()})
 
+    def mark_done(self, steps: int) -> None:
+        """Mend the status of a run whose result is there: it may have died just then.
+
+        Args:
+            steps: all of its steps.
+        """
+        told = self.read_json("status.json") or {}
+        if told.get("status") != "done":
+            told.pop("reason", None)
+            self.write_status(
+                **{**told, "status": "done", "step": steps, "steps": steps}
+            )
+
     @property
     def stop_requested(self) -> bool:
         """Whether somebody put a file ``STOP`` into the folder."""

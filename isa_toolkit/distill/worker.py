@@ -165,6 +165,10 @@ class Worker:
         """Say in the folder that the run has started."""
         self.store.clear_stop()
         self.store.write_environment()
+        # What was said last, until the checkpoint is read.
+        told = self.store.read_json("status.json") or {}
+        self.step = int(told.get("step", 0))
+        self.elapsed_s = float(told.get("elapsed_s", 0.0))
         self.status("running")
 
     def start(self, checkpoints: Checkpoints) -> None:
@@ -177,6 +181,7 @@ class Worker:
         draw = loop.first_state(self.static, self.network)
         state = draw(self.keys.networks, *self._first_set())
         stored = checkpoints.restore(state, experiment=self.resolved.hash)
+        self.step, self.elapsed_s = 0, 0.0
         if stored is not None:
             self.step, state = stored.step, stored.state
             self.pending = stored.notes["pending"]

@@ -61,7 +61,8 @@ class EvaluationSettings:
         protocol: ``"isa"`` or ``"frepo"``, whose table of steps to use; ``"dsa"``, that of
             DC, DSA, DM and MTT: SGD on cross-entropy of the hard labels under DSA's
             augmentation; ``"published"``, that of the method that made the set (with
-            the step size that MTT learned), ``"isa"`` for a set without a method.
+            the step size that MTT learned), ``"isa"`` for a set without a method; those of
+            RFAD and RCIG are other functions, and the sentence names them.
         epochs: of protocol ``"dsa"``: 1,000 as published; fewer for quick looks.
         ops: augmentation ops; None for the published ones by number of channels, empty
             for none. Those of ``"dsa"`` are named in ``isa_toolkit.datasets.dsa``.
@@ -99,8 +100,8 @@ class EvaluationSettings:
                     f"fit must be {kind.__name__} under protocol {self.protocol!r}, got "
                     f"{type(self.fit).__name__}."
                 )
-            for op in self.ops or ():
-                checks.check_one_of("augmentation op", op, DSA_OPS if is_dsa else OPS)
+            if self.ops is not None:
+                checks.check_names("ops", self.ops, DSA_OPS if is_dsa else OPS)
         checks.check_one_of("augment_mode", self.augment_mode, MODES)
         if is_dsa and self.augment_mode != "batch":
             raise checks.fail(
@@ -110,6 +111,8 @@ class EvaluationSettings:
                 "DSA draws one op for a batch, its parameters for each image.",
             )
         checks.check_at_least("ridge", self.ridge, 0)
+        if self.mirrored is not None:
+            checks.check_boolean("mirrored", self.mirrored)
 
     def resolve(
         self, *, image_shape: tuple[int, int, int], num_distilled: int

@@ -258,7 +258,7 @@ def _write_weights(weights: tuple[PyTree, PyTree], path: Path) -> None:
     from safetensors.numpy import save
 
     leaves = {
-        f"{place:04d}": np.asarray(leaf)
+        f"{place:04d}": np.asarray(leaf, order="C")
         for place, leaf in enumerate(jax.tree.leaves(weights))
     }
     write_atomically(path, save(leaves))

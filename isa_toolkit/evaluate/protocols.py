@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from isa_toolkit import presets
+from isa_toolkit import checks, presets
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.methods import METHODS
 from isa_toolkit.methods.base import traits_of
@@ -12,6 +12,12 @@ from isa_toolkit.networks import NetworkSettings
 
 __all__ = ["PROTOCOLS", "default_network", "network_of", "protocol_of"]
 
+# Those of these methods are more than settings.
+_ELSEWHERE = {
+    "rcig": "rcig_protocol(len(distilled.images)) as settings, and with_mirrored(distilled) "
+    "where the distillation took mirrored copies",
+    "rfad": "finite_network(distilled, dataset)",
+}
 # "published" is looked up in the manifest of the set that is judged.
 PROTOCOLS = (*presets.EVALUATION_STEPS, "dsa", "published")
 
@@ -21,10 +27,21 @@ def protocol_of(distilled: DistilledSet) -> str:
 
     Args:
         distilled: its manifest is read.
+
+    Raises:
+        ValueError: RFAD's or RCIG's, which are functions of their own.
     """
     experiment = distilled.manifest.get("experiment") or {}
     method = METHODS.get((experiment.get("method") or {}).get("name", ""))
-    return traits_of(method).protocol
+    protocol = traits_of(method).protocol
+    if protocol in _ELSEWHERE:
+        raise checks.fail(
+            "the protocol that the set's method is published with",
+            f"be one of {', '.join(PROTOCOLS[:-1])} here",
+            protocol,
+            f"Use isa_toolkit.evaluate's {_ELSEWHERE[protocol]}; or protocol 'isa'.",
+        )
+    return protocol
 
 
 def default_network(protocol: str, **size: Any) -> NetworkSettings:

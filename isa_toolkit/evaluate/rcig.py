@@ -14,6 +14,8 @@ from isa_toolkit.networks.fit import FitSettings
 
 __all__ = ["rcig_protocol", "with_mirrored"]
 
+_STILL_OPS = ("crop", "rotate", "translate", "cutout")
+
 
 def rcig_protocol(
     num_distilled: int,
@@ -21,6 +23,7 @@ def rcig_protocol(
     network: NetworkSettings | None = None,
     networks: int = 5,
     augment: bool = True,
+    flips: bool = True,
     seed: int = 0,
 ) -> EvaluationSettings:
     """Return the settings of RCIG's evaluation.
@@ -34,6 +37,8 @@ def rcig_protocol(
         network: architecture; None for the ConvNet without normalisation.
         networks: how many fresh ones.
         augment: False trains without augmentation.
+        flips: False for images whose mirror images are others, published for MNIST and
+            Fashion-MNIST: neither flips nor colour.
         seed: of everything that is drawn.
 
     Returns:
@@ -44,12 +49,13 @@ def rcig_protocol(
         TypeError: a number is not whole.
         ValueError: a number is too small.
 
-    Source: algorithms 7.2.
+    Source: algorithms 7.2 and 3.1 ("RCIG no-flip config").
     **Deviation:** without augmentation as many steps as with it (the released loop then
     runs on for 2.5 times as long); the loss is not divided by C, which Adam does not
     notice.
     """
     count = checks.check_integer("num_distilled", num_distilled)
+    ops = None if flips else _STILL_OPS
     return EvaluationSettings(
         network=network or NetworkSettings(norm="none"),
         networks=networks,
@@ -57,7 +63,7 @@ def rcig_protocol(
         fit=FitSettings(
             steps=1000 if count <= 10 else 2000, batch_size=256, learning_rate=1e-4
         ),
-        ops=None if augment else (),
+        ops=ops if augment else (),
         augment_mode="sample",
         mirrored=False,
     )

@@ -140,8 +140,10 @@ class DM(LabelsAsGiven):
                 self.segment,
                 "Use partner='nearest' for semantic augmentation.",
             )
-        for op in self.ops or ():
-            checks.check_one_of("DSA op", op, DSA_OPS)
+        if self.ops is not None:
+            # A tuple, whatever was given: settings are keys of compiled programs.
+            ops = checks.check_names("ops", self.ops, DSA_OPS)
+            object.__setattr__(self, "ops", ops)
         if self.learning_rate is not None:
             checks.check_at_least("learning_rate", self.learning_rate, 0)
         checks.check_fraction("momentum", self.momentum)

@@ -157,8 +157,10 @@ class MTT(LabelsAsGiven):
                 checks.check_at_least(name, value, 0)
         checks.check_fraction("momentum", self.momentum)
         checks.check_integer("expert_seed", self.expert_seed, minimum=0)
-        for op in self.ops or ():
-            checks.check_one_of("DSA op", op, DSA_OPS)
+        if self.ops is not None:
+            # A tuple, whatever was given: settings are keys of compiled programs.
+            ops = checks.check_names("ops", self.ops, DSA_OPS)
+            object.__setattr__(self, "ops", ops)
         self._check_expert_segment()
         self._check_epochs()
 

@@ -125,7 +125,7 @@ class RCIG(TargetLossSettings, LabelsAsGiven):
 
     name = "rcig"
     # Algorithms 2.1 and 4.3.
-    traits = Traits(network="convnet_smooth")
+    traits = Traits(network="convnet_smooth", protocol="rcig")
 
     def __post_init__(self) -> None:
         self._check_target_loss()
@@ -139,6 +139,10 @@ class RCIG(TargetLossSettings, LabelsAsGiven):
             "online_learning_rate",
         ):
             checks.check_at_least(name, getattr(self, name), 0)
+        for name in ("learn_labels", "label_margin", "tune"):
+            checks.check_boolean(name, getattr(self, name))
+        if self.flips is not None:
+            checks.check_boolean("flips", self.flips)
         checks.check_fraction("average_decay", self.average_decay)
         for name in ("inner_steps", "pool_size", "most_online_steps"):
             checks.check_integer(name, getattr(self, name))

@@ -320,7 +320,10 @@ def _update(
     )
     decay, stepped = settings.average_decay, (images, labels, log_temperature)
     average = jax.tree.map(
-        lambda mean, value: decay * mean + (1 - decay) * value, state.average, stepped
+        # Not decay * mean + ..., whose two weights round apart where decay is near 1.
+        lambda mean, value: mean + (1 - decay) * (value - mean),
+        state.average,
+        stepped,
     )
     return state._replace(
         images=images,

@@ -160,10 +160,12 @@ class RFAD(TargetLossSettings, LabelsAsGiven):
 
     name = "rfad"
     # Algorithms 2.2 and 4.4.
-    traits = Traits(network="convnet_flat", draws=5120)
+    traits = Traits(network="convnet_flat", draws=5120, protocol="rfad")
 
     def __post_init__(self) -> None:
         self._check_target_loss()
+        for name in ("learn_labels", "transform"):
+            checks.check_boolean(name, getattr(self, name))
         checks.check_integer("networks", self.networks)
         checks.check_at_least("ridge", self.ridge, 0)
         if self.learning_rate is not None:

@@ -128,10 +128,12 @@ class Sweep:
         holder = read_json(self.path / "holder.json")
         if holder is None:
             return None
-        if holder.get("host") != socket.gethostname():
-            return int(holder["pid"])
-        is_there = process.is_running(int(holder["pid"])) and is_held(self.path)
-        return int(holder["pid"]) if is_there else None
+        pid = int(holder["pid"])
+        is_here = holder.get("host") == socket.gethostname()
+        if is_here and not process.is_running(pid):
+            return None
+        # Also of another machine: its name may be that of a container that is gone.
+        return pid if is_held(self.path) else None
 
     @property
     def children(self) -> dict[str, int]:
@@ -142,6 +144,19 @@ class Sweep:
             if pid is not None:
                 found[group] = pid
         return found
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a scheduler or a run is there, on whatever machine."""
+        return self.scheduler is not None or bool(self.children) or self._runs_elsewhere
+
+    @property
+    def _runs_elsewhere(self) -> bool:
+        """Whether a run works that may have no scheduler, such as a job of a cluster."""
+        return any(
+            run_state(self.out / run["name"]).state == "running"
+            for run in self._plan["runs"]
+        )
 
     @property
     def is_asked_to_stop(self) -> bool:
@@ -158,7 +173,7 @@ class Sweep:
         """
         if self.scheduler is not None:
             return "stopping" if self.is_asked_to_stop else "running"
-        if self.children:
+        if self.is_at_work:
             return "stopping" if self.is_asked_to_stop else "unattended"
         states = [run_state(self.out / run["name"]) for run in self._plan["runs"]]
         if all(one.state in FINAL for one in states):
@@ -232,12 +247,16 @@ class Sweep:
         """Ask all runs to end with a checkpoint, and start no more; again: kill them.
 
         Without a scheduler the processes on this machine are signalled directly; those
-        elsewhere see the file ``STOP``. Nothing happens if nothing runs.
+        elsewhere, also jobs that still wait, see the file ``STOP``. Nothing happens if
+        nothing runs or waits.
 
         Raises:
             OSError: the folder cannot be written.
         """
-        if self.scheduler is None and not self.children:
+        waits = any("job" in self.group_status(group) for group in self.groups)
+        if not self.is_at_work and not (
+            waits and self.state not in ("done", "stopped")
+        ):
             return
         again = self.is_asked_to_stop
         (self.path / (KILL if again else STOP)).touch()
@@ -257,7 +276,7 @@ class Sweep:
             TimeoutError: it goes on.
         """
         end = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        while self.scheduler is not None or self.children:
+        while self.is_at_work:
             if time.monotonic() > end:
                 raise TimeoutError(
                     f"The sweep {self.name} goes on after {timeout_s:g} s."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -98,9 +99,28 @@ def test_distill_then_evaluate(capsys, tmp_path):
     assert len(judged["network"]) == 2
     assert judged["network_interval"]["kind"] == "networks, one distilled set"
     assert judged["settings"]["network"]["width"] == 4
+    stored = Path(result["run"]) / "evaluation.json"
+    assert json.loads(stored.read_text())["network"] == judged["network"]
     code, out, _ = run(capsys, "distill", *TINY, "--out", tmp_path)
     assert code == 0
     assert "done at step 6" in out
+    code, _, err = run(capsys, "evaluate", result["run"], "--steps", 0)
+    assert (code, err.startswith("isa-toolkit: evaluation steps must")) == (2, True)
+    # One network has no interval, which JSON has no NaN for; a folder that takes no file
+    # costs no numbers.
+    stored.unlink()
+    stored.mkdir()
+    one = ["--networks", 1, "--steps", 3]
+    code, out, err = run(capsys, "evaluate", result["run"], *one, "--json")
+    assert code == 0
+    assert (
+        json.loads(out, parse_constant=pytest.fail)["network_interval"]["low"] is None
+    )
+    assert "evaluation.json cannot be written" in err
+    assert (
+        "one network gives no interval"
+        in run(capsys, "evaluate", result["run"], *one)[1]
+    )
 
 
 def test_dm_is_distilled_and_judged_by_its_own_protocol(capsys, tmp_path):

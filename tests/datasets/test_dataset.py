@@ -104,3 +104,9 @@ def test_bad_arrays_are_refused_in_one_sentence(changes, sentence):
     arguments = {"train_images": IMAGES, "train_labels": LABELS, **changes}
     with pytest.raises(ValueError, match=sentence):
         Dataset.from_arrays(**arguments)
+
+
+@pytest.mark.parametrize("name", ["me/set", "../set", "..", "", "a\\b"])
+def test_a_name_that_is_no_folder_is_refused(name):
+    with pytest.raises(ValueError, match="without slashes, got"):
+        Dataset.from_arrays(IMAGES, LABELS, IMAGES[:9], LABELS[:9], name=name)

@@ -48,6 +48,12 @@ def test_whatever_is_taken_is_that_of_the_array(stored: Path, index):
     np.testing.assert_array_equal(np.load(stored), IMAGES)
 
 
+def test_no_rows_are_an_empty_array(stored: Path):
+    images = map_file(stored)
+    for none in ([], slice(0, 0)):
+        assert images[none].shape == (0, *images.shape[1:])
+
+
 def test_long_stretches_are_read_in_pieces(stored: Path, monkeypatch):
     monkeypatch.setattr(mapped, "_READ_BYTES", 3 * 8 * 8 * 3)
     read = []

@@ -96,3 +96,36 @@ def test_images_of_several_sizes_are_refused_and_leave_nothing(
     with pytest.raises(ValueError, match="one size"):
         load(tmp_path / "sizes")
     assert [file for file in kept(folder) if "partial" in file.name] == []
+
+
+def test_class_folders_whose_files_changed_are_decoded_again(
+    folder: Path, tmp_path: Path
+):
+    def put(level: int) -> None:
+        for place in range(12):
+            name = tmp_path / "folders" / "train" / "ab"[place % 2] / f"{place:02d}.png"
+            put_image(name, level=level + place, shape=(4, 4))
+
+    put(10)
+    assert load(tmp_path / "folders").train.images[:].max() < 30
+    put(200)
+    assert load(tmp_path / "folders").train.images[:].min() >= 200
+
+
+def test_a_relative_root_is_the_folder_that_it_names(folder: Path, monkeypatch):
+    absolute = load(folder)
+    monkeypatch.chdir(folder.parent)
+    assert load(Path("set")).fingerprint == absolute.fingerprint
+    assert len(kept(folder)) == 1
+
+
+def test_what_a_killed_process_left_is_removed(folder: Path):
+    load(folder)
+    [file] = kept(folder)
+    mine = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    theirs = file.with_name(f"{file.name}.2147483646.partial")
+    other = file.with_name("other.npy.2147483646.partial")
+    for path in (mine, theirs, other):
+        path.write_bytes(b"half")
+    spool._remove_abandoned(file)
+    assert kept(folder) == sorted([file, mine, other])

@@ -167,10 +167,16 @@ def test_a_value_of_the_wrong_kind_gets_one_sentence() -> None:
 
 def test_more_images_per_class_than_there_are_is_refused() -> None:
     fewest = np.bincount(DIGITS.train.labels).min()
-    with pytest.raises(
-        ValueError, match=f"images_per_class must be at most {fewest}, the training"
-    ):
-        tiny(dataset=DIGITS, images_per_class=500).resolve()
+    said = f"images_per_class must be at most {fewest}, the training"
+    with pytest.raises(ValueError, match=said):
+        tiny(dataset=DIGITS, images_per_class=500, protocol="last").resolve()
+    # Nor so many as there were before some were held out.
+    kept = np.bincount(tiny(dataset=DIGITS).resolve().train.train.labels).min()
+    said = f"at most {kept}, .*Some are held out: lower validation_fraction"
+    assert kept < fewest
+    with pytest.raises(ValueError, match=said):
+        tiny(dataset=DIGITS, images_per_class=int(fewest)).resolve()
+    tiny(dataset=DIGITS, images_per_class=int(kept)).resolve()
 
 
 def test_an_unknown_data_set_lists_the_known() -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,6 +39,7 @@ from isa_toolkit.distill import (
     store,
 )
 from isa_toolkit.distill.checkpoints import Checkpoints
+from isa_toolkit.distill.worker import Worker
 
 
 def copy_of(original: Run, out: Path) -> Path:
@@ -205,6 +207,33 @@ def test_a_done_run_is_returned_without_work(
     again = distill(tiny(), out=whole.path.parent)
     assert again.path == whole.path
     assert files_of(whole.path) == before
+
+
+@pytest.mark.parametrize("told", [None, {"status": "running", "step": 20, "steps": 24}])
+def test_a_result_whose_status_was_not_written_any_more_is_told_as_done(
+    told: dict[str, Any] | None, whole: Run, tmp_path: Path
+) -> None:
+    path = copy_of(whole, tmp_path)
+    (path / "status.json").unlink()
+    if told is not None:
+        (path / "status.json").write_text(json.dumps(told))
+    again = distill(tiny(), out=tmp_path)
+    assert (again.status["status"], again.status["step"]) == ("done", STEPS)
+
+
+def test_a_run_that_goes_on_tells_where_it_was_from_the_start(
+    stopped: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = copy_of(stopped, tmp_path)
+    before = Run.open(path).status["step"]
+
+    def died(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Worker, "start", died)
+    with pytest.raises(MemoryError):
+        distill(tiny(), out=tmp_path)
+    assert before == Run.open(path).status["step"] > 0
 
 
 def test_a_run_works_outside_the_main_thread(

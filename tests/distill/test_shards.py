@@ -7,10 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from tiny_run import tiny
 
 from isa_toolkit.distill import Experiment
-from isa_toolkit.distill.shards import gathered, shards_folder, wanted_shards
+from isa_toolkit.distill.shards import (
+    _write,
+    gathered,
+    shards_folder,
+    wanted_shards,
+)
 from isa_toolkit.distill.signals import StopAsked
 from isa_toolkit.methods import MTT
 from isa_toolkit.methods.base import Shards
@@ -127,3 +133,25 @@ def test_experts_depend_on_their_own_settings_alone() -> None:
 
 def test_a_method_that_needs_none_wants_none() -> None:
     assert wanted_shards(tiny().resolve()) is None
+
+
+def test_what_another_process_makes_is_waited_for_and_not_made_again(
+    tmp_path: Path,
+) -> None:
+    maker, folder = Maker(a=1), shards_folder(Maker(a=1).shards, tmp_path)
+    folder.mkdir(parents=True)
+    theirs = FileLock(folder / ".0001.lock", thread_local=False)
+    theirs.acquire()
+    waited = []
+
+    def heed() -> None:
+        if 2 in maker.made and theirs.is_locked:
+            waited.append(list(maker.made))
+            # The other one is done.
+            _write(folder / "0001.safetensors", {"x": np.array([7, 8], np.float32)})
+            theirs.release()
+
+    whole = gathered(maker.shards, tmp_path, heed=heed)
+    np.testing.assert_array_equal(whole, [0, 10, 7, 8, 2, 12])
+    assert maker.made == [0, 2]
+    assert waited == [[0, 2]]

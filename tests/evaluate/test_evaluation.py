@@ -216,7 +216,7 @@ def test_a_set_of_unknown_preprocessing_or_of_this_data_fits(digits, distilled):
             {"protocol": "ours"},
             "protocol must be one of 'dsa', 'frepo', 'isa', 'published', got 'ours'",
         ),
-        ({"ops": ("spin",)}, "augmentation op must be one of .*'flip'.*, got 'spin'"),
+        ({"ops": ("spin",)}, "each of ops must be one of .*'flip'.*, got 'spin'"),
         ({"augment_mode": "all"}, "augment_mode must be one of 'batch', 'sample'"),
         ({"ridge": -1.0}, "ridge must be at least 0, got -1.0"),
     ],

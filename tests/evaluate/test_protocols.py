@@ -90,6 +90,14 @@ def test_the_manifest_names_the_protocol(method, protocol):
     assert protocol_of(made_by(method)) == protocol
 
 
+@pytest.mark.parametrize(
+    ("method", "says"), [("rcig", "rcig_protocol"), ("rfad", "finite_network")]
+)
+def test_a_protocol_that_is_a_function_of_its_own_is_named(method, says):
+    with pytest.raises(ValueError, match=f"got '{method}'.*{says}"):
+        protocol_of(made_by(method))
+
+
 def test_a_learned_step_size_changes_no_other_protocol():
     usual = EvaluationSettings().resolve(image_shape=(8, 8, 1), num_distilled=10)
     assert with_learned(usual, {"student_learning_rate": 0.5}) == usual
@@ -102,7 +110,7 @@ def test_what_does_not_belong_together_is_refused():
         EvaluationSettings(fit=dsa_fit(10))
     with pytest.raises(ValueError, match="augment_mode must be 'batch' under"):
         EvaluationSettings(protocol="dsa", augment_mode="sample")
-    with pytest.raises(ValueError, match=r"augmentation op must be one of .*'scale'"):
+    with pytest.raises(ValueError, match=r"each of ops must be one of .*'scale'"):
         EvaluationSettings(protocol="dsa", ops=("translate",))
     with pytest.raises(ValueError, match="protocol must be looked up in a set's"):
         EvaluationSettings(protocol="published").resolve(

@@ -23,6 +23,9 @@ def test_rcig_trains_slowly_and_briefly(count, steps):
     assert (settings.augment_mode, settings.ops) == ("sample", GRAY_OPS)
     assert (settings.networks, settings.network.norm) == (5, "none")
     assert rcig_protocol(count, augment=False).ops == ()
+    assert rcig_protocol(count, augment=False, flips=False).ops == ()
+    still = ("crop", "rotate", "translate", "cutout")
+    assert rcig_protocol(count, flips=False).ops == still
     with pytest.raises(ValueError, match="num_distilled must be at least 1"):
         rcig_protocol(0)
 

@@ -108,7 +108,7 @@ def test_it_says_in_which_form_it_has_the_papers_ideas():
         ({"segment": (0,)}, r"segment must be a pair"),
         ({"partner": "far"}, "partner must be one of .*'same_class'"),
         ({"partner": "none"}, r"segment must be \(0, 0\) when partner is 'none'.* Use"),
-        ({"ops": ("spin",)}, "DSA op must be one of"),
+        ({"ops": ("spin",)}, "each of ops must be one of"),
         ({"learning_rate": -1.0}, "learning_rate must be at least 0"),
         ({"momentum": 1.0}, "momentum must lie in"),
     ],

@@ -270,7 +270,7 @@ def test_how_the_experts_were_made_does_not_recompile():
             {"max_start_epoch": 5, "target_epochs": 2, "expert_epochs": 5},
             "max_start_epoch - 1 .* must be at most expert_epochs = 5, got 6",
         ),
-        ({"ops": ("spin",)}, "DSA op must be one of"),
+        ({"ops": ("spin",)}, "each of ops must be one of"),
     ],
 )
 def test_bad_settings_get_one_sentence(changes, sentence):

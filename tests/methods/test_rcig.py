@@ -48,3 +48,9 @@ def test_what_is_open_is_filled_in_by_row():
 def test_bad_settings_are_one_sentence(settings, sentence):
     with pytest.raises(ValueError, match=sentence):
         RCIG(**settings)
+
+
+@pytest.mark.parametrize("name", ["learn_labels", "label_margin", "tune", "flips"])
+def test_a_word_is_no_truth_value(name):
+    with pytest.raises(TypeError, match=f"{name} must be True or False, got 'no'"):
+        RCIG(**{name: "no"})

@@ -152,3 +152,9 @@ def test_the_segment_follows_the_loss():
 def test_bad_settings_are_one_sentence(settings, sentence):
     with pytest.raises(ValueError, match=sentence):
         RFAD(**settings)
+
+
+@pytest.mark.parametrize("name", ["learn_labels", "transform"])
+def test_a_word_is_no_truth_value(name):
+    with pytest.raises(TypeError, match=f"{name} must be True or False, got 'no'"):
+        RFAD(**{name: "no"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import signal
@@ -55,8 +56,13 @@ def test_what_a_dead_scheduler_left_is_killed(tmp_path):
     sweep = Sweep.open(made.path)
     (sweep.path / "status.json").write_text('{"state": "running"}')
     (sweep.path / "holder.json").write_text('{"pid": 2147483646, "host": "elsewhere"}')
-    assert sweep.state == "running"  # what other machines do cannot be seen
-    (sweep.path / "holder.json").unlink()
+    # A name is no proof that the other machine is there (it may have been a container).
+    assert sweep.state == "killed"
+    with held(sweep.path, ValueError):
+        text = '{"pid": 2147483646, "host": "elsewhere"}'
+        (sweep.path / "holder.json").write_text(text)
+        assert sweep.scheduler == 2147483646
+        assert sweep.state == "running"
     group = next(iter(sweep.groups))
     sweep.group_path(group).mkdir(parents=True)
     status = {"state": "running", "pid": 2147483646, "begun_s": 0}
@@ -96,3 +102,38 @@ def test_a_number_that_came_around_is_no_scheduler(tmp_path):
     assert sweep.scheduler is None
     with held(sweep.path, ValueError):
         assert sweep.scheduler == os.getpid()
+
+
+def test_cancel_reaches_runs_and_jobs_elsewhere_that_have_no_scheduler(tmp_path):
+    made = three(tmp_path)
+    write_plan(made)
+    sweep = Sweep.open(made.path)
+    (sweep.path / "status.json").write_text('{"state": "running"}')
+    sweep.cancel()
+    assert not sweep.is_asked_to_stop  # nothing runs
+    # A job of a cluster, which may still wait ...
+    group = next(iter(sweep.groups))
+    sweep.group_path(group).mkdir(parents=True)
+    (sweep.group_path(group) / "status.json").write_text(
+        '{"state": "queued", "job": 7}'
+    )
+    sweep.cancel()
+    assert sweep.is_asked_to_stop
+    (sweep.path / "STOP").unlink()
+    # ... and a run that another machine says it works on.
+    (sweep.group_path(group) / "status.json").unlink()
+    (sweep.path / "status.json").write_text('{"state": "running"}')
+    folder = sweep.out / sweep.groups[group][0]["name"]
+    folder.mkdir(parents=True)
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    for name, told in {
+        "experiment.json": {},
+        "holder.json": {"pid": 1, "host": "elsewhere", "since": now},
+        "status.json": {"status": "running", "step": 3, "heartbeat": now},
+    }.items():
+        (folder / name).write_text(json.dumps(told))
+    assert sweep.state == "unattended"
+    assert states(sweep) == ["running", "planned", "planned"]
+    sweep.cancel()
+    assert sweep.is_asked_to_stop
+    assert sweep.state == "stopping"
