@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shlex
 
 from isa_toolkit.checks import as_text, check_integer, fail
 from isa_toolkit.cli.common import own_output, say, write_result
@@ -90,7 +91,11 @@ def run(words: list[str]) -> int:
             if accuracy is None
             else f"{chosen}, accuracy {100 * accuracy:.1f} %)"
         )
-        lines.append(f"next: isa-toolkit evaluate {finished.path}")
+        words = ["isa-toolkit", "evaluate", str(finished.path)]
+        for name in ("root", "source", "limit"):
+            value = getattr(options.data, name)
+            words += [] if value is None else [f"--{name}", str(value)]
+        lines.append(f"next: {shlex.join(words)}")
     else:
         say("Run the same command again to go on.")
     write_result(result, [*lines, str(finished.path)], as_json=options.json)

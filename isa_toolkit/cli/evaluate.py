@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from isa_toolkit.cli.common import DatasetOptions, parse, write_result
+from isa_toolkit.cli.common import DatasetOptions, parse, say, write_result
 
 __all__ = ["EvaluateOptions", "run"]
 
@@ -147,11 +146,9 @@ def _evaluate(options: Any) -> int:
             write_json(path / "evaluation.json", evaluation.to_dict())
         except OSError as error:
             reason = error.strerror or str(error)
-            warnings.warn(
-                f"{path / 'evaluation.json'} cannot be written: {reason}. The numbers "
-                "above are all there is.",
-                RuntimeWarning,
-                stacklevel=2,
+            say(
+                f"isa-toolkit: warning: {path / 'evaluation.json'} cannot be written: "
+                f"{reason}. The numbers above are all there is."
             )
     return 0
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from isa_toolkit.cli import COMMANDS, main
@@ -139,6 +141,25 @@ def test_dm_is_distilled_and_judged_by_its_own_protocol(capsys, tmp_path):
     assert settings["network"]["name"] == "convnet_in"
     assert settings["network"]["width"] == 4
     assert settings["fit"]["steps"] == 3
+
+
+def test_the_next_command_is_one_that_works(capsys, tmp_path):
+    draws, root = np.random.default_rng(0), tmp_path / "my own.npz"
+    images = draws.integers(0, 256, (90, 8, 8, 1), dtype=np.uint8)
+    np.savez(
+        root,
+        train_images=images[:60],
+        train_labels=np.arange(60) % 3,
+        test_images=images[60:],
+        test_labels=np.arange(30) % 3,
+    )
+    words = ["distill", *TINY, "--dataset", "own", "--root", root, "--limit", 54]
+    code, out, _ = run(capsys, *words, "--out", tmp_path)
+    assert code == 0
+    [line] = [one for one in out.splitlines() if one.startswith("next: isa-toolkit ")]
+    code, out, _ = run(capsys, *shlex.split(line)[2:], "--networks", 1, "--steps", 2)
+    assert code == 0
+    assert out.startswith("own, 3 distilled images")
 
 
 def test_a_negative_segment_is_read(capsys, tmp_path):
