@@ -11,6 +11,7 @@ os.environ["JAX_PLATFORMS"] = os.environ.get("ISA_TEST_PLATFORM", "cpu")
 os.environ["MPLBACKEND"] = "agg"
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
+import jax
 import jaxtyping
 import pytest
 
@@ -29,6 +30,20 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         del os.environ["ISA_CACHE_DIR"]
     else:
         os.environ["ISA_CACHE_DIR"] = before
+
+
+# Linux lets a process map 65,530 areas of memory. Each compiled program takes some, and XLA
+# aborts the process where it gets no more.
+_MOST_MAPS = 20_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs() -> Iterator[None]:
+    """Let go of compiled programs after a file of tests if there are very many."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > _MOST_MAPS:
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

@@ -154,6 +154,7 @@ def test_the_next_command_is_one_that_works(capsys, tmp_path):
         test_labels=np.arange(30) % 3,
     )
     words = ["distill", *TINY, "--dataset", "own", "--root", root, "--limit", 54]
+    words += ["--protocol", "last"]
     code, out, _ = run(capsys, *words, "--out", tmp_path)
     assert code == 0
     [line] = [one for one in out.splitlines() if one.startswith("next: isa-toolkit ")]
