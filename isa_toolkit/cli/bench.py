@@ -130,7 +130,7 @@ def _lines(found: Any) -> list[str]:
             "  real images in bfloat16 over the default: "
             f"{_interval(found.bfloat16_over_default_ratio)}"
         )
-    hours = ", ".join(
+    hours = "; ".join(
         f"{name} {value:.2f}" for name, value in found.hours_500k_steps.items()
     )
     lines.append(f"  hours for 500,000 steps: {hours}")
