@@ -153,7 +153,8 @@ class Sweep:
     @property
     def _runs_elsewhere(self) -> bool:
         """Whether a run works that may have no scheduler, such as a job of a cluster."""
-        return any(
+        # Of a sweep that was never launched it is somebody's own run.
+        return (self.path / STATUS).is_file() and any(
             run_state(self.out / run["name"]).state == "running"
             for run in self._plan["runs"]
         )
