@@ -22,9 +22,8 @@ from isa_toolkit.bench.steps import TimedLoop
 __all__ = ["LOOPS", "BenchResult", "bench"]
 
 LOOPS = ("fused", "python")
-
 # FRePo's, on every data set.
-PUBLISHED_STEPS = 500_000
+_PUBLISHED_STEPS = 500_000
 _COARSE = "isa, bfloat16"
 
 
@@ -150,7 +149,7 @@ def bench(
             paired_ratio(turns[_COARSE], turns["isa"]) if bfloat16 else None
         ),
         hours_500k_steps={
-            key: one.median * PUBLISHED_STEPS / 3.6e6 for key, one in walls.items()
+            key: one.median * _PUBLISHED_STEPS / 3.6e6 for key, one in walls.items()
         },
         phases=phases,
         compile_seconds=compile_seconds,

@@ -254,10 +254,10 @@ class Sweep:
         Raises:
             OSError: the folder cannot be written.
         """
-        waits = any("job" in self.group_status(group) for group in self.groups)
-        if not self.is_at_work and not (
-            waits and self.state not in ("done", "stopped")
-        ):
+        waits = self.state not in ("done", "stopped") and any(
+            "job" in self.group_status(group) for group in self.groups
+        )
+        if not (self.is_at_work or waits):
             return
         again = self.is_asked_to_stop
         (self.path / (KILL if again else STOP)).touch()
