@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ __all__ = ["MAPPED_BYTES", "read_or_map"]
 # 64 pixels 14.7.
 MAPPED_BYTES = 4 * 2**30
 _PIECE = 4096
+# Who decodes writes a piece every few seconds.
+_ABANDONED_S = 600.0
 
 
 def read_or_map(
@@ -132,8 +135,10 @@ def _remove_abandoned(path: Path) -> None:
     for left in path.parent.glob(f"{path.name}.*.partial"):
         pid = left.name.split(".")[-2]
         try:
-            os.kill(int(pid), 0)
+            # A process of another machine with this home folder has no number here.
+            if time.time() - left.stat().st_mtime > _ABANDONED_S:
+                os.kill(int(pid), 0)
         except ProcessLookupError:
             left.unlink(missing_ok=True)
-        except (PermissionError, ValueError):
-            continue  # somebody else's, or no file of ours
+        except (FileNotFoundError, PermissionError, ValueError):
+            continue  # gone already, somebody else's, or no file of ours

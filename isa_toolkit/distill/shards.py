@@ -134,8 +134,7 @@ def _read_or_make(
     try:
         with FileLock(lock, blocking=False):
             # Made since we looked, or damaged as before.
-            with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
-                arrays = _read(path)
+            arrays = _read(path, warn=False)
             if arrays is None:
                 if not (folder / "description.json").exists():
                     write_json(folder / "description.json", shards.description)
@@ -175,7 +174,7 @@ def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     write_atomically(path, save(whole))
 
 
-def _read(path: Path) -> dict[str, np.ndarray] | None:
+def _read(path: Path, *, warn: bool = True) -> dict[str, np.ndarray] | None:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -184,11 +183,12 @@ def _read(path: Path) -> dict[str, np.ndarray] | None:
     try:
         return load_file(path)
     except SafetensorError:
-        warnings.warn(
-            f"The file {path} is damaged; it is made again.",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+        if warn:
+            warnings.warn(
+                f"The file {path} is damaged; it is made again.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
         return None
 
 
