@@ -1,7 +1,7 @@
-"""Dataset distillation in JAX, with crucial samples and semantic augmentation.
+"""Dataset distillation in JAX, with crucial samples and infinite semantic augmentation.
 
-The names that a notebook needs; each is imported when it is first used, so that
-``import isa_toolkit`` stays light.
+``import isa_toolkit as isa`` is light: every public name and sub-package is imported
+when it is first used.
 """
 
 from __future__ import annotations
@@ -10,15 +10,73 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from isa_toolkit import (
+        analysis,
+        datasets,
+        distillation,
+        evaluation,
+        figures,
+        losses,
+        methods,
+        networks,
+        presets,
+        sweeps,
+        widgets,
+    )
+    from isa_toolkit.analysis.diversity import prdc, recall
     from isa_toolkit.datasets import Dataset, load_dataset
-    from isa_toolkit.distill import Experiment, Run, distill, distill_grid
+    from isa_toolkit.distillation import Experiment, Run, distill, distill_grid
     from isa_toolkit.distilled import DistilledSet
-    from isa_toolkit.evaluate import Evaluation, EvaluationSettings, evaluate
+    from isa_toolkit.errors import IsaError
+    from isa_toolkit.evaluation import Evaluation, EvaluationSettings, evaluate
+    from isa_toolkit.figures.study import Study
     from isa_toolkit.methods import DM, MTT, RCIG, RFAD, FRePo
     from isa_toolkit.networks import NetworkSettings
-    from isa_toolkit.sweep import Plan, Sweep, launch, plan, sweep
+    from isa_toolkit.sweeps import Plan, Sweep, launch, plan, sweep
 
 __version__ = "0.1.0"
+
+# Public name -> the module that defines it.
+_MODULES = {
+    "DM": "methods",
+    "MTT": "methods",
+    "RCIG": "methods",
+    "RFAD": "methods",
+    "Dataset": "datasets",
+    "DistilledSet": "distilled",
+    "Evaluation": "evaluation",
+    "EvaluationSettings": "evaluation",
+    "Experiment": "distillation",
+    "FRePo": "methods",
+    "IsaError": "errors",
+    "NetworkSettings": "networks",
+    "Plan": "sweeps",
+    "Run": "distillation",
+    "Study": "figures.study",
+    "Sweep": "sweeps",
+    "distill": "distillation",
+    "distill_grid": "distillation",
+    "evaluate": "evaluation",
+    "launch": "sweeps",
+    "load_dataset": "datasets",
+    "plan": "sweeps",
+    "prdc": "analysis.diversity",
+    "recall": "analysis.diversity",
+    "sweep": "sweeps",
+}
+_PACKAGES = (
+    "analysis",
+    "datasets",
+    "distillation",
+    "evaluation",
+    "figures",
+    "losses",
+    "methods",
+    "networks",
+    "presets",
+    "sweeps",
+    "widgets",
+)
 
 __all__ = [
     "DM",
@@ -31,51 +89,46 @@ __all__ = [
     "EvaluationSettings",
     "Experiment",
     "FRePo",
+    "IsaError",
     "NetworkSettings",
     "Plan",
     "Run",
+    "Study",
     "Sweep",
+    "analysis",
+    "datasets",
     "distill",
     "distill_grid",
+    "distillation",
     "evaluate",
+    "evaluation",
+    "figures",
     "launch",
     "load_dataset",
+    "losses",
+    "methods",
+    "networks",
     "plan",
+    "prdc",
+    "presets",
+    "recall",
     "sweep",
+    "sweeps",
+    "widgets",
 ]
-
-_HOME = {
-    "DM": "methods",
-    "MTT": "methods",
-    "RCIG": "methods",
-    "RFAD": "methods",
-    "Dataset": "datasets",
-    "DistilledSet": "distilled",
-    "Evaluation": "evaluate",
-    "EvaluationSettings": "evaluate",
-    "Experiment": "distill",
-    "FRePo": "methods",
-    "NetworkSettings": "networks",
-    "Plan": "sweep",
-    "Run": "distill",
-    "Sweep": "sweep",
-    "distill": "distill",
-    "distill_grid": "distill",
-    "evaluate": "evaluate",
-    "launch": "sweep",
-    "load_dataset": "datasets",
-    "plan": "sweep",
-    "sweep": "sweep",
-}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its room on first use."""
-    if name not in _HOME:
+    """Import a public name or a sub-package on first use."""
+    if name in _PACKAGES:
+        return importlib.import_module(f"isa_toolkit.{name}")
+    if name not in _MODULES:
         raise AttributeError(f"module 'isa_toolkit' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"isa_toolkit.{_HOME[name]}"), name)
+    value = getattr(importlib.import_module(f"isa_toolkit.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    """List the public names."""
-    return sorted(__all__)
+    """List the public names and the sub-packages."""
+    return sorted([*__all__, "__version__"])

@@ -6,10 +6,15 @@ written. Unknown names list the known ones; a usual fix follows in a second sent
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
+
+from isa_toolkit.errors import InvalidTypeError, InvalidValueError
 
 __all__ = [
     "check_at_least",
@@ -21,11 +26,26 @@ __all__ = [
     "check_one_of",
     "check_positive",
     "fail",
+    "match_name",
+    "suggest_keywords",
 ]
 
+_Class = TypeVar("_Class", bound=type)
 
-def fail(name: str, rule: str, value: Any, fix: str = "") -> ValueError:
-    """Return the ``ValueError`` that says which rule ``value`` breaks.
+# What people type, and what they mean.
+_ALIASES = {
+    "ipc": "images_per_class",
+    "lr": "learning_rate",
+    "epochs": "steps",
+    "iterations": "steps",
+    "data": "dataset",
+    "num_eval": "networks",
+    "model": "network",
+}
+
+
+def fail(name: str, rule: str, value: Any, fix: str = "") -> InvalidValueError:
+    """Return the ``InvalidValueError`` that says which rule ``value`` breaks.
 
     Args:
         name: the argument's name, as the user wrote it.
@@ -44,7 +64,7 @@ def fail(name: str, rule: str, value: Any, fix: str = "") -> ValueError:
         if len(shown) > 80:
             shown = shown[:77] + "..."
     sentence = f"{name} must {rule}, got {shown}."
-    return ValueError(f"{sentence} {fix}" if fix else sentence)
+    return InvalidValueError(f"{sentence} {fix}" if fix else sentence)
 
 
 class _Verbatim(str):
@@ -64,7 +84,7 @@ def check_integer(name: str, value: Any, *, minimum: int = 1, fix: str = "") -> 
         ValueError: it is below ``minimum``.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be a whole number, got {value!r}.")
+        raise InvalidTypeError(f"{name} must be a whole number, got {value!r}.")
     if value < minimum:
         raise fail(name, f"be at least {minimum}", int(value), fix)
     return int(value)
@@ -77,7 +97,7 @@ def check_boolean(name: str, value: Any) -> bool:
         TypeError: it is not; words and numbers have no truth here.
     """
     if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, got {value!r}.")
+        raise InvalidTypeError(f"{name} must be True or False, got {value!r}.")
     return value
 
 
@@ -89,7 +109,7 @@ def check_number(name: str, value: Any, *, fix: str = "") -> float:
         ValueError: it is NaN or infinite.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, got {value!r}.")
+        raise InvalidTypeError(f"{name} must be a number, got {value!r}.")
     if not math.isfinite(value):
         raise fail(name, "be finite", float(value), fix)
     return float(value)
@@ -153,12 +173,79 @@ def check_one_of(name: str, value: Any, known: Iterable[str], *, fix: str = "") 
     """Return ``value`` if it is one of the ``known`` names.
 
     Raises:
-        ValueError: it is not; the sentence lists the known names.
+        ValueError: it is not; the sentence suggests a similar name and lists all.
     """
     names = sorted(known)
     if value not in names:
+        similar = _similar(str(value), names)
+        if similar and not fix:
+            fix = f"Did you mean {similar!r}?"
         raise fail(name, f"be one of {', '.join(map(repr, names))}", value, fix)
     return str(value)
+
+
+def match_name(name: str, value: Any, known: Iterable[str], *, fix: str = "") -> str:
+    """Return the known name that equals ``value`` up to case, "-", "_" and spaces.
+
+    Args:
+        name: Name of the argument.
+        value: What was given, such as ``"CIFAR-10"``.
+        known: Registered names, such as ``"cifar10"``.
+        fix: One sentence on the usual remedy, or nothing.
+
+    Raises:
+        ValueError: there is none; the sentence suggests a similar name and lists all.
+    """
+    names = {_normalised(one): one for one in known}
+    if isinstance(value, str) and _normalised(value) in names:
+        return names[_normalised(value)]
+    return check_one_of(name, value, names.values(), fix=fix)
+
+
+def suggest_keywords(cls: _Class) -> _Class:
+    """Make a dataclass answer an unknown keyword with the one that was probably meant.
+
+    Args:
+        cls: A keyword-only dataclass; decorate it above ``@dataclass``.
+
+    Returns:
+        The same class. Its ``__init__`` raises ``InvalidTypeError`` for unknown keywords.
+    """
+    initialise: Callable[..., None] = cls.__init__
+    known = [field.name for field in dataclasses.fields(cls) if field.init]
+
+    @functools.wraps(initialise)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+        for keyword in kwargs:
+            if keyword not in known:
+                similar = _similar(keyword, known)
+                fix = (
+                    f"Did you mean {similar!r}?"
+                    if similar
+                    else f"It has: {', '.join(known)}."
+                )
+                raise InvalidTypeError(
+                    f"{cls.__name__} has no setting {keyword!r}. {fix}"
+                )
+        initialise(self, *args, **kwargs)
+
+    cls.__init__ = checked
+    return cls
+
+
+def _normalised(name: str) -> str:
+    return name.lower().translate({ord(mark): None for mark in "-_ "})
+
+
+def _similar(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that was probably meant, or None."""
+    known = list(known)
+    meant = _ALIASES.get(name.lower())
+    if meant in known:
+        return meant
+    normalised = {_normalised(one): one for one in known}
+    close = difflib.get_close_matches(_normalised(name), normalised, 1)
+    return normalised[close[0]] if close else None
 
 
 def check_names(
@@ -171,5 +258,5 @@ def check_names(
         ValueError: one is unknown.
     """
     if isinstance(value, str):
-        raise TypeError(f"{name} must be a tuple of names, got {value!r}.")
+        raise InvalidTypeError(f"{name} must be a tuple of names, got {value!r}.")
     return tuple(check_one_of(f"each of {name}", one, known) for one in value)

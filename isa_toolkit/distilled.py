@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Float
 
 from isa_toolkit import checks
-from isa_toolkit.export import export
 from isa_toolkit.files import write_atomically
+from isa_toolkit.formats import export
 
 __all__ = ["DistilledSet"]
 

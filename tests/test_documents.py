@@ -10,7 +10,7 @@ import pytest
 
 from isa_toolkit import evaluate as room
 from isa_toolkit.datasets import load_dataset
-from isa_toolkit.evaluate import random_real
+from isa_toolkit.evaluation import random_real
 
 PAGE = Path(__file__).parents[1] / "docs" / "using_distilled_sets.md"
 

@@ -14,7 +14,7 @@ from tiny_run import files_of
 
 from isa_toolkit.datasets import Dataset, load_dataset, read_images
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.export import EXPORT_KINDS, clipped_share, folder_names
+from isa_toolkit.formats import EXPORT_KINDS, clipped_share, folder_names
 
 NAMES = ("cat", "dog")
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from isa_toolkit.bench.settings import BenchSetting, made_data
-from isa_toolkit.evaluate import EvaluationSettings
-from isa_toolkit.evaluate.evaluation import run_evaluation
+from isa_toolkit.evaluation import EvaluationSettings
+from isa_toolkit.evaluation.evaluation import run_evaluation
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.fit import FitSettings
 

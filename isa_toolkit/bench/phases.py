@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from isa_toolkit.bench.steps import TimedLoop
-from isa_toolkit.distill import loop
-from isa_toolkit.distill.drawing import draw, first_order
+from isa_toolkit.distillation import loop
+from isa_toolkit.distillation.drawing import draw, first_order
 from isa_toolkit.losses import ridge as ridge_readout
 from isa_toolkit.losses.label_margin import label_margin_loss
 from isa_toolkit.methods import FRePo

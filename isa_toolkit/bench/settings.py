@@ -9,7 +9,7 @@ import numpy as np
 
 from isa_toolkit import checks
 from isa_toolkit.datasets import Dataset
-from isa_toolkit.distill import Experiment
+from isa_toolkit.distillation import Experiment
 from isa_toolkit.methods import FRePo
 from isa_toolkit.networks import NetworkSettings
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from isa_toolkit.distill import Experiment, loop
+from isa_toolkit.distillation import Experiment, loop
 from isa_toolkit.networks import build
 
 __all__ = ["TimedLoop"]

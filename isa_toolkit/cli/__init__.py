@@ -65,8 +65,8 @@ def _run(command: str, words: list[str]) -> int:
     except FloatingPointError as error:
         return _fail(str(error), DIVERGED)
     except RuntimeError as error:
-        from isa_toolkit.distill import RunLockedError
-        from isa_toolkit.distill.processes import (
+        from isa_toolkit.distillation import RunLockedError
+        from isa_toolkit.distillation.processes import (
             FollowerFailedError,
             LeaderFailedError,
             ProcessLostError,

@@ -53,7 +53,7 @@ def run(words: list[str]) -> int:
     Returns:
         Exit code.
     """
-    from isa_toolkit.distill import distill, processes
+    from isa_toolkit.distillation import distill, processes
 
     options = parse_with_method(
         DistillOptions,

@@ -73,8 +73,8 @@ def _evaluate(options: Any) -> int:
     from isa_toolkit.checks import check_one_of, fail
     from isa_toolkit.datasets import load_dataset
     from isa_toolkit.distilled import DistilledSet
-    from isa_toolkit.evaluate import EvaluationSettings, evaluate
-    from isa_toolkit.evaluate.protocols import (
+    from isa_toolkit.evaluation import EvaluationSettings, evaluate
+    from isa_toolkit.evaluation.protocols import (
         PROTOCOLS,
         default_network,
         protocol_of,

@@ -16,7 +16,7 @@ from isa_toolkit.checks import check_one_of
 from isa_toolkit.cli.common import DatasetOptions, parse
 
 if TYPE_CHECKING:
-    from isa_toolkit.distill import Experiment
+    from isa_toolkit.distillation import Experiment
 
 __all__ = ["ExperimentOptions", "experiment_of", "parse_with_method"]
 
@@ -135,7 +135,7 @@ def experiment_of(
         ValueError: a value out of its range, an unknown name.
         TypeError: a value of the wrong kind.
     """
-    import isa_toolkit.distill as room
+    import isa_toolkit.distillation as room
     from isa_toolkit.methods import METHODS
     from isa_toolkit.methods.base import traits_of
     from isa_toolkit.networks import NetworkSettings

@@ -54,7 +54,7 @@ def run(words: list[str]) -> int:
 def _export(options: Any) -> int:
     from isa_toolkit.checks import check_one_of
     from isa_toolkit.distilled import DistilledSet
-    from isa_toolkit.export import EXPORT_KINDS, clipped_share
+    from isa_toolkit.formats import EXPORT_KINDS, clipped_share
 
     kind = check_one_of("--kind", options.kind, EXPORT_KINDS)
     path = options.path

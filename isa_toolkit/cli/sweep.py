@@ -17,7 +17,7 @@ from isa_toolkit.cli.experiment import (
 )
 
 if TYPE_CHECKING:
-    from isa_toolkit.sweep import Plan, Sweep
+    from isa_toolkit.sweeps import Plan, Sweep
 
 __all__ = ["SweepOptions", "run"]
 
@@ -95,8 +95,8 @@ def run(words: list[str]) -> int:
         "it in processes of their own. Run the same command again to go on after a stop.",
         lists=LISTS,
     )
-    from isa_toolkit.sweep import Sweep
-    from isa_toolkit.sweep.group import run_group
+    from isa_toolkit.sweeps import Sweep
+    from isa_toolkit.sweeps.group import run_group
 
     if options.group is not None:
         return run_group(options.group)
@@ -116,7 +116,7 @@ def run(words: list[str]) -> int:
 
 
 def _new(options: Any) -> int:
-    from isa_toolkit.sweep import LaunchSettings, Slurm, plan
+    from isa_toolkit.sweeps import LaunchSettings, Slurm, plan
 
     lists = {
         name: list(getattr(options.settings, name))
@@ -168,7 +168,7 @@ def _new(options: Any) -> int:
 
 
 def _launch(planned: Plan | Sweep, options: Any, settings: dict[str, Any]) -> int:
-    from isa_toolkit.sweep import launch
+    from isa_toolkit.sweeps import launch
 
     sweep = launch(
         planned,
@@ -209,7 +209,7 @@ def _tell(sweep: Sweep, options: Any) -> int:
 
 
 def _table(sweep: Sweep) -> str:
-    from isa_toolkit.sweep.words import duration
+    from isa_toolkit.sweeps.words import duration
 
     table = sweep.table()
     if (table.group == table.run).all():

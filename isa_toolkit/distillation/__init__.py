@@ -1,12 +1,11 @@
 """One run or many: the experiment, the compiled loop, run folders, stop and resume."""
 
-from isa_toolkit.distill.experiment import Experiment
-from isa_toolkit.distill.grid import distill_grid
-from isa_toolkit.distill.memory import MemoryEstimate, memory_estimate
-from isa_toolkit.distill.result import Run
-from isa_toolkit.distill.run import DivergedError, Progress, distill
-from isa_toolkit.distill.store import RunLockedError
-from isa_toolkit.rooms import make_callable
+from isa_toolkit.distillation.experiment import Experiment
+from isa_toolkit.distillation.grid import distill_grid
+from isa_toolkit.distillation.memory import MemoryEstimate, memory_estimate
+from isa_toolkit.distillation.result import Run
+from isa_toolkit.distillation.run import DivergedError, Progress, distill
+from isa_toolkit.distillation.store import RunLockedError
 
 __all__ = [
     "DivergedError",
@@ -19,5 +18,3 @@ __all__ = [
     "distill_grid",
     "memory_estimate",
 ]
-
-make_callable(__name__, distill)

@@ -13,7 +13,7 @@ from typing import Any
 
 from isa_toolkit import checks
 from isa_toolkit.datasets import Dataset
-from isa_toolkit.distill.experiment import Experiment, ResolvedExperiment
+from isa_toolkit.distillation.experiment import Experiment, ResolvedExperiment
 
 __all__ = ["combinations", "programs", "refusal", "resolve_alike"]
 

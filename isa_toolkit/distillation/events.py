@@ -11,11 +11,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from isa_toolkit.distill import loop
-from isa_toolkit.distill.experiment import Experiment, ResolvedExperiment
-from isa_toolkit.distill.store import versions
+from isa_toolkit.distillation import loop
+from isa_toolkit.distillation.experiment import Experiment, ResolvedExperiment
+from isa_toolkit.distillation.store import versions
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.evaluate.evaluation import run_evaluation, with_learned
+from isa_toolkit.evaluation.evaluation import run_evaluation, with_learned
 
 __all__ = [
     "choose",

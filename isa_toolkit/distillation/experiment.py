@@ -19,7 +19,7 @@ import numpy as np
 from isa_toolkit import checks, presets
 from isa_toolkit.datasets import Dataset, load_dataset
 from isa_toolkit.datasets.arrays import check_images_per_class
-from isa_toolkit.evaluate import EvaluationSettings
+from isa_toolkit.evaluation import EvaluationSettings
 from isa_toolkit.methods import METHODS, FRePo, MethodSettings
 from isa_toolkit.methods.base import traits_of
 from isa_toolkit.networks import NETWORKS, NetworkSettings

@@ -9,15 +9,15 @@ from typing import Any
 
 import jax
 
-from isa_toolkit.distill import loop
-from isa_toolkit.distill.bars import run_bar
-from isa_toolkit.distill.course import take_course
-from isa_toolkit.distill.layout import Layout
-from isa_toolkit.distill.memory import free_bytes, memory_estimate
-from isa_toolkit.distill.program import assemble
-from isa_toolkit.distill.signals import StopAsked
-from isa_toolkit.distill.streamed import is_streamed
-from isa_toolkit.distill.worker import Worker, writing
+from isa_toolkit.distillation import loop
+from isa_toolkit.distillation.bars import run_bar
+from isa_toolkit.distillation.course import take_course
+from isa_toolkit.distillation.layout import Layout
+from isa_toolkit.distillation.memory import free_bytes, memory_estimate
+from isa_toolkit.distillation.program import assemble
+from isa_toolkit.distillation.signals import StopAsked
+from isa_toolkit.distillation.streamed import is_streamed
+from isa_toolkit.distillation.worker import Worker, writing
 
 __all__ = ["run_all", "takes_side_by_side"]
 

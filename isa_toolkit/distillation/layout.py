@@ -20,7 +20,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
 from isa_toolkit import checks
-from isa_toolkit.distill.experiment import ResolvedExperiment
+from isa_toolkit.distillation.experiment import ResolvedExperiment
 
 __all__ = ["DATA", "RUNS", "Devices", "Layout", "check_layout", "make_layout"]
 

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from isa_toolkit.datasets.mapped import available_bytes
-from isa_toolkit.distill import loop
-from isa_toolkit.distill.experiment import ResolvedExperiment
+from isa_toolkit.distillation import loop
+from isa_toolkit.distillation.experiment import ResolvedExperiment
 from isa_toolkit.methods.base import Batch
 from isa_toolkit.networks import build
 

@@ -7,7 +7,7 @@ import os
 import jax
 
 from isa_toolkit import checks
-from isa_toolkit.distill.experiment import ResolvedExperiment
+from isa_toolkit.distillation.experiment import ResolvedExperiment
 
 __all__ = ["PLACEMENTS", "place"]
 

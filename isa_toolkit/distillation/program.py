@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from isa_toolkit.distill import loop, processes
-from isa_toolkit.distill.layout import Layout
-from isa_toolkit.distill.streamed import Blocks, is_streamed
-from isa_toolkit.distill.worker import Part, Worker
+from isa_toolkit.distillation import loop, processes
+from isa_toolkit.distillation.layout import Layout
+from isa_toolkit.distillation.streamed import Blocks, is_streamed
+from isa_toolkit.distillation.worker import Part, Worker
 
 __all__ = ["Alone", "Program", "Together", "assemble", "follow"]
 

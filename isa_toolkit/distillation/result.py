@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isa_toolkit import checks
-from isa_toolkit.distill.store import RunStore
+from isa_toolkit.distillation.store import RunStore
 from isa_toolkit.distilled import DistilledSet
 
 if TYPE_CHECKING:

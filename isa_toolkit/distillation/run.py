@@ -12,23 +12,23 @@ import jax
 import jax.numpy as jnp
 
 from isa_toolkit import checks
-from isa_toolkit.distill import loop, processes
-from isa_toolkit.distill.bars import run_bar
-from isa_toolkit.distill.course import take_course
-from isa_toolkit.distill.experiment import Experiment, ResolvedExperiment
-from isa_toolkit.distill.layout import Layout, check_layout, make_layout
-from isa_toolkit.distill.placement import place
-from isa_toolkit.distill.program import Program, assemble, follow
-from isa_toolkit.distill.result import Run
-from isa_toolkit.distill.shards import (
+from isa_toolkit.distillation import loop, processes
+from isa_toolkit.distillation.bars import run_bar
+from isa_toolkit.distillation.course import take_course
+from isa_toolkit.distillation.experiment import Experiment, ResolvedExperiment
+from isa_toolkit.distillation.layout import Layout, check_layout, make_layout
+from isa_toolkit.distillation.placement import place
+from isa_toolkit.distillation.program import Program, assemble, follow
+from isa_toolkit.distillation.result import Run
+from isa_toolkit.distillation.shards import (
     LIMIT_BYTES,
     gathered,
     shards_bar,
     wanted_shards,
 )
-from isa_toolkit.distill.signals import StopAsked, heed_signals
-from isa_toolkit.distill.store import RunStore
-from isa_toolkit.distill.worker import (
+from isa_toolkit.distillation.signals import StopAsked, heed_signals
+from isa_toolkit.distillation.store import RunStore
+from isa_toolkit.distillation.worker import (
     Callback,
     DivergedError,
     Progress,

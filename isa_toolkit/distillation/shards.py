@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from isa_toolkit import checks
-from isa_toolkit.distill.experiment import ResolvedExperiment
+from isa_toolkit.distillation.experiment import ResolvedExperiment
 from isa_toolkit.files import write_atomically, write_json
 from isa_toolkit.methods.base import Shards
 from isa_toolkit.networks import build

@@ -18,10 +18,10 @@ import numpy as np
 from jaxtyping import Array, Int, PyTree
 
 from isa_toolkit.datasets.device import device_inputs
-from isa_toolkit.distill import loop
-from isa_toolkit.distill.drawing import Targets, draw, first_order
-from isa_toolkit.distill.experiment import ResolvedExperiment
-from isa_toolkit.distill.worker import Worker
+from isa_toolkit.distillation import loop
+from isa_toolkit.distillation.drawing import Targets, draw, first_order
+from isa_toolkit.distillation.experiment import ResolvedExperiment
+from isa_toolkit.distillation.worker import Worker
 
 __all__ = ["BLOCK_BYTES", "Blocks", "block_steps", "is_streamed"]
 

@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from isa_toolkit.distill import events, loop
-from isa_toolkit.distill.checkpoints import Checkpoints
-from isa_toolkit.distill.experiment import ResolvedExperiment
-from isa_toolkit.distill.signals import StopRequest
-from isa_toolkit.distill.store import RunStore
+from isa_toolkit.distillation import events, loop
+from isa_toolkit.distillation.checkpoints import Checkpoints
+from isa_toolkit.distillation.experiment import ResolvedExperiment
+from isa_toolkit.distillation.signals import StopRequest
+from isa_toolkit.distillation.store import RunStore
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.networks import Network, build
 

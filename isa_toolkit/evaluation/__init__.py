@@ -1,26 +1,25 @@
 """What a distilled set is worth: networks trained on it, and baselines."""
 
-from isa_toolkit.evaluate.baselines import full_data, kmeans_real, random_real
-from isa_toolkit.evaluate.evaluation import (
+from isa_toolkit.evaluation.baselines import full_data, kmeans_real, random_real
+from isa_toolkit.evaluation.evaluation import (
     Evaluation,
     EvaluationSettings,
     Summary,
     evaluate,
     summarise,
 )
-from isa_toolkit.evaluate.random_features import (
+from isa_toolkit.evaluation.random_features import (
     KernelEvaluation,
     RandomKernelSettings,
     random_kernel,
 )
-from isa_toolkit.evaluate.rcig import rcig_protocol, with_mirrored
-from isa_toolkit.evaluate.rfad import (
+from isa_toolkit.evaluation.rcig import rcig_protocol, with_mirrored
+from isa_toolkit.evaluation.rfad import (
     RFADEvaluation,
     RFADSettings,
     finite_network,
     rfad_settings,
 )
-from isa_toolkit.rooms import make_callable
 
 __all__ = [
     "Evaluation",
@@ -41,5 +40,3 @@ __all__ = [
     "summarise",
     "with_mirrored",
 ]
-
-make_callable(__name__, evaluate)

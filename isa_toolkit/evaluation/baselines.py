@@ -11,7 +11,7 @@ from isa_toolkit import checks
 from isa_toolkit.datasets import Dataset, centred_one_hot
 from isa_toolkit.datasets.arrays import check_images_per_class
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.evaluate.evaluation import (
+from isa_toolkit.evaluation.evaluation import (
     Evaluation,
     EvaluationSettings,
     run_evaluation,

@@ -27,13 +27,13 @@ from isa_toolkit.datasets import Dataset
 from isa_toolkit.datasets.augment import GRAY_OPS, MODES, OPS, RGB_OPS
 from isa_toolkit.datasets.dsa import DSA_OPS, dsa_default_ops
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.evaluate.protocols import (
+from isa_toolkit.evaluation.protocols import (
     PROTOCOLS,
     default_network,
     network_of,
     protocol_of,
 )
-from isa_toolkit.evaluate.train import SGD, TestResult, train_and_test
+from isa_toolkit.evaluation.train import SGD, TestResult, train_and_test
 from isa_toolkit.networks import NetworkSettings, build
 from isa_toolkit.networks.fit import FitSettings
 from isa_toolkit.networks.fit_sgd import DSA_EPOCHS, SGDSettings, dsa_fit

@@ -39,7 +39,7 @@ def protocol_of(distilled: DistilledSet) -> str:
             "the protocol that the set's method is published with",
             f"be one of {', '.join(PROTOCOLS[:-1])} here",
             protocol,
-            f"Use isa_toolkit.evaluate's {_ELSEWHERE[protocol]}; or protocol 'isa'.",
+            f"Use isa_toolkit.evaluation's {_ELSEWHERE[protocol]}; or protocol 'isa'.",
         )
     return protocol
 

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Key
 from isa_toolkit import checks
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.evaluate.evaluation import check_fit
+from isa_toolkit.evaluation.evaluation import check_fit
 from isa_toolkit.networks import Network, NetworkSettings, build
 from isa_toolkit.networks.random_features import (
     BIAS_DEVIATION,

@@ -8,7 +8,7 @@ import numpy as np
 
 from isa_toolkit import checks
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.evaluate.evaluation import EvaluationSettings
+from isa_toolkit.evaluation.evaluation import EvaluationSettings
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.fit import FitSettings
 

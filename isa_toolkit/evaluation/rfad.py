@@ -20,8 +20,8 @@ from isa_toolkit import checks
 from isa_toolkit.analysis.intervals import Interval, mean_interval
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.evaluate.evaluation import check_fit
-from isa_toolkit.evaluate.rfad_fit import accuracy_of, fit_centred, logits_of
+from isa_toolkit.evaluation.evaluation import check_fit
+from isa_toolkit.evaluation.rfad_fit import accuracy_of, fit_centred, logits_of
 from isa_toolkit.networks import Network, NetworkSettings, build
 from isa_toolkit.presets import rfad_preset
 

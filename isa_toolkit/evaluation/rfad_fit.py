@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from isa_toolkit.evaluate.train import in_pieces, largest_class
+from isa_toolkit.evaluation.train import in_pieces, largest_class
 from isa_toolkit.networks import Network
 from isa_toolkit.networks.fit import batch_indices
 from isa_toolkit.networks.random_features import draw_random

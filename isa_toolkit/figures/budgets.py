@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from isa_toolkit.evaluate.features import FeatureSettings
+from isa_toolkit.evaluation.features import FeatureSettings
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.fit import FitSettings
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from isa_toolkit.distill import Run
+from isa_toolkit.distillation import Run
 from isa_toolkit.figures.style import house_style, new_figure
 
 if TYPE_CHECKING:

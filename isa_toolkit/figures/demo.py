@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from isa_toolkit import checks
 from isa_toolkit.analysis.intervals import nested_interval, paired_interval
 from isa_toolkit.datasets import Dataset, load_dataset
-from isa_toolkit.distill import Experiment, Run, distill
-from isa_toolkit.evaluate import EvaluationSettings, evaluate
-from isa_toolkit.evaluate.baselines import full_data, kmeans_real
+from isa_toolkit.distillation import Experiment, Run, distill
+from isa_toolkit.evaluation import EvaluationSettings, evaluate
+from isa_toolkit.evaluation.baselines import full_data, kmeans_real
 from isa_toolkit.figures.demo_pictures import draw_curve, draw_images
 from isa_toolkit.figures.study import evaluated
 from isa_toolkit.figures.style import COLOURS, save

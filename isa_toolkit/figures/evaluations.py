@@ -9,8 +9,8 @@ import json
 import numpy as np
 
 from isa_toolkit.datasets import Dataset
-from isa_toolkit.distill import Run
-from isa_toolkit.evaluate import Evaluation, EvaluationSettings, evaluate
+from isa_toolkit.distillation import Run
+from isa_toolkit.evaluation import Evaluation, EvaluationSettings, evaluate
 from isa_toolkit.files import write_json
 
 __all__ = ["evaluated"]

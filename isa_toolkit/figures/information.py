@@ -11,9 +11,9 @@ import numpy as np
 from isa_toolkit.analysis import ranking
 from isa_toolkit.analysis.information import information_test, ridge_weights
 from isa_toolkit.analysis.intervals import mean_interval, paired_interval
-from isa_toolkit.distill import Run
+from isa_toolkit.distillation import Run
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.evaluate.features import FeatureNetwork, distilled_network
+from isa_toolkit.evaluation.features import FeatureNetwork, distilled_network
 from isa_toolkit.figures import numbers
 from isa_toolkit.figures.settings import Variant
 from isa_toolkit.figures.study import Study

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from isa_toolkit import checks, presets
 from isa_toolkit.datasets import Dataset
-from isa_toolkit.distill import Run
-from isa_toolkit.evaluate import EvaluationSettings, evaluate
+from isa_toolkit.distillation import Run
+from isa_toolkit.evaluation import EvaluationSettings, evaluate
 from isa_toolkit.figures.images import ImageRow, draw_grid
 from isa_toolkit.figures.study import BUDGETS
 from isa_toolkit.figures.style import COLOURS, house_style, new_figure

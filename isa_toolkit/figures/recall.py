@@ -9,7 +9,7 @@ import numpy as np
 
 from isa_toolkit.analysis.diversity import prdc, recall
 from isa_toolkit.analysis.kernels import kid, vendi_score
-from isa_toolkit.distill import Run
+from isa_toolkit.distillation import Run
 from isa_toolkit.figures import numbers
 from isa_toolkit.figures.settings import Variant
 from isa_toolkit.figures.strips import draw_strips

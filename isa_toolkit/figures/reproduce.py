@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isa_toolkit import checks
-from isa_toolkit.distill.store import now, versions
+from isa_toolkit.distillation.store import now, versions
 from isa_toolkit.figures import numbers
 from isa_toolkit.figures.items import ITEMS, Part
 from isa_toolkit.figures.study import Study

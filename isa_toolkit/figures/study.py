@@ -22,9 +22,9 @@ import numpy as np
 
 from isa_toolkit import checks, presets
 from isa_toolkit.datasets import Dataset
-from isa_toolkit.distill import Experiment, Run, distill
-from isa_toolkit.evaluate import Evaluation, EvaluationSettings
-from isa_toolkit.evaluate.features import FeatureNetwork, feature_network
+from isa_toolkit.distillation import Experiment, Run, distill
+from isa_toolkit.evaluation import Evaluation, EvaluationSettings
+from isa_toolkit.evaluation.features import FeatureNetwork, feature_network
 from isa_toolkit.figures import numbers
 from isa_toolkit.figures.budgets import BUDGETS, Budget
 from isa_toolkit.figures.evaluations import evaluated

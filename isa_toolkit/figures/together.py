@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from isa_toolkit.distill import Experiment, Progress, distill_grid
-from isa_toolkit.distill.alike import programs
+from isa_toolkit.distillation import Experiment, Progress, distill_grid
+from isa_toolkit.distillation.alike import programs
 
 __all__ = ["distil_together"]
 

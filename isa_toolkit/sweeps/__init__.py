@@ -1,14 +1,13 @@
 """Many runs: planned, packed, queued as processes of their own, found again from files."""
 
-from isa_toolkit.rooms import make_callable
-from isa_toolkit.sweep.folder import Sweep, SweepLockedError, sweeps_in
-from isa_toolkit.sweep.job import Job, runs_in
-from isa_toolkit.sweep.launching import LaunchSettings, launch
-from isa_toolkit.sweep.outcome import JobFailedError, JobProgress, JobStatus
-from isa_toolkit.sweep.planning import plan
-from isa_toolkit.sweep.plans import Plan, PlannedRun
-from isa_toolkit.sweep.submitted import Slurm
-from isa_toolkit.sweep.whole import sweep
+from isa_toolkit.sweeps.folder import Sweep, SweepLockedError, sweeps_in
+from isa_toolkit.sweeps.job import Job, runs_in
+from isa_toolkit.sweeps.launching import LaunchSettings, launch
+from isa_toolkit.sweeps.outcome import JobFailedError, JobProgress, JobStatus
+from isa_toolkit.sweeps.planning import plan
+from isa_toolkit.sweeps.plans import Plan, PlannedRun
+from isa_toolkit.sweeps.submitted import Slurm
+from isa_toolkit.sweeps.whole import sweep
 
 __all__ = [
     "Job",
@@ -27,5 +26,3 @@ __all__ = [
     "sweep",
     "sweeps_in",
 ]
-
-make_callable(__name__, sweep)

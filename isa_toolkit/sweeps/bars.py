@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from isa_toolkit.sweep.folder import Sweep
-from isa_toolkit.sweep.states import run_state
+from isa_toolkit.sweeps.folder import Sweep
+from isa_toolkit.sweeps.states import run_state
 
 __all__ = ["sweep_bars"]
 

@@ -14,8 +14,8 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 
 from isa_toolkit import checks
-from isa_toolkit.sweep import process
-from isa_toolkit.sweep.folder import child_pid
+from isa_toolkit.sweeps import process
+from isa_toolkit.sweeps.folder import child_pid
 
 __all__ = ["Backend", "Child", "LocalBackend", "local_slots"]
 

@@ -10,8 +10,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from isa_toolkit.distill import Experiment
-from isa_toolkit.distill.experiment import ResolvedExperiment
+from isa_toolkit.distillation import Experiment
+from isa_toolkit.distillation.experiment import ResolvedExperiment
 from isa_toolkit.methods import METHODS
 from isa_toolkit.networks import NetworkSettings
 

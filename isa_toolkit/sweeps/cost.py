@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from isa_toolkit.distill.experiment import Experiment, ResolvedExperiment, as_json
-from isa_toolkit.distill.memory import (
+from isa_toolkit.distillation.experiment import Experiment, ResolvedExperiment, as_json
+from isa_toolkit.distillation.memory import (
     MemoryEstimate,
     TracedStep,
     inner_jaxprs,
@@ -31,7 +31,7 @@ from isa_toolkit.distill.memory import (
 )
 from isa_toolkit.files import read_json
 from isa_toolkit.networks import build
-from isa_toolkit.sweep.command import from_description
+from isa_toolkit.sweeps.command import from_description
 
 __all__ = [
     "OVER_FLOOR",

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isa_toolkit.distill import Run, RunLockedError
-from isa_toolkit.distill.store import is_held
+from isa_toolkit.distillation import Run, RunLockedError
+from isa_toolkit.distillation.store import is_held
 from isa_toolkit.files import read_json, write_json
-from isa_toolkit.sweep import process
-from isa_toolkit.sweep.plans import Plan
-from isa_toolkit.sweep.states import FINAL, run_state
+from isa_toolkit.sweeps import process
+from isa_toolkit.sweeps.plans import Plan
+from isa_toolkit.sweeps.states import FINAL, run_state
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from isa_toolkit.distill import (
+from isa_toolkit.distillation import (
     DivergedError,
     Experiment,
     Progress,
@@ -22,11 +22,11 @@ from isa_toolkit.distill import (
     distill,
     distill_grid,
 )
-from isa_toolkit.distill.alike import resolve_alike
-from isa_toolkit.distill.store import held
+from isa_toolkit.distillation.alike import resolve_alike
+from isa_toolkit.distillation.store import held
 from isa_toolkit.files import read_json, write_json
-from isa_toolkit.sweep.command import from_description
-from isa_toolkit.sweep.states import FINAL, run_state
+from isa_toolkit.sweeps.command import from_description
+from isa_toolkit.sweeps.states import FINAL, run_state
 
 __all__ = [
     "DIVERGED",

@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
 
-from isa_toolkit.distill import Experiment, Run
-from isa_toolkit.distill.store import RunStore, is_held
+from isa_toolkit.distillation import Experiment, Run
+from isa_toolkit.distillation.store import RunStore, is_held
 from isa_toolkit.files import write_json
-from isa_toolkit.sweep import command, process
-from isa_toolkit.sweep.outcome import (
+from isa_toolkit.sweeps import command, process
+from isa_toolkit.sweeps.outcome import (
     JobFailedError,
     JobProgress,
     JobStatus,

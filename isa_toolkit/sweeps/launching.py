@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from isa_toolkit import checks
-from isa_toolkit.distill.shards import LIMIT_BYTES
-from isa_toolkit.distill.signals import heed_signals
-from isa_toolkit.distill.store import held
+from isa_toolkit.distillation.shards import LIMIT_BYTES
+from isa_toolkit.distillation.signals import heed_signals
+from isa_toolkit.distillation.store import held
 from isa_toolkit.files import read_json, write_json
-from isa_toolkit.sweep import process
-from isa_toolkit.sweep.bars import sweep_bars
-from isa_toolkit.sweep.children import Backend, LocalBackend, cores, local_slots
-from isa_toolkit.sweep.folder import (
+from isa_toolkit.sweeps import process
+from isa_toolkit.sweeps.bars import sweep_bars
+from isa_toolkit.sweeps.children import Backend, LocalBackend, cores, local_slots
+from isa_toolkit.sweeps.folder import (
     KILL,
     LAUNCH,
     STATUS,
@@ -26,9 +26,9 @@ from isa_toolkit.sweep.folder import (
     refusal,
     write_plan,
 )
-from isa_toolkit.sweep.plans import Plan
-from isa_toolkit.sweep.scheduler import Scheduler
-from isa_toolkit.sweep.submitted import CLUSTERS, Slurm, SubmittedBackend
+from isa_toolkit.sweeps.plans import Plan
+from isa_toolkit.sweeps.scheduler import Scheduler
+from isa_toolkit.sweeps.submitted import CLUSTERS, Slurm, SubmittedBackend
 
 __all__ = ["BACKENDS", "LaunchSettings", "launch"]
 

@@ -16,12 +16,12 @@ from typing import Any
 import jax
 
 from isa_toolkit import checks
-from isa_toolkit.distill.alike import combinations, programs, resolve_alike
-from isa_toolkit.distill.experiment import Experiment, ResolvedExperiment
-from isa_toolkit.sweep import cost
-from isa_toolkit.sweep.command import check_loadable, where_of
-from isa_toolkit.sweep.plans import Plan, PlannedRun
-from isa_toolkit.sweep.states import FINAL, run_state
+from isa_toolkit.distillation.alike import combinations, programs, resolve_alike
+from isa_toolkit.distillation.experiment import Experiment, ResolvedExperiment
+from isa_toolkit.sweeps import cost
+from isa_toolkit.sweeps.command import check_loadable, where_of
+from isa_toolkit.sweeps.plans import Plan, PlannedRun
+from isa_toolkit.sweeps.states import FINAL, run_state
 
 __all__ = ["plan"]
 

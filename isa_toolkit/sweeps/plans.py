@@ -7,8 +7,8 @@ import html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isa_toolkit.sweep.states import FINAL
-from isa_toolkit.sweep.words import span
+from isa_toolkit.sweeps.states import FINAL
+from isa_toolkit.sweeps.words import span
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,17 +13,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
-from isa_toolkit.distill.signals import StopRequest
-from isa_toolkit.distill.store import now
+from isa_toolkit.distillation.signals import StopRequest
+from isa_toolkit.distillation.store import now
 from isa_toolkit.files import write_json
-from isa_toolkit.sweep.children import LOG, Backend, Child
-from isa_toolkit.sweep.folder import KILL, STATUS, STOP, Sweep
-from isa_toolkit.sweep.group import JOB, LOCKED, RESULT, USAGE, read_result
-from isa_toolkit.sweep.outcome import last_lines
-from isa_toolkit.sweep.states import FINAL, RunState, run_state
+from isa_toolkit.sweeps.children import LOG, Backend, Child
+from isa_toolkit.sweeps.folder import KILL, STATUS, STOP, Sweep
+from isa_toolkit.sweeps.group import JOB, LOCKED, RESULT, USAGE, read_result
+from isa_toolkit.sweeps.outcome import last_lines
+from isa_toolkit.sweeps.states import FINAL, RunState, run_state
 
 if TYPE_CHECKING:
-    from isa_toolkit.sweep.launching import LaunchSettings
+    from isa_toolkit.sweeps.launching import LaunchSettings
 
 __all__ = ["Scheduler", "Shown"]
 

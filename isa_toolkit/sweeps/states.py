@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from isa_toolkit.files import read_json
-from isa_toolkit.sweep.job import Job
+from isa_toolkit.sweeps.job import Job
 
 __all__ = ["FINAL", "RunState", "run_state"]
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from isa_toolkit import checks
 from isa_toolkit.files import read_json
-from isa_toolkit.sweep import process
-from isa_toolkit.sweep.children import Child
-from isa_toolkit.sweep.folder import child_pid
-from isa_toolkit.sweep.group import run_group
+from isa_toolkit.sweeps import process
+from isa_toolkit.sweeps.children import Child
+from isa_toolkit.sweeps.folder import child_pid
+from isa_toolkit.sweeps.group import run_group
 
 __all__ = ["CLUSTERS", "GroupTask", "Slurm", "SubmittedBackend"]
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from isa_toolkit.distill import Experiment
-from isa_toolkit.sweep.folder import Sweep
-from isa_toolkit.sweep.launching import launch
-from isa_toolkit.sweep.planning import plan
+from isa_toolkit.distillation import Experiment
+from isa_toolkit.sweeps.folder import Sweep
+from isa_toolkit.sweeps.launching import launch
+from isa_toolkit.sweeps.planning import plan
 
 __all__ = ["sweep"]
 

@@ -10,8 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from isa_toolkit.sweep.job import Job
-    from isa_toolkit.sweep.outcome import JobFailedError
+    from isa_toolkit.sweeps.job import Job
+    from isa_toolkit.sweeps.outcome import JobFailedError
     from isa_toolkit.widgets.compare import CompareRuns
     from isa_toolkit.widgets.crucial import CrucialSamples
     from isa_toolkit.widgets.diversity import Diversity

@@ -9,11 +9,11 @@ from typing import Any
 
 import ipywidgets
 
-from isa_toolkit.distill import Run
+from isa_toolkit.distillation import Run
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures import gallery
 from isa_toolkit.figures.style import png
-from isa_toolkit.sweep.job import runs_in
+from isa_toolkit.sweeps.job import runs_in
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
 

@@ -9,9 +9,9 @@ from typing import Any, final
 
 import ipywidgets
 
-from isa_toolkit.sweep import LaunchSettings, Plan, Sweep, launch, sweeps_in
-from isa_toolkit.sweep.children import local_slots
-from isa_toolkit.sweep.words import duration, span
+from isa_toolkit.sweeps import LaunchSettings, Plan, Sweep, launch, sweeps_in
+from isa_toolkit.sweeps.children import local_slots
+from isa_toolkit.sweeps.words import duration, span
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
 from isa_toolkit.widgets.polling import FolderWatcher

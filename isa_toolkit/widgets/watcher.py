@@ -12,13 +12,13 @@ from typing import Any, final
 import ipywidgets
 import numpy as np
 
-from isa_toolkit.distill import Experiment
+from isa_toolkit.distillation import Experiment
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures import course
 from isa_toolkit.figures.style import png
-from isa_toolkit.sweep.job import Job, runs_in
-from isa_toolkit.sweep.outcome import JobFailedError, JobStatus
-from isa_toolkit.sweep.words import duration
+from isa_toolkit.sweeps.job import Job, runs_in
+from isa_toolkit.sweeps.outcome import JobFailedError, JobStatus
+from isa_toolkit.sweeps.words import duration
 from isa_toolkit.widgets import layout, pictures
 from isa_toolkit.widgets.panel import Panel
 from isa_toolkit.widgets.polling import FolderWatcher

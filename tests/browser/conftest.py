@@ -34,7 +34,7 @@ def page(browser: Any) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return the folder that is served: copies of notebooks, small, and their runs."""
-    from isa_toolkit.sweep.job import runs_in
+    from isa_toolkit.sweeps.job import runs_in
 
     made = tmp_path_factory.mktemp("served")
     for name in ("02_crucial_samples", "04_manifold"):

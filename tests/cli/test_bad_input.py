@@ -245,7 +245,7 @@ def test_a_checkpoint_of_another_experiment(
 ) -> None:
     import jax.numpy as jnp
 
-    from isa_toolkit.distill.checkpoints import Checkpoints
+    from isa_toolkit.distillation.checkpoints import Checkpoints
 
     monkeypatch.chdir(tmp_path)
     words = [

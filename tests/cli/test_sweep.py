@@ -8,8 +8,8 @@ import pytest
 from stand_in_groups import DIVERGED, DONE, result, stand_ins, three
 
 from isa_toolkit.cli import main
-from isa_toolkit.sweep import Sweep
-from isa_toolkit.sweep.folder import write_plan
+from isa_toolkit.sweeps import Sweep
+from isa_toolkit.sweeps.folder import write_plan
 
 TINY = [
     *("--steps", "6", "--batch-size", "32", "--width", "4", "--depth", "2"),
@@ -50,7 +50,7 @@ def test_a_dry_run_shows_the_table_and_what_it_costs(capsys, tmp_path):
 def test_the_same_options_make_the_run_that_distill_makes(
     capsys, tmp_path, monkeypatch
 ):
-    import isa_toolkit.distill
+    import isa_toolkit.distillation
 
     seen = []
 
@@ -68,7 +68,7 @@ def test_the_same_options_make_the_run_that_distill_makes(
         "--protocol",
         "last",
     ]
-    monkeypatch.setitem(vars(isa_toolkit.distill), "distill", keep)
+    monkeypatch.setitem(vars(isa_toolkit.distillation), "distill", keep)
     assert main(["distill", *words, "--seed", "3"]) == 2
     capsys.readouterr()
     _, out, _ = run(capsys, *words, "--seeds", "3", "--dry-run", "--json")
@@ -128,7 +128,7 @@ def test_exit_codes_tell_how_it_ended(capsys, tmp_path, monkeypatch):
 
 
 def test_a_sweep_that_is_held_is_exit_4(capsys, tmp_path):
-    from isa_toolkit.distill.store import held
+    from isa_toolkit.distillation.store import held
 
     made = three(tmp_path / "runs")
     write_plan(made)

@@ -9,7 +9,7 @@ import jax
 import pytest
 from tiny_run import STOPPED_AT, stop_at, tiny
 
-from isa_toolkit.distill import Run, course, distill
+from isa_toolkit.distillation import Run, course, distill
 
 
 @pytest.fixture(scope="session")

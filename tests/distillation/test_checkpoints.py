@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import pytest
 from toy import assert_same_bytes
 
-from isa_toolkit.distill.checkpoints import KEPT, Checkpoints
+from isa_toolkit.distillation.checkpoints import KEPT, Checkpoints
 
 STATE = {
     "weights": jnp.asarray([[0.1, -3e-39], [1e38, -0.0]], jnp.float32),

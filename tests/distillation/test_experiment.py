@@ -11,8 +11,8 @@ import pytest
 from tiny_run import tiny
 
 from isa_toolkit.datasets import Dataset
-from isa_toolkit.distill import Experiment
-from isa_toolkit.distill.events import first_images
+from isa_toolkit.distillation import Experiment
+from isa_toolkit.distillation.events import first_images
 from isa_toolkit.methods import RFAD, FRePo
 from isa_toolkit.networks import NetworkSettings
 

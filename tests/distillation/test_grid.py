@@ -13,7 +13,7 @@ import pytest
 from tiny_run import files_of, metric_rows, result_bytes, tiny
 
 from isa_toolkit.datasets import load_dataset
-from isa_toolkit.distill import (
+from isa_toolkit.distillation import (
     DivergedError,
     Experiment,
     Progress,
@@ -24,9 +24,9 @@ from isa_toolkit.distill import (
     distill_grid,
     loop,
 )
-from isa_toolkit.distill.alike import programs, resolve_alike
-from isa_toolkit.distill.memory import memory_estimate
-from isa_toolkit.distill.store import RunStore
+from isa_toolkit.distillation.alike import programs, resolve_alike
+from isa_toolkit.distillation.memory import memory_estimate
+from isa_toolkit.distillation.store import RunStore
 from isa_toolkit.methods import DM, MTT
 from isa_toolkit.networks import NetworkSettings, build
 

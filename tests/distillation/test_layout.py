@@ -14,8 +14,14 @@ import numpy as np
 import pytest
 from tiny_run import tiny
 
-from isa_toolkit.distill import distill, distill_grid
-from isa_toolkit.distill.layout import DATA, RUNS, Layout, check_layout, make_layout
+from isa_toolkit.distillation import distill, distill_grid
+from isa_toolkit.distillation.layout import (
+    DATA,
+    RUNS,
+    Layout,
+    check_layout,
+    make_layout,
+)
 
 SUPPORT = Path(__file__).parents[1] / "support"
 # Compiles in two thirds of the time.

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tiny_run import stop_at
 
-from isa_toolkit.distill import Experiment, course, distill
+from isa_toolkit.distillation import Experiment, course, distill
 from isa_toolkit.methods import DM, MTT
 from isa_toolkit.networks import NetworkSettings
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import pytest
 from tiny_run import tiny
 
-from isa_toolkit.distill import loop
-from isa_toolkit.distill.memory import (
+from isa_toolkit.distillation import loop
+from isa_toolkit.distillation.memory import (
     MemoryEstimate,
     free_bytes,
     memory_estimate,

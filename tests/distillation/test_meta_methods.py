@@ -10,7 +10,7 @@ import pytest
 from tiny_run import result_bytes, stop_at
 
 from isa_toolkit.cli import main
-from isa_toolkit.distill import Experiment, distill
+from isa_toolkit.distillation import Experiment, distill
 from isa_toolkit.methods import RCIG, RFAD
 from isa_toolkit.methods.base import traits_of
 from isa_toolkit.networks import NetworkSettings

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from tiny_run import metric_rows
 
-from isa_toolkit.distill import Run, processes
+from isa_toolkit.distillation import Run, processes
 
 SUPPORT = Path(__file__).parents[1] / "support"
 # Compiles in two thirds of the time.

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from tiny_run import STEPS, tiny
 
-from isa_toolkit.distill import Run, distill
+from isa_toolkit.distillation import Run, distill
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from tiny_run import (
 
 from isa_toolkit import distilled, files
 from isa_toolkit.datasets import Dataset
-from isa_toolkit.distill import (
+from isa_toolkit.distillation import (
     DivergedError,
     Experiment,
     Progress,
@@ -38,8 +38,8 @@ from isa_toolkit.distill import (
     run,
     store,
 )
-from isa_toolkit.distill.checkpoints import Checkpoints
-from isa_toolkit.distill.worker import Worker
+from isa_toolkit.distillation.checkpoints import Checkpoints
+from isa_toolkit.distillation.worker import Worker
 
 
 def copy_of(original: Run, out: Path) -> Path:

@@ -10,14 +10,14 @@ import pytest
 from filelock import FileLock
 from tiny_run import tiny
 
-from isa_toolkit.distill import Experiment
-from isa_toolkit.distill.shards import (
+from isa_toolkit.distillation import Experiment
+from isa_toolkit.distillation.shards import (
     _write,
     gathered,
     shards_folder,
     wanted_shards,
 )
-from isa_toolkit.distill.signals import StopAsked
+from isa_toolkit.distillation.signals import StopAsked
 from isa_toolkit.methods import MTT
 from isa_toolkit.methods.base import Shards
 from isa_toolkit.networks import NetworkSettings

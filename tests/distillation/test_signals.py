@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from isa_toolkit.distill.signals import heed_signals
+from isa_toolkit.distillation.signals import heed_signals
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 

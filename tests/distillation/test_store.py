@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isa_toolkit.distill.store import RunLockedError, RunStore
+from isa_toolkit.distillation.store import RunLockedError, RunStore
 from isa_toolkit.distilled import DistilledSet
 
 ROWS = [{"step": step, "kind": "train", "loss": step / 3} for step in (4, 8, 12)]

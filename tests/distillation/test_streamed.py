@@ -10,7 +10,7 @@ from tiny_run import STOPPED_AT, metric_rows, result_bytes, stop_at, tiny
 
 from isa_toolkit.datasets import Dataset, load_dataset
 from isa_toolkit.datasets.mapped import MappedImages
-from isa_toolkit.distill import (
+from isa_toolkit.distillation import (
     Experiment,
     Run,
     distill,
@@ -19,7 +19,7 @@ from isa_toolkit.distill import (
     placement,
     streamed,
 )
-from isa_toolkit.distill.placement import place
+from isa_toolkit.distillation.placement import place
 from isa_toolkit.methods import DM, MTT
 from isa_toolkit.networks import NetworkSettings, build
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from isa_toolkit.datasets import Dataset, load_dataset
-from isa_toolkit.evaluate import (
+from isa_toolkit.evaluation import (
     EvaluationSettings,
     baselines,
     evaluate,
@@ -16,7 +16,7 @@ from isa_toolkit.evaluate import (
     kmeans_real,
     random_real,
 )
-from isa_toolkit.evaluate.train import TestResult
+from isa_toolkit.evaluation.train import TestResult
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.fit import FitSettings
 

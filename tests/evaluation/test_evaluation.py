@@ -12,14 +12,14 @@ from isa_toolkit import presets
 from isa_toolkit.datasets import Dataset, load_dataset
 from isa_toolkit.datasets.augment import GRAY_OPS, RGB_OPS
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.evaluate import (
+from isa_toolkit.evaluation import (
     Evaluation,
     EvaluationSettings,
     evaluate,
     random_real,
     summarise,
 )
-from isa_toolkit.evaluate.evaluation import check_fit, run_evaluation
+from isa_toolkit.evaluation.evaluation import check_fit, run_evaluation
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.fit import FitSettings
 

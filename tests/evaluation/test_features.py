@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from isa_toolkit.datasets import load_dataset
-from isa_toolkit.evaluate import features
-from isa_toolkit.evaluate.baselines import random_real
-from isa_toolkit.evaluate.features import (
+from isa_toolkit.evaluation import features
+from isa_toolkit.evaluation.baselines import random_real
+from isa_toolkit.evaluation.features import (
     FeatureSettings,
     distilled_network,
     feature_network,

@@ -11,7 +11,7 @@ from PIL import Image
 from isa_toolkit.analysis import diversity
 from isa_toolkit.datasets import Dataset, load_dataset, read_images
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.evaluate import EvaluationSettings, evaluate
+from isa_toolkit.evaluation import EvaluationSettings, evaluate
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.fit import FitSettings
 

@@ -10,15 +10,15 @@ import pytest
 from isa_toolkit.datasets import load_dataset
 from isa_toolkit.datasets.dsa import DSA_GRAY_OPS, DSA_RGB_OPS
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.evaluate import (
+from isa_toolkit.evaluation import (
     EvaluationSettings,
     evaluate,
     evaluation,
     random_real,
 )
-from isa_toolkit.evaluate.evaluation import with_learned
-from isa_toolkit.evaluate.protocols import protocol_of
-from isa_toolkit.evaluate.train import TestResult
+from isa_toolkit.evaluation.evaluation import with_learned
+from isa_toolkit.evaluation.protocols import protocol_of
+from isa_toolkit.evaluation.train import TestResult
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.fit import FitSettings
 from isa_toolkit.networks.fit_sgd import SGDSettings, dsa_fit

@@ -8,7 +8,7 @@ import pytest
 from toy import quick_jit
 
 from isa_toolkit.datasets import Dataset, load_dataset
-from isa_toolkit.evaluate import RandomKernelSettings, random_kernel, random_real
+from isa_toolkit.evaluation import RandomKernelSettings, random_kernel, random_real
 from isa_toolkit.networks import NetworkSettings, build
 from isa_toolkit.networks.random_features import (
     draw_random,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from isa_toolkit.datasets import load_dataset
-from isa_toolkit.evaluate import (
+from isa_toolkit.evaluation import (
     RFADSettings,
     finite_network,
     random_real,

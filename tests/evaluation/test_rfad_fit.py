@@ -9,7 +9,7 @@ import optax
 import pytest
 from toy import quick_jit
 
-from isa_toolkit.evaluate.rfad_fit import RFADFit, fit_centred
+from isa_toolkit.evaluation.rfad_fit import RFADFit, fit_centred
 from isa_toolkit.networks.base import Network, NetworkOutput
 from isa_toolkit.networks.random_features import draw_random
 

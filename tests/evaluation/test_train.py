@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from toy import SIDE, dense_network, quick_jit, toy_problem
 
-from isa_toolkit.evaluate.train import in_pieces, largest_class, train_and_test
+from isa_toolkit.evaluation.train import in_pieces, largest_class, train_and_test
 from isa_toolkit.networks.fit import ORDERS
 
 

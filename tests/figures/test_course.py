@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from isa_toolkit.distill import Run
+from isa_toolkit.distillation import Run
 from isa_toolkit.figures import course
 
 

@@ -10,7 +10,7 @@ from toy import double_precision
 
 from isa_toolkit.analysis.intervals import paired_interval
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.evaluate.features import FeatureNetwork
+from isa_toolkit.evaluation.features import FeatureNetwork
 from isa_toolkit.figures import information
 from isa_toolkit.methods.outer import outer_loss
 

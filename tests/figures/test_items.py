@@ -35,7 +35,11 @@ def test_draw_makes_no_numbers_and_needs_no_study(monkeypatch, name):
     def refuse(*_, **__):
         raise AssertionError("a number was made while drawing")
 
-    makers = ("isa_toolkit.analysis", "isa_toolkit.evaluate", "isa_toolkit.distill")
+    makers = (
+        "isa_toolkit.analysis",
+        "isa_toolkit.evaluation",
+        "isa_toolkit.distillation",
+    )
     patched = 0
     for module in figure_modules():
         for key, value in vars(module).copy().items():

@@ -12,7 +12,7 @@ import pytest
 from tiny_study import STEPS, TINY, three_digits, tiny_study
 
 from isa_toolkit.datasets import Dataset
-from isa_toolkit.distill import Run
+from isa_toolkit.distillation import Run
 from isa_toolkit.figures import evaluations
 from isa_toolkit.figures import study as studies
 from isa_toolkit.figures.items import ITEMS

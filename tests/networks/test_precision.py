@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from isa_toolkit.distill.memory import inner_jaxprs
+from isa_toolkit.distillation.memory import inner_jaxprs
 from isa_toolkit.networks import NETWORKS, NetworkSettings, build
 from isa_toolkit.networks.precision import (
     PRECISIONS,

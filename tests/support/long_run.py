@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from tiny_run import tiny
 
-from isa_toolkit.distill import Experiment
-from isa_toolkit.sweep import Job
+from isa_toolkit.distillation import Experiment
+from isa_toolkit.sweeps import Job
 
 
 def long_run(**changes: Any) -> Experiment:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tiny_run import tiny
 
-from isa_toolkit.sweep import Plan, Sweep, launch, plan
+from isa_toolkit.sweeps import Plan, Sweep, launch, plan
 
 # What a script can say: $FOLDER is the group's, $RUN the folder of its first run.
 DONE = (
@@ -101,7 +101,7 @@ def states(sweep: Sweep) -> list[str]:
 
 def is_gone(pid: int) -> bool:
     """Whether there is no such process, or one that waits to be reaped."""
-    from isa_toolkit.sweep import process
+    from isa_toolkit.sweeps import process
 
     return not process.exists(pid)
 

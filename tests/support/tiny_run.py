@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from isa_toolkit.distill import Experiment, Progress
+from isa_toolkit.distillation import Experiment, Progress
 from isa_toolkit.methods import FRePo
 from isa_toolkit.networks import NetworkSettings
 
@@ -45,8 +45,8 @@ def stop_at(step: int) -> Callable[[Progress], bool]:
 _CHILD = """
 import sys, time
 from tiny_run import tiny
-import isa_toolkit.distill
-from isa_toolkit.distill import course, run
+import isa_toolkit.distillation
+from isa_toolkit.distillation import course, run
 course._CHUNK_S = 1e-9  # one step at a time
 
 def tell(told):

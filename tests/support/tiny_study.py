@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from isa_toolkit.datasets import Dataset, load_dataset
-from isa_toolkit.evaluate.features import FeatureSettings
+from isa_toolkit.evaluation.features import FeatureSettings
 from isa_toolkit.figures import cost, information, study
 from isa_toolkit.figures.study import Budget, Study
 from isa_toolkit.networks import NetworkSettings

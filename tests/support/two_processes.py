@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from isa_toolkit.distill import processes
+from isa_toolkit.distillation import processes
 
 
 def main(me: int, port: int, out: Path) -> None:
@@ -20,7 +20,7 @@ def main(me: int, port: int, out: Path) -> None:
     processes.join(f"127.0.0.1:{port}", 2, me)
     from tiny_run import stop_at, tiny
 
-    from isa_toolkit.distill import course, distill, distill_grid, program, run
+    from isa_toolkit.distillation import course, distill, distill_grid, program, run
 
     told: dict[str, Any] = {}
 

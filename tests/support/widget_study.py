@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from isa_toolkit.datasets import load_dataset
-from isa_toolkit.evaluate.features import FeatureSettings
+from isa_toolkit.evaluation.features import FeatureSettings
 from isa_toolkit.figures import study
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.fit import FitSettings

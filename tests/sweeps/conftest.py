@@ -9,7 +9,7 @@ import pytest
 from kept_programs import kept_programs
 from long_run import long_run
 
-from isa_toolkit.distill import Run, distill
+from isa_toolkit.distillation import Run, distill
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from tiny_run import tiny
 
-import isa_toolkit.distill
+import isa_toolkit.distillation
 from isa_toolkit.datasets import load_dataset
 from isa_toolkit.methods import FRePo
-from isa_toolkit.sweep import command
+from isa_toolkit.sweeps import command
 
 cli = importlib.import_module("isa_toolkit.cli.distill")
 
@@ -24,7 +24,7 @@ def as_the_child_reads(words, monkeypatch):
     def stop(experiment, **settings):
         raise Seen(experiment, settings)
 
-    monkeypatch.setitem(vars(isa_toolkit.distill), "distill", stop)
+    monkeypatch.setitem(vars(isa_toolkit.distillation), "distill", stop)
     with pytest.raises(Seen) as seen:
         cli.run(words[1:])
     return seen.value.args

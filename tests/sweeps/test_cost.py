@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import pytest
 from tiny_run import tiny
 
-from isa_toolkit.distill.memory import traced_step
+from isa_toolkit.distillation.memory import traced_step
 from isa_toolkit.methods import RFAD
 from isa_toolkit.networks import NetworkSettings, build
-from isa_toolkit.sweep import cost
+from isa_toolkit.sweeps import cost
 
 
 def counted(function, *shapes):

@@ -13,9 +13,9 @@ import time
 import pytest
 from stand_in_groups import DONE, stand_ins, states, three
 
-from isa_toolkit.distill.store import held
-from isa_toolkit.sweep import Sweep, sweeps_in
-from isa_toolkit.sweep.folder import write_plan
+from isa_toolkit.distillation.store import held
+from isa_toolkit.sweeps import Sweep, sweeps_in
+from isa_toolkit.sweeps.folder import write_plan
 
 
 def test_a_folder_without_a_sweep_is_refused(tmp_path):

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from tiny_run import result_bytes, tiny
 
-from isa_toolkit.distill import Run
-from isa_toolkit.distill.store import held
-from isa_toolkit.sweep import group, plan
-from isa_toolkit.sweep.states import run_state
+from isa_toolkit.distillation import Run
+from isa_toolkit.distillation.store import held
+from isa_toolkit.sweeps import group, plan
+from isa_toolkit.sweeps.states import run_state
 
 
 def folder_for(out: Path, experiments, *, pack=1, change=None) -> Path:

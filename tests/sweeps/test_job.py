@@ -17,7 +17,7 @@ import pytest
 from long_run import long_run, stand_in, wait_for
 from tiny_run import result_bytes, tiny
 
-from isa_toolkit.sweep import Job, JobFailedError, job
+from isa_toolkit.sweeps import Job, JobFailedError, job
 
 ROOT = Path(__file__).parents[2]
 
@@ -177,7 +177,7 @@ def test_a_full_disk_is_said_and_leaves_no_child(tmp_path, monkeypatch):
 _KERNEL = """
 import os, sys
 from long_run import long_run
-from isa_toolkit.sweep import Job
+from isa_toolkit.sweeps import Job
 print(Job(long_run(), out=sys.argv[1], checkpoint_s=0.01).start().path, flush=True)
 os._exit(0)  # as a kernel that is killed
 """

@@ -21,8 +21,8 @@ from stand_in_groups import (
 )
 from tiny_run import files_of, metric_rows, result_bytes
 
-from isa_toolkit.distill import Run
-from isa_toolkit.sweep import (
+from isa_toolkit.distillation import Run
+from isa_toolkit.sweeps import (
     LaunchSettings,
     Slurm,
     Sweep,
@@ -32,7 +32,7 @@ from isa_toolkit.sweep import (
     plan,
     process,
 )
-from isa_toolkit.sweep.children import local_slots
+from isa_toolkit.sweeps.children import local_slots
 
 # --- settings ---------------------------------------------------------------------------
 
@@ -66,7 +66,7 @@ def test_settings_are_kept_for_the_next_launch(tmp_path, monkeypatch):
 
 
 def test_slots_are_gpus_or_pairs_of_cores(monkeypatch):
-    monkeypatch.setattr("isa_toolkit.sweep.children.cores", lambda: 5)
+    monkeypatch.setattr("isa_toolkit.sweeps.children.cores", lambda: 5)
     assert local_slots(None, None) == [{}, {}]
     assert local_slots(3, None) == [{}] * 3
     assert local_slots(None, [0, 2]) == [
@@ -76,7 +76,7 @@ def test_slots_are_gpus_or_pairs_of_cores(monkeypatch):
     named = [one["CUDA_VISIBLE_DEVICES"] for one in local_slots(3, ["a", "b"])]
     assert named == ["a", "b", "a"]
     assert [one["JAX_PLATFORMS"] for one in local_slots(None, [])] == ["cpu", "cpu"]
-    monkeypatch.setattr("isa_toolkit.sweep.children.cores", lambda: 1)
+    monkeypatch.setattr("isa_toolkit.sweeps.children.cores", lambda: 1)
     assert local_slots(None, None) == [{}]
 
 

@@ -10,7 +10,7 @@ from tiny_run import tiny
 from isa_toolkit.datasets import load_dataset
 from isa_toolkit.methods import DM, MTT
 from isa_toolkit.networks import NetworkSettings
-from isa_toolkit.sweep import plan
+from isa_toolkit.sweeps import plan
 
 COLUMNS = [
     "run", "group", "state", "dataset", "ipc", "method", "differs", "seed", "steps",

@@ -22,7 +22,7 @@ from stand_in_groups import (
     three,
 )
 
-from isa_toolkit.sweep import Sweep, SweepLockedError, launch, process, scheduler
+from isa_toolkit.sweeps import Sweep, SweepLockedError, launch, process, scheduler
 
 WAITS = "trap 'exit 0' TERM; while :; do sleep 0.05; done"
 HEARS_NOTHING = "trap '' TERM INT; while :; do sleep 0.05; done"

@@ -13,8 +13,8 @@ from long_run import long_run, wait_for
 from stand_in_groups import Background, is_gone, last_checkpoint, states, three
 from tiny_run import result_bytes
 
-from isa_toolkit.distill import Run
-from isa_toolkit.sweep import Slurm, Sweep, launch, plan, submitted
+from isa_toolkit.distillation import Run
+from isa_toolkit.sweeps import Slurm, Sweep, launch, plan, submitted
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_what_is_pickled_is_a_path_and_a_name(tmp_path):
         for _, argument, _ in pickletools.genops(path.read_bytes())
         if isinstance(argument, str)
     }
-    assert {"GroupTask", "isa_toolkit.sweep.submitted", str(tmp_path)} <= texts
+    assert {"GroupTask", "isa_toolkit.sweeps.submitted", str(tmp_path)} <= texts
     assert len(pickle.dumps(submitted.GroupTask())) < 100
 
 

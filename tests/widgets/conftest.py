@@ -10,7 +10,7 @@ from kept_programs import kept_programs
 from long_run import long_run
 from widget_study import tiny_study
 
-from isa_toolkit.distill import Run, distill
+from isa_toolkit.distillation import Run, distill
 from isa_toolkit.figures.study import Study
 
 

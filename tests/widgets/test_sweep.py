@@ -6,8 +6,8 @@ import pytest
 from long_run import long_run, wait_for
 from stand_in_groups import DONE, Background, is_gone, stand_ins, states, three
 
-from isa_toolkit.sweep import LaunchSettings, Sweep, plan, process
-from isa_toolkit.sweep.folder import write_plan
+from isa_toolkit.sweeps import LaunchSettings, Sweep, plan, process
+from isa_toolkit.sweeps.folder import write_plan
 from isa_toolkit.widgets import SweepPanel
 
 WAITS = "trap 'exit 0' TERM; while :; do sleep 0.05; done"

@@ -13,7 +13,7 @@ import pytest
 from long_run import long_run, stand_in, wait_for
 from tiny_run import result_bytes, tiny
 
-from isa_toolkit.sweep import job
+from isa_toolkit.sweeps import job
 from isa_toolkit.widgets import JobFailedError, JobWatcher
 from isa_toolkit.widgets.watcher import duration
 
