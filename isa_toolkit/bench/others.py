@@ -12,7 +12,7 @@ from isa_toolkit.bench.settings import BenchSetting, made_data
 from isa_toolkit.evaluation import EvaluationSettings
 from isa_toolkit.evaluation.evaluation import run_evaluation
 from isa_toolkit.networks import NetworkSettings
-from isa_toolkit.networks.fit import FitSettings
+from isa_toolkit.networks.training import FitSettings
 
 __all__ = ["analysis_times", "evaluation_times"]
 

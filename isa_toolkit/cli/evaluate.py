@@ -81,8 +81,7 @@ def _evaluate(options: Any) -> int:
     )
     from isa_toolkit.files import write_json
     from isa_toolkit.networks import NetworkSettings
-    from isa_toolkit.networks.fit import FitSettings
-    from isa_toolkit.networks.fit_sgd import dsa_fit
+    from isa_toolkit.networks.training import FitSettings, dsa_fit
 
     path = options.path
     is_run = path.is_dir()

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.datasets.device import device_inputs
-from isa_toolkit.networks.fit import batch_indices
+from isa_toolkit.networks.training import batch_indices
 
 __all__ = ["Targets", "class_indices", "draw", "first_order", "targets"]
 

@@ -23,8 +23,7 @@ from isa_toolkit.evaluation import EvaluationSettings
 from isa_toolkit.methods import METHODS, FRePo, MethodSettings
 from isa_toolkit.methods.base import traits_of
 from isa_toolkit.networks import NETWORKS, NetworkSettings
-from isa_toolkit.networks.fit import FitSettings
-from isa_toolkit.networks.fit_sgd import dsa_fit
+from isa_toolkit.networks.training import FitSettings, dsa_fit
 
 __all__ = ["PROTOCOLS", "Experiment", "ResolvedExperiment", "as_json"]
 

@@ -16,7 +16,7 @@ from isa_toolkit.evaluation.evaluation import (
     EvaluationSettings,
     run_evaluation,
 )
-from isa_toolkit.networks.fit import FitSettings
+from isa_toolkit.networks.training import FitSettings
 
 __all__ = ["full_data", "kmeans_real", "random_real"]
 

@@ -33,10 +33,9 @@ from isa_toolkit.evaluation.protocols import (
     network_of,
     protocol_of,
 )
-from isa_toolkit.evaluation.train import SGD, TestResult, train_and_test
+from isa_toolkit.evaluation.train import TestResult, train_and_test
 from isa_toolkit.networks import NetworkSettings, build
-from isa_toolkit.networks.fit import FitSettings
-from isa_toolkit.networks.fit_sgd import DSA_EPOCHS, SGDSettings, dsa_fit
+from isa_toolkit.networks.training import FitSettings, SGDSettings, dsa_fit
 
 __all__ = [
     "Evaluation",
@@ -81,7 +80,7 @@ class EvaluationSettings:
     seed: int = 0
     fit: FitSettings | SGDSettings | None = None
     protocol: str = "isa"
-    epochs: int = DSA_EPOCHS
+    epochs: int = 1000
     ops: tuple[str, ...] | None = None
     augment_mode: str = "batch"
     ridge: float = 1e-6
@@ -280,35 +279,24 @@ def run_evaluation(
     fit = settings.fit
     if fit is None or settings.network is None:
         raise checks.fail("settings", "be resolved", settings)
-    if isinstance(fit, SGDSettings):
-        sgd, turn = SGD(fit.momentum, fit.weight_decay), fit.fall_step
-    else:
-        # Half at most, so that a short training still decays.
-        sgd, turn = None, min(fit.warmup_steps, fit.steps // 2)
     network = build(
         settings.network, image_shape=images.shape[1:], num_classes=num_classes
     )
     compiled = train_and_test(
         network,
-        batch_size=min(fit.batch_size, len(images)),
-        order=fit.order,
         ops=settings.ops or (),
         augment_mode=settings.augment_mode,
         mirrored=bool(settings.mirrored),
-        sgd=sgd,
     )
-    keys = jax.random.split(jax.random.key(settings.seed), settings.networks)
+    size = min(fit.batch_size, len(images))
     return compiled(
-        keys,
+        jax.random.split(jax.random.key(settings.seed), settings.networks),
         jnp.asarray(images),
         jnp.asarray(labels),
         jnp.asarray(test_images),
         jnp.asarray(test_labels),
-        jnp.asarray(fit.steps, jnp.int32),
-        jnp.asarray(fit.learning_rate, jnp.float32),
-        jnp.asarray(turn, jnp.float32),
-        jnp.asarray(fit.final_learning_rate, jnp.float32),
-        jnp.asarray(settings.ridge, jnp.float32),
+        dataclasses.replace(fit, batch_size=size),
+        jnp.float32(settings.ridge),
     )
 
 

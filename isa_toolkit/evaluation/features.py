@@ -25,7 +25,7 @@ from isa_toolkit.datasets.cache import cache_folder, kept_or_made
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.files import write_atomically
 from isa_toolkit.networks import Network, NetworkSettings, build
-from isa_toolkit.networks.fit import fit
+from isa_toolkit.networks.training import FitSettings, fit
 
 __all__ = ["FeatureNetwork", "FeatureSettings", "distilled_network", "feature_network"]
 
@@ -195,35 +195,27 @@ def distilled_network(
 def _train(
     network: Network, images: Any, labels: Any, settings: FeatureSettings
 ) -> tuple[PyTree, PyTree]:
-    train = _trainer(network, min(settings.batch_size, len(labels)))
-    return train(
+    fit_settings = FitSettings(
+        steps=settings.steps,
+        batch_size=min(settings.batch_size, len(labels)),
+        learning_rate=settings.learning_rate,
+        warmup_steps=settings.steps // 20,
+    )
+    return _fit(network)(
         jax.random.key(settings.seed),
         jnp.asarray(images),
         jnp.asarray(labels),
-        jnp.asarray(settings.steps, jnp.int32),
-        jnp.asarray(settings.learning_rate, jnp.float32),
-        jnp.asarray(settings.steps // 20, jnp.float32),
+        fit_settings,
     )
 
 
 @cache
-def _trainer(network: Network, batch_size: int) -> Any:
-    def train(
-        key: Any, images: Any, labels: Any, steps: Any, rate: Any, warmup: Any
-    ) -> tuple[PyTree, PyTree]:
-        return fit(
-            key,
-            network,
-            images,
-            labels,
-            steps=steps,
-            learning_rate=rate,
-            warmup_steps=warmup,
-            final_learning_rate=0.01,
-            batch_size=batch_size,
+def _fit(network: Network) -> Any:
+    return jax.jit(
+        lambda key, images, labels, settings: fit(
+            key, network, images, labels, settings
         )
-
-    return jax.jit(train)
+    )
 
 
 @cache

@@ -10,7 +10,7 @@ from isa_toolkit import checks
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.evaluation.evaluation import EvaluationSettings
 from isa_toolkit.networks import NetworkSettings
-from isa_toolkit.networks.fit import FitSettings
+from isa_toolkit.networks.training import FitSettings
 
 __all__ = ["rcig_protocol", "with_mirrored"]
 

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from isa_toolkit.evaluation.train import in_pieces, largest_class
 from isa_toolkit.networks import Network
-from isa_toolkit.networks.fit import batch_indices
 from isa_toolkit.networks.random_features import draw_random
+from isa_toolkit.networks.training import batch_indices
 
 __all__ = ["RFADFit", "accuracy_of", "fit_centred", "logits_of"]
 

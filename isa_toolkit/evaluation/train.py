@@ -1,4 +1,4 @@
-"""Several fresh networks trained on one distilled set and tested, in one compiled call.
+"""Fresh networks trained on one distilled set and tested, in one compiled call.
 
 Distilled sets of one shape share the program: images, labels, keys, the number of steps
 and the learning rate are arguments.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,26 +18,14 @@ from isa_toolkit.datasets.augment import augment
 from isa_toolkit.datasets.dsa import dsa_augment
 from isa_toolkit.losses import ridge as ridge_readout
 from isa_toolkit.networks import Network
-from isa_toolkit.networks.fit import fit
-from isa_toolkit.networks.fit_sgd import fit_sgd
+from isa_toolkit.networks.training import FitSettings, SGDSettings, fit
 
-__all__ = ["SGD", "TestResult", "in_pieces", "largest_class", "train_and_test"]
+__all__ = ["TestResult", "in_pieces", "largest_class", "train_and_test"]
 
 # Test images per forward pass: bounds memory without slowing small networks.
 _PIECE = 500
 
 Scalar = Float[Array, ""] | float
-
-
-class SGD(NamedTuple):
-    """That networks train by SGD on cross-entropy under DSA's augmentation.
-
-    momentum: in [0, 1).
-    weight_decay: of every parameter.
-    """
-
-    momentum: float
-    weight_decay: float
 
 
 class TestResult(NamedTuple):
@@ -58,68 +46,29 @@ class TestResult(NamedTuple):
 
 @cache
 def train_and_test(
-    network: Network,
-    *,
-    batch_size: int,
-    order: str,
-    ops: tuple[str, ...],
-    augment_mode: str,
-    mirrored: bool,
-    sgd: SGD | None = None,
+    network: Network, *, ops: tuple[str, ...], augment_mode: str, mirrored: bool
 ) -> Callable[..., TestResult]:
     """Return the compiled evaluation: the same object for equal arguments.
 
-    The result takes ``(keys [k], images, labels, test_images, test_labels, steps,
-    learning_rate, warmup_steps, final_learning_rate, ridge)`` and gives a
-    ``TestResult``. With ``sgd``, ``warmup_steps`` is the step at which the learning rate
-    falls to its share ``final_learning_rate``.
+    The result takes ``(keys [k], images, labels, test_images, test_labels, fit, ridge)``
+    and gives a ``TestResult``. ``fit`` is ``FitSettings``, under which ``ops`` are of
+    FRePo's augmentation, or ``SGDSettings``, under which they are of DSA's.
 
-    On accelerators the k networks train side by side under ``vmap``. On the CPU they
-    train one after the other inside the same program: ``vmap`` turns their convolutions
-    into grouped ones, which XLA's CPU back end runs about half as fast.
+    On accelerators the k networks train together under ``vmap``. On the CPU they train
+    one after the other inside the same program: ``vmap`` turns their convolutions into
+    grouped ones, which XLA's CPU back end runs about half as fast.
 
     Args:
-        network: the architecture.
-        batch_size: of the training.
-        order: of the training, one of ``isa_toolkit.networks.fit.ORDERS``.
-        ops: names of augmentation ops, empty for none.
+        network: Architecture to train.
+        ops: Names of augmentation ops, empty for none.
         augment_mode: ``"batch"`` or ``"sample"``.
-        mirrored: add mirrored copies to the support of the ridge readout.
-        sgd: train as DM and MTT evaluate; None for Adam on squared errors.
+        mirrored: Add horizontally flipped copies to the support of the ridge readout.
 
     Returns:
         The jitted function.
 
-    Source: algorithms 7.1; with ``sgd`` 7.4.
+    Source: docs/algorithms.md, sections 7.1 and 7.4.
     """
-    transform = None
-    if ops and sgd is None:
-        transform = partial(augment, ops=ops, mode=augment_mode)
-    elif ops:
-        transform = partial(dsa_augment, ops=ops)
-
-    def train(
-        key: Key[Array, ""],
-        images: Float[Array, "m h w ch"],
-        labels: Float[Array, "m c"],
-        steps: Int[Array, ""],
-        learning_rate: Scalar,
-        turn: Scalar,
-        final_learning_rate: Scalar,
-    ) -> tuple[PyTree, PyTree]:
-        shared: dict[str, Any] = {
-            "steps": steps,
-            "learning_rate": learning_rate,
-            "final_learning_rate": final_learning_rate,
-            "batch_size": batch_size,
-            "order": order,
-            "augment": transform,
-        }
-        if sgd is None:
-            return fit(key, network, images, labels, warmup_steps=turn, **shared)
-        return fit_sgd(
-            key, network, images, labels, fall_step=turn, **sgd._asdict(), **shared
-        )
 
     def one(
         key: Key[Array, ""],
@@ -127,15 +76,15 @@ def train_and_test(
         labels: Float[Array, "m c"],
         test_images: Float[Array, "n h w ch"],
         test_labels: Int[Array, " n"],
-        steps: Int[Array, ""],
-        learning_rate: Scalar,
-        warmup_steps: Scalar,
-        final_learning_rate: Scalar,
+        settings: FitSettings | SGDSettings,
         ridge: Scalar,
     ) -> TestResult:
-        params, state = train(
-            key, images, labels, steps, learning_rate, warmup_steps, final_learning_rate
-        )
+        transform = None
+        if ops and isinstance(settings, SGDSettings):
+            transform = partial(dsa_augment, ops=ops)
+        elif ops:
+            transform = partial(augment, ops=ops, mode=augment_mode)
+        params, state = fit(key, network, images, labels, settings, augment=transform)
         support, support_labels = images, labels
         if mirrored:
             support = jnp.concatenate([images, images[:, :, ::-1]])
@@ -157,10 +106,8 @@ def train_and_test(
         )
 
     def many(keys: Key[Array, " k"], *arguments: PyTree) -> TestResult:
-        side_by_side = 1 if jax.default_backend() == "cpu" else keys.shape[0]
-        return jax.lax.map(
-            lambda key: one(key, *arguments), keys, batch_size=side_by_side
-        )
+        at_once = 1 if jax.default_backend() == "cpu" else keys.shape[0]
+        return jax.lax.map(lambda key: one(key, *arguments), keys, batch_size=at_once)
 
     return jax.jit(many)
 

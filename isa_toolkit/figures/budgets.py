@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from isa_toolkit.evaluation.features import FeatureSettings
 from isa_toolkit.networks import NetworkSettings
-from isa_toolkit.networks.fit import FitSettings
+from isa_toolkit.networks.training import FitSettings
 
 __all__ = ["BUDGETS", "Budget", "Share"]
 

@@ -26,7 +26,7 @@ from isa_toolkit.figures.style import COLOURS, save
 from isa_toolkit.files import write_atomically
 from isa_toolkit.methods import FRePo
 from isa_toolkit.networks import NetworkSettings
-from isa_toolkit.networks.fit import FitSettings
+from isa_toolkit.networks.training import FitSettings
 
 if TYPE_CHECKING:
     import pandas as pd

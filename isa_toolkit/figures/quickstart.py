@@ -15,7 +15,7 @@ from isa_toolkit.figures.images import ImageRow, draw_grid
 from isa_toolkit.figures.study import BUDGETS
 from isa_toolkit.figures.style import COLOURS, house_style, new_figure
 from isa_toolkit.networks import NetworkSettings
-from isa_toolkit.networks.fit import FitSettings
+from isa_toolkit.networks.training import FitSettings
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,7 +19,7 @@ from isa_toolkit.losses.matching import trajectory_loss
 from isa_toolkit.methods.base import Batch, first_failure
 from isa_toolkit.methods.experts import unravel_of
 from isa_toolkit.networks.base import Network
-from isa_toolkit.networks.fit_sgd import cross_entropy
+from isa_toolkit.networks.training import cross_entropy
 
 if TYPE_CHECKING:
     from isa_toolkit.methods.mtt import MTT

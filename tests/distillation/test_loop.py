@@ -16,7 +16,7 @@ from isa_toolkit.distillation.run import distill
 from isa_toolkit.methods import FRePo
 from isa_toolkit.methods.base import Batch
 from isa_toolkit.networks import build
-from isa_toolkit.networks.fit import batch_indices
+from isa_toolkit.networks.training import batch_indices
 
 SETTINGS = FRePo(pool_size=2, max_online_updates=5, label_scale=1.0, flips=False)
 

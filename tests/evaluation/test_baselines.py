@@ -18,7 +18,7 @@ from isa_toolkit.evaluation import (
 )
 from isa_toolkit.evaluation.train import TestResult
 from isa_toolkit.networks import NetworkSettings
-from isa_toolkit.networks.fit import FitSettings
+from isa_toolkit.networks.training import FitSettings
 
 CHOOSERS = (random_real, kmeans_real)
 

@@ -21,7 +21,7 @@ from isa_toolkit.evaluation import (
 )
 from isa_toolkit.evaluation.evaluation import check_fit, run_evaluation
 from isa_toolkit.networks import NetworkSettings
-from isa_toolkit.networks.fit import FitSettings
+from isa_toolkit.networks.training import FitSettings
 
 # No augmentation: its ops take longer to compile than all the rest.
 SMALL = EvaluationSettings(

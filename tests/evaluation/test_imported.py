@@ -13,7 +13,7 @@ from isa_toolkit.datasets import Dataset, load_dataset, read_images
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.evaluation import EvaluationSettings, evaluate
 from isa_toolkit.networks import NetworkSettings
-from isa_toolkit.networks.fit import FitSettings
+from isa_toolkit.networks.training import FitSettings
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,7 @@ from isa_toolkit.evaluation.evaluation import with_learned
 from isa_toolkit.evaluation.protocols import protocol_of
 from isa_toolkit.evaluation.train import TestResult
 from isa_toolkit.networks import NetworkSettings
-from isa_toolkit.networks.fit import FitSettings
-from isa_toolkit.networks.fit_sgd import SGDSettings, dsa_fit
+from isa_toolkit.networks.training import FitSettings, SGDSettings, dsa_fit
 
 DIGITS = load_dataset("digits")
 
@@ -42,7 +41,7 @@ def test_the_protocol_of_dm_and_mtt_is_filled_in():
     assert settings.network == NetworkSettings(
         name="convnet_in", width=128, depth=3, norm="instance"
     )
-    assert settings.fit == SGDSettings(steps=1001, fall_step=502, batch_size=100)
+    assert settings.fit == SGDSettings(steps=1001, decay_step=502, batch_size=100)
     assert settings.ops == DSA_RGB_OPS
     quick = EvaluationSettings(protocol="dsa", epochs=50).resolve(
         image_shape=(28, 28, 1), num_distilled=10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 
 import jax
@@ -11,18 +12,12 @@ import pytest
 from toy import SIDE, dense_network, quick_jit, toy_problem
 
 from isa_toolkit.evaluation.train import in_pieces, largest_class, train_and_test
-from isa_toolkit.networks.fit import ORDERS
+from isa_toolkit.networks.training import ORDERS, FitSettings
 
 
 def published(**changes):
     """Return the evaluation of the toy network, full batch and without augmentation."""
-    static = {
-        "batch_size": 12,
-        "order": "shuffled",
-        "ops": (),
-        "augment_mode": "batch",
-        "mirrored": False,
-    }
+    static = {"ops": (), "augment_mode": "batch", "mirrored": False}
     return train_and_test(dense_network(), **{**static, **changes})
 
 
@@ -32,8 +27,23 @@ def compiled(**changes):
     return quick_jit(published(**changes).__wrapped__)
 
 
+def fit_settings(steps, rate, **static):
+    """Return settings whose number of steps may also be 0."""
+    settings = FitSettings(steps=1, learning_rate=rate, warmup_steps=3, **static)
+    settings = jax.tree.map(jnp.asarray, settings)
+    return dataclasses.replace(settings, steps=jnp.asarray(steps))
+
+
 def accuracies(
-    function, *, problem_seed=0, images=None, steps=60, rate=3e-2, seed=0, tested=None
+    function,
+    *,
+    problem_seed=0,
+    images=None,
+    steps=60,
+    rate=3e-2,
+    seed=0,
+    tested=None,
+    **static,
 ):
     """Return (network, ridge), each [2]: two networks on twelve toy images."""
     toy = toy_problem(problem_seed, per_class=4, targets=90)
@@ -49,8 +59,8 @@ def accuracies(
         images,
         labels,
         *tested,
-        jnp.asarray(steps, jnp.int32),
-        *(jnp.asarray(value, jnp.float32) for value in (rate, 3, 0.01, 1e-3)),
+        fit_settings(steps, rate, **{"batch_size": 12, **static}),
+        jnp.float32(1e-3),
     )
     return np.asarray(result.network), np.asarray(result.ridge)
 
@@ -94,7 +104,7 @@ def test_scores_that_are_not_finite_are_no_class():
 @pytest.mark.parametrize("batch_size", [12, 5])
 def test_order_matters_only_for_batches_smaller_than_the_set(batch_size):
     shuffled, released = (
-        accuracies(compiled(order=order, batch_size=batch_size), steps=4)[0]
+        accuracies(compiled(), steps=4, order=order, batch_size=batch_size)[0]
         for order in ORDERS
     )
     assert (shuffled != released).any() == (batch_size < 12)

@@ -17,7 +17,7 @@ from isa_toolkit.evaluation.features import FeatureSettings
 from isa_toolkit.figures import cost, information, study
 from isa_toolkit.figures.study import Budget, Study
 from isa_toolkit.networks import NetworkSettings
-from isa_toolkit.networks.fit import FitSettings
+from isa_toolkit.networks.training import FitSettings
 
 STEPS = 4
 TINY = Budget(

@@ -11,7 +11,7 @@ from isa_toolkit.datasets import load_dataset
 from isa_toolkit.evaluation.features import FeatureSettings
 from isa_toolkit.figures import study
 from isa_toolkit.networks import NetworkSettings
-from isa_toolkit.networks.fit import FitSettings
+from isa_toolkit.networks.training import FitSettings
 
 BUDGET = study.Budget(
     steps=MappingProxyType({2: 8}),

@@ -1,7 +1,8 @@
-"""Scanned training: schedule, order, one program for every length."""
+"""Training as one compiled loop: schedules, order, and each optimiser step by step."""
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 
 import jax
@@ -10,7 +11,16 @@ import numpy as np
 import pytest
 from toy import assert_same_bytes, dense_network, quick_jit, toy_problem
 
-from isa_toolkit.networks.fit import FitSettings, batch_indices, fit, warmup_cosine
+from isa_toolkit.networks.base import Network, NetworkOutput
+from isa_toolkit.networks.training import (
+    FitSettings,
+    SGDSettings,
+    batch_indices,
+    cross_entropy,
+    dsa_fit,
+    fit,
+    warmup_cosine,
+)
 
 
 @pytest.fixture(scope="module")
@@ -121,25 +131,24 @@ def traces():
 def train(traces):
     toy = toy_problem(targets=60)
 
-    def run(key, steps, learning_rate, warmup, final):
+    def run(key, settings):
         traces.append(1)
-        return fit(
-            key,
-            dense_network(),
-            toy.batch.images,
-            toy.batch.labels,
-            steps=steps,
+        return fit(key, dense_network(), toy.batch.images, toy.batch.labels, settings)
+
+    compiled = quick_jit(run)
+
+    def call(seed=0, steps=150, learning_rate=0.01, warmup=10, final=0.01):
+        settings = FitSettings(
+            steps=steps or 1,
             learning_rate=learning_rate,
             warmup_steps=warmup,
             final_learning_rate=final,
             batch_size=20,
         )
-
-    compiled = quick_jit(run)
-
-    def call(seed=0, steps=150, learning_rate=0.01, warmup=10, final=0.01):
-        numbers = (learning_rate, float(warmup), final)
-        return compiled(jax.random.key(seed), jnp.asarray(steps, jnp.int32), *numbers)
+        # Without a step, which the settings refuse, a network is as it was drawn.
+        settings = jax.tree.map(jnp.asarray, settings)
+        settings = dataclasses.replace(settings, steps=jnp.asarray(steps))
+        return compiled(jax.random.key(seed), settings)
 
     return call
 
@@ -179,9 +188,9 @@ class TestFit:
         expected, _ = dense_network().init(key)
         np.testing.assert_allclose(params["head"], expected["head"], rtol=1e-6)
 
-    def test_the_first_step_of_a_warm_up_has_no_rate(self, train):
-        before, after = train(steps=0), train(steps=1)
-        assert_same_bytes(before[0], after[0])
+    def test_the_warm_up_takes_half_of_the_steps_at_most(self, train):
+        assert_same_bytes(train(steps=6, warmup=10), train(steps=6, warmup=3))
+        assert_same_bytes(train(steps=1, warmup=10), train(steps=1, warmup=0))
 
     def test_augmentation_sees_every_batch_and_its_own_key(self):
         toy = toy_problem()
@@ -193,11 +202,13 @@ class TestFit:
                     dense_network(),
                     toy.batch.images,
                     toy.batch.labels,
-                    steps=jnp.asarray(3),
-                    learning_rate=0.01,
-                    warmup_steps=0.0,
-                    final_learning_rate=1.0,
-                    batch_size=100,
+                    FitSettings(
+                        steps=3,
+                        learning_rate=0.01,
+                        warmup_steps=0,
+                        final_learning_rate=1.0,
+                        batch_size=100,
+                    ),
                     augment=augment,
                 )
             )()
@@ -238,3 +249,95 @@ def test_the_defaults_are_the_published_ones():
     settings = FitSettings(steps=1000)
     assert (settings.batch_size, settings.warmup_steps) == (500, 500)
     assert (settings.learning_rate, settings.final_learning_rate) == (3e-4, 0.01)
+
+
+N, PIXELS, CLASSES = 4, 6, 3
+
+
+def linear() -> Network:
+    """Return logits that are linear in the pixels, first weights 0."""
+
+    def init(key):
+        del key
+        return {"w": jnp.zeros((PIXELS, CLASSES)) + 0.1}, {}
+
+    def apply(params, state, images, train=False):
+        del train
+        flat = images.reshape(images.shape[0], -1)
+        return NetworkOutput(flat @ params["w"], flat, state)
+
+    return Network("linear", init, apply, (2, 3, 1), CLASSES)
+
+
+@pytest.fixture(scope="module")
+def problem() -> tuple[np.ndarray, np.ndarray]:
+    draw = np.random.default_rng(0)
+    classes = np.arange(N) % CLASSES
+    labels = np.eye(CLASSES, dtype=np.float32)[classes] - 1 / CLASSES
+    return draw.normal(size=(N, 2, 3, 1)).astype(np.float32), labels
+
+
+def test_every_step_is_torch_sgd_and_the_decay_loses_the_momentum(problem):
+    images, labels = problem
+    rule = {"learning_rate": 0.3, "momentum": 0.9, "weight_decay": 0.05}
+    params, _ = quick_jit(
+        lambda: fit(
+            jax.random.key(0),
+            linear(),
+            jnp.asarray(images),
+            jnp.asarray(labels),
+            SGDSettings(
+                steps=6, decay_step=4, final_learning_rate=0.1, batch_size=N, **rule
+            ),
+        )
+    )()
+    flat, classes = images.reshape(N, -1).astype(float), labels.argmax(1)
+    weights, velocity, rate = np.full((PIXELS, CLASSES), 0.1), 0.0, 0.3
+    for step in range(6):
+        if step == 4:
+            rate, velocity = 0.03, 0.0
+        scores = np.exp(flat @ weights)
+        slope = scores / scores.sum(1, keepdims=True) - np.eye(CLASSES)[classes]
+        gradient = flat.T @ slope / N + 0.05 * weights
+        velocity = 0.9 * velocity + gradient
+        weights = weights - rate * velocity
+    np.testing.assert_allclose(params["w"], weights, rtol=1e-4)
+
+
+def test_cross_entropy_is_that_of_the_largest_label(problem):
+    _, labels = problem
+    logits = np.random.default_rng(1).normal(size=(N, CLASSES)).astype("float32")
+    expected = np.log(np.exp(logits).sum(1)) - logits[np.arange(N), labels.argmax(1)]
+    for scale in (1, 0.1, 7):
+        seen = cross_entropy(jnp.asarray(logits), jnp.asarray(labels * scale))
+        np.testing.assert_allclose(seen, expected, rtol=1e-5)
+
+
+def test_the_published_lengths_of_dsa():
+    # 1,001 epochs; the rate falls after epoch 501, counted from 0.
+    assert dsa_fit(10) == SGDSettings(steps=1001, decay_step=502, batch_size=10)
+    many = dsa_fit(500, learning_rate=0.02)
+    assert (many.steps, many.batch_size, many.learning_rate) == (1001, 256, 0.02)
+    assert (dsa_fit(1000).steps, dsa_fit(1000).decay_step) == (3003, 1506)
+    short = dsa_fit(10, epochs=100)
+    assert (short.steps, short.decay_step) == (101, 52)
+    assert (dsa_fit(10, steps=200).steps, dsa_fit(10, steps=200).decay_step) == (
+        200,
+        101,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"steps": 0}, "evaluation steps must be at least 1"),
+        ({"decay_step": -1}, "decay_step must be at least 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"momentum": 1.0}, r"momentum must lie in \[0, 1\)"),
+        ({"weight_decay": -1.0}, "weight_decay must be at least 0"),
+        ({"order": "best"}, "order must be one of"),
+    ],
+)
+def test_a_wrong_sgd_setting_is_one_sentence(changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        SGDSettings(**{"steps": 5, "decay_step": 3, **changes})
