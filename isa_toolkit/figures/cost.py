@@ -10,10 +10,10 @@ import numpy as np
 
 from isa_toolkit.analysis.intervals import mean_interval
 from isa_toolkit.bench import TimedLoop
-from isa_toolkit.figures import numbers
-from isa_toolkit.figures.settings import Variant
-from isa_toolkit.figures.strips import draw_strips
+from isa_toolkit.figures import results_table
+from isa_toolkit.figures.strip_plot import draw_strips
 from isa_toolkit.figures.study import Study
+from isa_toolkit.figures.variants import Variant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,7 @@ def compute(study: Study) -> pd.DataFrame:
         study: the data and the scale; no run is needed.
 
     Returns:
-        Rows of :mod:`isa_toolkit.figures.numbers`, by repeat (``seed``) and as means:
+        Rows of :mod:`isa_toolkit.figures.results_table`, by repeat (``seed``) and as means:
         ``milliseconds_per_step``, ``hours_500k_steps``, and ``isa_over_frepo_ratio`` of
         neighbouring repeats; and the paired differences to "frepo". Intervals are over
         repeats in one process.
@@ -59,7 +59,7 @@ def compute(study: Study) -> pd.DataFrame:
             for key, one in timed.items():
                 seconds[key].append(_seconds_per_step(one))
         parts += [_rows(study, size, seconds)]
-    return pd.concat(parts, ignore_index=True) if parts else numbers.as_table([])
+    return pd.concat(parts, ignore_index=True) if parts else results_table.as_table([])
 
 
 def _rows(study: Study, size: int, seconds: dict[str, list[float]]) -> pd.DataFrame:
@@ -75,19 +75,19 @@ def _rows(study: Study, size: int, seconds: dict[str, list[float]]) -> pd.DataFr
             "quantity": quantity,
         }
         rows.extend(
-            numbers.row(**told, seed=place, value=value)
+            results_table.row(**told, seed=place, value=value)
             for place, value in enumerate(values)
         )
         interval = mean_interval(values)
-        rows.append(numbers.row(**told, value=interval, over="repeats"))
+        rows.append(results_table.row(**told, value=interval, over="repeats"))
 
     for key, values in seconds.items():
         state(key, "milliseconds_per_step", 1000 * np.array(values))
         state(key, "hours_500k_steps", _HOURS * np.array(values))
     ratio = np.array(seconds["isa"]) / np.array(seconds["frepo"])
     state("isa", "isa_over_frepo_ratio", ratio)
-    table = numbers.as_table(rows)
-    paired = numbers.differences(table[table.seed.notna()], "frepo")
+    table = results_table.as_table(rows)
+    paired = results_table.differences(table[table.seed.notna()], "frepo")
     return pd.concat([table, paired.assign(over="paired repeats")], ignore_index=True)
 
 

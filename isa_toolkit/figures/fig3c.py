@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from isa_toolkit.figures import numbers
-from isa_toolkit.figures.settings import Variant
-from isa_toolkit.figures.strips import draw_strips
+from isa_toolkit.figures import results_table
+from isa_toolkit.figures.strip_plot import draw_strips
 from isa_toolkit.figures.study import Study
+from isa_toolkit.figures.variants import Variant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,14 +30,14 @@ def compute(study: Study, images_per_class: int = 1) -> pd.DataFrame:
         images_per_class: of the distilled sets.
 
     Returns:
-        Rows of :mod:`isa_toolkit.figures.numbers`; differences are to crucial samples
+        Rows of :mod:`isa_toolkit.figures.results_table`; differences are to crucial samples
         without augmentation.
 
     Source: the paper, section D; what its single step and MixUp are in detail is
     UNKNOWN, our reading is algorithms 6.3.
     """
     by_seed = study.accuracies(VARIANTS, images_per_class)
-    return numbers.with_means(by_seed, against=BASE)
+    return results_table.with_means(by_seed, against=BASE)
 
 
 def draw(table: pd.DataFrame) -> Figure:
@@ -60,7 +60,7 @@ def caption(table: pd.DataFrame) -> str:
     """
     one = table[table.seed.isna()].iloc[0]
     return (
-        f"{one.dataset}, {numbers.per_class(one.images_per_class)}, {one.n} seeds; every "
+        f"{one.dataset}, {results_table.per_class(one.images_per_class)}, {one.n} seeds; every "
         "setting drops the easiest 20 %. Left: each seed (dots) and the mean with its "
         "95 % interval over distilled sets. Right: paired difference to crucial samples "
         "without augmentation, with its 95 % interval. MixUp mixes images; a single step "

@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from isa_toolkit.figures import numbers
-from isa_toolkit.figures.settings import Variant, setting
+from isa_toolkit.figures import results_table
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import house_style, new_figure
+from isa_toolkit.figures.variants import Variant, setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,12 +63,12 @@ def compute(
         hard: shares dropped from the hard end.
 
     Returns:
-        Rows of :mod:`isa_toolkit.figures.numbers`; ``x`` is the dropped share, 0 for
+        Rows of :mod:`isa_toolkit.figures.results_table`; ``x`` is the dropped share, 0 for
         "frepo", to which the differences are.
     """
     places = variants(easy, hard)
     by_seed = study.accuracies(list(places), images_per_class, places=places)
-    return numbers.with_means(_aligned(by_seed), against="frepo")
+    return results_table.with_means(_aligned(by_seed), against="frepo")
 
 
 def _aligned(by_seed: pd.DataFrame) -> pd.DataFrame:
@@ -138,7 +138,7 @@ def caption(table: pd.DataFrame) -> str:
     """
     one = table[table.seed.isna()].iloc[0]
     return (
-        f"{one.dataset}, {numbers.per_class(one.images_per_class)}, {one.n} seeds. Left: "
+        f"{one.dataset}, {results_table.per_class(one.images_per_class)}, {one.n} seeds. Left: "
         "mean test accuracy of new networks with its 95 % interval over distilled sets. "
         "Right: the difference to plain FRePo, seed by seed (same first images, batches "
         "and networks), with its 95 % interval. An interval that includes 0 shows no "

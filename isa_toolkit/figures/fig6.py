@@ -9,10 +9,10 @@ import numpy as np
 
 from isa_toolkit import checks
 from isa_toolkit.analysis import manifold, occupancy
-from isa_toolkit.figures import numbers
-from isa_toolkit.figures.settings import Variant, setting
+from isa_toolkit.figures import results_table
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import house_style, new_figure
+from isa_toolkit.figures.variants import Variant, setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,7 +127,7 @@ def measures(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
         images_per_class: of the distilled sets; None for ``study.many``.
 
     Returns:
-        Rows of :mod:`isa_toolkit.figures.numbers` over all classes: ``overlap`` (mean
+        Rows of :mod:`isa_toolkit.figures.results_table` over all classes: ``overlap`` (mean
         share of the 5 nearest points that are real and of the same class), ``spread``
         (mean distance within a class over that of the real images), ``evenness``;
         differences are to "frepo".
@@ -135,7 +135,7 @@ def measures(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
     size = study.many if images_per_class is None else images_per_class
     found = study.runs(VARIANTS, size)
     if not found:
-        return numbers.as_table([])
+        return results_table.as_table([])
     labels = study.dataset.train.labels
     places = _some_of_each(
         labels, tuple(range(study.dataset.num_classes)), study.budget.map_points
@@ -152,7 +152,7 @@ def measures(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
             "evenness": occupancy.evenness(*arrays).mean,
         }
         rows += [
-            numbers.row(
+            results_table.row(
                 dataset=study.dataset.name,
                 images_per_class=size,
                 setting=variant.key,
@@ -163,7 +163,7 @@ def measures(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
             for name, value in values.items()
             if not np.isnan(value)  # with one image per class there is no spread
         ]
-    return numbers.with_means(numbers.as_table(rows), against="frepo")
+    return results_table.with_means(results_table.as_table(rows), against="frepo")
 
 
 def _some_of_each(
@@ -265,8 +265,9 @@ def caption(table: pd.DataFrame) -> str:
         else "network inputs"
     )
     return (
-        f"{one.dataset}, {numbers.per_class(one.images_per_class)}, seed 0; dots are real, "
-        f"stars distilled images of three classes, in {space}. Mode: {one['mode']} ({how}). "
+        f"{one.dataset}, {results_table.per_class(one.images_per_class)}, seed 0; "
+        f"dots are real, stars distilled images of three classes, in {space}. "
+        f"Mode: {one['mode']} ({how}). "
         f"Trustworthiness of the map (5 neighbours) {one.trustworthiness:.3f}. Distances "
         "in the map mean little: overlap, spread and evenness in feature space, with "
         "intervals over seeds, stand beside it."

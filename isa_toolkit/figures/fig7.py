@@ -11,9 +11,9 @@ import numpy as np
 from isa_toolkit import checks
 from isa_toolkit.analysis import ranking
 from isa_toolkit.analysis.information import ridge_weights
-from isa_toolkit.figures.settings import Variant
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import house_style, new_figure
+from isa_toolkit.figures.variants import Variant
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from isa_toolkit.figures import numbers
-from isa_toolkit.figures.settings import Variant, setting
+from isa_toolkit.figures import results_table
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import house_style, new_figure
+from isa_toolkit.figures.variants import Variant, setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,11 +29,11 @@ def compute(study: Study, images_per_class: int = 1) -> pd.DataFrame:
         images_per_class: of the distilled sets.
 
     Returns:
-        Rows of :mod:`isa_toolkit.figures.numbers`; ``x`` is the outer step, 0 the real
+        Rows of :mod:`isa_toolkit.figures.results_table`; ``x`` is the outer step, 0 the real
         images that both start from. The time per step is in :mod:`~isa_toolkit.figures.cost`.
     """
     by_seed = study.accuracies(VARIANTS, images_per_class, every_snapshot=True)
-    return numbers.with_means(by_seed, against="frepo")
+    return results_table.with_means(by_seed, against="frepo")
 
 
 @house_style
@@ -80,7 +80,7 @@ def caption(table: pd.DataFrame) -> str:
     """
     one = table[table.seed.isna()].iloc[0]
     return (
-        f"{one.dataset}, {numbers.per_class(one.images_per_class)}, {one.n} seeds. Left: "
+        f"{one.dataset}, {results_table.per_class(one.images_per_class)}, {one.n} seeds. Left: "
         "accuracy of new networks, trained on the distilled set as it was at each step, "
         "on test images; thin lines are seeds. No step is chosen by it. Right: ISA minus "
         "FRePo, seed by seed, with its 95 % interval."

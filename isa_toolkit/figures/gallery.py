@@ -9,10 +9,10 @@ import numpy as np
 
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures.images import ImageRow, draw_grid
-from isa_toolkit.figures.numbers import per_class
-from isa_toolkit.figures.settings import Variant
+from isa_toolkit.figures.results_table import per_class
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import house_style
+from isa_toolkit.figures.variants import Variant
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,10 +14,10 @@ from isa_toolkit.analysis.intervals import mean_interval, paired_interval
 from isa_toolkit.distillation import Run
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.evaluation.features import FeatureNetwork, distilled_network
-from isa_toolkit.figures import numbers
-from isa_toolkit.figures.settings import Variant
+from isa_toolkit.figures import results_table
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import house_style, new_figure
+from isa_toolkit.figures.variants import Variant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +74,7 @@ def compute(
             80 whatever it is.
 
     Returns:
-        Rows of :mod:`isa_toolkit.figures.numbers`: ``mse_*`` (mean over samples and
+        Rows of :mod:`isa_toolkit.figures.results_table`: ``mse_*`` (mean over samples and
         classes) and ``mse_*_half_sum`` (half the sum over classes), by seed, means, and
         the paired difference to the random split (``against``); ``spearman_networks``
         and ``spearman_training``: how alike other networks, and other stages of the
@@ -114,11 +114,11 @@ def compute(
             rows.append(
                 _row(study, size, name, interval, against=RANDOM, over="paired seeds")
             )
-    return numbers.as_table(rows)
+    return results_table.as_table(rows)
 
 
 def _row(study: Study, size: int, quantity: str, value: Any, **more: Any) -> Any:
-    return numbers.row(
+    return results_table.row(
         dataset=study.dataset.name,
         images_per_class=size,
         setting=BASE.key,
@@ -244,8 +244,9 @@ def caption(table: pd.DataFrame, *, share: float = SHARE) -> str:
     one = table[table.seed.isna()].iloc[0]
     told = table[table.seed.isna() & table.against.isna()].set_index("quantity").value
     return (
-        f"{one.dataset}, scored by FRePo sets of {numbers.per_class(one.images_per_class)}, "
-        f"{one.n} seeds. One part of the real training images predicts the other by ridge "
+        f"{one.dataset}, scored by FRePo sets of "
+        f"{results_table.per_class(one.images_per_class)}, {one.n} seeds. "
+        "One part of the real training images predicts the other by ridge "
         "regression on the features of a network trained on the distilled set. Dots: "
         "seeds; diamonds: means with 95 % intervals. Another network ranks the images "
         f"alike to a rank correlation of {told['spearman_networks']:.2f}, another stage of "

@@ -10,10 +10,10 @@ import numpy as np
 from isa_toolkit.analysis.diversity import prdc, recall
 from isa_toolkit.analysis.kernels import kid, vendi_score
 from isa_toolkit.distillation import Run
-from isa_toolkit.figures import numbers
-from isa_toolkit.figures.settings import Variant
-from isa_toolkit.figures.strips import draw_strips
+from isa_toolkit.figures import results_table
+from isa_toolkit.figures.strip_plot import draw_strips
 from isa_toolkit.figures.study import Study
+from isa_toolkit.figures.variants import Variant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,7 @@ def compute(
         k: a ball reaches to its k-th neighbour.
 
     Returns:
-        Rows of :mod:`isa_toolkit.figures.numbers`. ``recall_k5`` (k = 5) is over all real
+        Rows of :mod:`isa_toolkit.figures.results_table`. ``recall_k5`` (k = 5) is over all real
         training images, in features of a network trained on real images;
         ``recall_k5_pixels`` in network inputs. Precision, density and coverage
         compare with at most 5,000 real images. "random" is the real images that each
@@ -56,7 +56,7 @@ def compute(
     size = study.many if images_per_class is None else images_per_class
     runs = study.runs(VARIANTS, size)
     if not runs or size * study.dataset.num_classes <= K:
-        return numbers.as_table([])
+        return results_table.as_table([])
     sets = [(variant.key, seed, run, None) for (variant, seed), run in runs.items()]
     sets += [("random", seed, run, 0) for (variant, seed), run in runs.items()
              if variant.key == "frepo"]  # fmt: skip
@@ -70,7 +70,7 @@ def compute(
             "_pixels": distilled.images.reshape(len(distilled.images), -1),
         }
         return [
-            numbers.row(
+            results_table.row(
                 dataset=study.dataset.name,
                 images_per_class=size,
                 setting=key,
@@ -83,8 +83,8 @@ def compute(
         ]
 
     found = study.map(measure, sets, "diversity")
-    table = numbers.as_table(row for rows in found for row in rows)
-    return numbers.with_means(table, against="frepo")
+    table = results_table.as_table(row for rows in found for row in rows)
+    return results_table.with_means(table, against="frepo")
 
 
 def _spaces(study: Study) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -149,9 +149,9 @@ def caption(table: pd.DataFrame, *, k: int = K, space: str = "features") -> str:
     )
     one = table[table.seed.isna()].iloc[0]
     return (
-        f"{one.dataset}, {numbers.per_class(one.images_per_class)}, {one.n} seeds. Share of "
-        "the real training images that lie in the ball around a distilled one up to its "
-        f"{_ordinal(k)} distilled neighbour (equations 8 and 9), in {where}. Left: each "
+        f"{one.dataset}, {results_table.per_class(one.images_per_class)}, {one.n} seeds. "
+        "Share of the real training images that lie in the ball around a distilled one up "
+        f"to its {_ordinal(k)} distilled neighbour (equations 8 and 9), in {where}. Left: each "
         "seed and the mean with its 95 % interval over distilled sets. Right: paired "
         "difference to FRePo. Recall alone can be raised by an outlier; precision, "
         "density, coverage, Vendi score and kernel distance are in the CSV beside it."

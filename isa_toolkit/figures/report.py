@@ -10,10 +10,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isa_toolkit.figures import claims, targets
-from isa_toolkit.figures.items import ITEMS
+from isa_toolkit.figures import claim_tests, published_results
+from isa_toolkit.figures.registry import ITEMS
 from isa_toolkit.figures.reproduce import stored_numbers, stored_records
-from isa_toolkit.figures.settings import SETTINGS
+from isa_toolkit.figures.variants import SETTINGS
 from isa_toolkit.files import write_atomically
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _claims(
             for record in records
             if _study(record) == (dataset, scale)
         }
-        judged = claims.judge(tables)
+        judged = claim_tests.judge(tables)
         rows = [
             [
                 html.escape(row.claim),
@@ -184,7 +184,7 @@ def _item(
 def _left_out() -> str:
     """Return those of the paper's numbers that no item regenerates."""
     known = {item.target for item in ITEMS.values()}
-    names = dict.fromkeys(targets.paper_numbers()["item"])
+    names = dict.fromkeys(published_results.paper_numbers()["item"])
     parts = ['<h2 id="left-out">Not regenerated</h2>']
     for name in names:
         if name not in known:
@@ -201,13 +201,13 @@ def _beside(
     import pandas as pd
 
     compared = [
-        targets.compare(
+        published_results.compare(
             target,
             numbers[_key(record)],
             is_published_scale=record["scale"] == "paper",
         )
         for record in records
-    ] or [targets.compare(target, pd.DataFrame(), is_published_scale=False)]
+    ] or [published_results.compare(target, pd.DataFrame(), is_published_scale=False)]
     order = list(_VERDICTS)
     rows = []
     for row in zip(*(table.itertuples() for table in compared), strict=True):
@@ -218,7 +218,7 @@ def _beside(
             if isinstance(part, str) and part
         )
         ours = ""
-        if best.verdict != targets.NOT_RUN:
+        if best.verdict != published_results.NOT_RUN:
             ours = (
                 f"{_with_interval(best.ours, best.low, best.high)} "
                 f"<small>{html.escape(str(best.our_dataset))}, n = {_whole(best.n)}</small>"
@@ -229,7 +229,10 @@ def _beside(
             if isinstance(best.note, str)
             else ""
         )
-        is_compared = best.verdict in (targets.AGREES, targets.DIFFERS)
+        is_compared = best.verdict in (
+            published_results.AGREES,
+            published_results.DIFFERS,
+        )
         rows.append(
             [
                 html.escape(where or "not stated"),

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from isa_toolkit import checks
 from isa_toolkit.distillation.store import now, versions
-from isa_toolkit.figures import numbers
-from isa_toolkit.figures.items import ITEMS, Part
+from isa_toolkit.figures import results_table
+from isa_toolkit.figures.registry import ITEMS, Part
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import save
 from isa_toolkit.files import write_atomically, write_json
@@ -119,7 +119,7 @@ def _make(study: Study, folder: Path, name: str) -> dict[str, Any]:
         parts.append(_write(part, table, folder))
     rows = item.numbers(study) if item.numbers is not None else first
     if rows is None:
-        rows = numbers.as_table([])
+        rows = results_table.as_table([])
     write_atomically(folder / f"{name}-numbers.csv", rows.to_csv(index=False).encode())
     return {
         "item": name,
@@ -165,7 +165,7 @@ def stored_numbers(record: Mapping[str, Any]) -> pd.DataFrame:
         record: one of :func:`stored_records`.
 
     Returns:
-        Rows of :mod:`isa_toolkit.figures.numbers`; none if its file is missing or empty.
+        Rows of :mod:`isa_toolkit.figures.results_table`; none if its file is missing or empty.
     """
     import pandas as pd
 
@@ -173,6 +173,6 @@ def stored_numbers(record: Mapping[str, Any]) -> pd.DataFrame:
     try:
         table = pd.read_csv(path)
     except (FileNotFoundError, pd.errors.EmptyDataError):
-        return numbers.as_table([])
+        return results_table.as_table([])
     table = table.astype(object).where(table.notna(), None)
-    return numbers.as_table(table.to_dict("records"))
+    return results_table.as_table(table.to_dict("records"))

@@ -11,7 +11,7 @@ import numpy as np
 from isa_toolkit.analysis import ranking
 from isa_toolkit.figures.images import ImageRow, sheet
 from isa_toolkit.figures.information import BASE, SHARE, read, scores
-from isa_toolkit.figures.numbers import per_class
+from isa_toolkit.figures.results_table import per_class
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import house_style, new_figure
 

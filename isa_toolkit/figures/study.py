@@ -25,12 +25,12 @@ from isa_toolkit.datasets import Dataset
 from isa_toolkit.distillation import Experiment, Run, distill
 from isa_toolkit.evaluation import Evaluation, EvaluationSettings
 from isa_toolkit.evaluation.features import FeatureNetwork, feature_network
-from isa_toolkit.figures import numbers
+from isa_toolkit.figures import results_table
+from isa_toolkit.figures.batch_runner import side_by_side
 from isa_toolkit.figures.budgets import BUDGETS, Budget
 from isa_toolkit.figures.evaluations import evaluated
-from isa_toolkit.figures.settings import Variant
-from isa_toolkit.figures.side_by_side import side_by_side
 from isa_toolkit.figures.together import distil_together
+from isa_toolkit.figures.variants import Variant
 from isa_toolkit.methods.base import traits_of
 from isa_toolkit.networks import NetworkSettings
 
@@ -247,7 +247,7 @@ class Study:
             places: variant -> ``x``, for settings along an axis.
 
         Returns:
-            Rows of :mod:`isa_toolkit.figures.numbers`, in percent: the mean over the
+            Rows of :mod:`isa_toolkit.figures.results_table`, in percent: the mean over the
             evaluation networks, for each seed and predictor.
         """
         runs = self.runs(variants, images_per_class)
@@ -262,7 +262,7 @@ class Study:
             result = evaluated(run, self.dataset, self.judge(), step=step)
             place = (places or {}).get(variant) if step is None else float(step)
             return [
-                numbers.row(
+                results_table.row(
                     dataset=self.dataset.name,
                     images_per_class=images_per_class,
                     setting=variant.key,
@@ -281,7 +281,7 @@ class Study:
 
         told = f"{self.dataset.name}, {images_per_class} per class: evaluations"
         rows = [one for part in self.map(measure, jobs, told) for one in part]
-        return numbers.as_table(rows)
+        return results_table.as_table(rows)
 
     def first_accuracies(self, variant: Variant, images_per_class: int) -> pd.DataFrame:
         """Return the test accuracy of the real images that each seed starts from.
@@ -293,7 +293,7 @@ class Study:
             images_per_class: of the distilled sets.
 
         Returns:
-            Rows of :mod:`isa_toolkit.figures.numbers` with the setting "random", in
+            Rows of :mod:`isa_toolkit.figures.results_table` with the setting "random", in
             percent.
         """
         runs = self.runs([variant], images_per_class)
@@ -303,8 +303,8 @@ class Study:
             return seed, evaluated(run, self.dataset, self.judge(), step=0)
 
         found = self.map(measure, runs.items(), "random real images")
-        return numbers.as_table(
-            numbers.row(
+        return results_table.as_table(
+            results_table.row(
                 dataset=self.dataset.name,
                 images_per_class=images_per_class,
                 setting="random",

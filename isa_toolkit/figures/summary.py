@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from isa_toolkit import checks
 from isa_toolkit.analysis.intervals import Interval
-from isa_toolkit.figures.numbers import COLUMNS
-from isa_toolkit.figures.settings import SETTINGS
+from isa_toolkit.figures.results_table import COLUMNS
+from isa_toolkit.figures.variants import SETTINGS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ def summary(table: pd.DataFrame, *, decimals: int = 1, **where: Any) -> pd.DataF
     """Return the means and paired differences of a table, one short row for each.
 
     Args:
-        table: rows of :mod:`isa_toolkit.figures.numbers`.
+        table: rows of :mod:`isa_toolkit.figures.results_table`.
         decimals: of the numbers, at least 0.
         where: column -> value that rows must have, such as ``predictor="network"``.
 
@@ -43,7 +43,7 @@ def summary(table: pd.DataFrame, *, decimals: int = 1, **where: Any) -> pd.DataF
         ValueError: an unknown column, decimals below 0.
 
     Example:
-        >>> from isa_toolkit.figures.numbers import as_table, row, with_means
+        >>> from isa_toolkit.figures.results_table import as_table, row, with_means
         >>> rows = [row(setting="frepo", quantity="q", seed=s, value=s) for s in (1, 3)]
         >>> print(summary(with_means(as_table(rows))))
               mean           95 %  n
@@ -85,7 +85,7 @@ def mean_of(
     """Return one mean, or one mean paired difference, with its interval.
 
     Args:
-        table: rows of :mod:`isa_toolkit.figures.numbers`.
+        table: rows of :mod:`isa_toolkit.figures.results_table`.
         setting: key of the setting.
         minus: key of what was subtracted seed by seed; None: the mean itself.
         where: column -> value that the row must have.

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from isa_toolkit.figures import numbers
-from isa_toolkit.figures.settings import Variant, setting
+from isa_toolkit.figures import results_table
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import house_style, new_figure
+from isa_toolkit.figures.variants import Variant, setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +29,7 @@ def compute(study: Study) -> pd.DataFrame:
         study: the data and the runs.
 
     Returns:
-        Rows of :mod:`isa_toolkit.figures.numbers`. Beside the methods, "random" is the
+        Rows of :mod:`isa_toolkit.figures.results_table`. Beside the methods, "random" is the
         real images that each seed starts from; differences are to "frepo".
     """
     import pandas as pd
@@ -38,15 +38,19 @@ def compute(study: Study) -> pd.DataFrame:
     for size in study.sizes:
         by_seed = study.accuracies(VARIANTS, size)
         first = study.first_accuracies(BASE, size)
-        parts.append(numbers.with_means(_joined([first, by_seed]), against="frepo"))
-    return pd.concat(parts, ignore_index=True) if parts else numbers.as_table([])
+        parts.append(
+            results_table.with_means(_joined([first, by_seed]), against="frepo")
+        )
+    return pd.concat(parts, ignore_index=True) if parts else results_table.as_table([])
 
 
 def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
     import pandas as pd
 
     tables = [table for table in tables if len(table)]
-    return pd.concat(tables, ignore_index=True) if tables else numbers.as_table([])
+    return (
+        pd.concat(tables, ignore_index=True) if tables else results_table.as_table([])
+    )
 
 
 @house_style

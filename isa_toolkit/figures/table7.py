@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from isa_toolkit.figures import numbers, table6
+from isa_toolkit.figures import results_table, table6
 from isa_toolkit.figures.study import Study
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ def compute(study: Study) -> pd.DataFrame:
         study: the data and the runs.
 
     Returns:
-        Rows of :mod:`isa_toolkit.figures.numbers`; empty for other data sets.
+        Rows of :mod:`isa_toolkit.figures.results_table`; empty for other data sets.
     """
     if study.dataset.name not in DATASETS:
-        return numbers.as_table([])
+        return results_table.as_table([])
     return table6.compute(study)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from isa_toolkit.figures.pairs import caption_pairs, compute_pairs, draw_pairs
+from isa_toolkit.figures.comparisons import caption_pairs, compute_pairs, draw_pairs
 from isa_toolkit.figures.study import Study
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def compute(study: Study, images_per_class: int = 1) -> pd.DataFrame:
         images_per_class: of the distilled sets.
 
     Returns:
-        Rows of :mod:`isa_toolkit.figures.numbers`; see ``compute_pairs``.
+        Rows of :mod:`isa_toolkit.figures.results_table`; see ``compute_pairs``.
 
     Source: the paper, Table 8. How the two ideas enter is our
     reading (algorithms 10), the paper gives no formulas.

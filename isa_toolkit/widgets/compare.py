@@ -10,7 +10,7 @@ from typing import Any
 import ipywidgets
 
 from isa_toolkit.distillation import Run
-from isa_toolkit.figures import course
+from isa_toolkit.figures import training_curves
 from isa_toolkit.figures.style import png
 from isa_toolkit.sweeps.job import Job, runs_in
 from isa_toolkit.widgets import layout
@@ -52,7 +52,7 @@ def CompareRuns(folder: str | Path = "runs") -> Panel:
         runs = {
             job.path.name: job.run for job in jobs if job.path.name in values["pick"]
         }
-        table = course.compute(runs)
+        table = training_curves.compute(runs)
         if not len(table):
             what = "has recorded" if runs else "is picked that has recorded"
             told = f"No run {what} anything yet."
@@ -61,8 +61,8 @@ def CompareRuns(folder: str | Path = "runs") -> Panel:
             }  # fmt: skip
         return {
             **shown,
-            "picture": png(course.draw(table)),
-            "caption": layout.caption(course.caption(table)),
+            "picture": png(training_curves.draw(table)),
+            "caption": layout.caption(training_curves.caption(table)),
         }
 
     def look(panel: Panel) -> None:

@@ -10,12 +10,12 @@ import numpy as np
 
 from isa_toolkit.analysis import ranking
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.figures import crucial, fig5
+from isa_toolkit.figures import fig5, score_histogram
 from isa_toolkit.figures.images import ImageRow
 from isa_toolkit.figures.information import scores
-from isa_toolkit.figures.settings import Variant
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import png
+from isa_toolkit.figures.variants import Variant
 from isa_toolkit.widgets import layout, pictures
 from isa_toolkit.widgets.panel import Panel
 from isa_toolkit.widgets.studied import Bench, interval_rows, run_buttons, sizes
@@ -215,10 +215,10 @@ class _Crucial:
                 f"drop_easy + drop_hard must be below 1, got {easy + hard:.2f}. "
                 "Something must be left to learn from."
             )
-        table = crucial.compute(self.scores, drop_easy=easy, drop_hard=hard)
+        table = score_histogram.compute(self.scores, drop_easy=easy, drop_hard=hard)
         return {
-            "histogram": png(crucial.draw(table), dpi=_DPI),
-            "caption": layout.caption(crucial.caption(table)),
+            "histogram": png(score_histogram.draw(table), dpi=_DPI),
+            "caption": layout.caption(score_histogram.caption(table)),
             "classes": self._classes(easy, hard),
             **self._images(easy, hard),
             **self._comparison(values),
@@ -251,7 +251,9 @@ class _Crucial:
     def _classes(self, easy: float, hard: float) -> str:
         """Return the table of what is dropped of each class."""
         tables = {
-            end: crucial.composition(self.scores, self.dataset, share=share, end=end)
+            end: score_histogram.composition(
+                self.scores, self.dataset, share=share, end=end
+            )
             for end, share in (("easy", easy), ("hard", hard))
             if share
         }

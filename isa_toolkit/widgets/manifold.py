@@ -12,9 +12,9 @@ import numpy as np
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures import fig6
 from isa_toolkit.figures.images import ImageRow
-from isa_toolkit.figures.settings import setting
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import png
+from isa_toolkit.figures.variants import setting
 from isa_toolkit.widgets import layout, pictures
 from isa_toolkit.widgets.panel import Panel
 from isa_toolkit.widgets.spots import SpottedPicture

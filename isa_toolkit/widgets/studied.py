@@ -194,7 +194,7 @@ def interval_rows(table: Any, *, form: str = ".1f") -> list[list[str]]:
     """
     import pandas as pd
 
-    from isa_toolkit.figures.settings import SETTINGS
+    from isa_toolkit.figures.variants import SETTINGS
 
     rows = []
     means = table[table.seed.isna() & table.against.isna()]

@@ -14,7 +14,7 @@ import numpy as np
 
 from isa_toolkit.distillation import Experiment
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.figures import course
+from isa_toolkit.figures import training_curves
 from isa_toolkit.figures.style import png
 from isa_toolkit.sweeps.job import Job, runs_in
 from isa_toolkit.sweeps.outcome import JobFailedError, JobStatus
@@ -294,9 +294,9 @@ class _Watcher(FolderWatcher):
         run = job.run
         stamp = _stamp(job.path / "metrics.jsonl")
         if stamp != self._drawn and now - self._drawn_at >= _DRAW_EVERY_S:
-            table = course.compute({job.path.name: run})
+            table = training_curves.compute({job.path.name: run})
             if len(table):
-                made["curves"] = png(course.draw(table))
+                made["curves"] = png(training_curves.draw(table))
                 self._drawn, self._drawn_at = stamp, now
         latest = run.path / "distilled.safetensors" if run.is_done else None
         snapshots = run.snapshots

@@ -9,7 +9,7 @@ from tiny_study import three_digits, use_tiny_budget
 
 import isa_toolkit.datasets
 from isa_toolkit.cli import main
-from isa_toolkit.figures.items import ITEMS
+from isa_toolkit.figures.registry import ITEMS
 
 
 def run(capsys, *words):

@@ -7,7 +7,7 @@ from drawn import points, vertices
 from hand_tables import fig5_table
 
 from isa_toolkit.figures import fig5
-from isa_toolkit.figures.settings import setting
+from isa_toolkit.figures.variants import setting
 
 
 def test_the_figure_shows_exactly_the_table():

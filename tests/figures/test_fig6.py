@@ -10,8 +10,8 @@ from hand_tables import fig6_table
 from PIL import Image
 
 from isa_toolkit.figures import fig6
-from isa_toolkit.figures.settings import setting
 from isa_toolkit.figures.style import png
+from isa_toolkit.figures.variants import setting
 
 
 def test_the_panels_show_exactly_the_points():

@@ -11,7 +11,7 @@ from toy import double_precision
 
 from isa_toolkit.analysis import ranking
 from isa_toolkit.figures import fig7
-from isa_toolkit.figures.settings import Variant
+from isa_toolkit.figures.variants import Variant
 from isa_toolkit.losses import crucial, isa, ridge
 
 

@@ -6,7 +6,7 @@ from drawn import vertices
 from hand_tables import fig8_table
 
 from isa_toolkit.figures import fig8
-from isa_toolkit.figures.settings import setting
+from isa_toolkit.figures.variants import setting
 
 
 def curve(rows):

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from hand_tables import TABLES
 
-from isa_toolkit.figures.claims import CLAIMS
-from isa_toolkit.figures.items import ITEMS
-from isa_toolkit.figures.numbers import as_table
+from isa_toolkit.figures.claim_tests import CLAIMS
+from isa_toolkit.figures.published_results import paper_numbers
+from isa_toolkit.figures.registry import ITEMS
 from isa_toolkit.figures.report import _VERDICTS, _with_interval, write_report
+from isa_toolkit.figures.results_table import as_table
 from isa_toolkit.figures.style import house_style, new_figure, save
-from isa_toolkit.figures.targets import paper_numbers
 
 FACTS = {"device": "cpu", "isa_toolkit": "1", "python": "3", "jax": "0"}
 

@@ -11,10 +11,10 @@ import pytest
 from hand_tables import TABLES
 from tiny_study import tiny_study
 
-from isa_toolkit.figures import evaluations, items, reproduce
+from isa_toolkit.figures import evaluations, registry, reproduce
 from isa_toolkit.figures import study as studies
-from isa_toolkit.figures.items import ITEMS, Item, Part
-from isa_toolkit.figures.numbers import COLUMNS
+from isa_toolkit.figures.registry import ITEMS, Item, Part
+from isa_toolkit.figures.results_table import COLUMNS
 
 
 def by_hand(monkeypatch):
@@ -33,7 +33,7 @@ def by_hand(monkeypatch):
         part = Part(name, compute(name), module.draw, module.caption)
         changed = ITEMS[name]._replace(parts=lambda _, part=part: [part])
         if changed.numbers is not None:
-            changed = changed._replace(numbers=items._no_numbers)
+            changed = changed._replace(numbers=registry._no_numbers)
         monkeypatch.setitem(ITEMS, name, changed)
     return asked
 

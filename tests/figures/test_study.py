@@ -15,9 +15,9 @@ from isa_toolkit.datasets import Dataset
 from isa_toolkit.distillation import Run
 from isa_toolkit.figures import evaluations
 from isa_toolkit.figures import study as studies
-from isa_toolkit.figures.items import ITEMS
-from isa_toolkit.figures.settings import SETTINGS, Variant, setting
+from isa_toolkit.figures.registry import ITEMS
 from isa_toolkit.figures.study import BUDGETS, Study, evaluated
+from isa_toolkit.figures.variants import SETTINGS, Variant, setting
 
 FREPO, ISA = Variant("frepo"), Variant("isa")
 

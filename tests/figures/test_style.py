@@ -14,8 +14,8 @@ from tiny_study import three_digits
 
 from isa_toolkit.figures import demo, quickstart
 from isa_toolkit.figures.images import ImageRow, draw_grid
-from isa_toolkit.figures.settings import SETTINGS, Variant
 from isa_toolkit.figures.style import COLOURS, house_style, new_figure, png, save
+from isa_toolkit.figures.variants import SETTINGS, Variant
 
 
 def curve_table():

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from isa_toolkit.analysis.intervals import paired_interval
-from isa_toolkit.figures.numbers import as_table, row, with_means
+from isa_toolkit.figures.results_table import as_table, row, with_means
 from isa_toolkit.figures.summary import mean_of, summary
 
 

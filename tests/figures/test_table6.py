@@ -10,7 +10,7 @@ from tiny_study import three_digits, tiny_study
 
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.figures import table6, table7
-from isa_toolkit.figures.settings import setting
+from isa_toolkit.figures.variants import setting
 
 
 def test_the_bars_show_exactly_the_table():

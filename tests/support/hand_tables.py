@@ -14,11 +14,11 @@ from isa_toolkit.figures import (
     fig8,
     gallery,
     information,
-    numbers,
     recall,
+    results_table,
     table6,
 )
-from isa_toolkit.figures.numbers import as_table, row
+from isa_toolkit.figures.results_table import as_table, row
 
 ACCURACY = "accuracy_percent"
 
@@ -36,7 +36,7 @@ def _by_seed(cells: list[dict[str, Any]], seeds: int) -> pd.DataFrame:
 
 def with_means(by_seed: pd.DataFrame, against: str | None = None) -> pd.DataFrame:
     """Return rows, means and differences, whose two ends are not equally far."""
-    table = numbers.with_means(by_seed, against)
+    table = results_table.with_means(by_seed, against)
     return table.assign(low=table.low - 0.25)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 
-from isa_toolkit.figures import course
-from isa_toolkit.figures.settings import Variant
+from isa_toolkit.figures import training_curves
 from isa_toolkit.figures.style import png
+from isa_toolkit.figures.variants import Variant
 from isa_toolkit.widgets import CompareRuns, layout
 
 
@@ -21,7 +21,7 @@ def test_what_is_picked_is_what_is_drawn(study, whole, tmp_path):
     both = bytes(panel.picture.value)
     panel.pick.value = [whole.path.name]
     panel.check()
-    one = png(course.draw(course.compute({whole.path.name: whole})))
+    one = png(training_curves.draw(training_curves.compute({whole.path.name: whole})))
     assert bytes(panel.picture.value) == one != both
     panel.pick.value = []
     assert "No run is picked" in panel.caption.value

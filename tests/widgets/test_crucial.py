@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from isa_toolkit.analysis import ranking
-from isa_toolkit.figures.settings import Variant
+from isa_toolkit.figures.variants import Variant
 from isa_toolkit.widgets import CrucialSamples, layout
 
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from isa_toolkit.figures.settings import setting
 from isa_toolkit.figures.style import house_style, new_figure
+from isa_toolkit.figures.variants import setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +29,7 @@ def draw_strips(
     """Return two panels: values of each setting, and paired differences to one of them.
 
     Args:
-        table: rows of :mod:`isa_toolkit.figures.numbers` of one quantity.
+        table: rows of :mod:`isa_toolkit.figures.results_table` of one quantity.
         keys: settings, from top to bottom.
         against: the setting of the differences.
         predictor: whose rows; None for rows without one.

@@ -9,10 +9,8 @@ import pytest
 from hand_tables import TABLES
 
 from isa_toolkit.analysis.intervals import mean_interval
-from isa_toolkit.figures import fig5, table6, table7, targets
-from isa_toolkit.figures.items import ITEMS
-from isa_toolkit.figures.numbers import as_table, row
-from isa_toolkit.figures.targets import (
+from isa_toolkit.figures import fig5, published_results, table6, table7
+from isa_toolkit.figures.published_results import (
     AGREES,
     DIFFERS,
     NO_INTERVAL,
@@ -21,6 +19,8 @@ from isa_toolkit.figures.targets import (
     compare,
     paper_numbers,
 )
+from isa_toolkit.figures.registry import ITEMS
+from isa_toolkit.figures.results_table import as_table, row
 
 # CIFAR-10, 1 per class, FRePo, network: 46.8 ± 0.7 over five networks, hence an
 # interval of 46.8 ± 2 * 0.7 / sqrt(5) = 46.8 ± 0.626.
@@ -155,4 +155,4 @@ def test_an_item_without_paper_numbers_compares_with_none():
     assert len(compare("fig5", TABLES["fig5"](), is_published_scale=True)) == 0
     assert {one.key for one in fig5.variants()} == set(TABLES["fig5"]().setting)
     assert {one.key for one in table6.VARIANTS} <= set(paper_numbers().method)
-    assert targets.PAPER_NETWORKS == 5
+    assert published_results.PAPER_NETWORKS == 5

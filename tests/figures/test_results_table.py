@@ -7,7 +7,7 @@ import math
 import pytest
 
 from isa_toolkit.analysis.intervals import mean_interval
-from isa_toolkit.figures.numbers import (
+from isa_toolkit.figures.results_table import (
     COLUMNS,
     as_table,
     differences,

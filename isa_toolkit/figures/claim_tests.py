@@ -116,7 +116,7 @@ def judge(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     *inside the noise*: it includes 0, or one seed tells no interval.
 
     Args:
-        tables: item -> rows of :mod:`isa_toolkit.figures.numbers`.
+        tables: item -> rows of :mod:`isa_toolkit.figures.results_table`.
 
     Returns:
         One row per claim, and per number of images per class where an item has several:

@@ -7,7 +7,7 @@ from drawn import points
 from hand_tables import cost_table, fig3c_table, information_table, recall_table
 
 from isa_toolkit.figures import cost, fig3c, information, recall
-from isa_toolkit.figures.settings import setting
+from isa_toolkit.figures.variants import setting
 
 
 def places(rows, keys):

@@ -55,7 +55,7 @@ def compare(item: str, ours: pd.DataFrame, *, is_published_scale: bool) -> pd.Da
 
     Args:
         item: first column of the paper's numbers.
-        ours: rows of :mod:`isa_toolkit.figures.numbers`.
+        ours: rows of :mod:`isa_toolkit.figures.results_table`.
         is_published_scale: whether ours was made with the published steps, width and
             batch size.
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from isa_toolkit.figures import numbers
-from isa_toolkit.figures.settings import Variant, setting
+from isa_toolkit.figures import results_table
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import house_style, new_figure
+from isa_toolkit.figures.variants import Variant, setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ def compute_pairs(
         images_per_class: of the distilled sets.
 
     Returns:
-        Rows of :mod:`isa_toolkit.figures.numbers`: each method's accuracy, the
+        Rows of :mod:`isa_toolkit.figures.results_table`: each method's accuracy, the
         difference of each pair's second to its first (``against``), and the difference
         of all to the real images that each seed starts from, "random", where plain FRePo
         is among them.
@@ -42,14 +42,14 @@ def compute_pairs(
     keys = [key for pair in pairs for key in pair]
     by_seed = study.accuracies([Variant(key) for key in keys], images_per_class)
     first = study.first_accuracies(Variant(keys[0]), images_per_class)
-    parts = [by_seed, first, numbers.means(by_seed), numbers.means(first)]
+    parts = [by_seed, first, results_table.means(by_seed), results_table.means(first)]
     for without, with_both in pairs:
         both = by_seed[by_seed.setting.isin((without, with_both))]
-        parts.append(numbers.differences(both, without))
+        parts.append(results_table.differences(both, without))
     together = pd.concat([by_seed, first], ignore_index=True)
-    parts.append(numbers.differences(together, RANDOM))
+    parts.append(results_table.differences(together, RANDOM))
     parts = [part for part in parts if len(part)]
-    return pd.concat(parts, ignore_index=True) if parts else numbers.as_table([])
+    return pd.concat(parts, ignore_index=True) if parts else results_table.as_table([])
 
 
 @house_style
@@ -102,7 +102,7 @@ def caption_pairs(table: pd.DataFrame) -> str:
         table: from ``compute_pairs``.
     """
     one = table[table.seed.isna()].iloc[0]
-    size = numbers.per_class(one.images_per_class)
+    size = results_table.per_class(one.images_per_class)
     return (
         f"{one.dataset}, {size}, {one.n} seeds; every set is "
         "judged by the same networks and training. Left: each seed and the mean with its "

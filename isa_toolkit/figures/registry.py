@@ -51,7 +51,7 @@ class Item(NamedTuple):
 
     title: heading.
     parts: study -> its pictures.
-    numbers: study -> rows of :mod:`isa_toolkit.figures.numbers`; None: the table of the
+    numbers: study -> rows of :mod:`isa_toolkit.figures.results_table`; None: the table of the
         first part is that.
     target: its name in the paper's numbers; None where the paper prints none.
     """
@@ -87,7 +87,7 @@ def _galleries(study: Study) -> list[Part]:
 
 
 def _no_numbers(_: Study) -> pd.DataFrame:
-    from isa_toolkit.figures.numbers import as_table
+    from isa_toolkit.figures.results_table import as_table
 
     return as_table([])
 

@@ -7,9 +7,9 @@ import math
 import pytest
 from hand_tables import TABLES
 
-from isa_toolkit.figures.claims import CLAIMS, judge
-from isa_toolkit.figures.items import ITEMS
-from isa_toolkit.figures.numbers import as_table, row
+from isa_toolkit.figures.claim_tests import CLAIMS, judge
+from isa_toolkit.figures.registry import ITEMS
+from isa_toolkit.figures.results_table import as_table, row
 
 
 def difference(low, high, **changes):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from isa_toolkit.distillation import Run
-from isa_toolkit.figures import course
+from isa_toolkit.figures import training_curves
 
 
 def recorded(path: Path, shift: float = 0.0) -> Run:
@@ -27,8 +27,8 @@ def recorded(path: Path, shift: float = 0.0) -> Run:
 
 
 def test_lines_are_the_numbers_of_the_run(tmp_path):
-    table = course.compute({"one": recorded(tmp_path / "one")})
-    left, right = course.draw(table).axes
+    table = training_curves.compute({"one": recorded(tmp_path / "one")})
+    left, right = training_curves.draw(table).axes
     assert list(left.lines[0].get_ydata()) == [2, 1]
     drawn = {line.get_label(): list(line.get_ydata()) for line in right.lines}
     assert drawn == {
@@ -39,21 +39,21 @@ def test_lines_are_the_numbers_of_the_run(tmp_path):
 
 
 def test_several_runs_have_a_colour_each_and_are_named_once(tmp_path):
-    table = course.compute(
+    table = training_curves.compute(
         {"one": recorded(tmp_path / "one"), "two": recorded(tmp_path / "two", 1.0)}
     )
-    figure = course.draw(table)
+    figure = training_curves.draw(table)
     colours = [line.get_color() for line in figure.axes[0].lines]
     assert len(set(colours)) == 2
     assert {line.get_color() for line in figure.axes[1].lines} == set(colours)
     [legend] = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["one", "two"]
-    assert course.caption(table).startswith("2 runs. ")
+    assert training_curves.caption(table).startswith("2 runs. ")
 
 
 def test_a_run_without_metrics_yet_draws_empty_axes(tmp_path):
     run = recorded(tmp_path / "one")
     (run.path / "metrics.jsonl").unlink()
-    table = course.compute({"one": run})
+    table = training_curves.compute({"one": run})
     assert len(table) == 0
-    assert not any(ax.lines for ax in course.draw(table).axes)
+    assert not any(ax.lines for ax in training_curves.draw(table).axes)
