@@ -17,7 +17,7 @@ from jaxtyping import Array, PyTree
 
 from isa_toolkit.bench.steps import TimedLoop
 from isa_toolkit.distillation import loop
-from isa_toolkit.distillation.drawing import draw, first_order
+from isa_toolkit.distillation.sampling import draw, first_order
 from isa_toolkit.losses import ridge as ridge_readout
 from isa_toolkit.losses.label_margin import label_margin_loss
 from isa_toolkit.methods import FRePo

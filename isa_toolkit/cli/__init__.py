@@ -66,7 +66,7 @@ def _run(command: str, words: list[str]) -> int:
         return _fail(str(error), DIVERGED)
     except RuntimeError as error:
         from isa_toolkit.distillation import RunLockedError
-        from isa_toolkit.distillation.processes import (
+        from isa_toolkit.distillation.distributed import (
             FollowerFailedError,
             LeaderFailedError,
             ProcessLostError,

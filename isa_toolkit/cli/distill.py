@@ -53,7 +53,8 @@ def run(words: list[str]) -> int:
     Returns:
         Exit code.
     """
-    from isa_toolkit.distillation import distill, processes
+    from isa_toolkit.distillation import distill
+    from isa_toolkit.distillation import distributed as processes
 
     options = parse_with_method(
         DistillOptions,

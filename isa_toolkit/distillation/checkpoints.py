@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from isa_toolkit.checks import as_text, fail
-from isa_toolkit.distillation import processes
+from isa_toolkit.distillation import distributed as processes
 from isa_toolkit.files import write_json
 
 __all__ = ["Checkpoint", "Checkpoints"]

@@ -13,18 +13,18 @@ from functools import partial
 from pathlib import Path
 
 from isa_toolkit import checks
-from isa_toolkit.distillation import processes
-from isa_toolkit.distillation.alike import combinations, refusal, resolve_alike
+from isa_toolkit.distillation import distributed as processes
+from isa_toolkit.distillation.api import claim, load_targets, store_of
 from isa_toolkit.distillation.experiment import Experiment, ResolvedExperiment
 from isa_toolkit.distillation.lanes import run_all, takes_side_by_side
-from isa_toolkit.distillation.layout import Devices, check_layout, make_layout
+from isa_toolkit.distillation.param_grid import combinations, refusal, resolve_alike
 from isa_toolkit.distillation.placement import place
 from isa_toolkit.distillation.program import follow
-from isa_toolkit.distillation.result import Run
-from isa_toolkit.distillation.run import claim, load_targets, store_of
+from isa_toolkit.distillation.run import Run
+from isa_toolkit.distillation.run_state import Callback, DivergedError, Worker
+from isa_toolkit.distillation.sharding import Devices, check_layout, make_layout
 from isa_toolkit.distillation.shards import LIMIT_BYTES, wanted_shards
 from isa_toolkit.distillation.signals import heed_signals
-from isa_toolkit.distillation.worker import Callback, DivergedError, Worker
 from isa_toolkit.methods.base import Shards
 
 __all__ = ["distill_grid"]

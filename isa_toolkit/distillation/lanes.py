@@ -10,14 +10,14 @@ from typing import Any
 import jax
 
 from isa_toolkit.distillation import loop
-from isa_toolkit.distillation.bars import run_bar
-from isa_toolkit.distillation.course import take_course
-from isa_toolkit.distillation.layout import Layout
 from isa_toolkit.distillation.memory import free_bytes, memory_estimate
+from isa_toolkit.distillation.prefetch import is_streamed
 from isa_toolkit.distillation.program import assemble
+from isa_toolkit.distillation.progress import run_bar
+from isa_toolkit.distillation.run_state import Worker, writing
+from isa_toolkit.distillation.sharding import Layout
 from isa_toolkit.distillation.signals import StopAsked
-from isa_toolkit.distillation.streamed import is_streamed
-from isa_toolkit.distillation.worker import Worker, writing
+from isa_toolkit.distillation.trainer import take_course
 
 __all__ = ["run_all", "takes_side_by_side"]
 

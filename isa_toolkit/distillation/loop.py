@@ -23,8 +23,8 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Int, Key, PyTree
 
 from isa_toolkit.datasets.device import to_inputs
-from isa_toolkit.distillation.drawing import Targets, draw, first_order, targets
-from isa_toolkit.distillation.layout import RUNS, Layout
+from isa_toolkit.distillation.sampling import Targets, draw, first_order, targets
+from isa_toolkit.distillation.sharding import RUNS, Layout
 from isa_toolkit.methods.base import Batch, MethodSettings, traits_of
 from isa_toolkit.networks import Network
 

@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from isa_toolkit.distillation import loop, processes
-from isa_toolkit.distillation.layout import Layout
-from isa_toolkit.distillation.streamed import Blocks, is_streamed
-from isa_toolkit.distillation.worker import Part, Worker
+from isa_toolkit.distillation import distributed as processes
+from isa_toolkit.distillation import loop
+from isa_toolkit.distillation.prefetch import Blocks, is_streamed
+from isa_toolkit.distillation.run_state import Part, Worker
+from isa_toolkit.distillation.sharding import Layout
 
 __all__ = ["Alone", "Program", "Together", "assemble", "follow"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from isa_toolkit.distillation import Experiment, Progress, distill_grid
-from isa_toolkit.distillation.alike import programs
+from isa_toolkit.distillation.param_grid import programs
 
 __all__ = ["distil_together"]
 

@@ -22,7 +22,7 @@ from isa_toolkit.distillation import (
     distill,
     distill_grid,
 )
-from isa_toolkit.distillation.alike import resolve_alike
+from isa_toolkit.distillation.param_grid import resolve_alike
 from isa_toolkit.distillation.store import held
 from isa_toolkit.files import read_json, write_json
 from isa_toolkit.sweeps.command import from_description

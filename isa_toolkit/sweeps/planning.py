@@ -16,8 +16,8 @@ from typing import Any
 import jax
 
 from isa_toolkit import checks
-from isa_toolkit.distillation.alike import combinations, programs, resolve_alike
 from isa_toolkit.distillation.experiment import Experiment, ResolvedExperiment
+from isa_toolkit.distillation.param_grid import combinations, programs, resolve_alike
 from isa_toolkit.sweeps import cost
 from isa_toolkit.sweeps.command import check_loadable, where_of
 from isa_toolkit.sweeps.plans import Plan, PlannedRun

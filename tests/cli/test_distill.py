@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from isa_toolkit.cli import FAILED, OK, USAGE, main
-from isa_toolkit.distillation import processes
+from isa_toolkit.distillation import distributed as processes
 
 # Compiles in two thirds of the time.
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"

@@ -9,7 +9,8 @@ import jax
 import pytest
 from tiny_run import STOPPED_AT, stop_at, tiny
 
-from isa_toolkit.distillation import Run, course, distill
+from isa_toolkit.distillation import Run, distill
+from isa_toolkit.distillation import trainer as course
 
 
 @pytest.fixture(scope="session")

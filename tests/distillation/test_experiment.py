@@ -12,7 +12,7 @@ from tiny_run import tiny
 
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distillation import Experiment
-from isa_toolkit.distillation.events import first_images
+from isa_toolkit.distillation.schedule import first_images
 from isa_toolkit.methods import RFAD, FRePo
 from isa_toolkit.networks import NetworkSettings
 

@@ -19,13 +19,15 @@ from isa_toolkit.distillation import (
     Progress,
     Run,
     RunLockedError,
-    course,
     distill,
     distill_grid,
     loop,
 )
-from isa_toolkit.distillation.alike import programs, resolve_alike
+from isa_toolkit.distillation import (
+    trainer as course,
+)
 from isa_toolkit.distillation.memory import memory_estimate
+from isa_toolkit.distillation.param_grid import programs, resolve_alike
 from isa_toolkit.distillation.store import RunStore
 from isa_toolkit.methods import DM, MTT
 from isa_toolkit.networks import NetworkSettings, build

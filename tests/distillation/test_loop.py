@@ -12,7 +12,7 @@ from tiny_run import tiny
 from toy import CLASSES, assert_same_bytes, dense_network, toy_problem
 
 from isa_toolkit.distillation import Run, loop
-from isa_toolkit.distillation.run import distill
+from isa_toolkit.distillation.api import distill
 from isa_toolkit.methods import FRePo
 from isa_toolkit.methods.base import Batch
 from isa_toolkit.networks import build

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from tiny_run import stop_at
 
-from isa_toolkit.distillation import Experiment, course, distill
+from isa_toolkit.distillation import Experiment, distill
+from isa_toolkit.distillation import trainer as course
 from isa_toolkit.methods import DM, MTT
 from isa_toolkit.networks import NetworkSettings
 

@@ -21,17 +21,19 @@ from tiny_run import stop_at, tiny
 from isa_toolkit.distillation import (
     Experiment,
     Run,
-    course,
     distill,
     distill_grid,
     loop,
 )
-from isa_toolkit.distillation.layout import Layout, make_layout
+from isa_toolkit.distillation import (
+    trainer as course,
+)
+from isa_toolkit.distillation.api import load_targets
 from isa_toolkit.distillation.program import Alone
-from isa_toolkit.distillation.run import load_targets
+from isa_toolkit.distillation.run_state import Worker
+from isa_toolkit.distillation.sharding import Layout, make_layout
 from isa_toolkit.distillation.signals import StopRequest
 from isa_toolkit.distillation.store import RunStore
-from isa_toolkit.distillation.worker import Worker
 from isa_toolkit.losses import crucial, isa
 from isa_toolkit.losses import ridge as ridge_readout
 from isa_toolkit.methods import DM, MTT

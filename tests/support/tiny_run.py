@@ -46,7 +46,7 @@ _CHILD = """
 import sys, time
 from tiny_run import tiny
 import isa_toolkit.distillation
-from isa_toolkit.distillation import course, run
+from isa_toolkit.distillation import trainer as course, api as run
 course._CHUNK_S = 1e-9  # one step at a time
 
 def tell(told):

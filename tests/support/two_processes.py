@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from isa_toolkit.distillation import processes
+from isa_toolkit.distillation import distributed as processes
 
 
 def main(me: int, port: int, out: Path) -> None:
@@ -20,7 +20,9 @@ def main(me: int, port: int, out: Path) -> None:
     processes.join(f"127.0.0.1:{port}", 2, me)
     from tiny_run import stop_at, tiny
 
-    from isa_toolkit.distillation import course, distill, distill_grid, program, run
+    from isa_toolkit.distillation import api as run
+    from isa_toolkit.distillation import distill, distill_grid, program
+    from isa_toolkit.distillation import trainer as course
 
     told: dict[str, Any] = {}
 

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from isa_toolkit.distillation import events, loop
+from isa_toolkit.distillation import loop
+from isa_toolkit.distillation import schedule as events
 from isa_toolkit.distillation.checkpoints import Checkpoints
 from isa_toolkit.distillation.experiment import ResolvedExperiment
 from isa_toolkit.distillation.signals import StopRequest

@@ -10,7 +10,7 @@ from toy import quick_jit
 
 from isa_toolkit.datasets import load_dataset
 from isa_toolkit.distillation import Experiment
-from isa_toolkit.distillation.drawing import class_indices, draw, first_order, targets
+from isa_toolkit.distillation.sampling import class_indices, draw, first_order, targets
 from isa_toolkit.methods import DM, MTT
 
 LABELS = np.array([2, 0, 1, 1, 0, 2, 2, 1, 0, 0, 1, 2, 2], np.int32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tiny_run import tiny
 
-from isa_toolkit.distillation import events
+from isa_toolkit.distillation import schedule as events
 
 
 def test_rows_are_means_of_whole_intervals_and_the_rest_waits() -> None:

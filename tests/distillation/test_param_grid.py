@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tiny_run import tiny
 
-from isa_toolkit.distillation.alike import combinations, programs, refusal
+from isa_toolkit.distillation.param_grid import combinations, programs, refusal
 from isa_toolkit.methods import MTT
 
 

@@ -19,9 +19,9 @@ from jaxtyping import Array, Int, PyTree
 
 from isa_toolkit.datasets.device import device_inputs
 from isa_toolkit.distillation import loop
-from isa_toolkit.distillation.drawing import Targets, draw, first_order
 from isa_toolkit.distillation.experiment import ResolvedExperiment
-from isa_toolkit.distillation.worker import Worker
+from isa_toolkit.distillation.run_state import Worker
+from isa_toolkit.distillation.sampling import Targets, draw, first_order
 
 __all__ = ["BLOCK_BYTES", "Blocks", "block_steps", "is_streamed"]
 

@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from isa_toolkit.distillation import processes
-from isa_toolkit.distillation.bars import postfix
+from isa_toolkit.distillation import distributed as processes
 from isa_toolkit.distillation.checkpoints import Checkpoints
 from isa_toolkit.distillation.program import Program
+from isa_toolkit.distillation.progress import postfix
+from isa_toolkit.distillation.run_state import DivergedError, Worker, writing
 from isa_toolkit.distillation.signals import StopAsked
-from isa_toolkit.distillation.worker import DivergedError, Worker, writing
 
 __all__ = ["take_course"]
 

@@ -15,7 +15,7 @@ import pytest
 from tiny_run import tiny
 
 from isa_toolkit.distillation import distill, distill_grid
-from isa_toolkit.distillation.layout import (
+from isa_toolkit.distillation.sharding import (
     DATA,
     RUNS,
     Layout,

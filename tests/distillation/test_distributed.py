@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from tiny_run import metric_rows
 
-from isa_toolkit.distillation import Run, processes
+from isa_toolkit.distillation import Run
+from isa_toolkit.distillation import distributed as processes
 
 SUPPORT = Path(__file__).parents[1] / "support"
 # Compiles in two thirds of the time.

@@ -17,7 +17,9 @@ from isa_toolkit.distillation import (
     distill_grid,
     loop,
     placement,
-    streamed,
+)
+from isa_toolkit.distillation import (
+    prefetch as streamed,
 )
 from isa_toolkit.distillation.placement import place
 from isa_toolkit.methods import DM, MTT
