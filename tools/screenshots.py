@@ -64,7 +64,7 @@ SWEEP = """
 from isa_toolkit.networks import NetworkSettings
 experiment = isa.Experiment(
     dataset="digits", network=NetworkSettings(width=16), batch_size=256, steps=3000,
-    protocol="last", validation_every=0, method=isa.FRePo(segment=(0, 0)),
+    selection="last", validation_every=0, method=isa.FRePo(segment=(0, 0)),
 )
 import uuid
 out = f"swept/{uuid.uuid4().hex[:6]}/runs"

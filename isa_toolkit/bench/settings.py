@@ -128,5 +128,5 @@ def experiment_of(
         images_per_class=setting.images_per_class,
         network=NetworkSettings(width=setting.width),
         batch_size=setting.batch_size,
-        protocol="last",
+        selection="last",
     )

@@ -85,7 +85,7 @@ def run(words: list[str]) -> int:
         selection = finished.distilled.manifest["selection"]
         result["selection"] = selection
         result["distilled"] = str(finished.path / "distilled.safetensors")
-        chosen = f"images of step {selection['step']} (protocol {selection['protocol']}"
+        chosen = f"images of step {selection['step']} (selection {selection['rule']}"
         accuracy = selection.get("accuracy")
         lines.append(
             f"{chosen})"

@@ -39,7 +39,7 @@ class ExperimentOptions:
     width: int | None = None
     depth: int | None = None
     norm: str | None = None
-    protocol: str = "validation"
+    selection: str = "validation"
     validation_fraction: float = 0.1
     validation_every: int | None = None
     validation_networks: int = 2
@@ -67,8 +67,9 @@ EXPERIMENT_HELP = """Options of the command, but for those of the method.
         width: channels of its first layer.
         depth: its layers; the published number for the resolution if left out.
         norm: its normalisation; the published one if left out.
-        protocol: which step's images are the result: validation (the best on held-out
-            training images), last, or released (the best on TEST images).
+        selection: Rule that selects the step whose images are the result: validation (the
+            best accuracy on held-out training images), last, or released (the best
+            accuracy on TEST images).
         validation_fraction: share of the training images held out.
         validation_every: steps between validations; a fifth of the run if left out.
         validation_networks: fresh networks per validation.

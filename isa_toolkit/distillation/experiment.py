@@ -1,7 +1,7 @@
 """An experiment: every choice of one run, checked, filled in and hashed.
 
 Two experiments with the same hash give the same distilled set. The hash covers every
-setting and the data's fingerprint, not where the data lie.
+setting and the data's fingerprint, not where the data are stored.
 """
 
 from __future__ import annotations
@@ -12,24 +12,26 @@ import hashlib
 import json
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from isa_toolkit import checks, presets
 from isa_toolkit.datasets import Dataset, load_dataset
 from isa_toolkit.datasets.arrays import check_images_per_class
+from isa_toolkit.errors import InvalidTypeError
 from isa_toolkit.evaluation import EvaluationSettings
 from isa_toolkit.methods import METHODS, FRePo, MethodSettings
 from isa_toolkit.methods.base import traits_of
 from isa_toolkit.networks import NETWORKS, NetworkSettings
 from isa_toolkit.networks.training import FitSettings, dsa_fit
 
-__all__ = ["PROTOCOLS", "Experiment", "ResolvedExperiment", "as_json"]
+__all__ = ["Experiment", "MethodName", "ResolvedExperiment", "Selection", "as_json"]
 
-PROTOCOLS = ("validation", "released", "last")
+MethodName = Literal["dm", "frepo", "mtt", "rcig", "rfad"]
+Selection = Literal["last", "validation", "released"]
 
-_WHOLE = (
+_INTEGERS = (
     "images_per_class",
     "steps",
     "batch_size",
@@ -41,73 +43,90 @@ _WHOLE = (
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@checks.suggest_keywords
+@dataclasses.dataclass(frozen=True)
 class Experiment:
     """What to distil, how, and for how long.
 
     Attributes:
-        dataset: a name that ``load_dataset`` knows, or a ``Dataset``.
-        source: of a named data set; None lets ``load_dataset`` choose.
-        root: folder or file of a local data set.
-        limit: most training images to load; None for all.
-        method: settings of a method.
-        images_per_class: learned images of each class.
-        network: of the distillation; None for the architecture that the method is
-            published with, each None in it for the published value.
-        steps: outer steps; published are 500,000 for FRePo, 20,000 for DM and 5,000 for
-            MTT.
-        batch_size: real images per step, at most the training set; for DM of each
-            class, at most the smallest one; None for the method's published number.
-            MTT looks at no real images: leave it out.
-        seed: first images, networks, order and everything else drawn at random.
-        protocol: which step's images are the result. ``"validation"``: the best on
-            training images that are held out; ``"last"``: the last step, nothing held out;
-            ``"released"``: the best by *test* accuracy, as the released code chooses
-            (optimistic; only to reproduce it).
-        validation_fraction: share of the training images to hold out.
-        validation_every: steps between validations; None for a fifth of the run, 0 for
-            never (protocol ``"last"`` only).
-        validation_networks: fresh networks per validation.
-        validation_steps: their training; None for the published number.
-        log_every: steps per row of metrics (means over them); None for a hundredth of
-            the run, at most 100.
+        dataset: Name that ``load_dataset`` knows, or a ``Dataset``.
+        method: Settings of a method, such as ``FRePo(drop_easy=0.3)``, or the name of a
+            method for its default settings.
+        images_per_class: Number of distilled images of each class.
+        network: Network of the distillation; None for the architecture that the method
+            is published with. Each None in it stands for the published value.
+        steps: Number of outer steps; published are 500,000 for FRePo, 20,000 for DM and
+            5,000 for MTT.
+        batch_size: Number of real images per step, at most the size of the training
+            set; for DM the number per class, at most the size of the smallest class;
+            None for the method's published number. MTT uses no real images: leave it
+            out.
+        seed: Seed of the first images, the networks, the order of the data and
+            everything else that is random.
+        selection: Rule that selects the step whose images are the result.
+            ``"validation"``: the best accuracy on held-out training images; ``"last"``:
+            the last step, nothing is held out; ``"released"``: the best *test*
+            accuracy, as in the released code (optimistic; only to reproduce it).
+        validation_fraction: Fraction of the training images to hold out.
+        validation_every: Number of steps between validations; None for a fifth of the
+            run, 0 for no validation (only with selection ``"last"``).
+        validation_networks: Number of networks to train in each validation.
+        validation_steps: Number of training steps of each of them; None for the
+            published number.
+        log_every: Number of steps per row of metrics, which holds means over them; None
+            for a hundredth of the run, at most 100.
+        source: Where to read a named data set from; None lets ``load_dataset`` choose.
+        root: Folder or file of a local data set.
+        limit: Largest number of training images to load; None for all.
 
     Raises:
-        ValueError: a value out of its range, an unknown name.
-        TypeError: a value of the wrong kind.
+        InvalidValueError: A value is out of its range, or a name is unknown.
+        InvalidTypeError: A value has the wrong type.
+
+    Example:
+        >>> from isa_toolkit import Experiment, FRePo
+        >>> Experiment("digits", method=FRePo(drop_easy=0.3), steps=400)
+        Experiment(dataset='digits', method=FRePo(drop_easy=0.3), steps=400, batch_size=1024)
+        >>> Experiment("digits", method="DM").method.name
+        'dm'
     """
 
     dataset: str | Dataset = "digits"
-    source: str | None = None
-    root: str | Path | None = None
-    limit: int | None = None
-    method: MethodSettings = FRePo()
+    _: dataclasses.KW_ONLY
+    method: MethodSettings | MethodName = FRePo()
     images_per_class: int = 1
     network: NetworkSettings | None = None
     steps: int = 500_000
     batch_size: int | None = None
     seed: int = 0
-    protocol: str = "validation"
+    selection: Selection = "validation"
     validation_fraction: float = 0.1
     validation_every: int | None = None
     validation_networks: int = 2
     validation_steps: int | None = None
     log_every: int | None = None
+    source: str | None = None
+    root: str | Path | None = None
+    limit: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.dataset, str | Dataset):
-            raise TypeError(
+            raise InvalidTypeError(
                 "dataset must be a name or a Dataset, got "
                 f"{type(self.dataset).__name__}. Build one with Dataset.from_arrays."
             )
-        if not isinstance(self.method, tuple(METHODS.values())):
+        if isinstance(self.method, str):
+            name = checks.match_name("method", self.method, METHODS)
+            object.__setattr__(self, "method", METHODS[name]())
+        method: Any = self.method
+        if not isinstance(method, tuple(METHODS.values())):
             known = ", ".join(kind.__name__ for kind in METHODS.values())
-            raise TypeError(
-                f"method must be one of {known}, got {type(self.method).__name__}."
+            raise InvalidTypeError(
+                f"method must be one of {known}, or a name, got {type(method).__name__}."
             )
         checks.check_integer("images_per_class", self.images_per_class)
         checks.check_integer("steps", self.steps)
-        traits = traits_of(self.method)
+        traits = traits_of(method)
         if self.network is None:
             object.__setattr__(self, "network", NetworkSettings(name=traits.network))
         if self.batch_size is None and traits.draws:
@@ -116,40 +135,47 @@ class Experiment:
             if traits.drawing == "none":
                 raise checks.fail(
                     "batch_size",
-                    f"be left out for method {self.method.name!r}",
+                    f"be left out for method {method.name!r}",
                     self.batch_size,
-                    "It draws no real images.",
+                    "This method uses no real images.",
                 )
             fewest = 1 if traits.drawing == "per_class" else 2
             checks.check_integer("batch_size", self.batch_size, minimum=fewest)
         checks.check_integer("seed", self.seed, minimum=0)
-        checks.check_one_of("protocol", self.protocol, PROTOCOLS)
+        self._check_validation()
+        if self.log_every is not None:
+            checks.check_integer("log_every", self.log_every)
+        for name in _INTEGERS:
+            value = getattr(self, name)
+            # NumPy integers are accepted, but JSON does not know them.
+            object.__setattr__(self, name, value if value is None else int(value))
+
+    def _check_validation(self) -> None:
+        checks.check_one_of("selection", self.selection, get_args(Selection))
         checks.check_fraction("validation_fraction", self.validation_fraction)
-        if self.protocol == "validation" and self.validation_fraction == 0:
+        if self.selection == "validation" and self.validation_fraction == 0:
             raise checks.fail(
                 "validation_fraction",
-                "be above 0 under protocol 'validation'",
+                "be above 0 with selection='validation'",
                 self.validation_fraction,
-                "Use protocol='last' to train on everything.",
+                "Use selection='last' to train on everything.",
             )
         if self.validation_every is not None:
             checks.check_integer("validation_every", self.validation_every, minimum=0)
-            if self.validation_every == 0 and self.protocol != "last":
+            if self.validation_every == 0 and self.selection != "last":
                 raise checks.fail(
                     "validation_every",
-                    f"be above 0 under protocol {self.protocol!r}",
+                    f"be above 0 with selection={self.selection!r}",
                     0,
-                    "Use protocol='last' to go without.",
+                    "Use selection='last' to run without validation.",
                 )
         checks.check_integer("validation_networks", self.validation_networks)
         if self.validation_steps is not None:
             checks.check_integer("validation_steps", self.validation_steps)
-        if self.log_every is not None:
-            checks.check_integer("log_every", self.log_every)
-        for name in _WHOLE:
-            value = getattr(self, name)
-            # NumPy's whole numbers are welcome, but are no JSON.
-            object.__setattr__(self, name, value if value is None else int(value))
+
+    def __repr__(self) -> str:
+        text = _short_repr(self, always=("dataset",))
+        return text if len(text) <= 300 else text[:297] + "..."
 
     def load(self) -> Dataset:
         """Return the data set."""
@@ -160,19 +186,20 @@ class Experiment:
         )
 
     def resolve(
-        self, *, beside: ResolvedExperiment | None = None
+        self, *, reuse_data_from: ResolvedExperiment | None = None
     ) -> ResolvedExperiment:
         """Return the experiment with its data and every default filled in.
 
         Args:
-            beside: an experiment on the same data, held out alike, to share them with:
-                nothing is loaded or copied again.
+            reuse_data_from: Resolved experiment with the same data and the same
+                validation split; nothing is loaded or copied again.
 
         Raises:
-            ValueError: the data do not allow it (fewer images of a class than
-                ``images_per_class``, for one).
+            InvalidValueError: The data do not allow it, for example because a class has
+                fewer than ``images_per_class`` images.
         """
-        dataset = self.load() if beside is None else beside.dataset
+        dataset = self.load() if reuse_data_from is None else reuse_data_from.dataset
+        method: Any = self.method
         every = self.validation_every
         if every is None:
             every = -(-self.steps // 5)
@@ -182,7 +209,7 @@ class Experiment:
             source=None,
             root=None,
             limit=None,
-            method=self.method.resolve(
+            method=method.resolve(
                 dataset=dataset.name,
                 images_per_class=self.images_per_class,
                 num_classes=dataset.num_classes,
@@ -193,15 +220,15 @@ class Experiment:
             or _selection_steps(dataset.name, self.images_per_class),
             log_every=self.log_every or min(max(self.steps // 100, 1), 100),
         )
-        resolved = ResolvedExperiment(settings, dataset, beside)
-        held = resolved.train is not dataset
+        resolved = ResolvedExperiment(settings, dataset, reuse_data_from)
         check_images_per_class(
             self.images_per_class,
             resolved.train.train.labels,
             dataset.class_names,
-            fix="Some are held out: lower validation_fraction, or take protocol 'last'."
-            if held
-            else "",
+            fix=""
+            if resolved.train is dataset
+            else "Some images are held out: lower validation_fraction, or use "
+            "selection='last'.",
         )
         return resolved
 
@@ -210,60 +237,65 @@ class ResolvedExperiment:
     """An experiment together with its data, ready to run.
 
     Attributes:
-        settings: nothing in it is left to a default.
-        dataset: all of its data.
-        train: what is distilled: the training images, less those held out.
-        validation: (inputs, labels) of what chooses the step, or None.
+        settings: The experiment; no setting is left to a default.
+        method: Settings of the method.
+        dataset: All of the data.
+        train: What is distilled: the training images without those held out.
+        validation: (inputs, labels) that select the step, or None.
     """
 
     def __init__(
         self,
         settings: Experiment,
         dataset: Dataset,
-        beside: ResolvedExperiment | None = None,
+        reuse_data_from: ResolvedExperiment | None = None,
     ) -> None:
         self.settings = settings
+        self.method: Any = settings.method
         self.dataset = dataset
         self.train = dataset
         self.validation: tuple[Any, Any] | None = None
-        if beside is not None:
-            self.train, self.validation = beside.train, beside.validation
-        elif settings.protocol == "validation":
-            self.train, held = dataset.holdout(settings.validation_fraction)
-            self.validation = (dataset.preprocessing.apply(held.images), held.labels)
-        elif settings.protocol == "released":
+        if reuse_data_from is not None:
+            self.train = reuse_data_from.train
+            self.validation = reuse_data_from.validation
+        elif settings.selection == "validation":
+            self.train, held_out = dataset.holdout(settings.validation_fraction)
+            inputs = dataset.preprocessing.apply(held_out.images)
+            self.validation = (inputs, held_out.labels)
+        elif settings.selection == "released":
             self.validation = (dataset.inputs("test"), dataset.test.labels)
 
     @property
     def network(self) -> NetworkSettings:
-        """The network of the distillation, nothing left to a default."""
+        """Network of the distillation; no setting is left to a default."""
         network = self.settings.network or NetworkSettings()
         return network.resolve(self.dataset.image_shape)
 
     @property
     def drawing(self) -> str:
-        """How the targets of a step are drawn: the method's trait."""
-        return traits_of(self.settings.method).drawing
+        """How the real images of a step are drawn, which the method decides."""
+        return traits_of(self.method).drawing
 
     @property
     def batch_size(self) -> int:
-        """Targets per step in all: what was asked for, or as many as there are."""
-        asked = self.settings.batch_size or 0
+        """Number of real images per step in total, at most as many as there are."""
+        wanted = self.settings.batch_size or 0
         if self.drawing == "per_class":
             smallest = int(np.bincount(self.train.train.labels).min())
-            return min(asked, smallest) * self.train.num_classes
-        return min(asked, len(self.train.train.labels))
+            return min(wanted, smallest) * self.train.num_classes
+        return min(wanted, len(self.train.train.labels))
 
     @property
     def evaluation(self) -> EvaluationSettings:
-        """How the run validates: constant learning rate, shuffled, with augmentation.
+        """Settings of the validations: constant learning rate, shuffled, augmented.
 
-        Source: algorithms 4.1, "In-training evaluation"; for the matching methods 7.4.
+        Source: docs/algorithms.md, section 4.1, "In-training evaluation"; for the
+        matching methods section 7.4.
         """
         settings = self.settings
         count = settings.images_per_class * self.dataset.num_classes
         network = self.network
-        if traits_of(settings.method).protocol == "dsa":
+        if traits_of(self.method).protocol == "dsa":
             return EvaluationSettings(
                 network=network,
                 networks=settings.validation_networks,
@@ -271,9 +303,9 @@ class ResolvedExperiment:
                 protocol="dsa",
                 fit=dsa_fit(count, steps=settings.validation_steps),
             ).resolve(image_shape=self.dataset.image_shape, num_distilled=count)
-        judge = NETWORKS[network.name].judged_as or network.name
+        evaluator = NETWORKS[network.name].judged_as or network.name
         chosen = EvaluationSettings(
-            network=dataclasses.replace(network, name=judge, norm="none"),
+            network=dataclasses.replace(network, name=evaluator, norm="none"),
             networks=settings.validation_networks,
             seed=settings.seed,
             fit=FitSettings(
@@ -296,8 +328,8 @@ class ResolvedExperiment:
         }
         plain["network"] = dataclasses.asdict(self.network)
         plain["method"] = {
-            "name": settings.method.name,
-            **dataclasses.asdict(settings.method),  # pyright: ignore[reportArgumentType]
+            "name": self.method.name,
+            **dataclasses.asdict(self.method),
         }
         plain["dataset"] = {
             "name": self.dataset.name,
@@ -318,7 +350,7 @@ class ResolvedExperiment:
         settings = self.settings
         return (
             f"{self.dataset.name}-ipc{settings.images_per_class}-"
-            f"{settings.method.name}-{self.hash[:8]}"
+            f"{self.method.name}-{self.hash[:8]}"
         )
 
 
@@ -342,3 +374,22 @@ def _selection_steps(dataset: str, images_per_class: int) -> int:
     if facts is None:
         return 1000
     return facts.selection_steps.get(images_per_class, 1000)
+
+
+def _short_repr(settings: Any, always: tuple[str, ...] = ()) -> str:
+    """Return ``Name(field=value, ...)`` with the fields that differ from their default."""
+    shown = []
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.name not in always and value == field.default:
+            continue
+        if isinstance(value, Dataset):
+            text = f"<{value.name}>"
+        elif dataclasses.is_dataclass(value):
+            text = _short_repr(value)
+            if text.endswith("()"):  # every setting is left to its default
+                continue
+        else:
+            text = repr(value)
+        shown.append(f"{field.name}={text}")
+    return f"{type(settings).__name__}({', '.join(shown)})"

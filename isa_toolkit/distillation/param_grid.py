@@ -54,7 +54,7 @@ def resolve_alike(experiments: Sequence[Experiment]) -> list[ResolvedExperiment]
         if difference is not None:
             raise refusal(*difference)
     resolved = first.resolve()
-    return [resolved, *(other.resolve(beside=resolved) for other in others)]
+    return [resolved, *(other.resolve(reuse_data_from=resolved) for other in others)]
 
 
 def combinations(

@@ -294,7 +294,7 @@ class Worker:
         chosen = events.choose(self.store.metrics(), self.settings)
         images, labels = self.method.distilled(self.state())
         learned = self._learned()
-        if self.settings.protocol != "last":
+        if self.settings.selection != "last":
             path = self.store.snapshot_path(chosen["step"])
             stored = DistilledSet.load(path)
             images, labels = stored.images, stored.labels

@@ -115,7 +115,7 @@ def validate(
     """Return the accuracies of fresh networks trained on distilled images.
 
     Args:
-        resolved: the experiment; its protocol validates.
+        resolved: the experiment; its evaluation settings validate.
         images: network inputs, [m, h, w, ch].
         labels: distilled labels, [m, c].
         learned: what belongs to them besides, such as a step size.
@@ -145,15 +145,15 @@ def choose(rows: list[Row], settings: Experiment) -> dict[str, Any]:
         settings: resolved.
 
     Returns:
-        ``protocol``, ``step`` and, unless the protocol is ``"last"``, ``accuracy``.
+        ``rule``, ``step`` and, unless the rule is ``"last"``, ``accuracy``.
     """
-    protocol = settings.protocol
-    if protocol == "last":
-        return {"protocol": protocol, "step": settings.steps}
+    rule = settings.selection
+    if rule == "last":
+        return {"rule": rule, "step": settings.steps}
     rows = [row for row in rows if row["kind"] == "validation"]
     # The earliest of equally good ones; step 0 is the real images.
     best = max(rows, key=lambda row: (row["accuracy"], -row["step"]))
-    return {"protocol": protocol, "step": best["step"], "accuracy": best["accuracy"]}
+    return {"rule": rule, "step": best["step"], "accuracy": best["accuracy"]}
 
 
 def distilled_set(

@@ -156,7 +156,7 @@ def _rows(
                     steps=plan.steps,
                     batch_size=256,
                     seed=seed,
-                    protocol="last",
+                    selection="last",
                     validation_every=plan.snapshots,
                 ),
                 out=folder,

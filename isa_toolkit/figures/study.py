@@ -166,7 +166,7 @@ class Study:
             steps=steps,
             batch_size=None if traits.drawing == "none" else batch_size,
             seed=seed,
-            protocol="last",
+            selection="last",
             validation_every=max(1, steps // _SNAPSHOTS),
         )
 

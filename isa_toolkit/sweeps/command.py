@@ -18,7 +18,7 @@ from isa_toolkit.networks import NetworkSettings
 __all__ = ["check_loadable", "from_description", "where_of", "words"]
 
 _PLAIN = (
-    "images_per_class", "steps", "batch_size", "seed", "protocol",
+    "images_per_class", "steps", "batch_size", "seed", "selection",
     "validation_fraction", "validation_every", "validation_networks",
     "validation_steps", "log_every",
 )  # fmt: skip

@@ -100,7 +100,7 @@ CASES = {
     "source": Case("data --source ftp", ("source must be one of", "'hub'", "'ftp'")),
     "method": Case("distill --method magic", ("--method", "'frepo'", "'magic'")),
     "network": Case("distill --network cnn", ("'convnet'", "'resnet18'", "'cnn'")),
-    "protocol": Case("distill --protocol luck", ("'validation'", "'luck'")),
+    "selection": Case("distill --selection luck", ("'validation'", "'luck'")),
     "partner": Case("distill --partner best", ("'nearest'", "'best'")),
     "augmentation": Case("distill --augmentation x", ("'segment'", "'mixup'", "'x'")),
     "scale": Case("distill --scale huge", ("'quick'", "'paper'", "'huge'")),

@@ -100,7 +100,7 @@ def test_a_killed_process_ends_the_other_with_a_sentence(tmp_path: Path) -> None
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = "--width 2 --depth 1 --batch-size 8 --steps 1000000 --log-every 100"
-    words += " --protocol last --checkpoint-s 0.2 --progress False --json"
+    words += " --selection last --checkpoint-s 0.2 --progress False --json"
     words += f" --coordinator 127.0.0.1:{port} --processes 2"
     command = [sys.executable, "-m", "isa_toolkit", "distill", *words.split()]
     command += ["--out", str(tmp_path)]

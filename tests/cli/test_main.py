@@ -66,7 +66,7 @@ def test_the_flags_a_person_would_guess_exist(capsys, flag):
         (["distill", "--method", "mtt", "--batch-size", "32"], "batch_size"),
         (["distill", "--method", "mtt", "--candidates", "1"], "candidates"),
         (["distill", "--method", "dm", "--partner", "far"], "'same_class'"),
-        (["distill", "--protocol", "luck"], "'validation'"),
+        (["distill", "--selection", "luck"], "'validation'"),
         (
             ["data", "--dataset", "mnist", "--root", "/nowhere/at/all"],
             "/nowhere/at/all",
@@ -127,7 +127,7 @@ def test_distill_then_evaluate(capsys, tmp_path):
 
 def test_dm_is_distilled_and_judged_by_its_own_protocol(capsys, tmp_path):
     words = ["--steps", "2", "--batch-size", "4", "--width", "4", "--depth", "2"]
-    method = ["--method", "dm", "--ops", "crop", "--protocol", "last", *words]
+    method = ["--method", "dm", "--ops", "crop", "--selection", "last", *words]
     code, out, _ = run(
         capsys, "distill", *method, "--validation-every", 0, "--out", tmp_path, "--json"
     )
@@ -154,7 +154,7 @@ def test_the_next_command_is_one_that_works(capsys, tmp_path):
         test_labels=np.arange(30) % 3,
     )
     words = ["distill", *TINY, "--dataset", "own", "--root", root, "--limit", 54]
-    words += ["--protocol", "last"]
+    words += ["--selection", "last"]
     code, out, _ = run(capsys, *words, "--out", tmp_path)
     assert code == 0
     [line] = [one for one in out.splitlines() if one.startswith("next: isa-toolkit ")]

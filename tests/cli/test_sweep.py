@@ -65,7 +65,7 @@ def test_the_same_options_make_the_run_that_distill_makes(
         "--segment",
         "0",
         "0.25",
-        "--protocol",
+        "--selection",
         "last",
     ]
     monkeypatch.setitem(vars(isa_toolkit.distillation), "distill", keep)

@@ -25,7 +25,7 @@ OTHER: dict[str, Any] = {
     "steps": 25,
     "batch_size": 33,
     "seed": 1,
-    "protocol": "last",
+    "selection": "last",
     "validation_fraction": 0.2,
     "validation_every": 9,
     "validation_networks": 2,
@@ -139,10 +139,10 @@ def test_the_description_is_json_without_gaps() -> None:
         ({"images_per_class": -1}, "images_per_class must be at least 1, got -1"),
         ({"batch_size": 1}, "batch_size must be at least 2, got 1"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
-        ({"protocol": "best"}, "protocol must be one of 'last', 'released'"),
+        ({"selection": "best"}, "selection must be one of 'last', 'released'"),
         ({"validation_fraction": 1}, r"validation_fraction must lie in \[0, 1\)"),
-        ({"validation_fraction": 0}, r"above 0 under .* Use protocol='last'"),
-        ({"validation_every": 0}, r"above 0 under .* Use protocol='last'"),
+        ({"validation_fraction": 0}, r"above 0 with .* Use selection='last'"),
+        ({"validation_every": 0}, r"above 0 with .* Use selection='last'"),
         ({"validation_every": -1}, "validation_every must be at least 0"),
         ({"validation_networks": 0}, "validation_networks must be at least 1"),
         ({"validation_steps": 0}, "validation_steps must be at least 1"),
@@ -159,20 +159,18 @@ def test_a_bad_value_gets_one_sentence(changes: dict[str, Any], sentence: str) -
 def test_a_value_of_the_wrong_kind_gets_one_sentence() -> None:
     with pytest.raises(TypeError, match=r"steps must be a whole number, got 2\.5\."):
         tiny(steps=2.5)
-    with pytest.raises(TypeError, match=r"method must be one of .*\bFRePo\b.*got str"):
-        Experiment(method="frepo")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(TypeError, match=r"dataset must be a name .*Dataset\.from"):
-        Experiment(dataset=3)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match=r"method must be one of .*\bFRePo\b.*got int"):
+        tiny().__class__(method=3)  # pyright: ignore[reportArgumentType]
 
 
 def test_more_images_per_class_than_there_are_is_refused() -> None:
     fewest = np.bincount(DIGITS.train.labels).min()
     said = f"images_per_class must be at most {fewest}, the training"
     with pytest.raises(ValueError, match=said):
-        tiny(dataset=DIGITS, images_per_class=500, protocol="last").resolve()
+        tiny(dataset=DIGITS, images_per_class=500, selection="last").resolve()
     # Nor so many as there were before some were held out.
     kept = np.bincount(tiny(dataset=DIGITS).resolve().train.train.labels).min()
-    said = f"at most {kept}, .*Some are held out: lower validation_fraction"
+    said = f"at most {kept}, .*Some images are held out: lower validation_fraction"
     assert kept < fewest
     with pytest.raises(ValueError, match=said):
         tiny(dataset=DIGITS, images_per_class=int(fewest)).resolve()
@@ -184,11 +182,11 @@ def test_an_unknown_data_set_lists_the_known() -> None:
         tiny(dataset="digit").resolve()
 
 
-def test_each_protocol_holds_out_what_it_says() -> None:
-    last = tiny(dataset=DIGITS, protocol="last").resolve()
+def test_each_selection_holds_out_what_it_says() -> None:
+    last = tiny(dataset=DIGITS, selection="last").resolve()
     assert last.validation is None
     assert last.train is DIGITS
-    released = tiny(dataset=DIGITS, protocol="released").resolve()
+    released = tiny(dataset=DIGITS, selection="released").resolve()
     assert released.validation is not None
     np.testing.assert_array_equal(released.validation[1], DIGITS.test.labels)
     assert released.train is DIGITS
@@ -221,3 +219,23 @@ def test_a_method_brings_its_network_unless_one_is_named() -> None:
     assert own.evaluation.network == NetworkSettings(width=256, depth=3, norm="none")
     other = resolved(network=NetworkSettings(name="convnet_in")).settings.network
     assert (other.name, other.norm) == ("convnet_in", "instance")
+
+
+# --- how it is written and shown ------------------------------------------------------
+
+
+def test_the_data_set_is_positional_and_a_method_can_be_named() -> None:
+    assert Experiment("digits", method="FRePo").method == FRePo()
+    assert Experiment("digits", method="rfad").method == RFAD()
+    with pytest.raises(ValueError, match="method must be one of"):
+        Experiment("digits", method="best")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match="images_per_class"):
+        Experiment("digits", ipc=10)  # pyright: ignore[reportCallIssue]
+
+
+def test_an_experiment_is_shown_in_a_line_or_two() -> None:
+    assert repr(Experiment(DIGITS, steps=9)) == (
+        "Experiment(dataset=<digits>, steps=9, batch_size=1024)"
+    )
+    everything = Experiment(DIGITS, **{**OTHER, "method": FRePo(**OTHER_METHOD)})
+    assert len(repr(everything)) <= 300

@@ -392,7 +392,7 @@ def test_a_run_that_diverges_leaves_the_others_alone(
         ({"batch_size": 16}, r"batch_size must be the same .*got 32 and 16\. Run them"),
         ({"images_per_class": 2}, "images_per_class must be the same .*got 1 and 2"),
         ({"validation_every": 4}, "validation_every must be the same"),
-        ({"protocol": "last"}, "protocol must be the same"),
+        ({"selection": "last"}, "selection must be the same"),
         (
             {"limit": 500},
             "limit must be the same in all experiments .*got None and 500",

@@ -40,7 +40,7 @@ def experiment(name: str, **changes) -> Experiment:
         batch_size=8 if name == "dm" else None,
         **{
             "method": METHODS[name],
-            "protocol": "last",
+            "selection": "last",
             "validation_every": 3,
             **changes,
         },
@@ -78,14 +78,14 @@ def test_validation_is_the_published_one_and_experts_are_shared(tmp_path: Path) 
         finished = distill(
             experiment(
                 "mtt",
-                protocol="validation",
+                selection="validation",
                 seed=seed,
                 validation_networks=1,
                 validation_steps=3,
             ),
             out=tmp_path,
         )
-        assert finished.distilled.manifest["selection"]["protocol"] == "validation"
+        assert finished.distilled.manifest["selection"]["rule"] == "validation"
         files = list((tmp_path / "shared").rglob("*.safetensors"))
         made.append([(path, path.stat().st_mtime_ns) for path in files])
     assert len(made[0]) == 1

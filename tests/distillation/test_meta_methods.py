@@ -30,7 +30,7 @@ def experiment(method: Any) -> Experiment:
         network=NetworkSettings(name=traits_of(method).network, width=2, depth=2),
         steps=6,
         batch_size=16,
-        protocol="last",
+        selection="last",
         validation_every=0,
         log_every=2,
     )
@@ -62,7 +62,7 @@ def test_the_command_line_offers_the_settings_of_the_method(
     method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["distill", "--method", method, "--steps", "2", "--width", "2"]
-    words += ["--depth", "2", "--batch-size", "16", "--protocol", "last"]
+    words += ["--depth", "2", "--batch-size", "16", "--selection", "last"]
     words += ["--validation-every", "0", "--segment", "-0.5", "0", "--out"]
     words += [str(tmp_path), "--json"]
     assert main(words) == 0

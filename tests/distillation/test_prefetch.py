@@ -77,7 +77,7 @@ def test_images_on_the_disk_and_draws_by_class(compiled: Path, tmp_path: Path):
         network=NetworkSettings(name="convnet_in", width=4, depth=1),
         batch_size=3,
         steps=7,
-        protocol="last",
+        selection="last",
         validation_every=0,
     )
     runs = [

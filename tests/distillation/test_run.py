@@ -36,7 +36,7 @@ def test_validation_chooses_the_earliest_of_the_best(whole: Run) -> None:
     rows = rows[rows.kind == "validation"]
     best = int(rows[rows.accuracy == rows.accuracy.max()].step.min())
     chosen = whole.distilled.manifest["selection"]
-    assert chosen["protocol"] == "validation"
+    assert chosen["rule"] == "validation"
     assert chosen["step"] == best
     assert chosen["accuracy"] == rows.accuracy.max()
     np.testing.assert_array_equal(
@@ -75,8 +75,8 @@ def test_released_judges_by_test_images_and_last_by_none(
     whole: Run, tmp_path: Path
 ) -> None:
     del whole
-    released = distill(tiny(protocol="released", steps=8), out=tmp_path)
-    assert released.distilled.manifest["selection"]["protocol"] == "released"
+    released = distill(tiny(selection="released", steps=8), out=tmp_path)
+    assert released.distilled.manifest["selection"]["rule"] == "released"
     rows = released.metrics
     accuracies = rows[rows.kind == "validation"].accuracy
     # A whole number of the 360 test images.
@@ -84,7 +84,7 @@ def test_released_judges_by_test_images_and_last_by_none(
     np.testing.assert_allclose(
         accuracies * tests, np.round(accuracies * tests), atol=1e-3
     )
-    last = distill(tiny(protocol="last", steps=8), out=tmp_path)
+    last = distill(tiny(selection="last", steps=8), out=tmp_path)
     assert set(last.metrics.kind) == {"train"}
-    assert last.distilled.manifest["selection"] == {"protocol": "last", "step": 8}
+    assert last.distilled.manifest["selection"] == {"rule": "last", "step": 8}
     np.testing.assert_array_equal(last.distilled.images, last.distilled_at(8).images)

@@ -72,7 +72,7 @@ def test_a_method_without_real_images_sees_none_of_them():
 
 def test_the_batch_size_is_what_the_method_draws():
     def size(method, **changes):
-        return Experiment(method=method, protocol="last", **changes).resolve()
+        return Experiment(method=method, selection="last", **changes).resolve()
 
     smallest = int(np.bincount(load_dataset("digits").train.labels).min())
     assert size(DM(), batch_size=32).batch_size == 320

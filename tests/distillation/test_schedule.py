@@ -44,7 +44,7 @@ def test_the_loop_comes_back_at_each_validation_and_at_the_end() -> None:
     ]
     due = [step for step in range(21) if events.is_validation(settings, step)]
     assert due == [0, 8, 16, 20]
-    never = tiny(steps=20, validation_every=0, protocol="last")
+    never = tiny(steps=20, validation_every=0, selection="last")
     assert events.next_event(never, 3) == 20
     assert not any(events.is_validation(never, step) for step in range(21))
 
@@ -56,7 +56,7 @@ def test_the_earliest_of_the_best_validations_is_the_result() -> None:
         {"kind": "validation", "step": 8, "accuracy": 0.6},
         {"kind": "validation", "step": 16, "accuracy": 0.6},
     ]
-    chosen = events.choose(rows, tiny(protocol="released"))
-    assert chosen == {"protocol": "released", "step": 8, "accuracy": 0.6}
-    last = events.choose(rows, tiny(steps=20, protocol="last"))
-    assert last == {"protocol": "last", "step": 20}
+    chosen = events.choose(rows, tiny(selection="released"))
+    assert chosen == {"rule": "released", "step": 8, "accuracy": 0.6}
+    last = events.choose(rows, tiny(steps=20, selection="last"))
+    assert last == {"rule": "last", "step": 20}

@@ -238,7 +238,7 @@ def test_bad_settings_are_one_sentence(changes, sentence, tmp_path):
 
 def test_runs_are_judged_at_the_last_step_with_nothing_held_out(tiny):
     experiment = tiny.experiment(ISA, 10, 3)
-    assert (experiment.protocol, experiment.seed, experiment.steps) == ("last", 3, 4)
+    assert (experiment.selection, experiment.seed, experiment.steps) == ("last", 3, 4)
     assert len(experiment.resolve().train.train.labels) == 120
     assert experiment.method.segment == (0.0, 0.5)
     assert experiment.method.learning_rate == TINY.learning_rate

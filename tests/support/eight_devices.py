@@ -47,7 +47,7 @@ STEPS = 20
 
 def experiment(**changes: Any) -> Experiment:
     """Return the tiny experiment with crucial samples and ISA, without validation."""
-    plain = {"protocol": "last", "validation_every": 0, "steps": STEPS}
+    plain = {"selection": "last", "validation_every": 0, "steps": STEPS}
     return tiny(**{"drop_easy": 0.2, "segment": (0.0, 0.5), **plain, **changes})
 
 

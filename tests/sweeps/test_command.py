@@ -40,7 +40,7 @@ def as_the_child_reads(words, monkeypatch):
     ],
 )
 def test_the_child_reads_the_same_experiment(method, monkeypatch, tmp_path):
-    asked = tiny(limit=300, seed=4, protocol="last", validation_every=0)
+    asked = tiny(limit=300, seed=4, selection="last", validation_every=0)
     asked = asked.__class__(**{**vars(asked), "method": method})
     resolved = asked.resolve()
     words = command.words(asked, resolved, out=tmp_path, checkpoint_s=7)

@@ -36,7 +36,7 @@ def folder_for(out: Path, experiments, *, pack=1, change=None) -> Path:
 
 def short(**changes):
     """Return an experiment without validations, which are no business of a group."""
-    return tiny(protocol="last", validation_every=0, **changes)
+    return tiny(selection="last", validation_every=0, **changes)
 
 
 @pytest.fixture(scope="module")

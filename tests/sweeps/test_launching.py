@@ -187,7 +187,7 @@ def test_a_killed_scheduler_loses_nothing_and_cancel_leaves_no_process(
     whole: Run, tmp_path: Path
 ) -> None:
     del whole
-    endless = long_run(steps=10_000_000, validation_every=0, protocol="last")
+    endless = long_run(steps=10_000_000, validation_every=0, selection="last")
     made = plan(endless, seeds=range(2), out=tmp_path, name="endless")
     sweep = launch(made, slots=2, wait=False)
     wait_for(lambda: len(sweep.children) == 2)

@@ -141,7 +141,7 @@ def test_a_job_goes_on_after_a_time_out_and_cancel_really_stops_it(
     whole: Run, tmp_path: Path
 ) -> None:
     del whole
-    endless = long_run(steps=10_000_000, validation_every=0, protocol="last")
+    endless = long_run(steps=10_000_000, validation_every=0, selection="last")
     made = plan(endless, out=tmp_path, name="jobs")
     launched = Background(
         lambda: launch(
