@@ -3,7 +3,7 @@
 One op per call, drawn uniformly from a set. *Siamese*: one draw of its parameters for all
 images, so that real and distilled images that share a key are changed alike;
 otherwise a draw per image. The ops differ from those of
-:mod:`isa_toolkit.datasets.augment` in their ranges and in what lies outside an image: 0,
+:mod:`isa_toolkit.datasets.augmentation` in their ranges and in what lies outside an image: 0,
 the mean of standardised images. Every op is affine in the images.
 
 Source: algorithms 3.2, written from its description.
@@ -20,7 +20,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from isa_toolkit.checks import check_one_of, fail
-from isa_toolkit.datasets.augment import Op, draw_flip, flip
+from isa_toolkit.datasets.augmentation import Op, draw_flip, flip
 
 __all__ = [
     "DSA_GRAY_OPS",

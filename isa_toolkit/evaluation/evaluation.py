@@ -24,7 +24,7 @@ from isa_toolkit.analysis.intervals import (
     nested_interval,
 )
 from isa_toolkit.datasets import Dataset
-from isa_toolkit.datasets.augment import GRAY_OPS, MODES, OPS, RGB_OPS
+from isa_toolkit.datasets.augmentation import GRAY_OPS, MODES, OPS, RGB_OPS
 from isa_toolkit.datasets.dsa import DSA_OPS, dsa_default_ops
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.evaluation.protocols import (

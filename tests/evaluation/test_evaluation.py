@@ -10,7 +10,7 @@ import pytest
 
 from isa_toolkit import presets
 from isa_toolkit.datasets import Dataset, load_dataset
-from isa_toolkit.datasets.augment import GRAY_OPS, RGB_OPS
+from isa_toolkit.datasets.augmentation import GRAY_OPS, RGB_OPS
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.evaluation import (
     Evaluation,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from isa_toolkit.datasets import load_dataset
-from isa_toolkit.datasets.augment import GRAY_OPS
+from isa_toolkit.datasets.augmentation import GRAY_OPS
 from isa_toolkit.evaluation import evaluate, random_real, rcig_protocol, with_mirrored
 from isa_toolkit.networks import NetworkSettings
 

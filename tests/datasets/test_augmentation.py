@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from isa_toolkit.datasets.augment import (
+from isa_toolkit.datasets.augmentation import (
     GRAY_OPS,
     MODES,
     OPS,
