@@ -1,75 +1,73 @@
 """Differentiable augmentation of image batches: one random op per batch or per image.
 
-Each op is a pure function of the images and of explicit parameters, with a function
-beside it, ``draw_<op>(key, shape)``, that draws them for images of ``shape``
-(n, h, w, ch); :func:`augment` picks an op and draws. Which part of training
-is augmented is the caller's choice (in the published protocols only networks that are
-trained for evaluation, never the distillation itself).
+Two published sets of ops share this file. :func:`augment` is that of FRePo, ISA and RCIG,
+:func:`dsa_augment` that of DSA, DM and MTT (differentiable Siamese augmentation). They
+differ in their ranges and in what lies outside an image: its border repeated for the
+first, 0 for the second.
 
-Images are floats of any scale, whitened ones included: nothing is clipped, and cutout's
-0 is the mean of whitened images. Pixel coordinates are (row, column), rows downwards,
-with the centre of an image at ((h - 1) / 2, (w - 1) / 2). The geometric ops interpolate
-bilinearly and repeat the border outside. Every op is affine in the images, so gradients
-are exact and finite.
+Each op is a pair of pure functions, ``draw(key, shape) -> parameters`` and
+``apply(images, *parameters) -> images``. Images are floats of any scale, whitened ones
+included: nothing is clipped, and 0 is the mean of standardised images. Pixel coordinates
+are (row, column), rows downwards, with the centre of an image at
+((h - 1) / 2, (w - 1) / 2). Every op is affine in the images, so gradients are exact.
 
-Source: algorithms 3.1 (FRePo, ISA, RCIG), written from its equations.
+Source: docs/algorithms.md, sections 3.1 and 3.2, written from their equations.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Key, Shaped
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from isa_toolkit.checks import check_one_of, fail
+from isa_toolkit.errors import InvalidTypeError
 
 __all__ = [
+    "DSA_GRAY_OPS",
+    "DSA_OPS",
+    "DSA_RGB_OPS",
     "GRAY_OPS",
     "MODES",
     "OPS",
     "RGB_OPS",
     "Op",
     "augment",
-    "color",
-    "crop",
-    "cutout",
-    "cutout_side",
-    "default_ops",
-    "draw_color",
-    "draw_crop",
-    "draw_cutout",
-    "draw_flip",
-    "draw_rotate",
-    "draw_translate",
-    "flip",
-    "rotate",
-    "translate",
+    "dsa_augment",
+    "dsa_default_ops",
 ]
 
 Shape = tuple[int, ...]
+Images = Float[Array, "n h w ch"]
 
-# The half-widths of the published ranges (algorithms 3.1).
+# Half-widths of the published ranges.
 _COLOR = 0.25
 _LOG_ZOOM = math.log(1.25)
 _ANGLE = math.radians(15)
 _SHIFT = 0.125
+_DSA_BRIGHTNESS = 0.5
+_DSA_SCALE = 1.2
 
 RGB_OPS = ("flip", "color", "crop", "rotate", "translate", "cutout")
 GRAY_OPS = ("color", "crop", "rotate", "translate", "cutout")
+DSA_RGB_OPS = ("color", "crop", "cutout", "flip", "scale", "rotate")
+DSA_GRAY_OPS = ("color", "crop", "cutout", "scale", "rotate")
 MODES = ("batch", "sample")
 
 
 class Op(NamedTuple):
     """One augmentation.
 
-    draw: ``(key, shape) -> parameters``, a tuple with one random entry per image;
-        ``shape`` is that of the images, (n, h, w, ch).
-    apply: ``(images, *parameters) -> images``.
+    Attributes:
+        draw: ``(key, shape) -> parameters``, a tuple with one random entry per image;
+            ``shape`` is that of the images, (n, h, w, ch).
+        apply: ``(images, *parameters) -> images``.
     """
 
     draw: Callable[[Key[Array, ""], Shape], tuple[Array, ...]]
@@ -78,17 +76,20 @@ class Op(NamedTuple):
 
 def augment(
     key: Key[Array, ""],
-    images: Float[Array, "n h w ch"],
+    images: Images,
     *,
     ops: tuple[str, ...],
-    mode: str = "batch",
-) -> Float[Array, "n h w ch"]:
+    mode: Literal["batch", "sample"] = "batch",
+) -> Images:
     """Return the images after one op, drawn uniformly from ``ops``.
 
+    ``ops`` and ``mode`` are static under ``jit``. In mode ``"sample"``, and in mode
+    ``"batch"`` under ``vmap`` over keys, every op is computed and one is kept.
+
     Args:
-        key: random key; the same key gives the same images.
-        images: [n, h, w, ch].
-        ops: names from ``OPS``; a name given twice is drawn twice as often.
+        key: Random key; the same key gives the same images.
+        images: Images, [n, h, w, ch].
+        ops: Names of ops from ``OPS``; a repeated name is drawn more often.
         mode: ``"batch"`` draws one op for the whole batch (FRePo, ISA), ``"sample"``
             one per image (RCIG). The op's parameters are drawn per image in both.
 
@@ -96,13 +97,10 @@ def augment(
         Augmented images, [n, h, w, ch], of the same type.
 
     Raises:
-        ValueError: no op, an unknown op or mode, images without four axes.
-        TypeError: images that are not floats.
+        ValueError: No op, an unknown op or mode, or images without four axes.
+        TypeError: Images that are not floats.
 
-    ``ops`` and ``mode`` are static under ``jit``. In mode ``"sample"``, and in mode
-    ``"batch"`` under ``vmap`` over keys, every op is computed and one is kept.
-
-    Source: algorithms 3.1.
+    Source: docs/algorithms.md, section 3.1.
     """
     _check_images(images)
     check_one_of("mode", mode, MODES)
@@ -110,111 +108,150 @@ def augment(
         raise fail("ops", "hold at least one op", ops, f"Take some of {sorted(OPS)}.")
     for name in ops:
         check_one_of("op", name, OPS)
-    chosen = [OPS[name] for name in ops]
     op_key, draw_key = jax.random.split(key)
     n = images.shape[0]
 
-    def apply(op: Op) -> Callable[[], Array]:
-        return lambda: op.apply(images, *op.draw(draw_key, images.shape))
+    def apply(name: str) -> Array:
+        op = OPS[name]
+        return op.apply(images, *op.draw(draw_key, images.shape))
 
     if mode == "batch":
-        index = jax.random.randint(op_key, (), 0, len(chosen))
-        return lax.switch(index, [apply(op) for op in chosen])
-    indices = jax.random.randint(op_key, (n, 1, 1, 1), 0, len(chosen))
+        index = jax.random.randint(op_key, (), 0, len(ops))
+        return lax.switch(index, [partial(apply, name) for name in ops])
+    indices = jax.random.randint(op_key, (n, 1, 1, 1), 0, len(ops))
     result = images
-    for index, op in enumerate(chosen):
-        result = jnp.where(indices == index, apply(op)(), result)
+    for index, name in enumerate(ops):
+        result = jnp.where(indices == index, apply(name), result)
     return result
 
 
-def default_ops(image_shape: tuple[int, int, int]) -> tuple[str, ...]:
-    """Return the published ops for images of this shape.
+def dsa_augment(
+    key: Key[Array, ""],
+    images: Images,
+    *,
+    ops: tuple[str, ...] = DSA_RGB_OPS,
+    siamese: bool = False,
+) -> Images:
+    """Return the images after one op of DSA, drawn uniformly from ``ops``.
 
     Args:
-        image_shape: (height, width, channels).
+        key: Random key. With ``siamese`` two calls with one key transform any numbers of
+            images in the same way.
+        images: Images, [n, h, w, ch].
+        ops: Names of ops from ``DSA_OPS``; an empty tuple changes nothing.
+        siamese: True draws the op's parameters once for all images, False for each image.
 
     Returns:
-        ``RGB_OPS`` for three channels, else ``GRAY_OPS``: no flips for digits.
+        Augmented images, [n, h, w, ch].
 
-    Source: algorithms 3.1.
+    Raises:
+        ValueError: An unknown op, or images without four axes.
+
+    Source: docs/algorithms.md, section 3.2.
     """
-    return RGB_OPS if image_shape[2] == 3 else GRAY_OPS
+    if not ops:
+        return images
+    for name in ops:
+        check_one_of("DSA op", name, DSA_OPS)
+    _check_images(images)
+    op_key, draw_key = jax.random.split(key)
+    n = images.shape[0]
+
+    def apply(name: str) -> Array:
+        op = DSA_OPS[name]
+        drawn = op.draw(draw_key, (1 if siamese else n, *images.shape[1:]))
+        drawn = (jnp.broadcast_to(one, (n, *one.shape[1:])) for one in drawn)
+        return op.apply(images, *drawn)
+
+    index = jax.random.randint(op_key, (), 0, len(ops))
+    return lax.switch(index, [partial(apply, name) for name in ops])
 
 
-def flip(
-    images: Float[Array, "n h w ch"], mask: Bool[Array, " n"]
-) -> Float[Array, "n h w ch"]:
-    """Return the images, mirrored left to right where ``mask`` is true.
+def dsa_default_ops(image_shape: tuple[int, int, int]) -> tuple[str, ...]:
+    """Return the published ops of DSA for images of this shape: no flips for digits.
 
     Args:
-        images: [n, h, w, ch].
-        mask: which images to mirror, [n].
+        image_shape: Height, width and number of channels.
+
+    Returns:
+        ``DSA_RGB_OPS`` for three channels, else ``DSA_GRAY_OPS``.
+
+    Source: docs/algorithms.md, section 3.2 ("drop flip for MNIST/SVHN"; SVHN has three
+    channels, so name ``DSA_GRAY_OPS`` there; Fashion-MNIST has one and flips:
+    ``DSA_RGB_OPS``).
     """
+    return DSA_RGB_OPS if image_shape[2] == 3 else DSA_GRAY_OPS
+
+
+# --- Ops of both sets -----------------------------------------------------------------
+
+
+def flip(images: Images, mask: Bool[Array, " n"]) -> Images:
+    """Return the images, flipped horizontally where ``mask`` is true."""
     return jnp.where(mask[:, None, None, None], images[:, :, ::-1], images)
 
 
 def draw_flip(key: Key[Array, ""], shape: Shape) -> tuple[Bool[Array, " n"]]:
-    """Return ``flip``'s mask, true with probability .5, for images of ``shape``."""
+    """Return the mask of ``flip``, true with probability .5."""
     return (jax.random.bernoulli(key, 0.5, shape[:1]),)
 
 
+def rotate(
+    images: Images, angles: Float[Array, " n"], outside: Literal["edge", "zero"]
+) -> Images:
+    """Return the images turned about their centre.
+
+    The output at centred coordinate (u, v) is the input at
+    (u cos a + v sin a, v cos a - u sin a) for the angle a in radians; a positive one
+    turns the picture counter-clockwise.
+    """
+    u, v = _centred(images.shape, angles.dtype)
+    cosine = jnp.cos(angles)[:, None, None]
+    sine = jnp.sin(angles)[:, None, None]
+    return _interpolate(images, u * cosine + v * sine, v * cosine - u * sine, outside)
+
+
+def draw_rotate(key: Key[Array, ""], shape: Shape) -> tuple[Float[Array, " n"]]:
+    """Return the angles of ``rotate`` in radians, uniform in +-15 degrees."""
+    return (jax.random.uniform(key, shape[:1], minval=-_ANGLE, maxval=_ANGLE),)
+
+
+# --- Ops of FRePo, ISA and RCIG: the border is repeated outside -------------------------
+
+
 def color(
-    images: Float[Array, "n h w ch"],
+    images: Images,
     brightness: Float[Array, " n"],
     contrast: Float[Array, " n"],
     saturation: Float[Array, " n"],
-) -> Float[Array, "n h w ch"]:
-    """Return the images with changed brightness, then contrast, then saturation.
-
-    Args:
-        images: [n, h, w, ch].
-        brightness: added to every value, [n].
-        contrast: factor of the distance to the image's mean over pixels and channels,
-            [n]; 1 changes nothing.
-        saturation: factor of the distance to the pixel's mean over channels, [n]; 1
-            changes nothing, and one-channel images are never changed.
-    """
-    dtype = images.dtype
-    images = images + _per_image(brightness, dtype)
-    mean = jnp.mean(images, axis=(1, 2, 3), keepdims=True)
-    images = (images - mean) * _per_image(contrast, dtype) + mean
-    mean = jnp.mean(images, axis=3, keepdims=True)
-    return (images - mean) * _per_image(saturation, dtype) + mean
+) -> Images:
+    """Return the images with changed brightness, then contrast, then saturation."""
+    brightened = images + _per_image(brightness, images)
+    return _stretch(_stretch(brightened, contrast, (1, 2, 3)), saturation, (3,))
 
 
-def draw_color(
-    key: Key[Array, ""], shape: Shape
-) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " n"]]:
-    """Return ``color``'s parameters: U(-.25, .25), and twice exp(U(-.25, .25))."""
+def draw_color(key: Key[Array, ""], shape: Shape) -> tuple[Array, Array, Array]:
+    """Return the parameters of ``color``: U(-.25, .25), and twice exp(U(-.25, .25))."""
     draws = jax.random.uniform(key, (3, shape[0]), minval=-_COLOR, maxval=_COLOR)
     return draws[0], jnp.exp(draws[1]), jnp.exp(draws[2])
 
 
 def crop(
-    images: Float[Array, "n h w ch"],
-    zoom: Float[Array, " n"],
-    offset: Float[Array, "n 2"],
-) -> Float[Array, "n h w ch"]:
+    images: Images, zoom: Float[Array, " n"], offset: Float[Array, "n 2"]
+) -> Images:
     """Return the images zoomed about their centre and moved.
 
-    The output at centred coordinate u is the input at (u + offset) / zoom.
-
-    Args:
-        images: [n, h, w, ch].
-        zoom: above 1 enlarges, above 0, [n].
-        offset: (down, right) in pixels of the zoomed image, [n, 2]; a positive one
-            moves the window down and right, the picture up and left.
+    The output at centred coordinate u is the input at (u + offset) / zoom, with the
+    offset (down, right) in pixels of the zoomed image.
     """
     u, v = _centred(images.shape, zoom.dtype)
     rows = (u + offset[:, 0, None, None]) / zoom[:, None, None]
     columns = (v + offset[:, 1, None, None]) / zoom[:, None, None]
-    return _interpolate(images, rows, columns)
+    return _interpolate(images, rows, columns, "edge")
 
 
-def draw_crop(
-    key: Key[Array, ""], shape: Shape
-) -> tuple[Float[Array, " n"], Float[Array, "n 2"]]:
-    """Return ``crop``'s parameters.
+def draw_crop(key: Key[Array, ""], shape: Shape) -> tuple[Array, Array]:
+    """Return the parameters of ``crop``.
 
     The zoom z is log-uniform in [.8, 1.25]; the offset is uniform in +-|h z - h| / 2
     pixels along each axis of length h.
@@ -227,88 +264,36 @@ def draw_crop(
     return zoom, reach * jax.random.uniform(offset_key, (n, 2), minval=-1.0)
 
 
-def rotate(
-    images: Float[Array, "n h w ch"], angles: Float[Array, " n"]
-) -> Float[Array, "n h w ch"]:
-    """Return the images turned about their centre.
-
-    The output at centred coordinate (u, v) is the input at
-    (u cos a + v sin a, v cos a - u sin a).
-
-    Args:
-        images: [n, h, w, ch].
-        angles: a, in radians, [n]; a positive one turns the picture counter-clockwise.
-    """
-    u, v = _centred(images.shape, angles.dtype)
-    cosine = jnp.cos(angles)[:, None, None]
-    sine = jnp.sin(angles)[:, None, None]
-    return _interpolate(images, u * cosine + v * sine, v * cosine - u * sine)
-
-
-def draw_rotate(key: Key[Array, ""], shape: Shape) -> tuple[Float[Array, " n"]]:
-    """Return ``rotate``'s angles in radians: uniform in +-15 degrees."""
-    return (jax.random.uniform(key, shape[:1], minval=-_ANGLE, maxval=_ANGLE),)
-
-
-def translate(
-    images: Float[Array, "n h w ch"], shift: Float[Array, "n 2"]
-) -> Float[Array, "n h w ch"]:
-    """Return the images moved by ``shift``.
-
-    Args:
-        images: [n, h, w, ch].
-        shift: (down, right) in pixels, fractions allowed, [n, 2]; the output at u is
-            the input at u - shift.
-    """
+def translate(images: Images, shift: Float[Array, "n 2"]) -> Images:
+    """Return the images moved by ``shift``, (down, right) in pixels or fractions of them."""
     u, v = _centred(images.shape, shift.dtype)
     rows = u - shift[:, 0, None, None]
     columns = v - shift[:, 1, None, None]
-    return _interpolate(images, rows, columns)
+    return _interpolate(images, rows, columns, "edge")
 
 
 def draw_translate(key: Key[Array, ""], shape: Shape) -> tuple[Float[Array, "n 2"]]:
-    """Return ``translate``'s shift: uniform in +-1/8 of each side, in pixels."""
+    """Return the shift of ``translate``, uniform in +-1/8 of each side, in pixels."""
     draws = jax.random.uniform(key, (shape[0], 2), minval=-_SHIFT, maxval=_SHIFT)
     return (draws * jnp.asarray(shape[1:3], draws.dtype),)
 
 
-def cutout(
-    images: Float[Array, "n h w ch"], corner: Int[Array, "n 2"]
-) -> Float[Array, "n h w ch"]:
-    """Return the images with one square set to 0.
-
-    Args:
-        images: [n, h, w, ch].
-        corner: (row, column) of the square's top-left pixel, [n, 2]; its side is
-            ``cutout_side``, and what lies outside the image has no effect.
-    """
-    side = cutout_side(images.shape)
-    rows = jnp.arange(images.shape[1]) - corner[:, :1]
-    columns = jnp.arange(images.shape[2]) - corner[:, 1:]
-    in_rows = (rows >= 0) & (rows < side)
-    in_columns = (columns >= 0) & (columns < side)
-    inside = in_rows[:, :, None] & in_columns[:, None, :]
-    return jnp.where(inside[..., None], 0, images)
+def cutout(images: Images, corner: Int[Array, "n 2"]) -> Images:
+    """Return the images with one square of a quarter of the shorter side set to 0."""
+    side = _cutout_side(images.shape)
+    return _erase(images, corner, (side, side))
 
 
 def draw_cutout(key: Key[Array, ""], shape: Shape) -> tuple[Int[Array, "n 2"]]:
-    """Return ``cutout``'s corner: uniform over the whole pixels where the square fits.
+    """Return the corner of ``cutout``, uniform over the pixels where the square fits.
 
-    Source: algorithms 3.1 for the range; whole pixels are our reading.
+    Source: docs/algorithms.md, section 3.1 for the range; whole pixels are our reading.
     """
-    last = jnp.asarray(shape[1:3]) - cutout_side(shape)
+    last = jnp.asarray(shape[1:3]) - _cutout_side(shape)
     return (jax.random.randint(key, (shape[0], 2), 0, last + 1),)
 
 
-def cutout_side(shape: Shape) -> int:
-    """Return the side of ``cutout``'s square in pixels.
-
-    Args:
-        shape: of the images, (n, h, w, ch).
-
-    Returns:
-        A quarter of the shorter side, rounded down, at least 1.
-    """
+def _cutout_side(shape: Shape) -> int:
     return max(1, min(shape[1:3]) // 4)
 
 
@@ -316,31 +301,136 @@ OPS: dict[str, Op] = {
     "flip": Op(draw_flip, flip),
     "color": Op(draw_color, color),
     "crop": Op(draw_crop, crop),
-    "rotate": Op(draw_rotate, rotate),
+    "rotate": Op(draw_rotate, partial(rotate, outside="edge")),
     "translate": Op(draw_translate, translate),
     "cutout": Op(draw_cutout, cutout),
 }
 
 
-def _check_images(images: Float[Array, "n h w ch"]) -> None:
+# --- Ops of DSA: 0 outside --------------------------------------------------------------
+
+
+def dsa_color(
+    images: Images,
+    brightness: Float[Array, " n"],
+    saturation: Float[Array, " n"],
+    contrast: Float[Array, " n"],
+) -> Images:
+    """Return the images with changed brightness, then saturation, then contrast."""
+    brightened = images + _per_image(brightness, images)
+    return _stretch(_stretch(brightened, saturation, (3,)), contrast, (1, 2, 3))
+
+
+def dsa_draw_color(key: Key[Array, ""], shape: Shape) -> tuple[Array, Array, Array]:
+    """Return the parameters of ``dsa_color``: U(-.5, .5), U(0, 2) and U(.5, 1.5)."""
+    u = jax.random.uniform(key, (3, shape[0]))
+    return (u[0] - 0.5) * 2 * _DSA_BRIGHTNESS, 2 * u[1], u[2] + 0.5
+
+
+def dsa_crop(images: Images, shift: Int[Array, "n 2"]) -> Images:
+    """Return the images moved by whole pixels: the output at u is the input at u + shift."""
+    h, w = images.shape[1:3]
+    rows = jnp.arange(h) + shift[:, :1]
+    columns = jnp.arange(w) + shift[:, 1:]
+    moved = jax.vmap(lambda image, row, column: image[row][:, column])(
+        images, jnp.clip(rows, 0, h - 1), jnp.clip(columns, 0, w - 1)
+    )
+    is_row, is_column = (rows >= 0) & (rows < h), (columns >= 0) & (columns < w)
+    return jnp.where((is_row[:, :, None] & is_column[:, None, :])[..., None], moved, 0)
+
+
+def dsa_draw_crop(key: Key[Array, ""], shape: Shape) -> tuple[Int[Array, "n 2"]]:
+    """Return the shift of ``dsa_crop``: up to an eighth of the side, in whole pixels."""
+    reach = jnp.asarray([int(_SHIFT * side + 0.5) for side in shape[1:3]])
+    return (jax.random.randint(key, (shape[0], 2), -reach, reach + 1),)
+
+
+def dsa_cutout(images: Images, corner: Int[Array, "n 2"]) -> Images:
+    """Return the images with a rectangle of half of each side set to 0."""
+    return _erase(images, corner, _dsa_cutout_sides(images.shape))
+
+
+def dsa_draw_cutout(key: Key[Array, ""], shape: Shape) -> tuple[Int[Array, "n 2"]]:
+    """Return corners of ``dsa_cutout`` for a centre that is uniform over the image.
+
+    Our reading: the centre of an odd square is a pixel, of an even one a corner of
+    pixels, the image's border included.
+    """
+    sides = jnp.asarray(_dsa_cutout_sides(shape))
+    centres = jnp.asarray(shape[1:3]) + 1 - sides % 2
+    centre = jax.random.randint(key, (shape[0], 2), 0, centres)
+    return (centre - sides // 2,)
+
+
+def _dsa_cutout_sides(shape: Shape) -> tuple[int, int]:
+    height, width = shape[1:3]
+    return int(0.5 * height + 0.5), int(0.5 * width + 0.5)
+
+
+def dsa_scale(images: Images, factors: Float[Array, "n 2"]) -> Images:
+    """Return the images scaled about their centre along (rows, columns).
+
+    The output at centred coordinate u is the input at factor * u, so a factor above 1
+    makes the picture smaller.
+    """
+    u, v = _centred(images.shape, factors.dtype)
+    rows, columns = factors[:, 0, None, None], factors[:, 1, None, None]
+    return _interpolate(images, rows * u, columns * v, "zero")
+
+
+def dsa_draw_scale(key: Key[Array, ""], shape: Shape) -> tuple[Float[Array, "n 2"]]:
+    """Return the factors of ``dsa_scale``, independent and uniform in [1 / 1.2, 1.2]."""
+    size, low = (shape[0], 2), 1 / _DSA_SCALE
+    return (jax.random.uniform(key, size, minval=low, maxval=_DSA_SCALE),)
+
+
+DSA_OPS: dict[str, Op] = {
+    "color": Op(dsa_draw_color, dsa_color),
+    "crop": Op(dsa_draw_crop, dsa_crop),
+    "cutout": Op(dsa_draw_cutout, dsa_cutout),
+    "flip": Op(draw_flip, flip),
+    "scale": Op(dsa_draw_scale, dsa_scale),
+    "rotate": Op(draw_rotate, partial(rotate, outside="zero")),
+}
+
+
+# --- Helpers ----------------------------------------------------------------------------
+
+
+def _check_images(images: Images) -> None:
     """Refuse what is not a batch of float images."""
     if images.ndim != 4:
         raise fail(
             "images", "have four axes, (n, height, width, channels)", images.shape
         )
     if not jnp.issubdtype(images.dtype, jnp.floating):
-        raise TypeError(
+        raise InvalidTypeError(
             f"images must be floats, got {images.dtype}. Whiten or scale them first."
         )
 
 
-def _per_image(values: Float[Array, " n"], dtype: jnp.dtype) -> Float[Array, "n 1 1 1"]:
-    """Return one number per image, ready to meet its pixels."""
-    return values.astype(dtype)[:, None, None, None]
+def _per_image(values: Float[Array, " n"], images: Images) -> Float[Array, "n 1 1 1"]:
+    """Return one number per image, broadcast against its pixels."""
+    return values.astype(images.dtype)[:, None, None, None]
+
+
+def _stretch(images: Images, factors: Float[Array, " n"], axes: Shape) -> Images:
+    """Return the images with their distance to the mean over ``axes`` multiplied."""
+    mean = jnp.mean(images, axis=axes, keepdims=True)
+    return (images - mean) * _per_image(factors, images) + mean
+
+
+def _erase(images: Images, corner: Int[Array, "n 2"], sides: tuple[int, int]) -> Images:
+    """Return the images with a rectangle set to 0; its outside part has no effect."""
+    rows = jnp.arange(images.shape[1]) - corner[:, :1]
+    columns = jnp.arange(images.shape[2]) - corner[:, 1:]
+    is_row = (rows >= 0) & (rows < sides[0])
+    is_column = (columns >= 0) & (columns < sides[1])
+    return jnp.where((is_row[:, :, None] & is_column[:, None, :])[..., None], 0, images)
 
 
 def _centred(
-    shape: tuple[int, ...], dtype: jnp.dtype
+    shape: Shape, dtype: jnp.dtype
 ) -> tuple[Float[Array, "h 1"], Float[Array, " w"]]:
     """Return each row's and each column's distance from the centre, in pixels."""
     h, w = shape[1:3]
@@ -350,25 +440,36 @@ def _centred(
 
 
 def _interpolate(
-    images: Float[Array, "n h w ch"],
+    images: Images,
     rows: Float[Array, "n #h #w"],
     columns: Float[Array, "n #h #w"],
-) -> Float[Array, "n h w ch"]:
-    """Return the bilinear values at centred coordinates, the border repeated outside.
+    outside: Literal["edge", "zero"],
+) -> Images:
+    """Return the bilinear values at centred coordinates.
 
     Four gathers of whole pixels: on CPU faster than gathering 2x2 patches and, at 32
     pixels, than separable interpolation by matrix products.
+
+    Args:
+        images: Images, [n, h, w, ch].
+        rows: Centred row coordinates.
+        columns: Centred column coordinates.
+        outside: Value outside an image: ``"edge"`` repeats its border, ``"zero"`` is 0.
     """
+    shape = images.shape
+    # A frame of zeros, repeated, is zero everywhere outside.
+    frame = 1 if outside == "zero" else 0
+    row, row_part = _cell(rows, shape[1], frame)
+    column, column_part = _cell(columns, shape[2], frame)
+    images = jnp.pad(images, ((0, 0), (frame, frame), (frame, frame), (0, 0)))
     n, h, w, ch = images.shape
-    row, row_part = _cell(rows, h)
-    column, column_part = _cell(columns, w)
-    corner = jnp.reshape(row * w + column, (n, h * w, 1))
+    corner = jnp.reshape(row * w + column, (n, -1, 1))
     pixels = jnp.reshape(images, (n, h * w, ch))
 
-    def at(step: int) -> Shaped[Array, "n h w ch"]:
+    def at(step: int) -> Images:
         # With a side of one pixel the neighbour does not exist; its weight is 0.
         values = jnp.take_along_axis(pixels, corner + step, axis=1, mode="clip")
-        return jnp.reshape(values, (n, h, w, ch))
+        return jnp.reshape(values, shape)
 
     down = row_part[..., None].astype(images.dtype)
     right = column_part[..., None].astype(images.dtype)
@@ -378,11 +479,12 @@ def _interpolate(
 
 
 def _cell(
-    centred: Float[Array, "..."], size: int
+    centred: Float[Array, "..."], size: int, frame: int
 ) -> tuple[Int[Array, "..."], Float[Array, "..."]]:
-    """Return the pixel before a coordinate, and the way to the next one in [0, 1]."""
-    position = jnp.clip(centred + (size - 1) / 2, 0, size - 1)
+    """Return the framed pixel before a coordinate, and the way to the next one."""
+    position = jnp.clip(centred + (size - 1) / 2, -frame, size - 1 + frame)
     # The last pixel is reached as the far end of the last cell, so that no coordinate
     # needs a pixel outside the image.
-    before = jnp.clip(jnp.floor(position), 0, max(size - 2, 0))
-    return before.astype(jnp.int32), position - before
+    last = max(size - 2 + frame, -frame)
+    before = jnp.clip(jnp.floor(position), -frame, last)
+    return before.astype(jnp.int32) + frame, position - before

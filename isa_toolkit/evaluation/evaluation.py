@@ -24,8 +24,14 @@ from isa_toolkit.analysis.intervals import (
     nested_interval,
 )
 from isa_toolkit.datasets import Dataset
-from isa_toolkit.datasets.augmentation import GRAY_OPS, MODES, OPS, RGB_OPS
-from isa_toolkit.datasets.dsa import DSA_OPS, dsa_default_ops
+from isa_toolkit.datasets.augmentation import (
+    DSA_OPS,
+    GRAY_OPS,
+    MODES,
+    OPS,
+    RGB_OPS,
+    dsa_default_ops,
+)
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.evaluation.protocols import (
     PROTOCOLS,
@@ -64,7 +70,7 @@ class EvaluationSettings:
             RFAD and RCIG are other functions, and the sentence names them.
         epochs: of protocol ``"dsa"``: 1,000 as published; fewer for quick looks.
         ops: augmentation ops; None for the published ones by number of channels, empty
-            for none. Those of ``"dsa"`` are named in ``isa_toolkit.datasets.dsa``.
+            for none. Those of ``"dsa"`` are named in ``isa_toolkit.datasets.augmentation``.
         augment_mode: ``"batch"`` or ``"sample"`` (not under ``"dsa"``).
         ridge: relative ridge of the ridge predictor.
         mirrored: mirrored copies in its support; None: for RGB images.

@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from isa_toolkit.datasets.augmentation import augment
-from isa_toolkit.datasets.dsa import dsa_augment
+from isa_toolkit.datasets.augmentation import augment, dsa_augment
 from isa_toolkit.losses import ridge as ridge_readout
 from isa_toolkit.networks import Network
 from isa_toolkit.networks.training import FitSettings, SGDSettings, fit

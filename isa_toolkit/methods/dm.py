@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from isa_toolkit import checks
-from isa_toolkit.datasets.dsa import DSA_OPS, dsa_augment, dsa_default_ops
+from isa_toolkit.datasets.augmentation import DSA_OPS, dsa_augment, dsa_default_ops
 from isa_toolkit.losses.matching import MATCHING_PARTNERS, MeanTerms, class_mean_loss
 from isa_toolkit.methods.base import (
     Batch,

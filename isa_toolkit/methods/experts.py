@@ -19,7 +19,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from isa_toolkit.datasets.dsa import dsa_augment
+from isa_toolkit.datasets.augmentation import dsa_augment
 from isa_toolkit.losses import crucial, isa
 from isa_toolkit.methods.base import Shards
 from isa_toolkit.networks.base import Network, NetworkOutput

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from isa_toolkit import checks
-from isa_toolkit.datasets.dsa import dsa_augment, dsa_default_ops
+from isa_toolkit.datasets.augmentation import dsa_augment, dsa_default_ops
 from isa_toolkit.losses import crucial
 from isa_toolkit.losses.matching import trajectory_loss
 from isa_toolkit.methods.base import Batch, first_failure

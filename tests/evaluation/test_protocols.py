@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from isa_toolkit.datasets import load_dataset
-from isa_toolkit.datasets.dsa import DSA_GRAY_OPS, DSA_RGB_OPS
+from isa_toolkit.datasets.augmentation import DSA_GRAY_OPS, DSA_RGB_OPS
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.evaluation import (
     EvaluationSettings,
