@@ -370,10 +370,9 @@ def as_json(value: Any) -> Any:
 
 
 def _selection_steps(dataset: str, images_per_class: int) -> int:
-    facts = presets.PUBLISHED.get(dataset)
-    if facts is None:
+    if images_per_class not in presets.published_rows("frepo").get(dataset, ()):
         return 1000
-    return facts.selection_steps.get(images_per_class, 1000)
+    return presets.preset("frepo", dataset, images_per_class)["selection_steps"]
 
 
 def _short_repr(settings: Any, always: tuple[str, ...] = ()) -> str:

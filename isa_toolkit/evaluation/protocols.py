@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from isa_toolkit import checks, presets
+from isa_toolkit import checks
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.methods import METHODS
 from isa_toolkit.methods.base import traits_of
@@ -19,7 +19,7 @@ _ELSEWHERE = {
     "rfad": "finite_network(distilled, dataset)",
 }
 # "published" is looked up in the manifest of the set that is judged.
-PROTOCOLS = (*presets.EVALUATION_STEPS, "dsa", "published")
+PROTOCOLS = ("frepo", "isa", "dsa", "published")
 
 
 def protocol_of(distilled: DistilledSet) -> str:

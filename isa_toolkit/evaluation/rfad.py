@@ -23,7 +23,7 @@ from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.evaluation.evaluation import check_fit
 from isa_toolkit.evaluation.rfad_fit import accuracy_of, fit_centred, logits_of
 from isa_toolkit.networks import Network, NetworkSettings, build
-from isa_toolkit.presets import rfad_preset
+from isa_toolkit.presets import preset
 
 __all__ = [
     "RFADEvaluation",
@@ -135,15 +135,14 @@ def rfad_settings(dataset: str, images_per_class: int, **changes: Any) -> RFADSe
 
     Source: algorithms 7.3.
     """
-    row = rfad_preset(dataset, images_per_class)
+    row = preset("rfad", dataset, images_per_class)
     published = {
-        "learning_rate": row.evaluation_learning_rate,
-        "label_scale": row.evaluation_label_scale,
-        "weight_decay": row.evaluation_weight_decay,
-        "network": NetworkSettings(
-            name="convnet_flat", width=row.evaluation_width, depth=row.depth
-        ),
+        name: row.get(f"evaluation_{name}")
+        for name in ("learning_rate", "label_scale", "weight_decay")
     }
+    published["network"] = NetworkSettings(
+        name="convnet_flat", width=row["evaluation_width"], depth=row["depth"]
+    )
     settings = {**published, **changes}
     for name, value in settings.items():
         if value is None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from isa_toolkit import presets
 from isa_toolkit.evaluation.features import FeatureSettings
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.training import FitSettings
@@ -54,54 +55,21 @@ class Budget(NamedTuple):
     methods: Mapping[str, Share] = MappingProxyType({})
 
 
-def _features(width: int, steps: int) -> FeatureSettings:
-    return FeatureSettings(
-        network=NetworkSettings(width=width, norm="none"), steps=steps
+def _budget(scale: str) -> Budget:
+    numbers = presets.study_budget(scale)
+    features, fit = numbers["features"], numbers["fit"]
+    numbers["features"] = FeatureSettings(
+        network=NetworkSettings(width=features["width"], norm="none"),
+        steps=features["steps"],
     )
-
-
-_SHORT = FitSettings(steps=400, learning_rate=1e-3, warmup_steps=50)
-# So short that a CPU does them on 60,000 images of 28 pixels; the rates are those that
-# were measured on the digits, where runs are as short; but for MTT's own step size, which
-# ran away on MNIST at 1e-3. Its experts see every image.
-_SMALL_METHODS = MappingProxyType(
-    {
-        "rfad": Share(300, 256, (("learning_rate", 1e-2),)),
-        "rcig": Share(60, 128, (("learning_rate", 1e-2),)),
-        "dm": Share(300, 64, (("learning_rate", 1.0),)),
-        "mtt": Share(
-            100,
-            256,
-            (
-                ("student_steps", 10),
-                ("target_epochs", 1),
-                ("max_start_epoch", 3),
-                ("learning_rate", 10.0),
-                ("rate_learning_rate", 1e-5),
-                ("student_learning_rate", 0.05),
-                ("expert_count", 2),
-                ("expert_epochs", 3),
-                ("expert_learning_rate", 0.05),
-                ("expert_batch_size", 256),
-            ),
-        ),
+    numbers["fit"] = None if fit is None else FitSettings(**fit)
+    numbers["methods"] = {
+        method: Share(one.pop("steps"), one.pop("batch_size"), tuple(one.items()))
+        for method, one in numbers.get("methods", {}).items()
     }
-)
-# Ours, but for "paper". Ten times the published learning rate where 500,000 steps are
-# not to be had.
+    return Budget(**numbers)
+
+
 BUDGETS: Mapping[str, Budget] = MappingProxyType(
-    {
-        "quick": Budget(
-            MappingProxyType({1: 1000, 10: 300}), 16, 256, 3e-3, 5, 3, _SHORT,
-            _features(32, 1000), 200,
-        ),
-        "small": Budget(
-            MappingProxyType({1: 1000, 10: 300}), 16, 256, 3e-3, 3, 3, _SHORT,
-            _features(16, 1000), 500, _SMALL_METHODS,
-        ),
-        "paper": Budget(
-            MappingProxyType({1: 500_000, 10: 500_000, 50: 500_000}), 128, 1024, 3e-4,
-            1, 5, None, _features(128, 20_000), 1000,
-        ),
-    }
-)  # fmt: skip
+    {name: _budget(name) for name in presets.table("scales")}
+)

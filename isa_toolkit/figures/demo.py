@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from isa_toolkit import checks
+from isa_toolkit import checks, presets
 from isa_toolkit.analysis.intervals import nested_interval, paired_interval
 from isa_toolkit.datasets import Dataset, load_dataset
 from isa_toolkit.distillation import Experiment, Run, distill
@@ -35,9 +35,10 @@ __all__ = ["Study", "as_text", "compute", "draw_curve", "draw_images", "study", 
 
 RANDOM, KMEANS, FREPO, ISA, FULL = COLOURS
 
-WIDTH = 16
-# Ten times the published rate: 500,000 steps are not to be had in minutes.
-LEARNING_RATE = 3e-3
+_NUMBERS = presets.table("demo")
+WIDTH = _NUMBERS.pop("width")
+LEARNING_RATE = _NUMBERS.pop("learning_rate")
+NETWORKS = _NUMBERS.pop("networks")
 METHODS = {
     FREPO: FRePo(drop_easy=0.0, segment=(0.0, 0.0), learning_rate=LEARNING_RATE),
     ISA: FRePo(drop_easy=0.2, segment=(0.0, 0.5), learning_rate=LEARNING_RATE),
@@ -59,9 +60,7 @@ class Plan(NamedTuple):
     evaluation_steps: int
 
 
-# Chosen by measurement on two cores, to end within four minutes.
-PLANS = {1: Plan(750, 250, True, 400), 10: Plan(120, 40, False, 300)}
-NETWORKS = 2
+PLANS = {int(count): Plan(**plan) for count, plan in _NUMBERS.items()}
 # Real images are plenty and need neither soft steps nor many looks at each.
 WHOLE = FitSettings(steps=1200, batch_size=64, learning_rate=3e-3, warmup_steps=50)
 

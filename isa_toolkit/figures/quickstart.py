@@ -7,12 +7,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from isa_toolkit import checks, presets
+from isa_toolkit import presets
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distillation import Run
 from isa_toolkit.evaluation import EvaluationSettings, evaluate
 from isa_toolkit.figures.images import ImageRow, draw_grid
-from isa_toolkit.figures.study import BUDGETS
 from isa_toolkit.figures.style import COLOURS, house_style, new_figure
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.training import FitSettings
@@ -56,17 +55,15 @@ def settings(scale: str) -> Settings:
     Raises:
         ValueError: an unknown scale.
     """
-    chosen = presets.SCALES[checks.check_one_of("scale", scale, presets.SCALES)]
-    if scale != "quick":
-        return Settings(
-            chosen.steps, chosen.width, chosen.batch_size, 3e-4, None, chosen.networks
-        )
-    # Fewer steps than a study; whatever else it spends is spent here, too.
-    budget = BUDGETS[scale]
+    chosen = presets.scale(scale)
     return Settings(
-        chosen.steps, budget.width, budget.batch_size, budget.learning_rate, budget.fit,
-        budget.networks,
-    )  # fmt: skip
+        steps=chosen.steps,
+        width=chosen.width,
+        batch_size=chosen.batch_size,
+        learning_rate=chosen.learning_rate,
+        fit=None if chosen.fit is None else FitSettings(**chosen.fit),
+        networks=chosen.networks,
+    )
 
 
 def compute(run: Run, dataset: Dataset, chosen: Settings) -> pd.DataFrame:

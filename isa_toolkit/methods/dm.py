@@ -28,7 +28,7 @@ from isa_toolkit.methods.base import (
 )
 from isa_toolkit.methods.shares import check_crucial
 from isa_toolkit.networks.base import Network
-from isa_toolkit.presets import dm_preset
+from isa_toolkit.presets import preset
 
 __all__ = ["DM", "DMInfo", "DMKnobs", "DMState"]
 
@@ -165,7 +165,7 @@ class DM(LabelsAsGiven):
         del num_classes
         rate = self.learning_rate
         if rate is None:
-            rate = dm_preset(dataset, images_per_class).learning_rate
+            rate = preset("dm", dataset, images_per_class)["learning_rate"]
         return dataclasses.replace(self, learning_rate=rate)
 
     def static(self) -> DM:

@@ -26,7 +26,7 @@ from isa_toolkit.methods.outer import AUGMENTATIONS, PARTNERS, REDUCTIONS
 from isa_toolkit.methods.shares import check_crucial
 from isa_toolkit.networks.base import Network
 from isa_toolkit.networks.precision import PRECISIONS
-from isa_toolkit.presets import PUBLISHED, preset
+from isa_toolkit.presets import preset, published_rows
 
 __all__ = [
     "FRePo",
@@ -162,8 +162,8 @@ class FRePo:
         """
         flips, scale = self.flips, self.label_scale
         if flips is None:
-            known = dataset in PUBLISHED
-            flips = known and preset(dataset, images_per_class).flips
+            is_listed = dataset in published_rows("frepo")
+            flips = is_listed and preset("frepo", dataset, images_per_class)["flips"]
         if scale is None:
             scale = math.sqrt(num_classes / 10)
         return dataclasses.replace(self, flips=flips, label_scale=scale)

@@ -38,7 +38,7 @@ from isa_toolkit.methods.mtt_step import (
 )
 from isa_toolkit.methods.shares import check_crucial
 from isa_toolkit.networks.base import Network
-from isa_toolkit.presets import MTTPreset, mtt_preset
+from isa_toolkit.presets import preset
 
 __all__ = ["MTT", "MTTInfo", "MTTKnobs", "MTTState"]
 
@@ -218,8 +218,8 @@ class MTT(LabelsAsGiven):
         missing = [name for name in _PUBLISHED if getattr(self, name) is None]
         filled: dict[str, Any] = {}
         if missing:
-            row: MTTPreset = mtt_preset(dataset, images_per_class)
-            filled = {name: getattr(row, name) for name in missing}
+            row = preset("mtt", dataset, images_per_class)
+            filled = {name: row.get(name) for name in missing}
         batch = filled.get("student_batch_size", self.student_batch_size) or total
         filled["student_batch_size"] = min(batch, total)
         return dataclasses.replace(self, **filled)

@@ -36,7 +36,7 @@ from isa_toolkit.methods.rcig_step import rcig_step
 from isa_toolkit.methods.target_loss import TargetLossSettings
 from isa_toolkit.networks import Network
 from isa_toolkit.networks.pool import init_pool
-from isa_toolkit.presets import RCIG_ROWS, rcig_preset
+from isa_toolkit.presets import preset, published_rows
 
 __all__ = ["RCIG"]
 
@@ -172,10 +172,8 @@ class RCIG(TargetLossSettings, LabelsAsGiven):
             "distilled_subset": 0,
             "target_subset": 0,
         }
-        if open_ones and any(row.dataset == dataset for row in RCIG_ROWS):
-            row = rcig_preset(dataset, images_per_class)
-            chosen = {name: getattr(row, name) or 0 for name in names}
-            chosen["flips"] = row.flips
+        if open_ones and dataset in published_rows("rcig"):
+            chosen |= preset("rcig", dataset, images_per_class)
         return dataclasses.replace(
             self,
             segment=self.chosen_segment,

@@ -37,7 +37,7 @@ from isa_toolkit.networks.random_features import (
     nngp_features,
     random_features,
 )
-from isa_toolkit.presets import RFAD_ROWS, rfad_preset
+from isa_toolkit.presets import preset, published_rows
 
 __all__ = ["RFAD", "RFADInfo", "RFADKnobs", "RFADState"]
 
@@ -188,8 +188,8 @@ class RFAD(TargetLossSettings, LabelsAsGiven):
         """
         del num_classes
         rate = self.learning_rate
-        if rate is None and any(row.dataset == dataset for row in RFAD_ROWS):
-            rate = rfad_preset(dataset, images_per_class).learning_rate
+        if rate is None and dataset in published_rows("rfad"):
+            rate = preset("rfad", dataset, images_per_class)["learning_rate"]
         return dataclasses.replace(
             self,
             segment=self.chosen_segment,

@@ -98,7 +98,7 @@ def test_the_published_protocol_is_the_default():
         )
         fit = settings.fit
         assert fit is not None
-        assert fit.steps == presets.EVALUATION_STEPS[protocol][count]
+        assert fit.steps == presets.evaluation_steps(count, protocol)
         assert (fit.batch_size, fit.learning_rate) == (min(count, 500), 3e-4)
         assert (fit.warmup_steps, fit.final_learning_rate) == (500, 0.01)
         assert fit.order == "shuffled"

@@ -15,7 +15,7 @@ from toy import quick_jit, toy_convnet, toy_problem
 from isa_toolkit.losses import ridge
 from isa_toolkit.methods import RFAD
 from isa_toolkit.networks.random_features import draw_random
-from isa_toolkit.presets import rfad_preset
+from isa_toolkit.presets import preset
 
 CLASSES = 3
 
@@ -132,7 +132,7 @@ def test_the_segment_follows_the_loss():
     assert RFAD(partner="none").chosen_segment == (0.0, 0.0)
     resolved = RFAD().resolve(dataset="digits", images_per_class=1, num_classes=10)
     assert resolved.segment == (-1.0, 0.0)
-    assert resolved.learning_rate == rfad_preset("digits", 1).learning_rate
+    assert resolved.learning_rate == preset("rfad", "digits", 1)["learning_rate"]
     own = RFAD().resolve(dataset="my_cells", images_per_class=1, num_classes=10)
     assert own.learning_rate == 1e-3
     assert resolved.static() == dataclasses.replace(resolved, ridge=1.0).static()

@@ -1,0 +1,236 @@
+"""Published settings of each method and data set, and the scales of an experiment.
+
+All numbers stand in ``presets.toml``.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import tomllib
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Literal
+
+from isa_toolkit.checks import check_integer, check_one_of, match_name
+
+__all__ = [
+    "Scale",
+    "ScaleName",
+    "evaluation_batch_size",
+    "evaluation_steps",
+    "preset",
+    "published_rows",
+    "scale",
+    "study_budget",
+    "table",
+]
+
+ScaleName = Literal["quick", "small", "paper"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How much of an experiment is run; everything else stays as published.
+
+    Attributes:
+        steps: Number of outer steps.
+        width: Number of channels of the first layer.
+        batch_size: Number of real images in one step, of each class for DM.
+        learning_rate: Learning rate of FRePo's distilled images and labels.
+        networks: Number of evaluation networks trained on each distilled set.
+        fit: Arguments of ``FitSettings`` that say how the evaluation networks are
+            trained; None for the published ones.
+    """
+
+    steps: int
+    width: int
+    batch_size: int
+    learning_rate: float
+    networks: int
+    fit: Mapping[str, Any] | None = None
+
+
+def preset(method: str, dataset: str, images_per_class: int) -> dict[str, Any]:
+    """Return the published settings of a method for a data set.
+
+    Where no source lists the row, a warning says which row is used: the nearest number of
+    images per class (by ratio; the smaller of two equally near ones) of the same data set,
+    or of CIFAR-10 for an unlisted data set. An unlisted data set goes without horizontal
+    flips, since a flipped image may belong to another class. Rows of our own, such as those
+    of the digits, serve any number of images per class.
+
+    Args:
+        method: Name of the method, such as ``"frepo"``.
+        dataset: Name of the data set, such as ``"cifar10"``.
+        images_per_class: Number of distilled images of each class, at least 1.
+
+    Returns:
+        The settings by name, among them ``source``. What no source gives is left out.
+
+    Raises:
+        TypeError: If ``images_per_class`` is not a whole number.
+        ValueError: If it is below 1, or the method is unknown.
+
+    Warns:
+        UserWarning: If the row is not published.
+
+    Example:
+        >>> from isa_toolkit.presets import preset
+        >>> row = preset("frepo", "cifar10", 10)
+        >>> row["steps"], row["flips"], row["isa"]["drop_easy"]
+        (500000, True, 0.2)
+
+    Source: docs/algorithms.md, section 4; the released code that ``source`` names.
+    """
+    count = check_integer("images_per_class", images_per_class)
+    name, of_all, datasets = _method(method)
+    used = dataset if dataset in datasets else "cifar10"
+    of_dataset, rows = _split(datasets[used])
+    near = _nearest(count, map(int, rows))
+    row = {**of_all, **of_dataset, **rows[str(near)]}
+    # The digits have no published row, so a missing one needs no warning.
+    if used == dataset and (near == count or row["source"].startswith("ours")):
+        return row
+    row["source"] = "ours; no published row"
+    if used != dataset and "flips" in row:
+        row["flips"] = False
+    title = "FRePo" if name == "frepo" else name.upper()
+    warnings.warn(
+        f"no published settings of {title} for {dataset!r} at {count} images per class; "
+        f"using those of {used!r} at {near}.",
+        UserWarning,
+        stacklevel=2,
+    )
+    return row
+
+
+def published_rows(method: str) -> dict[str, tuple[int, ...]]:
+    """Return which rows ``preset`` knows: the numbers of images per class by data set.
+
+    Args:
+        method: Name of the method, such as ``"frepo"``.
+
+    Raises:
+        ValueError: If the method is unknown.
+    """
+    _, _, datasets = _method(method)
+    return {name: tuple(map(int, _split(one)[1])) for name, one in datasets.items()}
+
+
+def scale(name: str, method: str = "frepo") -> Scale:
+    """Return how much of an experiment a scale runs.
+
+    Args:
+        name: Name of the scale: ``"quick"``, ``"small"`` or ``"paper"``.
+        method: Name of the method; one without values of its own takes FRePo's.
+
+    Raises:
+        ValueError: If the scale is unknown.
+
+    Example:
+        >>> from isa_toolkit.presets import scale
+        >>> scale("quick").steps, scale("paper", method="mtt").steps
+        (400, 5000)
+    """
+    scales = table("scales")
+    common, others = _split(scales[check_one_of("scale", name, scales)])
+    fit = others.pop("fit", None)
+    own = others.get(method, {})
+    return Scale(**{**common, **own}, fit=fit)
+
+
+def study_budget(name: str) -> dict[str, Any]:
+    """Return what a study of figures and tables spends at a scale.
+
+    Args:
+        name: Name of the scale: ``"quick"``, ``"small"`` or ``"paper"``.
+
+    Returns:
+        The fields of ``isa_toolkit.figures.study.Budget`` as plain numbers.
+
+    Raises:
+        ValueError: If the scale is unknown.
+    """
+    scales = table("scales")
+    chosen = scales[check_one_of("scale", name, scales)]
+    budget = {"fit": chosen.get("fit"), **_split(chosen)[0], **chosen["study"]}
+    budget["steps"] = {int(count): steps for count, steps in budget["steps"].items()}
+    return budget
+
+
+def evaluation_steps(num_distilled: int, protocol: str = "isa") -> int:
+    """Return how many updates the final evaluation trains.
+
+    Between two sizes of the published table the nearest one by ratio decides (the smaller
+    of two equally near ones): 30 distilled images train as 10 do and 40 as 100 do. This
+    rule is ours; the released code knows only the sizes in the table.
+
+    Args:
+        num_distilled: Number of distilled images of all classes, without flipped copies.
+        protocol: Name of the protocol, ``"isa"`` or ``"frepo"``. They differ at 200, 1,000
+            and 2,000 images.
+
+    Raises:
+        TypeError: If ``num_distilled`` is not a whole number.
+        ValueError: If it is below 1, or the protocol is unknown.
+
+    Source: docs/algorithms.md, section 7.1; evaluation scripts of FRePo and ISA.
+    """
+    tables = table("evaluation_steps")
+    listed = tables[check_one_of("protocol", protocol, tables)]
+    count = check_integer("num_distilled", num_distilled)
+    return listed[str(_nearest(count, map(int, listed)))]
+
+
+def evaluation_batch_size(num_distilled: int) -> int:
+    """Return the batch size of the final evaluation, ``min(n, 500)``.
+
+    Args:
+        num_distilled: Number n of distilled images of all classes.
+
+    Raises:
+        TypeError: If ``num_distilled`` is not a whole number.
+        ValueError: If it is below 1.
+    """
+    return min(check_integer("num_distilled", num_distilled), 500)
+
+
+def table(name: str) -> dict[str, Any]:
+    """Return a copy of one table of ``presets.toml``.
+
+    Args:
+        name: Name of the table, such as ``"demo"``.
+    """
+    return copy.deepcopy(_load()[name])
+
+
+@functools.cache
+def _load() -> dict[str, Any]:
+    text = resources.files("isa_toolkit").joinpath("presets.toml").read_text("utf-8")
+    return tomllib.loads(text)
+
+
+def _method(method: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Return a method's key, the values of all its rows, and its data sets."""
+    tables = table("methods")
+    name = match_name("method", method, tables)
+    return name, *_split(tables[name])
+
+
+def _split(table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the values and the sub-tables of a table."""
+    values = {name: one for name, one in table.items() if not isinstance(one, dict)}
+    tables = {name: one for name, one in table.items() if isinstance(one, dict)}
+    return values, tables
+
+
+def _nearest(count: int, listed: Iterable[int]) -> int:
+    """Return the listed size nearest to ``count`` by ratio, the smaller on a tie."""
+    # Exact comparison of ratios: logarithms would break ties by rounding.
+    sizes = sorted(listed)
+    below = max((size for size in sizes if size <= count), default=sizes[0])
+    above = min((size for size in sizes if size >= count), default=sizes[-1])
+    return below if count * count <= below * above else above
