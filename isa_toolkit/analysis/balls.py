@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int64, Real
 
-from isa_toolkit.analysis.neighbours import (
+from isa_toolkit.analysis.knn import (
     FEATURE_BYTES,
     PAIR_BYTES,
     frame_of,
@@ -20,7 +20,7 @@ from isa_toolkit.analysis.neighbours import (
     squared_radii,
     within,
 )
-from isa_toolkit.analysis.points import row_blocks
+from isa_toolkit.analysis.validation import row_blocks
 
 __all__ = ["RealBalls", "in_distilled_balls", "in_real_balls"]
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float64, Int64, Integer, Real
 
 from isa_toolkit.analysis.balls import in_distilled_balls, in_real_balls
 from isa_toolkit.analysis.intervals import Interval, bootstrap_interval
-from isa_toolkit.analysis.points import (
+from isa_toolkit.analysis.validation import (
     as_labels,
     as_pair,
     check_neighbours,

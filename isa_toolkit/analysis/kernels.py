@@ -15,7 +15,7 @@ from scipy import linalg
 from scipy.spatial.distance import pdist, squareform
 
 from isa_toolkit.analysis.intervals import Interval, bootstrap_interval
-from isa_toolkit.analysis.points import (
+from isa_toolkit.analysis.validation import (
     BLOCK_BYTES,
     as_labels,
     as_pair,

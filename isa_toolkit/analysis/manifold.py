@@ -2,7 +2,7 @@
 
 *Anchored* places every distilled set into one map of the real points, so that panels of
 several methods can be compared; *joint* embeds all together. Who makes the features is
-not decided here, and the numbers that belong beside a map are in `occupancy`.
+not decided here, and the numbers that belong beside a map are in `class_geometry`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Real
 
-from isa_toolkit.analysis.neighbours import DISTANCE_BYTES, squared_distances
-from isa_toolkit.analysis.points import as_points, row_blocks
+from isa_toolkit.analysis.knn import DISTANCE_BYTES, squared_distances
+from isa_toolkit.analysis.validation import as_points, row_blocks
 from isa_toolkit.checks import as_text, check_at_least, check_integer, fail
 
 __all__ = ["Map", "MapSettings", "anchored_map", "joint_map", "trustworthiness"]

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Real
 from scipy import stats
 
-from isa_toolkit.analysis.points import as_labels, as_scores
+from isa_toolkit.analysis.validation import as_labels, as_scores
 from isa_toolkit.checks import (
     as_text,
     check_fraction,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isa_toolkit import checks
-from isa_toolkit.analysis import manifold, occupancy
+from isa_toolkit.analysis import class_geometry, manifold
 from isa_toolkit.figures import results_table
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import house_style, new_figure
@@ -147,9 +147,9 @@ def measures(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
         points = study.feature_network().features(distilled.images)
         arrays = (real, of, points, distilled.classes)
         values = {
-            "overlap": occupancy.overlap(*arrays, k=K).mean,
-            "spread": occupancy.spread(*arrays).mean,
-            "evenness": occupancy.evenness(*arrays).mean,
+            "overlap": class_geometry.overlap(*arrays, k=K).mean,
+            "spread": class_geometry.spread(*arrays).mean,
+            "evenness": class_geometry.evenness(*arrays).mean,
         }
         rows += [
             results_table.row(

@@ -10,7 +10,7 @@ import numpy as np
 
 from isa_toolkit import checks
 from isa_toolkit.analysis import ranking
-from isa_toolkit.analysis.information import ridge_weights
+from isa_toolkit.analysis.cross_prediction import ridge_weights
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import house_style, new_figure
 from isa_toolkit.figures.variants import Variant

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isa_toolkit.analysis import ranking
-from isa_toolkit.analysis.information import information_test, ridge_weights
+from isa_toolkit.analysis.cross_prediction import information_test, ridge_weights
 from isa_toolkit.analysis.intervals import mean_interval, paired_interval
 from isa_toolkit.distillation import Run
 from isa_toolkit.distilled import DistilledSet

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from isa_toolkit.analysis import points
+from isa_toolkit.analysis import validation
 from isa_toolkit.analysis.balls import in_distilled_balls, in_real_balls
 
 
@@ -18,7 +18,7 @@ def _radius(cloud: np.ndarray, index: int, k: int) -> float:
 def test_balls_hold_what_a_loop_says(
     monkeypatch: pytest.MonkeyPatch, budget: int
 ) -> None:
-    monkeypatch.setattr(points, "BLOCK_BYTES", budget)
+    monkeypatch.setattr(validation, "BLOCK_BYTES", budget)
     generator = np.random.default_rng(0)
     k = 3
     real = generator.normal(size=(40, 3))

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from isa_toolkit.analysis import kernels, points
+from isa_toolkit.analysis import kernels, validation
 from isa_toolkit.analysis.intervals import bootstrap_interval
 from isa_toolkit.analysis.kernels import (
     kid,
@@ -78,7 +78,7 @@ def test_vendi_is_that_of_a_loop(
     expected = _loop_vendi(cloud, bandwidth)
     assert 1.5 < expected < len(cloud) - 0.5
     for budget in (2**28, 300):
-        monkeypatch.setattr(points, "BLOCK_BYTES", budget)
+        monkeypatch.setattr(validation, "BLOCK_BYTES", budget)
         assert vendi_score(cloud, kernel, bandwidth=bandwidth) == (
             pytest.approx(expected, rel=1e-10)
         )

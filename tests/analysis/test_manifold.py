@@ -13,13 +13,13 @@ import pytest
 from sklearn.manifold import trustworthiness as sklearn_trustworthiness
 from sklearn.neighbors import KNeighborsClassifier
 
+from isa_toolkit.analysis.knn import DISTANCE_BYTES
 from isa_toolkit.analysis.manifold import (
     Map,
     anchored_map,
     joint_map,
     trustworthiness,
 )
-from isa_toolkit.analysis.neighbours import DISTANCE_BYTES
 
 QUICK = {"perplexity": 10, "iterations": 300, "seed": 3}
 LABELS = np.repeat(np.arange(3), 50)
@@ -176,14 +176,14 @@ def test_trustworthiness_is_the_same_in_blocks(monkeypatch):
     points = np.random.default_rng(2).normal(size=(50, 3))
     whole = trustworthiness(points, points[:, :2])
     monkeypatch.setattr(
-        "isa_toolkit.analysis.points.BLOCK_BYTES", DISTANCE_BYTES * 50 * 7
+        "isa_toolkit.analysis.validation.BLOCK_BYTES", DISTANCE_BYTES * 50 * 7
     )
     assert trustworthiness(points, points[:, :2]) == whole
 
 
 def test_trustworthiness_takes_a_block_beside_its_points(monkeypatch):
     points = np.random.default_rng(2).normal(size=(1000, 3))
-    monkeypatch.setattr("isa_toolkit.analysis.points.BLOCK_BYTES", 2**20)
+    monkeypatch.setattr("isa_toolkit.analysis.validation.BLOCK_BYTES", 2**20)
     tracemalloc.start()
     try:
         trustworthiness(points, points[:, :2])
@@ -254,7 +254,7 @@ def test_arrays_of_different_length_have_no_trustworthiness():
 
 
 def test_importing_analysis_loads_no_heavy_library():
-    names = ["manifold", "occupancy", "ranking", "information"]
+    names = ["manifold", "class_geometry", "ranking", "cross_prediction"]
     imports = "; ".join(f"import isa_toolkit.analysis.{name}" for name in names)
     code = f"{imports}; import sys; print(*sys.modules)"
     result = subprocess.run(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from isa_toolkit.analysis import neighbours, points
-from isa_toolkit.analysis.neighbours import (
+from isa_toolkit.analysis import knn, validation
+from isa_toolkit.analysis.knn import (
     frame_of,
     neighbour_distances,
     place,
@@ -89,7 +89,7 @@ def test_the_screen_is_off_by_less_than_its_margin(name: str) -> None:
     frame = frame_of(cloud)
     placed = place(cloud, frame)
     error = np.abs(screen(placed, placed) - (_loop(cloud) * frame.scale) ** 2)
-    margin = neighbours._margin(placed, placed)
+    margin = knn._margin(placed, placed)
     assert (error <= margin / 2).all()
     # The frame is as tight as a power of two can be.
     assert 0.5 <= np.abs(placed.scaled).max() <= 1
@@ -113,7 +113,7 @@ def test_a_point_on_the_surface_is_not_within(name: str, side: str) -> None:
     placed = place(cloud, frame)
     tile = screen(placed, placed)
     pairs = np.arange(len(cloud) ** 2)
-    exact = neighbours._differences(placed, placed, pairs).reshape(tile.shape)
+    exact = knn._differences(placed, placed, pairs).reshape(tile.shape)
     np.testing.assert_allclose(np.sqrt(exact) / frame.scale, _loop(cloud), rtol=1e-13)
     # Each limit is the squared distance of some pair, touched by that pair at least.
     limits = np.sort(exact, axis=1)[:, 3]
@@ -135,8 +135,8 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     clouds = [_cloud(name) for name in ("float32", "copies", "ties")]
     whole = [neighbour_distances(cloud, 3) for cloud in clouds]
     for size in (1, 3000, 20000):
-        monkeypatch.setattr(points, "BLOCK_BYTES", size)
-        monkeypatch.setattr(neighbours, "DIFFERENCE_BYTES", size)
+        monkeypatch.setattr(validation, "BLOCK_BYTES", size)
+        monkeypatch.setattr(knn, "DIFFERENCE_BYTES", size)
         for cloud, expected in zip(clouds, whole, strict=True):
             # The centre is summed in other pieces, which may only touch the screen.
             assert np.array_equal(neighbour_distances(cloud, 3), expected)
@@ -147,8 +147,8 @@ def test_memory_is_a_copy_and_a_block(
     monkeypatch: pytest.MonkeyPatch, copies: bool
 ) -> None:
     block, differences = 2**20, 2**18
-    monkeypatch.setattr(points, "BLOCK_BYTES", block)
-    monkeypatch.setattr(neighbours, "DIFFERENCE_BYTES", differences)
+    monkeypatch.setattr(validation, "BLOCK_BYTES", block)
+    monkeypatch.setattr(knn, "DIFFERENCE_BYTES", differences)
     cloud = np.random.default_rng(1).normal(size=(1200, 6)).astype(np.float32)
     if copies:  # The worst case: float32 decides no pair at all.
         cloud[:] = cloud[0]
@@ -167,9 +167,9 @@ def test_memory_is_a_copy_and_a_block(
 def test_the_largest_sets_stay_under_two_gibibytes() -> None:
     real, distilled, features = 60_000, 5_000, 2_048
     copies = 4 * (real + distilled) * (features + 1)
-    blocks = list(points.row_blocks(real, neighbours.PAIR_BYTES * real))
+    blocks = list(validation.row_blocks(real, knn.PAIR_BYTES * real))
     widest = max(rows.stop - rows.start for rows in blocks)
-    work = widest * real * neighbours.PAIR_BYTES + neighbours.DIFFERENCE_BYTES
+    work = widest * real * knn.PAIR_BYTES + knn.DIFFERENCE_BYTES
     assert copies + work < 2 * 2**30
     # Blocks of a single row would pass as well, and take for ever.
     assert widest > 100

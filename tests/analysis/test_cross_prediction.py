@@ -8,7 +8,7 @@ import pytest
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
 
-from isa_toolkit.analysis.information import (
+from isa_toolkit.analysis.cross_prediction import (
     Information,
     information_test,
     predict_part,
@@ -173,8 +173,8 @@ def test_blocks_of_rows_give_the_same(nested, monkeypatch):
     features, labels, scores = nested
     whole = ridge_weights(features, labels)
     test = information_test(features, labels, scores, seeds=1)
-    monkeypatch.setattr("isa_toolkit.analysis.information._ROWS", 37)
-    monkeypatch.setattr("isa_toolkit.analysis.points.BLOCK_BYTES", 500)
+    monkeypatch.setattr("isa_toolkit.analysis.cross_prediction._ROWS", 37)
+    monkeypatch.setattr("isa_toolkit.analysis.validation.BLOCK_BYTES", 500)
     np.testing.assert_allclose(ridge_weights(features, labels), whole)
     agree(information_test(features, labels, scores, seeds=1), test)
 

@@ -9,8 +9,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from isa_toolkit.analysis.neighbours import DISTANCE_BYTES
-from isa_toolkit.analysis.occupancy import evenness, overlap, spread
+from isa_toolkit.analysis.class_geometry import evenness, overlap, spread
+from isa_toolkit.analysis.knn import DISTANCE_BYTES
 
 MEASURES = [overlap, spread, evenness]
 
@@ -68,7 +68,9 @@ def test_translation_rotation_and_scale_do_not_matter(sets, measure, scale):
 @pytest.mark.parametrize("measure", MEASURES)
 def test_blocks_of_rows_give_the_same(sets, measure, monkeypatch):
     whole = numbers(measure, *sets)
-    monkeypatch.setattr("isa_toolkit.analysis.points.BLOCK_BYTES", DISTANCE_BYTES * 150)
+    monkeypatch.setattr(
+        "isa_toolkit.analysis.validation.BLOCK_BYTES", DISTANCE_BYTES * 150
+    )
     np.testing.assert_allclose(numbers(measure, *sets), whole, rtol=1e-12)
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float, Int, Real
 from scipy import linalg
 
-from isa_toolkit.analysis.points import as_points, as_scores, row_blocks
 from isa_toolkit.analysis.ranking import dropped_count, order
+from isa_toolkit.analysis.validation import as_points, as_scores, row_blocks
 from isa_toolkit.checks import (
     as_text,
     check_integer,

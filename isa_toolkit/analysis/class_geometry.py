@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Real
 
-from isa_toolkit.analysis.neighbours import DISTANCE_BYTES, squared_distances
-from isa_toolkit.analysis.points import as_labels, as_points, row_blocks
+from isa_toolkit.analysis.knn import DISTANCE_BYTES, squared_distances
+from isa_toolkit.analysis.validation import as_labels, as_points, row_blocks
 from isa_toolkit.checks import as_text, check_integer, fail
 
 __all__ = ["ByClass", "Overlap", "evenness", "overlap", "spread"]

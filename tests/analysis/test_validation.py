@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from isa_toolkit.analysis import points
-from isa_toolkit.analysis.points import (
+from isa_toolkit.analysis import validation
+from isa_toolkit.analysis.validation import (
     as_labels,
     as_pair,
     as_points,
@@ -67,7 +67,7 @@ def test_a_least_number_of_points_is_asked_for() -> None:
 def test_a_point_that_is_not_finite_is_found_in_any_block(
     monkeypatch: pytest.MonkeyPatch, bad: float
 ) -> None:
-    monkeypatch.setattr(points, "BLOCK_BYTES", 6)
+    monkeypatch.setattr(validation, "BLOCK_BYTES", 6)
     array = np.zeros((9, 3), np.float32)
     array[7, 1] = bad
     with pytest.raises(ValueError, match=f"^real must be finite, got {bad} in row 7"):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Real
 
-from isa_toolkit.analysis.points import (
+from isa_toolkit.analysis.validation import (
     as_points,
     check_neighbours,
     row_blocks,
