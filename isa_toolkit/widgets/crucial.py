@@ -16,9 +16,10 @@ from isa_toolkit.figures.information import scores
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import png
 from isa_toolkit.figures.variants import Variant
-from isa_toolkit.widgets import layout, pictures
+from isa_toolkit.widgets import layout
+from isa_toolkit.widgets import png as pictures
+from isa_toolkit.widgets.compute_panel import Bench, interval_rows, run_buttons, sizes
 from isa_toolkit.widgets.panel import Panel
-from isa_toolkit.widgets.studied import Bench, interval_rows, run_buttons, sizes
 
 __all__ = ["CrucialSamples"]
 

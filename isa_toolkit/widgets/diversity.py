@@ -9,8 +9,8 @@ from isa_toolkit.figures import recall
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import png
 from isa_toolkit.widgets import layout
+from isa_toolkit.widgets.compute_panel import interval_rows, sizes, studied
 from isa_toolkit.widgets.panel import Panel
-from isa_toolkit.widgets.studied import interval_rows, sizes, studied
 
 __all__ = ["Diversity"]
 

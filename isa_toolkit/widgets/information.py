@@ -10,8 +10,8 @@ from isa_toolkit.figures import information
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import png
 from isa_toolkit.widgets import layout
+from isa_toolkit.widgets.compute_panel import signed, sizes, studied
 from isa_toolkit.widgets.panel import Panel
-from isa_toolkit.widgets.studied import signed, sizes, studied
 
 __all__ = ["Information"]
 

@@ -15,10 +15,11 @@ from isa_toolkit.figures.images import ImageRow
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import png
 from isa_toolkit.figures.variants import setting
-from isa_toolkit.widgets import layout, pictures
+from isa_toolkit.widgets import layout
+from isa_toolkit.widgets import png as pictures
+from isa_toolkit.widgets.clickable_image import SpottedPicture
+from isa_toolkit.widgets.compute_panel import sizes, studied
 from isa_toolkit.widgets.panel import Panel
-from isa_toolkit.widgets.spots import SpottedPicture
-from isa_toolkit.widgets.studied import sizes, studied
 
 __all__ = ["Manifold"]
 

@@ -19,7 +19,8 @@ from isa_toolkit.figures.style import png
 from isa_toolkit.sweeps.job import Job, runs_in
 from isa_toolkit.sweeps.outcome import JobFailedError, JobStatus
 from isa_toolkit.sweeps.words import duration
-from isa_toolkit.widgets import layout, pictures
+from isa_toolkit.widgets import layout
+from isa_toolkit.widgets import png as pictures
 from isa_toolkit.widgets.panel import Panel
 from isa_toolkit.widgets.polling import FolderWatcher
 

@@ -35,7 +35,7 @@ class SpottedPicture(anywidget.AnyWidget):
         selected: index of a spot, or -1.
     """
 
-    _esm = Path(__file__).with_name("spots.js")
+    _esm = Path(__file__).with_name("clickable_image.js")
 
     value = traitlets.Bytes(layout.BLANK).tag(sync=True)
     spots = traitlets.List(traitlets.Dict()).tag(sync=True)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from isa_toolkit.widgets import Panel, layout
-from isa_toolkit.widgets.spots import SpottedPicture
+from isa_toolkit.widgets.clickable_image import SpottedPicture
 
 SPOTS = [{"x": at / 4, "y": 0.5, "name": f"spot {at}"} for at in range(4)]
 
