@@ -1,4 +1,4 @@
-// A picture with spots: pointing, focus and the arrow keys set `selected`.
+// An image with spots: pointing, focus and the arrow keys set `selected`.
 
 const CSS = `
 .isa-spots { position: relative; line-height: 0; }
@@ -25,7 +25,7 @@ function render({ model, el }) {
   let address = null;
   let marks = [];
 
-  function showPicture() {
+  function showImage() {
     const before = address;
     address = URL.createObjectURL(new Blob([model.get("value")], { type: "image/png" }));
     image.src = address;
@@ -87,14 +87,14 @@ function render({ model, el }) {
     marks[(to + marks.length) % marks.length].focus();
   });
 
-  showPicture();
+  showImage();
   showSpots();
-  model.on("change:value", showPicture);
+  model.on("change:value", showImage);
   model.on("change:spots", showSpots);
   model.on("change:selected", showSelected);
   return () => {
     if (address) URL.revokeObjectURL(address);
-    model.off("change:value", showPicture);
+    model.off("change:value", showImage);
     model.off("change:spots", showSpots);
     model.off("change:selected", showSelected);
   };

@@ -1,7 +1,7 @@
-"""A picture with spots on it that a pointer or the keyboard picks.
+"""An image with spots that a pointer or the keyboard selects.
 
-The browser's part is one module in ``spots.js``: no build, no network. Without a browser it
-is a picture whose ``selected`` is set from Python.
+The browser's part is one module, ``clickable_image.js``: no build, no network. Without a
+browser it is an image whose ``selected`` is set from Python.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ import traitlets
 
 from isa_toolkit.widgets import layout
 
-__all__ = ["SpottedPicture"]
+__all__ = ["ClickableImage"]
 
 
 @final
-class SpottedPicture(anywidget.AnyWidget):
-    """A PNG with spots; to point at one, click it or reach it by the keyboard selects it.
+class ClickableImage(anywidget.AnyWidget):
+    """A PNG with spots; hovering, clicking or reaching one by the keyboard selects it.
 
-    Tab comes to the selected spot, the arrow keys go on to the others, in their order.
+    Tab moves to the selected spot, the arrow keys to the others in their order.
 
     Args:
-        width: of the picture where there is room, CSS.
-        alt: what the picture shows, for those who do not see it.
+        width: Width of the image where there is room, in CSS.
+        alt: Alternative text of the image.
 
     Attributes:
-        alt: as above.
-        value: the PNG.
-        spots: of each spot its place from the left and from the top, as fractions of the
-            picture, and its name: ``{"x": 0.5, "y": 0.25, "name": "star 3"}``.
-        selected: index of a spot, or -1.
+        alt: Alternative text of the image.
+        value: The PNG.
+        spots: Position of each spot from the left and from the top, as fractions of the
+            image, and its name: ``{"x": 0.5, "y": 0.25, "name": "star 3"}``.
+        selected: Index of a spot, or -1.
     """
 
     _esm = Path(__file__).with_name("clickable_image.js")
@@ -47,7 +47,7 @@ class SpottedPicture(anywidget.AnyWidget):
         layout.on_card(self, width)
 
     @traitlets.validate("selected")
-    def _there(self, proposal: Any) -> int:
-        """Take no spot for one that is not there."""
+    def _valid_index(self, proposal: Any) -> int:
+        """Replace an index without a spot by -1."""
         index = proposal["value"]
         return index if 0 <= index < len(self.spots) else -1

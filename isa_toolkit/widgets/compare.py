@@ -1,5 +1,5 @@
 # pyright: reportAttributeAccessIssue=false
-"""The panel of a folder of runs: a table of all, and the courses of those picked."""
+"""Panel of a folder of runs: a table of all, and the training curves of the picked ones."""
 
 from __future__ import annotations
 
@@ -25,39 +25,38 @@ _HEADS = (
 
 
 def CompareRuns(folder: str | Path = "runs") -> Panel:
-    """Return the panel of all runs in a folder, those picked drawn over each other.
+    """Return the panel of all runs in a folder, with the picked ones in one plot.
 
     Args:
-        folder: of run folders.
+        folder: Path of the folder that holds the run folders.
 
     Returns:
-        The panel. *Refresh list* looks into the folder again.
+        The panel. *Refresh list* reads the folder again.
     """
-    there = Path(folder).absolute()
-    names = _names(there)
+    path = Path(folder).absolute()
+    names = _names(path)
     pick = ipywidgets.SelectMultiple(
         options=names, value=[value for _, value in names[:2]], description="Runs",
-        rows=6, tooltip="Pick with Ctrl or Shift", **layout.look("46em"),
+        rows=6, tooltip="Pick with Ctrl or Shift", **layout.style(layout.WIDE),
     )  # fmt: skip
     controls: dict[str, ipywidgets.Widget] = {
         "pick": pick,
-        "look": layout.button(
-            "Refresh list", icon="refresh", help="Look into the folder again"
+        "refresh_list": layout.button(
+            "Refresh list", icon="refresh", help="Read the folder again"
         ),
     }
 
     def update(values: Mapping[str, Any]) -> Mapping[str, Any]:
-        jobs = [job for job in runs_in(there) if _has_begun(job)]
+        jobs = [job for job in runs_in(path) if _has_begun(job)]
         shown = {"table": layout.table(_HEADS, [_row(job) for job in jobs])}
         runs = {
             job.path.name: job.run for job in jobs if job.path.name in values["pick"]
         }
         table = training_curves.compute(runs)
         if not len(table):
-            what = "has recorded" if runs else "is picked that has recorded"
-            told = f"No run {what} anything yet."
+            text = "No metrics yet." if runs else "Pick runs that have metrics."
             return {
-                **shown, "picture": layout.BLANK, "caption": layout.note(told)
+                **shown, "picture": layout.BLANK, "caption": layout.note(text)
             }  # fmt: skip
         return {
             **shown,
@@ -65,27 +64,27 @@ def CompareRuns(folder: str | Path = "runs") -> Panel:
             "caption": layout.caption(training_curves.caption(table)),
         }
 
-    def look(panel: Panel) -> None:
+    def refresh_list(panel: Panel) -> None:
         with panel.quietly():
-            kept = panel.pick.value
+            before = panel.pick.value
             panel.pick.value = ()
-            layout.offer(panel.pick, _names(there))
-            there_now = [value for _, value in panel.pick.options]
-            panel.pick.value = [name for name in kept if name in there_now]
+            layout.set_options(panel.pick, _names(path))
+            found = [value for _, value in panel.pick.options]
+            panel.pick.value = [name for name in before if name in found]
         panel.refresh()
         panel.check()
 
     panel = Panel(
         "Runs of a folder",
-        about="Pick runs to draw their courses over each other.",
+        about="Pick runs to compare their training curves.",
         controls=controls,
-        shows={
-            "picture": layout.picture(),
+        outputs={
+            "picture": layout.image(),
             "caption": layout.text(),
             "table": layout.text(),
         },
         update=update,
-        actions={"look": look},
+        actions={"refresh_list": refresh_list},
     )
     panel.refresh()
     return panel
@@ -106,7 +105,11 @@ def _names(folder: Path) -> list[tuple[str, str]]:
 def _row(job: Job) -> list[str]:
     """Return one run as a row of the table."""
     run: Run = job.run
-    told, method, progress = run.experiment, run.experiment["method"], job.progress
+    experiment, method, progress = (
+        run.experiment,
+        run.experiment["method"],
+        job.progress,
+    )
     metrics = run.metrics
     best = ""
     if "accuracy" in metrics and metrics.accuracy.notna().any():
@@ -116,10 +119,10 @@ def _row(job: Job) -> list[str]:
         job.path.name,
         job.status.state,
         f"{progress.step:,} of {progress.steps:,}",
-        str(told["images_per_class"]),
+        str(experiment["images_per_class"]),
         f"{method['drop_easy']:g}" if "drop_easy" in method else "",
         f"{method['drop_hard']:g}" if "drop_hard" in method else "",
         f"{segment[0]:g} to {segment[1]:g}" if segment else "",
-        str(told["seed"]),
+        str(experiment["seed"]),
         best,
     ]

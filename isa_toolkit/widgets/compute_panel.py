@@ -1,5 +1,5 @@
 # pyright: reportAttributeAccessIssue=false
-"""What panels on a study share: long work behind a button, its tables kept and redrawn."""
+"""Panels on a study: a table computed in the background, stored and redrawn."""
 
 from __future__ import annotations
 
@@ -12,18 +12,25 @@ from isa_toolkit.figures.study import Study
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
 
-__all__ = ["Bench", "interval_rows", "run_buttons", "signed", "sizes", "studied"]
+__all__ = [
+    "BackgroundTask",
+    "compute_panel",
+    "interval_rows",
+    "run_buttons",
+    "signed",
+    "size_dropdown",
+]
 
 
 @final
-class Bench:
-    """Work on a study in the background, and the tables that it has made.
+class BackgroundTask:
+    """Computation on a study in the background, and the tables that it has made.
 
     Args:
-        study: the data and the runs.
+        study: Study with the data and the runs.
 
     Attributes:
-        tables: made so far, by what they were asked with.
+        tables: Tables made so far, by the values of the controls that they depend on.
     """
 
     def __init__(self, study: Study) -> None:
@@ -31,98 +38,98 @@ class Bench:
         self.tables: dict[Hashable, Any] = {}
         self._working: Study | None = None
 
-    def begin(
+    def start(
         self,
         panel: Panel,
         key: Hashable,
         compute: Callable[[Study], Any],
         **changes: Any,
     ) -> None:
-        """Make a table in the background, then draw the panel anew.
+        """Make a table in the background, then redraw the panel.
 
         Args:
-            panel: told how far it is.
-            key: that the table is kept under.
-            compute: study -> table.
-            changes: attributes of the study to set, such as ``seeds``.
+            panel: Panel that shows the progress.
+            key: Key to store the table under.
+            compute: Function from the study to the table.
+            **changes: Attributes of the study to set, such as ``seeds``.
         """
         if panel.is_busy:
-            panel.say("Still at work. Wait, or press Stop.")
+            panel.show_message("Still running. Wait, or press Stop.")
             return
 
-        def tell(what: str, done: int, total: int) -> None:
-            panel.say(f"{what}: {done} of {total}")
+        def report(what: str, done: int, total: int) -> None:
+            panel.show_message(f"{what}: {done} of {total}")
 
-        working = self.study.watched(tell, **changes)
+        working = self.study.watched(report, **changes)
         self._working = working
 
         def work() -> None:
             self.tables[key] = compute(working)
 
         def done() -> None:
-            panel.say("")
+            panel.show_message("")
             panel.refresh()
             panel.check()
 
         panel.start(work, done=done)
 
     def stop(self, panel: Panel) -> None:
-        """Stop the work, runs with a checkpoint; *Run* goes on with it."""
+        """Stop the computation; runs write a checkpoint, from which *Run* resumes."""
         if self._working is not None and panel.is_busy:
-            panel.say("Stopping: runs write a checkpoint.")
+            panel.show_message("Stopping: runs write a checkpoint.")
             self._working.stop()
 
 
-def studied(
+def compute_panel(
     title: str,
     study: Study,
     *,
     about: str,
     controls: Mapping[str, ipywidgets.Widget],
-    asks: Sequence[str],
+    depends_on: Sequence[str],
     compute: Callable[[Study, Mapping[str, Any]], Any],
     draw: Callable[[Any, Mapping[str, Any]], Mapping[str, Any]],
     groups: Sequence[Sequence[str]] = (),
-    shows: Mapping[str, ipywidgets.Widget] | None = None,
+    outputs: Mapping[str, ipywidgets.Widget] | None = None,
     arrange: Callable[[Mapping[str, ipywidgets.Widget]], ipywidgets.Widget]
     | None = None,
 ) -> Panel:
-    """Return a panel whose tables are computed behind *Run*, and redrawn at once.
+    """Return a panel that computes tables on *Run* and redraws them at once.
 
     Args:
-        title: heading.
-        study: the data and the runs.
-        about: one sentence under the heading.
-        controls: by name, without the buttons.
-        asks: which of them ask for another table; the others only redraw.
-        compute: (study, values) -> table.
-        draw: (table, values) -> values of ``shows``.
-        groups: names of controls, row by row; all in one row if left out.
-        shows: by name; a picture, a table and a caption if left out.
-        arrange: as for ``Panel``.
+        title: Heading of the panel.
+        study: Study with the data and the runs.
+        about: One sentence under the heading.
+        controls: Widgets by name, without the buttons.
+        depends_on: Names of the controls that the table depends on; the others only redraw.
+        compute: Function from (study, values of the controls) to the table.
+        draw: Function from (table, values of the controls) to values of the outputs.
+        groups: Names of the controls of each row; all in one row by default.
+        outputs: Widgets by name; by default a picture, a table and a caption.
+        arrange: Function that arranges the outputs, as for ``Panel``.
 
     Returns:
-        The panel; ``panel.tables`` are those made so far.
+        The panel; ``panel.tables`` holds the tables made so far.
     """
-    bench = Bench(study)
-    shown = dict(shows or {})
-    shown.setdefault("picture", layout.picture())
+    task = BackgroundTask(study)
+    shown = dict(outputs or {})
+    shown.setdefault("picture", layout.image())
     shown.setdefault("table", layout.text())
     shown.setdefault("caption", layout.text())
 
     def key(values: Mapping[str, Any]) -> Hashable:
         return tuple(
             tuple(values[name]) if isinstance(values[name], list) else values[name]
-            for name in asks
+            for name in depends_on
         )
 
     def update(values: Mapping[str, Any]) -> Mapping[str, Any]:
-        table = bench.tables.get(key(values))
+        table = task.tables.get(key(values))
         if table is None:
             note = layout.note("Not computed yet for these settings: press Run.")
             empty: dict[str, Any] = {"caption": note}
             for name, widget in shown.items():
-                if layout.is_picture(widget):
+                if layout.is_image(widget):
                     empty[name] = layout.BLANK
                 elif isinstance(widget, ipywidgets.HTML):
                     empty.setdefault(name, "")
@@ -136,61 +143,61 @@ def studied(
 
     def run(panel: Panel) -> None:
         values = panel.values
-        bench.begin(panel, key(values), lambda working: compute(working, values))
+        task.start(panel, key(values), lambda working: compute(working, values))
 
     panel = Panel(
         title,
         about=about,
         controls={**controls, **run_buttons()},
         groups=[*(groups or [list(controls)]), ["run", "stop"]],
-        shows=shown,
+        outputs=shown,
         update=update,
-        actions={"run": run, "stop": bench.stop},
+        actions={"run": run, "stop": task.stop},
         arrange=arrange,
-        model=bench,
+        model=task,
     )
     panel.refresh()
     return panel
 
 
 def run_buttons() -> dict[str, ipywidgets.Button]:
-    """Return *Run* and *Stop* of work on a study."""
+    """Return the buttons *Run* and *Stop*."""
     made = {
         "run": layout.button(
             "Run", icon="play", style="primary",
-            help="Compute this; runs that are missing are distilled first",
+            help="Compute the table; missing runs are distilled first",
         ),
         "stop": layout.button(
             "Stop", icon="stop", style="danger",
-            help="Stop; runs write a checkpoint, and Run goes on with them",
+            help="Stop; runs write a checkpoint, from which Run resumes",
         ),
     }  # fmt: skip
     made["stop"].disabled = True
     return made
 
 
-def sizes(study: Study, value: int | None = None) -> ipywidgets.Dropdown:
-    """Return the choice of images per class.
+def size_dropdown(study: Study, value: int | None = None) -> ipywidgets.Dropdown:
+    """Return the list of images per class.
 
     Args:
-        study: whose sizes.
-        value: at first; None for ``study.many``.
+        study: Study whose sizes are listed.
+        value: Initial value; None for ``study.many``.
     """
-    return layout.choice(
+    return layout.dropdown(
         "Images per class", study.sizes, study.many if value is None else value,
-        help="Size of the distilled sets",
+        help="Number of distilled images of each class",
     )  # fmt: skip
 
 
-def interval_rows(table: Any, *, form: str = ".1f") -> list[list[str]]:
-    """Return the means of a table of ``figures.numbers`` as rows of text.
+def interval_rows(table: Any, *, number_format: str = ".1f") -> list[list[str]]:
+    """Return the means of a results table as rows of text.
 
     Args:
-        table: with means and paired differences.
-        form: of the numbers.
+        table: Tidy table with means and paired differences.
+        number_format: Format specification of the numbers.
 
     Returns:
-        Rows: mean with its interval, paired difference with its interval, and how many.
+        Rows of name, mean, its interval, paired difference, its interval, number of seeds.
     """
     import pandas as pd
 
@@ -210,12 +217,16 @@ def interval_rows(table: Any, *, form: str = ".1f") -> list[list[str]]:
         name = look.label if look else str(one.setting)
         if not pd.isna(one.x):
             name += f" {100 * one.x:.0f} %"
-        row = [name, f"{one.value:{form}}", f"{one.low:{form}} to {one.high:{form}}"]
+        row = [
+            name,
+            f"{one.value:{number_format}}",
+            f"{one.low:{number_format}} to {one.high:{number_format}}",
+        ]
         if len(same):
             gain = same.iloc[0]
             row += [
-                signed(gain.value, form),
-                f"{signed(gain.low, form)} to {signed(gain.high, form)}",
+                signed(gain.value, number_format),
+                f"{signed(gain.low, number_format)} to {signed(gain.high, number_format)}",
             ]
         else:
             row += ["", ""]
@@ -223,12 +234,12 @@ def interval_rows(table: Any, *, form: str = ".1f") -> list[list[str]]:
     return rows
 
 
-def signed(value: float, form: str) -> str:
-    """Return a number with its sign; what rounds to nothing has a plus.
+def signed(value: float, number_format: str) -> str:
+    """Return a number with its sign; what rounds to zero has a plus.
 
     Args:
-        value: the number.
-        form: of it, such as ``.1f``.
+        value: The number.
+        number_format: Format specification, such as ``.1f``.
     """
-    text = f"{value:+{form}}"
-    return text if float(text) else f"{0.0:+{form}}"
+    text = f"{value:+{number_format}}"
+    return text if float(text) else f"{0.0:+{number_format}}"

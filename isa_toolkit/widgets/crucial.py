@@ -1,4 +1,4 @@
-"""The panel of crucial samples: which are dropped, and what dropping them is worth."""
+"""Panel of crucial samples: which samples are dropped, and the accuracy after that."""
 
 from __future__ import annotations
 
@@ -17,14 +17,19 @@ from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import png
 from isa_toolkit.figures.variants import Variant
 from isa_toolkit.widgets import layout
-from isa_toolkit.widgets import png as pictures
-from isa_toolkit.widgets.compute_panel import Bench, interval_rows, run_buttons, sizes
+from isa_toolkit.widgets.compute_panel import (
+    BackgroundTask,
+    interval_rows,
+    run_buttons,
+    size_dropdown,
+)
 from isa_toolkit.widgets.panel import Panel
+from isa_toolkit.widgets.png import images_png
 
 __all__ = ["CrucialSamples"]
 
 _SHOWN = 10
-# Dots per inch of the histogram: it is drawn at each move of the slider.
+# Low resolution: the histogram is drawn at each move of a slider.
 _DPI = 130
 _WIDTH = "590px"
 _ROWS = {
@@ -38,41 +43,42 @@ _ROWS = {
 def CrucialSamples(
     study: Study, *, distilled: DistilledSet | None = None, seed: int = 0
 ) -> Panel:
-    """Return the panel of discard ratios: what is dropped at once, its worth behind *Run*.
+    """Return the panel of discard ratios: the dropped samples at once, accuracies on *Run*.
 
     The real training images are scored once, by the ridge predictor of a distilled set on
     features of a network trained on real images; the sliders only select. *Run* distils
-    and evaluates plain FRePo and the chosen shares, each end by itself and with every seed;
-    shares that were run before stay in the comparison. *Figure 5* runs all of its shares.
+    and evaluates plain FRePo and the chosen fractions, each end by itself and with every
+    seed; fractions of earlier runs stay in the comparison. *Figure 5* runs all fractions of
+    that figure.
 
     Args:
-        study: the data and the runs.
-        distilled: the set that scores; None for the study's FRePo set of ``seed`` at its
-            smallest size, which is distilled if it is missing.
-        seed: of that set.
+        study: Study with the data and the runs.
+        distilled: Distilled set that scores the samples; None for the study's FRePo set of
+            ``seed`` at its smallest size, which is distilled if it is missing.
+        seed: Seed of that set.
 
     Returns:
-        The panel; ``panel.scores`` are the scores, large is hard, [n].
+        The panel; ``panel.scores`` holds the scores (large is hard), [n].
 
     Raises:
-        ValueError: the study holds no such set, and makes none.
+        ValueError: The study has no such set and may not distil one.
 
-    Source: the paper, section B; algorithms 6.1 and 6.2.
+    Source: the paper, section B; docs/algorithms.md, sections 6.1 and 6.2.
     """
     model = _Crucial(study, _scoring_set(study, distilled, seed))
     controls: dict[str, ipywidgets.Widget] = {
         "drop_easy": layout.slider(
-            "Drop easy, share", 0.2, low=0, high=0.9, step=0.01,
-            help="Share of the images that is dropped from the easy end",
+            "Drop easy, fraction", 0.2, min=0, max=0.9, step=0.01,
+            help="Fraction of the images to drop from the easy end",
         ),
         "drop_hard": layout.slider(
-            "Drop hard, share", 0.0, low=0, high=0.9, step=0.01,
-            help="Share of the images that is dropped from the hard end",
+            "Drop hard, fraction", 0.0, min=0, max=0.9, step=0.01,
+            help="Fraction of the images to drop from the hard end",
         ),
-        "images_per_class": sizes(study, study.sizes[0]),
-        "seeds": layout.whole(
-            "Seeds", len(study.seed_range), low=1, high=max(10, len(study.seed_range)),
-            help="Distilled sets per setting; intervals are over them",
+        "images_per_class": size_dropdown(study, study.sizes[0]),
+        "seeds": layout.int_slider(
+            "Seeds", len(study.seed_range), min=1, max=max(10, len(study.seed_range)),
+            help="Number of distilled sets per setting; intervals are over them",
         ),
         **run_buttons(),
         "figure5": layout.button(
@@ -80,25 +86,25 @@ def CrucialSamples(
             help="Run 10, 20 and 30 % from either end",
         ),
         "clear": layout.button(
-            "Clear", icon="eraser", help="Forget the shares that are compared"
+            "Clear", icon="eraser", help="Clear the comparison"
         ),
     }  # fmt: skip
     panel = Panel(
         "Crucial samples",
-        about="Turn the shares to see what is dropped; Run to see what that is worth.",
+        about="Move the sliders to see what is dropped; press Run to see the accuracy.",
         controls=controls,
         groups=[
             ["drop_easy", "drop_hard"],
             ["images_per_class", "seeds"],
             ["run", "stop", "figure5", "clear"],
         ],
-        shows={
-            "histogram": layout.picture(_WIDTH),
+        outputs={
+            "histogram": layout.image(_WIDTH),
             "classes": layout.text(),
-            **{name: layout.picture("auto") for name in _ROWS},
-            **{f"{name}_told": layout.text() for name in _ROWS},
+            **{name: layout.image("auto") for name in _ROWS},
+            **{f"{name}_caption": layout.text() for name in _ROWS},
             "caption": layout.text(),
-            "comparison": layout.picture(),
+            "comparison": layout.image(),
             "table": layout.text(),
             "compared": layout.text(),
         },
@@ -129,25 +135,25 @@ def _scoring_set(
     return found[variant, seed].distilled
 
 
-def _arrange(shows: Mapping[str, ipywidgets.Widget]) -> ipywidgets.Widget:
-    left = layout.column([shows["histogram"], shows["caption"]])
+def _arrange(outputs: Mapping[str, ipywidgets.Widget]) -> ipywidgets.Widget:
+    left = layout.column([outputs["histogram"], outputs["caption"]])
     left.layout.width = _WIDTH
-    right = layout.column([shows["classes"]])
+    right = layout.column([outputs["classes"]])
     right.layout.width = "385px"
-    upper = layout.side_by_side([left, right])
-    strips = layout.side_by_side(
-        layout.column([shows[f"{name}_told"], shows[name]]) for name in _ROWS
+    upper = layout.flow([left, right])
+    strips = layout.flow(
+        layout.column([outputs[f"{name}_caption"], outputs[name]]) for name in _ROWS
     )
-    lower = layout.side_by_side([shows["comparison"], shows["table"]])
-    return layout.column([upper, strips, lower, shows["compared"]])
+    lower = layout.flow([outputs["comparison"], outputs["table"]])
+    return layout.column([upper, strips, lower, outputs["compared"]])
 
 
 @final
 class _Crucial:
-    """Scores, the shares that are compared, and their table."""
+    """Scores, the fractions that are compared, and their table."""
 
     def __init__(self, study: Study, distilled: DistilledSet) -> None:
-        self.bench = Bench(study)
+        self.task = BackgroundTask(study)
         dataset = study.dataset
         self.dataset = dataset
         self.scores = scores(
@@ -164,14 +170,14 @@ class _Crucial:
     @property
     def tables(self) -> dict[Any, Any]:
         """Tables made so far."""
-        return self.bench.tables
+        return self.task.tables
 
     def stop(self, panel: Panel) -> None:
         """Stop the comparison."""
-        self.bench.stop(panel)
+        self.task.stop(panel)
 
     def on_run(self, panel: Panel) -> None:
-        """Compare the shares of the sliders, and those compared before."""
+        """Compare the fractions of the sliders, and those compared before."""
         values = panel.values
         easy, hard = round(values["drop_easy"], 2), round(values["drop_hard"], 2)
         if not easy and not hard:
@@ -181,27 +187,27 @@ class _Crucial:
             )
         self.easy |= {easy} - {0.0}
         self.hard |= {hard} - {0.0}
-        self._begin(panel)
+        self._start(panel)
 
     def on_figure5(self, panel: Panel) -> None:
-        """Compare the shares of Figure 5, and those compared before."""
+        """Compare the fractions of Figure 5, and those compared before."""
         self.easy |= set(fig5.RATIOS)
         self.hard |= set(fig5.RATIOS)
-        self._begin(panel)
+        self._start(panel)
 
     def on_clear(self, panel: Panel) -> None:
-        """Forget the shares that are compared; runs stay in their folder."""
+        """Clear the comparison; runs stay in their folder."""
         self.easy, self.hard = set(), set()
         panel.refresh()
 
     def _key(self, values: Mapping[str, Any]) -> Any:
-        shares = (tuple(sorted(self.easy)), tuple(sorted(self.hard)))
-        return (*shares, values["images_per_class"], values["seeds"])
+        fractions = (tuple(sorted(self.easy)), tuple(sorted(self.hard)))
+        return (*fractions, values["images_per_class"], values["seeds"])
 
-    def _begin(self, panel: Panel) -> None:
+    def _start(self, panel: Panel) -> None:
         key = self._key(panel.values)
         easy, hard, size, seeds = key
-        self.bench.begin(
+        self.task.start(
             panel,
             key,
             lambda study: fig5.compute(study, size, easy=easy, hard=hard),
@@ -227,36 +233,37 @@ class _Crucial:
 
     def _images(self, easy: float, hard: float) -> dict[str, Any]:
         count = min(_SHOWN, len(self.scores))
-        if not self._ends:  # which do not depend on the shares
+        if not self._ends:  # they do not depend on the sliders
             self._ends = {
                 "easiest": self._strip(ranking.easiest(self.scores, count)),
                 "hardest": self._strip(ranking.hardest(self.scores, count)),
             }
         made: dict[str, Any] = dict.fromkeys(_ROWS, layout.BLANK) | self._ends
-        for name, end, share in (
+        for name, end, fraction in (
             ("easy_cut", "easy", easy),
             ("hard_cut", "hard", hard),
         ):
-            if share:
-                places = ranking.borderline(self.scores, count, share=share, end=end)
-                made[name] = self._strip(places)
-        for name, words in _ROWS.items():
-            is_there = made[name] != layout.BLANK
-            made[f"{name}_told"] = layout.note(words) if is_there else ""
+            if fraction:
+                made[name] = self._strip(
+                    ranking.borderline(self.scores, count, share=fraction, end=end)
+                )
+        for name, text in _ROWS.items():
+            is_blank = made[name] == layout.BLANK
+            made[f"{name}_caption"] = "" if is_blank else layout.note(text)
         return made
 
-    def _strip(self, places: np.ndarray) -> bytes:
-        images = self.dataset.train.images[places].astype(np.float32) / 255
-        return pictures.images_png([ImageRow(images)], side=40)
+    def _strip(self, indices: np.ndarray) -> bytes:
+        images = self.dataset.train.images[indices].astype(np.float32) / 255
+        return images_png([ImageRow(images)], side=40)
 
     def _classes(self, easy: float, hard: float) -> str:
-        """Return the table of what is dropped of each class."""
+        """Return the table of the dropped fraction of each class."""
         tables = {
             end: score_histogram.composition(
-                self.scores, self.dataset, share=share, end=end
+                self.scores, self.dataset, share=fraction, end=end
             )
-            for end, share in (("easy", easy), ("hard", hard))
-            if share
+            for end, fraction in (("easy", easy), ("hard", hard))
+            if fraction
         }
         if not tables:
             return layout.note("Nothing is dropped.")
@@ -264,28 +271,28 @@ class _Crucial:
         rows: list[list[Any]] = [[name] for name in names]
         for end, table in tables.items():
             heads += [f"{end},\N{NO-BREAK SPACE}%", ""]
-            for row, share in zip(rows, table.dropped_percent, strict=True):
-                row += [f"{share:.0f}", layout.bar(share / 100)]
+            for row, percent in zip(rows, table.dropped_percent, strict=True):
+                row += [f"{percent:.0f}", layout.bar(percent / 100)]
         notes = "; ".join(
             f"{table.expected_percent[0]:.0f} % from the {end} end (chi-square p = "
             f"{table.p_value[0]:.2g})"
             for end, table in tables.items()
         )
-        told = f"Dropped share of each class. If classes did not matter: {notes}."
-        return layout.table(heads, rows[:20]) + layout.caption(told)
+        text = f"Dropped fraction of each class. If classes did not matter: {notes}."
+        return layout.table(heads, rows[:20]) + layout.caption(text)
 
     def _comparison(self, values: Mapping[str, Any]) -> dict[str, Any]:
         table = self.tables.get(self._key(values))
         if table is None:
-            told = "No comparison for these settings yet: press Run, or Figure 5."
+            text = "No comparison for these settings yet: press Run, or Figure 5."
             return {
                 "comparison": layout.BLANK,
                 "table": "",
-                "compared": layout.note(told),
+                "compared": layout.note(text),
             }
         if not len(table):
             raise ValueError(
-                "The study must hold the runs of these shares, got none. Make them with "
+                "The study must hold the runs of these fractions, got none. Make them with "
                 "Study(..., run_missing=True)."
             )
         heads = ["test accuracy, %", "mean", "95 %", "difference", "95 %", "seeds"]
@@ -297,7 +304,7 @@ class _Crucial:
         }
 
     def _picture(self, table: Any) -> bytes:
-        """Return the comparison as a picture, kept while the sliders move."""
+        """Return the comparison as a PNG, cached while the sliders move."""
         if self._drawn is None or self._drawn[0] is not table:
             self._drawn = (table, png(fig5.draw(table)))
         return self._drawn[1]

@@ -1,4 +1,4 @@
-"""The panel of diversity: recall of the real images by distilled sets."""
+"""Panel of diversity: recall of the real images by distilled sets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from isa_toolkit.figures import recall
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import png
 from isa_toolkit.widgets import layout
-from isa_toolkit.widgets.compute_panel import interval_rows, sizes, studied
+from isa_toolkit.widgets.compute_panel import (
+    compute_panel,
+    interval_rows,
+    size_dropdown,
+)
 from isa_toolkit.widgets.panel import Panel
 
 __all__ = ["Diversity"]
@@ -18,18 +22,18 @@ _HEADS = ["recall", "mean", "95 %", "difference", "95 %", "seeds"]
 
 
 def Diversity(study: Study) -> Panel:
-    """Return the panel of recall, for any k and in either space.
+    """Return the panel of recall, for any k, in features or network inputs.
 
     Args:
-        study: the data and the runs.
+        study: Study with the data and the runs.
 
     Returns:
-        The panel; *Run* computes what k and the size ask for, the space only redraws.
+        The panel; *Run* computes the table for k and the size, the space only redraws.
         Recall needs more than k distilled points.
 
     Source: the paper, equations 8 and 9.
     """
-    least = study.many * study.dataset.num_classes
+    smallest = study.many * study.dataset.num_classes
 
     def compute(working: Study, values: Mapping[str, Any]) -> Any:
         return recall.compute(working, values["images_per_class"], k=values["k"])
@@ -37,29 +41,29 @@ def Diversity(study: Study) -> Panel:
     def draw(table: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
         how = {"k": values["k"], "space": values["space"]}
         quantity = f"recall_k{how['k']}{recall.SPACES[how['space']]}"
-        rows = interval_rows(table[table.quantity == quantity], form=".3f")
+        rows = interval_rows(table[table.quantity == quantity], number_format=".3f")
         return {
             "picture": png(recall.draw(table, **how)),
             "table": layout.table(_HEADS, rows),
             "caption": layout.caption(recall.caption(table, **how)),
         }
 
-    return studied(
+    return compute_panel(
         "Diversity",
         study,
-        about="How much of the real images lies among the distilled ones.",
+        about="Fraction of the real images inside the manifold of the distilled ones.",
         controls={
-            "k": layout.whole(
-                "Neighbour k", min(recall.K, least - 1), low=1, high=min(20, least - 1),
-                help="A ball reaches to the k-th distilled neighbour",
+            "k": layout.int_slider(
+                "Neighbour k", min(recall.K, smallest - 1), min=1, max=min(20, smallest - 1),
+                help="Each ball reaches to the k-th nearest distilled neighbour",
             ),
-            "space": layout.choice(
+            "space": layout.dropdown(
                 "Space", list(recall.SPACES), "features",
                 help="Features of a network trained on real images, or network inputs",
             ),
-            "images_per_class": sizes(study),
+            "images_per_class": size_dropdown(study),
         },
-        asks=("k", "images_per_class"),
+        depends_on=("k", "images_per_class"),
         compute=compute,
         draw=draw,
     )  # fmt: skip

@@ -1,5 +1,5 @@
 # pyright: reportAttributeAccessIssue=false
-"""The panel of distilled images: any run of a folder, at any stored step."""
+"""Panel of distilled images: any run of a folder, at any stored step."""
 
 from __future__ import annotations
 
@@ -27,76 +27,77 @@ def Gallery(folder: str | Path = "runs") -> Panel:
     """Return the panel of the distilled images of any run in a folder.
 
     Args:
-        folder: of run folders; those with a result or a snapshot are listed.
+        folder: Path of the folder that holds the run folders; runs with a result or a
+            snapshot are listed.
 
     Returns:
-        The panel. *Refresh list* looks into the folder again.
+        The panel. *Refresh list* reads the folder again.
     """
-    there = Path(folder).absolute()
+    path = Path(folder).absolute()
     controls: dict[str, ipywidgets.Widget] = {
-        "found": layout.choice(
-            "Run", found(there), help=f"Runs in {there}", is_wide=True
+        "found": layout.dropdown(
+            "Run", found(path), help=f"Runs in {path}", width=layout.WIDE
         ),
-        "step": layout.choice(
+        "step": layout.dropdown(
             "Step", [("result", _RESULT)], help="The result, or a stored step"
         ),
-        "labels": layout.switch(
+        "labels": layout.checkbox(
             "Learned labels", False, help="List the two largest entries of each label"
         ),
-        "look": layout.button(
-            "Refresh list", icon="refresh", help="Look into the folder again"
+        "refresh_list": layout.button(
+            "Refresh list", icon="refresh", help="Read the folder again"
         ),
     }
 
     def update(values: Mapping[str, Any]) -> Mapping[str, Any]:
         name = values["found"]
         if name is None:
-            told = f"There is no run with images in {there}. Run one, then refresh the list."
+            text = f"No run in {path} has images yet. Start one, then refresh the list."
             return {
                 "picture": layout.BLANK,
-                "caption": layout.note(told),
+                "caption": layout.note(text),
                 "table": "",
             }
-        run = Run.open(there / name)
+        run = Run.open(path / name)
         step = _offer_steps(panel, run, values["step"])
         distilled = run.distilled if step == _RESULT else run.distilled_at(step)
         table = gallery.of(distilled, run.experiment["dataset"]["name"])
         figure = gallery.draw(table)
         return {
-            # At the dots that the grid was made for, each pixel is a whole square.
+            # At the resolution of the grid each pixel is a whole square.
             "picture": png(figure, dpi=figure.dpi),
             "caption": layout.caption(_caption(run, distilled)),
             "table": _labels(table) if values["labels"] else "",
         }
 
-    def look(panel: Panel) -> None:
+    def refresh_list(panel: Panel) -> None:
         with panel.quietly():
-            layout.offer(panel.found, found(there))
+            layout.set_options(panel.found, found(path))
         panel.refresh()
         panel.check()
 
     panel = Panel(
         "Distilled images",
-        about="The learned images of any run, at any step that was stored.",
+        about="The distilled images of any run, at any stored step.",
         controls=controls,
-        groups=[["found", "look"], ["step", "labels"]],
-        shows={
-            "picture": layout.picture("auto"),
+        groups=[["found", "refresh_list"], ["step", "labels"]],
+        outputs={
+            "picture": layout.image("auto"),
             "caption": layout.text(),
             "table": layout.text(),
         },
         update=update,
-        actions={"look": look},
+        actions={"refresh_list": refresh_list},
     )
     panel.refresh()
     return panel
 
 
 def found(folder: Path) -> list[tuple[str, str]]:
-    """Return the runs of a folder that have images, with their state, for a list.
+    """Return the runs of a folder that have images, as options of a list.
 
     Args:
-        folder: of run folders.
+        folder: Path of the folder that holds the run folders.
     """
     return [
         (f"{job.path.name} ({job.status.state})", job.path.name)
@@ -107,13 +108,13 @@ def found(folder: Path) -> list[tuple[str, str]]:
 
 
 def _offer_steps(panel: Panel, run: Run, wanted: int) -> int:
-    """Offer the stored steps of a run; return the one to show."""
+    """List the stored steps of a run; return the one to show."""
     options = [("result", _RESULT)] if run.is_done else []
     options += [(f"{step:,}", step) for step in run.snapshots]
     if not options:
-        raise ValueError(f"The run {run.path.name} holds no images yet.")
+        raise ValueError(f"The run {run.path.name} has no images yet.")
     with panel.quietly():
-        layout.offer(panel.step, options)
+        layout.set_options(panel.step, options)
     steps = [value for _, value in options]
     return wanted if wanted in steps else steps[0]
 
@@ -144,7 +145,7 @@ def _labels(table: Any) -> str:
         ]
         for _, row in table[:_MOST_LABELS].iterrows()
     ]
-    heads = ["class (image)", "its entry", "runner-up", "its entry"]
+    heads = ["class (image)", "label value", "second class", "label value"]
     more = len(table) - len(rows)
-    told = layout.caption(f"{more} more images.") if more else ""
-    return layout.table(heads, rows) + told
+    rest = layout.caption(f"{more} more images.") if more else ""
+    return layout.table(heads, rows) + rest

@@ -1,5 +1,5 @@
 # pyright: reportAttributeAccessIssue=false
-"""The panel of the information test: easy samples from hard ones, and the reverse."""
+"""Panel of cross-prediction: easy samples from hard ones, and the reverse."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from isa_toolkit.figures import information
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import png
 from isa_toolkit.widgets import layout
-from isa_toolkit.widgets.compute_panel import signed, sizes, studied
+from isa_toolkit.widgets.compute_panel import compute_panel, signed, size_dropdown
 from isa_toolkit.widgets.panel import Panel
 
 __all__ = ["Information"]
@@ -23,42 +23,42 @@ _NAMES = {
 
 
 def Information(study: Study) -> Panel:
-    """Return the panel of the information test, for any split.
+    """Return the panel of cross-prediction, for any split.
 
     Args:
-        study: the data and the runs.
+        study: Study with the data and the runs.
 
     Returns:
-        The panel; *Run* computes what the split and the size ask for.
+        The panel; *Run* computes the table for the split and the size.
 
     Source: the paper, section B, "Information".
     """
 
     def compute(working: Study, values: Mapping[str, Any]) -> Any:
-        share = round(values["share"], 2)
-        return information.compute(working, values["images_per_class"], share=share)
+        fraction = round(values["fraction"], 2)
+        return information.compute(working, values["images_per_class"], share=fraction)
 
     def draw(table: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        share = round(values["share"], 2)
+        fraction = round(values["fraction"], 2)
         return {
-            "picture": png(information.draw(table, share=share)),
+            "picture": png(information.draw(table, share=fraction)),
             "table": _table(table),
-            "caption": layout.caption(information.caption(table, share=share)),
+            "caption": layout.caption(information.caption(table, share=fraction)),
         }
 
-    return studied(
+    return compute_panel(
         "Information",
         study,
-        about="Do hard samples tell what easy ones do?",
+        about="How well do hard samples predict easy ones, and the reverse?",
         controls={
-            "share": layout.slider(
-                "Predicted share", information.SHARE, low=0.05, high=0.5, step=0.05,
-                help="Share of the images that is predicted from all the others",
-                is_slow=True,
+            "fraction": layout.slider(
+                "Predicted fraction", information.SHARE, min=0.05, max=0.5, step=0.05,
+                help="Fraction of the images that is predicted from all the others",
+                continuous_update=False,
             ),
-            "images_per_class": sizes(study),
+            "images_per_class": size_dropdown(study),
         },
-        asks=("share", "images_per_class"),
+        depends_on=("fraction", "images_per_class"),
         compute=compute,
         draw=draw,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The panel of infinite semantic augmentation: one pair, any segment, its exact mean."""
+"""Panel of infinite semantic augmentation: one pair, any segment, its exact mean."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ _DPI = 130
 def ISA(study: Study, *, images_per_class: int | None = None, seed: int = 0) -> Panel:
     """Return the panel of a real pair: the loss along a segment, and its mean.
 
-    The ends (0, e) step away from the partner, as the released code; (-1, 0) walk the whole
-    way to it, as the paper's text says; (t, t) are single-step feature mixing; (0, 0) is no
+    The segment (0, e) leads away from the partner, as in the released code; (-1, 0) leads to
+    the partner, as in the paper's text; (t, t) is single-step feature mixing; (0, 0) is no
     augmentation. The study's ISA set of ``seed`` is distilled if it is missing.
 
     Args:
-        study: the data and the runs.
-        images_per_class: of the distilled set; None for the study's smallest.
-        seed: of the distilled set and of the batch of real images.
+        study: Study with the data and the runs.
+        images_per_class: Images per class of the distilled set; None for the study's
+            smallest size.
+        seed: Seed of the distilled set and of the batch of real images.
 
     Returns:
         The panel.
 
     Raises:
-        ValueError: the study holds no such set, and makes none.
+        ValueError: The study has no such set and may not distil one.
 
-    Source: the paper, section C; algorithms 6.1 and 6.2.
+    Source: the paper, section C; docs/algorithms.md, sections 6.1 and 6.2.
     """
     size = study.sizes[0] if images_per_class is None else images_per_class
     pairs: dict[tuple[str, float], fig7.Pair] = {}
@@ -70,28 +71,28 @@ def ISA(study: Study, *, images_per_class: int | None = None, seed: int = 0) -> 
             "caption": layout.caption(segment.caption(table)),
         }
 
-    # Before any widget is made: what fails here is the caller's to see.
+    # Before any widget exists, so that the caller sees the error.
     pair_of("nearest", 0.2)
     controls: dict[str, ipywidgets.Widget] = {
         "start": layout.slider(
-            "Segment, start a", -1.0, low=-1.5, high=1.5, step=0.05,
-            help="One end, in steps away from the partner; -1 is the partner itself",
+            "Segment, start a", -1.0, min=-1.5, max=1.5, step=0.05,
+            help="Start of the segment; -1 is the partner itself",
         ),
         "stop": layout.slider(
-            "Segment, end b", 0.0, low=-1.5, high=1.5, step=0.05,
-            help="The other end; 0 is the sample itself",
+            "Segment, end b", 0.0, min=-1.5, max=1.5, step=0.05,
+            help="End of the segment; 0 is the sample itself",
         ),
-        "samples": layout.choice(
+        "samples": layout.dropdown(
             "Samples of t", [(f"{n:,}", n) for n in _SAMPLES], 1000,
-            help="How many virtual samples the mean is compared over",
+            help="Number of virtual samples whose mean is compared with the closed form",
         ),
-        "partner": layout.choice(
+        "partner": layout.dropdown(
             "Partner", fig7.PARTNERS, "nearest",
-            help="Nearest kept sample by cosine, or a random kept one",
+            help="Nearest kept sample by cosine, or a random kept sample",
         ),
         "drop_easy": layout.slider(
-            "Drop easy, share", 0.2, low=0, high=0.9, step=0.05,
-            help="Share of the batch that is dropped before partners are looked for",
+            "Drop easy, fraction", 0.2, min=0, max=0.9, step=0.05,
+            help="Fraction of the batch to drop before the partner search",
         ),
     }  # fmt: skip
     panel = Panel(
@@ -99,7 +100,7 @@ def ISA(study: Study, *, images_per_class: int | None = None, seed: int = 0) -> 
         about="The mean over all virtual samples of a segment has a closed form.",
         controls=controls,
         groups=[["start", "stop"], ["samples", "partner", "drop_easy"]],
-        shows={"picture": layout.picture("940px"), "caption": layout.text()},
+        outputs={"picture": layout.image("940px"), "caption": layout.text()},
         update=update,
     )
     panel.refresh()

@@ -1,7 +1,7 @@
-"""How panels look: aligned labels, rows that wrap, colours of the reader's theme.
+"""Controls, text and boxes of the panels, with one look.
 
-Text takes Jupyter's CSS variables, so light and dark themes both read well; pictures lie
-on a white card, for their ink is dark.
+Text uses Jupyter's CSS variables, so light and dark themes are both readable; images lie
+on a white card, because figures have dark ink.
 """
 
 from __future__ import annotations
@@ -10,21 +10,22 @@ import base64
 import html
 import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ipywidgets
 
 __all__ = [
-    "BLANK", "bar", "button", "caption", "choice", "column", "error", "frame",
-    "heading", "is_picture", "look", "note", "number", "offer", "on_card", "picture",
-    "plain", "row", "side_by_side", "slider", "span", "switch", "table", "text", "whole",
+    "BLANK", "bar", "button", "caption", "checkbox", "column", "control", "dropdown",
+    "error", "flow", "frame", "heading", "image", "int_field", "int_slider", "is_image",
+    "note", "on_card", "plain_text", "range_slider", "row", "set_options", "slider",
+    "style", "table", "text",
 ]  # fmt: skip
 
-_LABEL = "8.5em"
-# Of a label with its control: below the least, controls go to the next line.
-_LEAST, _CONTROL, _WIDE = "22em", "34em", "46em"
-# A white PNG of one pixel: a picture that is not there yet.
+# Widths of a label, and of a label with its control: at least, at most, for long names.
+_LABEL, _LEAST, _CONTROL, WIDE = "8.5em", "22em", "34em", "46em"
+# A white PNG of one pixel: an image that is not there yet.
 BLANK = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwAB"
     "AQEAsTj2FAAAAABJRU5ErkJggg=="
@@ -34,140 +35,73 @@ BLANK = base64.b64decode(
 # --- controls ---------------------------------------------------------------------------
 
 
-def slider(
-    label: str,
-    value: float,
-    *,
-    low: float,
-    high: float,
-    step: float,
-    help: str,
-    form: str = ".2f",
-    is_slow: bool = False,
-) -> ipywidgets.FloatSlider:
-    """Return a slider for a real number.
+def style(width: str = _CONTROL) -> dict[str, Any]:
+    """Return style and layout of a control: labels of one width, as wide as there is room.
 
     Args:
-        label: before it; with the unit, if there is one.
-        value: at first.
-        low: left end.
-        high: right end.
-        step: between two values.
-        help: shown where the pointer rests.
-        form: of the number beside it.
-        is_slow: tell a change only when the handle is let go.
+        width: Largest width of label and control together, in CSS.
     """
-    return ipywidgets.FloatSlider(
-        value=value, min=low, max=high, step=step, description=label, tooltip=help,
-        readout_format=form, continuous_update=not is_slow, **look(),
-    )  # fmt: skip
+    return {
+        "style": {"description_width": _LABEL},
+        "layout": {
+            "width": "auto", "flex": f"1 1 {_LEAST}", "min_width": "0",
+            "max_width": width, "margin": "2px 0",
+        },
+    }  # fmt: skip
 
 
-def whole(
-    label: str, value: int, *, low: int, high: int, help: str, is_slow: bool = False
-) -> ipywidgets.IntSlider:
-    """Return a slider for a whole number.
+def control(
+    kind: type[Any], label: str, value: Any = None, *, help: str,
+    width: str = _CONTROL, **traits: Any,
+) -> Any:  # fmt: skip
+    """Return a labelled control.
 
     Args:
-        label: before it.
-        value: at first.
-        low: left end.
-        high: right end.
-        help: shown where the pointer rests.
-        is_slow: tell a change only when the handle is let go.
+        kind: Class of the widget.
+        label: Text before the control, with the unit if there is one.
+        value: Initial value; None for the widget's own.
+        help: Tooltip.
+        width: Largest width of label and control together, in CSS.
+        **traits: Further traits of the widget, such as ``min``, ``max`` and ``options``.
     """
-    return ipywidgets.IntSlider(
-        value=value, min=low, max=high, description=label, tooltip=help,
-        continuous_update=not is_slow, **look(),
-    )  # fmt: skip
+    if value is not None:
+        traits["value"] = value
+    return kind(description=label, tooltip=help, **style(width), **traits)
 
 
-def span(
-    label: str, value: tuple[float, float], *, low: float, high: float, help: str
-) -> ipywidgets.FloatRangeSlider:
-    """Return a slider with two handles.
+slider = partial(control, ipywidgets.FloatSlider, readout_format=".2f")
+int_slider = partial(control, ipywidgets.IntSlider)
+range_slider = partial(
+    control, ipywidgets.FloatRangeSlider, readout_format=".2f", step=0.05
+)
+int_field = partial(control, ipywidgets.BoundedIntText)
+
+
+def dropdown(
+    label: str, options: Sequence[Any], value: Any = None, *, help: str,
+    width: str = _CONTROL,
+) -> ipywidgets.Dropdown:  # fmt: skip
+    """Return a list to choose one option of.
 
     Args:
-        label: before it.
-        value: of both at first.
-        low: left end.
-        high: right end.
-        help: shown where the pointer rests.
+        label: Text before the list.
+        options: Values, or pairs (name, value).
+        value: Initial value; None for the first option, if there is one.
+        help: Tooltip.
+        width: Largest width of label and list together, in CSS.
     """
-    return ipywidgets.FloatRangeSlider(
-        value=value, min=low, max=high, step=0.05, description=label, tooltip=help,
-        readout_format=".2f", **look(),
-    )  # fmt: skip
-
-
-def number(
-    label: str, value: int, *, low: int, high: int, help: str
-) -> ipywidgets.BoundedIntText:
-    """Return a field for a whole number.
-
-    Args:
-        label: before it.
-        value: at first.
-        low: the least.
-        high: the largest.
-        help: shown where the pointer rests.
-    """
-    return ipywidgets.BoundedIntText(
-        value=value, min=low, max=high, description=label, tooltip=help, **look()
+    return control(
+        ipywidgets.Dropdown, label, value, help=help, width=width, options=options
     )
 
 
-def choice(
-    label: str,
-    options: Sequence[Any],
-    value: Any = None,
-    *,
-    help: str,
-    is_wide: bool = False,
-) -> ipywidgets.Dropdown:
-    """Return a list to choose one of.
+def checkbox(label: str, value: bool, *, help: str) -> ipywidgets.Checkbox:
+    """Return a check box.
 
     Args:
-        label: before it.
-        options: values, or pairs (name, value).
-        value: at first; None for the first, if there is one.
-        help: shown where the pointer rests.
-        is_wide: for long names, such as those of runs.
-    """
-    made = ipywidgets.Dropdown(
-        options=options, description=label, tooltip=help,
-        **look(_WIDE if is_wide else _CONTROL),
-    )  # fmt: skip
-    if value is not None:
-        made.value = value
-    return made
-
-
-def offer(widget: Any, options: list[tuple[str, Any]]) -> None:
-    """Let a list offer other options, and keep what was chosen if it is still there.
-
-    Args:
-        widget: the list.
-        options: pairs (name, value).
-    """
-    before = widget.value
-    if list(widget.options) == options:
-        return
-    widget.options = options
-    values = [value for _, value in options]
-    if before in values:
-        widget.value = before
-    elif values and isinstance(widget, ipywidgets.Dropdown):
-        widget.value = values[0]
-
-
-def switch(label: str, value: bool, *, help: str) -> ipywidgets.Checkbox:
-    """Return a box to tick.
-
-    Args:
-        label: beside it.
-        value: at first.
-        help: shown where the pointer rests.
+        label: Text after the box.
+        value: Whether it is checked at first.
+        help: Tooltip.
     """
     return ipywidgets.Checkbox(
         value=value, description=label, tooltip=help, indent=False,
@@ -181,10 +115,10 @@ def button(
     """Return a button.
 
     Args:
-        label: on it.
-        help: shown where the pointer rests.
-        icon: Font Awesome's name.
-        style: "primary", "danger" or none.
+        label: Text on the button.
+        help: Tooltip.
+        icon: Name of a Font Awesome icon, or nothing.
+        style: One of "primary", "danger" or nothing.
     """
     return ipywidgets.Button(
         description=label, tooltip=help, icon=icon, button_style=style,
@@ -192,44 +126,47 @@ def button(
     )  # fmt: skip
 
 
-def look(width: str = _CONTROL) -> dict[str, Any]:
-    """Return style and layout of a control: labels of one width, as wide as there is room.
+def set_options(widget: Any, options: list[tuple[str, Any]]) -> None:
+    """Replace the options of a list, and keep the value if it is still among them.
 
     Args:
-        width: of label and control together where there is room, CSS.
+        widget: The list.
+        options: Pairs (name, value).
     """
-    return {
-        "style": {"description_width": _LABEL},
-        "layout": {
-            "width": "auto", "flex": f"1 1 {_LEAST}", "min_width": "0",
-            "max_width": width, "margin": "2px 0",
-        },
-    }  # fmt: skip
+    before = widget.value
+    if list(widget.options) == options:
+        return
+    widget.options = options
+    values = [value for _, value in options]
+    if before in values:
+        widget.value = before
+    elif values and isinstance(widget, ipywidgets.Dropdown):
+        widget.value = values[0]
 
 
-# --- what is shown ----------------------------------------------------------------------
+# --- outputs ----------------------------------------------------------------------------
 
 
 def text() -> ipywidgets.HTML:
-    """Return a place for a line of text or a table."""
+    """Return an output for a line of text or a table."""
     return ipywidgets.HTML(layout={"max_width": "100%", "margin": "0"})
 
 
-def picture(width: str = "660px") -> ipywidgets.Image:
-    """Return a place for a picture, on a white card of at most the panel's width.
+def image(width: str = "660px") -> ipywidgets.Image:
+    """Return an output for a PNG, on a white card at most as wide as the panel.
 
     Args:
-        width: of the picture where there is room, CSS.
+        width: Width of the image where there is room, in CSS.
     """
     return on_card(ipywidgets.Image(format="png"), width)
 
 
 def on_card(widget: ipywidgets.DOMWidget, width: str) -> Any:
-    """Lay a picture on a white card and return it.
+    """Put an image widget on a white card and return it.
 
     Args:
-        widget: shows a picture.
-        width: of the picture where there is room, CSS.
+        widget: Widget that shows an image.
+        width: Width of the image where there is room, in CSS.
     """
     widget.layout = {
         "width": width, "max_width": "100%", "height": "auto", "margin": "0",
@@ -239,63 +176,53 @@ def on_card(widget: ipywidgets.DOMWidget, width: str) -> Any:
     return widget
 
 
-def is_picture(widget: Any) -> bool:
-    """Return whether a widget shows a picture.
+def is_image(widget: Any) -> bool:
+    """Return whether a widget shows an image.
 
     Args:
-        widget: any.
+        widget: Any widget.
     """
     return isinstance(getattr(widget, "value", None), bytes | memoryview)
 
 
 def heading(title: str, about: str) -> ipywidgets.HTML:
-    """Return the heading of a panel, which also carries the style of all of it.
+    """Return the heading of a panel, which also carries the panel's CSS.
 
     Args:
-        title: of the panel.
-        about: one sentence, or nothing.
+        title: Title of the panel.
+        about: One sentence about it, or nothing.
     """
-    told = f'<div class="isa-about">{html.escape(about)}</div>' if about else ""
+    sub = f'<div class="isa-about">{html.escape(about)}</div>' if about else ""
     css = Path(__file__).with_name("panel.css").read_text("utf-8")
     return ipywidgets.HTML(
-        f'<style>{css}</style><div class="isa-title">{html.escape(title)}</div>{told}',
+        f'<style>{css}</style><div class="isa-title">{html.escape(title)}</div>{sub}',
         layout={"margin": "0 0 6px 0", "max_width": "100%"},
     )
 
 
-def note(words: str) -> str:
-    """Return a quiet line as HTML.
+def _block(kind: str, text: str) -> str:
+    return f'<div class="isa-{kind}">{html.escape(text)}</div>' if text else ""
+
+
+note = partial(_block, "note")
+caption = partial(_block, "caption")
+
+
+def error(text: str) -> str:
+    """Return an error message as HTML.
 
     Args:
-        words: plain text.
+        text: Plain text.
     """
-    return f'<div class="isa-note">{html.escape(words)}</div>' if words else ""
-
-
-def caption(words: str) -> str:
-    """Return what a figure shows, as HTML.
-
-    Args:
-        words: plain text.
-    """
-    return f'<div class="isa-caption">{html.escape(words)}</div>' if words else ""
-
-
-def error(words: str) -> str:
-    """Return a line that tells of an error as HTML.
-
-    Args:
-        words: plain text.
-    """
-    return f'<div class="isa-error" role="alert">{html.escape(words)}</div>'
+    return f'<div class="isa-error" role="alert">{html.escape(text)}</div>'
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return a table as HTML; the first column is of words, the others of numbers.
+    """Return a table as HTML; the first column holds text, the others numbers.
 
     Args:
-        heads: of the columns.
-        rows: cells; those that ``bar`` made are taken as they are, others escaped.
+        heads: Heads of the columns.
+        rows: Cells row by row; cells from ``bar`` are inserted as they are, others escaped.
     """
     head = "".join(f"<th>{html.escape(name)}</th>" for name in heads)
     body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
@@ -306,16 +233,16 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 class _Markup(str):
-    """HTML of our own making, not to be escaped."""
+    """HTML that this module made, not to be escaped."""
 
 
-def bar(share: float) -> str:
-    """Return a bar for a cell of a table.
+def bar(fraction: float) -> str:
+    """Return a horizontal bar for a cell of a table.
 
     Args:
-        share: of its full length, cut to [0, 1].
+        fraction: Length as a fraction of the full length, clipped to [0, 1].
     """
-    width = 5 * min(max(share, 0.0), 1.0)
+    width = 5 * min(max(fraction, 0.0), 1.0)
     return _Markup(f'<span class="isa-bar" style="width:{width:.2f}em"></span>')
 
 
@@ -325,11 +252,11 @@ def _cell(cell: Any) -> str:
     return f"<td>{html.escape(str(cell))}</td>"
 
 
-def plain(markup: str) -> str:
-    """Return the words of HTML.
+def plain_text(markup: str) -> str:
+    """Return the text of HTML that this module made.
 
     Args:
-        markup: from this module.
+        markup: The HTML.
     """
     return html.unescape(re.sub(r"<[^>]*>", " ", markup)).strip()
 
@@ -338,38 +265,38 @@ def plain(markup: str) -> str:
 
 
 def row(widgets: Iterable[ipywidgets.Widget]) -> ipywidgets.Box:
-    """Return widgets side by side; what does not fit goes to the next line.
+    """Return widgets in a row; what does not fit goes to the next line.
 
-    Labelled controls stand in columns of one width, rows with a button are packed.
+    Labelled controls form columns of one width; rows with a button are packed.
 
     Args:
-        widgets: from left to right.
+        widgets: Widgets from left to right.
     """
-    them = list(widgets)
+    children = list(widgets)
     how = {"display": "flex", "flex_flow": "row wrap", "grid_gap": "2px 6px"}
-    if not any(isinstance(one, ipywidgets.Button) for one in them):
+    if not any(isinstance(one, ipywidgets.Button) for one in children):
         columns = f"repeat(auto-fill, minmax(min(100%, {_LEAST}), 1fr))"
         how = {"display": "grid", "grid_template_columns": columns}
         how["grid_gap"] = "2px 18px"
-    return ipywidgets.Box(them, layout={"align_items": "flex-start", **how})
+    return ipywidgets.Box(children, layout={"align_items": "flex-start", **how})
 
 
 def column(widgets: Iterable[ipywidgets.Widget]) -> ipywidgets.VBox:
-    """Return widgets one below the other.
+    """Return widgets in a column.
 
     Args:
-        widgets: from top to bottom.
+        widgets: Widgets from top to bottom.
     """
     return ipywidgets.VBox(
         list(widgets), layout={"max_width": "100%", "grid_gap": "8px"}
     )
 
 
-def side_by_side(widgets: Iterable[ipywidgets.Widget]) -> ipywidgets.Box:
-    """Return pictures and tables side by side, or below each other where it is narrow.
+def flow(widgets: Iterable[ipywidgets.Widget]) -> ipywidgets.Box:
+    """Return images and tables in a row, or in a column where the panel is narrow.
 
     Args:
-        widgets: from left to right.
+        widgets: Widgets from left to right.
     """
     return ipywidgets.Box(
         list(widgets),
@@ -383,17 +310,19 @@ def side_by_side(widgets: Iterable[ipywidgets.Widget]) -> ipywidgets.Box:
 def frame(
     head: ipywidgets.Widget,
     rows: Sequence[ipywidgets.Widget],
-    lines: Sequence[ipywidgets.Widget],
-    lower: ipywidgets.Widget,
+    messages: Sequence[ipywidgets.Widget],
+    outputs: ipywidgets.Widget,
 ) -> ipywidgets.VBox:
     """Return the box of a whole panel.
 
     Args:
-        head: heading.
-        rows: of controls.
-        lines: of text: what goes on, what went wrong.
-        lower: pictures and tables.
+        head: Heading.
+        rows: Rows of controls.
+        messages: Status line and error line.
+        outputs: Images and tables.
     """
-    made = ipywidgets.VBox([head, *rows, *lines, lower], layout={"grid_gap": "4px"})
+    made = ipywidgets.VBox(
+        [head, *rows, *messages, outputs], layout={"grid_gap": "4px"}
+    )
     made.add_class("isa-panel")
     return made

@@ -1,5 +1,5 @@
 # pyright: reportAttributeAccessIssue=false
-"""The panel of the map: where distilled images lie, and what lies next to each."""
+"""Panel of the t-SNE map: where distilled images lie, and the real images next to them."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import png
 from isa_toolkit.figures.variants import setting
 from isa_toolkit.widgets import layout
-from isa_toolkit.widgets import png as pictures
-from isa_toolkit.widgets.clickable_image import SpottedPicture
-from isa_toolkit.widgets.compute_panel import sizes, studied
+from isa_toolkit.widgets.clickable_image import ClickableImage
+from isa_toolkit.widgets.compute_panel import compute_panel, size_dropdown
 from isa_toolkit.widgets.panel import Panel
+from isa_toolkit.widgets.png import images_png
 
 __all__ = ["Manifold"]
 
-# Real images that are shown, four to a row, and about the width of each.
+# Number of nearest real images, images per row, and their approximate width.
 _NEAREST, _ROW = 8, 4
 _PIXELS = 64
 _MEASURES = ("overlap", "spread", "evenness")
 
 
 class _Made(NamedTuple):
-    """What *Run* makes.
+    """Results of *Run*.
 
-    table: of the map.
-    measures: numbers beside it.
-    sets: setting -> distilled set of the map.
+    table: Points of the map.
+    measures: Overlap, spread and evenness in feature space.
+    sets: Distilled set of each setting.
     """
 
     table: Any
@@ -46,19 +46,19 @@ class _Made(NamedTuple):
 
 
 def Manifold(study: Study, *, seed: int = 0) -> Panel:
-    """Return the panel of Figure 6: the map, the numbers beside it, and each star.
+    """Return the panel of Figure 6: the map, its measures, and each star (distilled image).
 
-    Point at a star, or turn *Star of* and *Star*: it is ringed in the map and shown with
-    the real images nearest to it in feature space, which a map only hints at.
+    Point at a star, or set *Star of* and *Star*: it gets a ring in the map and is shown with
+    the real images nearest to it in feature space, which a map only approximates.
 
     Args:
-        study: the data and the runs.
-        seed: of the distilled sets that are shown.
+        study: Study with the data and the runs.
+        seed: Seed of the distilled sets that are shown.
 
     Returns:
-        The panel; *Run* computes what classes, space, mode and size ask for; methods and
-        stars only redraw. ``panel.picture.selected`` is the star as a number in
-        ``panel.picture.spots``, and can be set, too.
+        The panel; *Run* computes the map for classes, space, mode and size; methods and
+        stars only redraw. ``panel.picture.selected`` is the index of the star in
+        ``panel.picture.spots``; setting it selects a star.
 
     Source: the paper, Figure 6.
     """
@@ -91,14 +91,14 @@ def Manifold(study: Study, *, seed: int = 0) -> Panel:
         distilled = made.sets[method]
         mine = np.flatnonzero(np.isin(distilled.classes, sorted(values["classes"])))
         star = min(values["star"], len(mine) - 1)
-        _offer_stars(panel, len(mine))
+        _set_star_count(panel, len(mine))
         if method in methods:
             order = list(dict.fromkeys(shown.setting))
-            place = shown[(shown.setting == method) & (shown.kind == "distilled")]
-            one = place.iloc[star]
+            points = shown[(shown.setting == method) & (shown.kind == "distilled")]
+            one = points.iloc[star]
             ax = figure.axes[order.index(method)]
             ax.plot(one.x, one.y, "o", ms=15, mfc="none", mec="black", mew=1.4)
-        images, words = _neighbours(study, distilled, int(mine[star]), values["space"])
+        images, text = _neighbours(study, distilled, int(mine[star]), values["space"])
         drawn = png(figure)
         stars = fig6.places(figure, shown)
         mark = stars.index[(stars.setting == method) & (stars.star == star)]
@@ -111,55 +111,55 @@ def Manifold(study: Study, *, seed: int = 0) -> Panel:
             "table": _numbers(made.measures),
             "caption": layout.caption(fig6.caption(shown)),
             "star_image": images,
-            "star_told": layout.caption(
-                f"{setting(method).label}, star {star}: {words}"
+            "star_caption": layout.caption(
+                f"{setting(method).label}, star {star}: {text}"
             ),
         }
 
     several = {
-        "rows": 4, "tooltip": "Pick with Ctrl or Shift", **layout.look()
+        "rows": 4, "tooltip": "Pick with Ctrl or Shift", **layout.style()
     }  # fmt: skip
-    panel = studied(
+    panel = compute_panel(
         "Map of real and distilled images",
         study,
-        about="Distances in a map mean little; the numbers beside it are of feature space.",
+        about="Distances in a map mean little; the measures below it are of feature space.",
         controls={
             "classes": ipywidgets.SelectMultiple(
-                options=[(name, place) for place, name in enumerate(names)],
+                options=[(name, index) for index, name in enumerate(names)],
                 value=list(range(min(3, len(names)))), description="Classes", **several,
             ),
             "methods": ipywidgets.SelectMultiple(
                 options=labels, value=keys, description="Methods", **several
             ),
-            "space": layout.choice(
+            "space": layout.dropdown(
                 "Space", fig6.SPACES, "features",
                 help="Features of a network trained on real images, or network inputs",
             ),
-            "mode": layout.choice(
+            "mode": layout.dropdown(
                 "Map", fig6.MODES, "anchored",
-                help="One map of the real images for all, or one for each method",
+                help="One map of the real images for all methods, or one for each method",
             ),
-            "images_per_class": sizes(study),
-            "method": layout.choice(
-                "Star of", labels, keys[0], help="Whose distilled image is shown"
+            "images_per_class": size_dropdown(study),
+            "method": layout.dropdown(
+                "Star of", labels, keys[0], help="Method whose distilled image is shown"
             ),
-            "star": layout.whole(
-                "Star", 0, low=0, high=3 * study.many - 1,
-                help="Which distilled image is ringed and shown", is_slow=True,
+            "star": layout.int_slider(
+                "Star", 0, min=0, max=3 * study.many - 1,
+                help="Index of the distilled image to show", continuous_update=False,
             ),
         },
-        asks=("classes", "space", "mode", "images_per_class"),
+        depends_on=("classes", "space", "mode", "images_per_class"),
         compute=compute,
         draw=draw,
         groups=[
             ["classes", "methods"], ["space", "mode", "images_per_class"],
             ["method", "star"],
         ],
-        shows={
-            "picture": SpottedPicture(alt="Map of real and distilled images"),
+        outputs={
+            "picture": ClickableImage(alt="Map of real and distilled images"),
             "table": layout.text(),
-            "star_image": layout.picture("auto"),
-            "star_told": layout.text(),
+            "star_image": layout.image("auto"),
+            "star_caption": layout.text(),
             "caption": layout.text(),
         },
         arrange=_arrange,
@@ -180,7 +180,7 @@ def Manifold(study: Study, *, seed: int = 0) -> Panel:
 
 
 def _spot(row: Any) -> dict[str, Any]:
-    """Return a row of the stars' places as a spot of the picture."""
+    """Return the position of a star as a spot of the image."""
     return {
         "x": round(float(row.left), 4),
         "y": round(float(row.top), 4),
@@ -190,45 +190,45 @@ def _spot(row: Any) -> dict[str, Any]:
     }
 
 
-def _arrange(shows: Mapping[str, ipywidgets.Widget]) -> ipywidgets.Widget:
-    beside = layout.column([shows["star_image"], shows["star_told"]])
-    beside.layout.width = "310px"
+def _arrange(outputs: Mapping[str, ipywidgets.Widget]) -> ipywidgets.Widget:
+    right = layout.column([outputs["star_image"], outputs["star_caption"]])
+    right.layout.width = "310px"
     return layout.column(
         [
-            layout.side_by_side([shows["picture"], beside]),
-            shows["table"],
-            shows["caption"],
+            layout.flow([outputs["picture"], right]),
+            outputs["table"],
+            outputs["caption"],
         ]
     )
 
 
-def _offer_stars(panel: Panel, count: int) -> None:
+def _set_star_count(panel: Panel, count: int) -> None:
     with panel.quietly():
         panel.star.max = count - 1
 
 
 def _neighbours(
-    study: Study, distilled: DistilledSet, place: int, space: str
+    study: Study, distilled: DistilledSet, index: int, space: str
 ) -> tuple[bytes, str]:
-    """Return a distilled image over the real ones nearest to it, and who they are."""
+    """Return a distilled image above its nearest real images as PNG, and a caption."""
     real = study.dataset.train
     if space == "pixels":
         points = study.dataset.inputs("train").reshape(len(real.labels), -1)
-        mine = distilled.images[place].reshape(-1)
+        mine = distilled.images[index].reshape(-1)
     else:
         points = study.real_features()
-        mine = study.feature_network().features(distilled.images[place : place + 1])[0]
+        mine = study.feature_network().features(distilled.images[index : index + 1])[0]
     distances = np.square(points - mine).sum(axis=1)
     nearest = np.argsort(distances, kind="stable")[:_NEAREST]
-    own = distilled.to_pixels()[place : place + 1]
+    own = distilled.to_pixels()[index : index + 1]
     images = real.images[nearest].astype(np.float32) / 255
     rows = [ImageRow(own), ImageRow(images[:_ROW]), ImageRow(images[_ROW:])]
-    of = np.array(distilled.class_names)
-    told = ", ".join(of[real.labels[nearest]])
+    names = np.array(distilled.class_names)
+    classes = ", ".join(names[real.labels[nearest]])
     return (
-        pictures.images_png(rows, side=_PIXELS),
-        f"class {of[distilled.classes[place]]}. Below it, the {len(nearest)} real training "
-        f"images nearest to it in {space}, of the classes {told}.",
+        images_png(rows, side=_PIXELS),
+        f"class {names[distilled.classes[index]]}. Below it, the {len(nearest)} real training "
+        f"images nearest to it in {space}, of the classes {classes}.",
     )
 
 

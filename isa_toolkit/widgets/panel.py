@@ -1,9 +1,9 @@
-"""A panel: named controls, what they show, and one function from the former to the latter.
+"""A panel: named controls, named outputs, and one function from the former to the latter.
 
-The panel calls that function when a control changes and writes what it returns into the
-widgets that show it. Changes from a browser arrive one message at a time, faster than a
-figure draws; they are coalesced, so that the last value is drawn and few before it.
-Changes from Python are drawn at once. What each panel computes is left to its file.
+The panel calls that function when a control changes and writes its result into the
+outputs. Changes from a browser arrive one message at a time, faster than a figure is
+drawn; they are coalesced, so that the last value is drawn and few before it. Changes from
+Python are drawn at once. Each panel's own file says what it computes.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import asyncio
 import errno
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, final
 
 import ipywidgets
 
+from isa_toolkit.checks import check_one_of
+from isa_toolkit.errors import CancelledError, IsaError
 from isa_toolkit.widgets import layout
 
 __all__ = ["Panel", "sentence"]
@@ -24,35 +27,37 @@ __all__ = ["Panel", "sentence"]
 Update = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 Action = Callable[["Panel"], Any]
 
-# Matplotlib's settings are one for the process, so one panel draws at a time.
+# Matplotlib's settings are global to the process, so one panel draws at a time.
 _DRAWING = threading.RLock()
-# Long enough for the messages that wait to be read, too short to be seen.
+# Long enough to read the waiting messages, too short to be noticed.
 _PAUSE_S = 0.02
 _LONGEST = 400
 
 
 @final
 class Panel:
-    """Controls, what they show, and how the one becomes the other.
+    """Controls, outputs, and the function that maps one to the other.
 
     Args:
-        title: heading.
-        controls: name -> widget; those with a value are observed, buttons are not.
-        shows: name -> widget whose ``value`` is written.
-        update: values of the controls -> values of ``shows``; may leave some out.
-        about: one sentence under the heading.
-        groups: names of controls, row by row; all in one row if left out.
-        actions: name of a button in ``controls`` -> what a click does to the panel.
-        arrange: makes the lower part of the view from ``shows``; None: one below the other.
-        model: the object behind the panel, if there is one; its public attributes can be
-            read from the panel, too.
+        title: Heading of the panel.
+        controls: Widgets by name; those with a value are observed, buttons are not.
+        outputs: Widgets by name whose ``value`` the panel writes.
+        update: Function from values of the controls to values of ``outputs``; it may leave
+            some out.
+        about: One sentence under the heading.
+        groups: Names of the controls of each row; all in one row by default.
+        actions: Function of the panel for each button in ``controls``, called on a click.
+        arrange: Function that makes the lower part of the view from ``outputs``; by default
+            a column.
+        model: Object behind the panel, if there is one; its public attributes can be read
+            from the panel.
 
     Attributes:
-        controls: by name.
-        shows: by name.
-        view: the box that is displayed.
-        last_error: what the last refresh or action raised, or None.
-        refreshes: how often ``update`` was called.
+        controls: Widgets by name.
+        outputs: Widgets by name.
+        view: Box that is displayed.
+        last_error: Exception of the last refresh or action, or None.
+        refreshes: Number of calls of ``update``.
     """
 
     def __init__(
@@ -60,7 +65,7 @@ class Panel:
         title: str,
         *,
         controls: Mapping[str, ipywidgets.Widget],
-        shows: Mapping[str, ipywidgets.Widget],
+        outputs: Mapping[str, ipywidgets.Widget],
         update: Update,
         about: str = "",
         groups: Sequence[Sequence[str]] = (),
@@ -70,17 +75,19 @@ class Panel:
         model: Any = None,
     ) -> None:
         self.title, self.model = title, model
-        self.controls, self.shows = dict(controls), dict(shows)
+        self.controls, self.outputs = dict(controls), dict(outputs)
         self.last_error: BaseException | None = None
         self.refreshes = 0
         self._update = update
         self._pending: asyncio.TimerHandle | None = None
         self._took_s = 0.0
-        self._held = 0
+        self._paused = 0
         self._work: threading.Thread | None = None
         self._status = layout.text()
         self._error = layout.text()
-        lower = arrange(self.shows) if arrange else layout.column(self.shows.values())
+        lower = (
+            arrange(self.outputs) if arrange else layout.column(self.outputs.values())
+        )
         rows = [[self.controls[name] for name in row] for row in groups]
         self.view = layout.frame(
             layout.heading(title, about),
@@ -96,15 +103,15 @@ class Panel:
         for name, action in (actions or {}).items():
             self._connect(name, action)
 
-    # --- what a notebook asks --------------------------------------------------------
+    # --- for notebooks --------------------------------------------------------
 
     def __repr__(self) -> str:
         return f"<panel {self.title!r}: {', '.join(self.controls)}>"
 
     def __getattr__(self, name: str) -> Any:
-        """Return a control, what is shown, or an attribute of the model."""
+        """Return a control, an output, or an attribute of the model."""
         if not name.startswith("_"):
-            for there in (self.controls, self.shows):
+            for there in (self.controls, self.outputs):
                 if name in there:
                     return there[name]
             if hasattr(self.model, name):
@@ -117,7 +124,7 @@ class Panel:
 
     @property
     def values(self) -> dict[str, Any]:
-        """Return the value of every control that has one."""
+        """The value of every control that has one."""
         return {
             name: widget.value  # pyright: ignore[reportAttributeAccessIssue]
             for name, widget in self.controls.items()
@@ -126,30 +133,28 @@ class Panel:
 
     @property
     def message(self) -> str:
-        """Return the line of text under the controls, without markup."""
-        return layout.plain(self._status.value)
+        """The status line under the controls, as plain text."""
+        return layout.plain_text(self._status.value)
 
     @property
     def error(self) -> str:
-        """Return the line that tells of the last error; empty without one."""
-        return layout.plain(self._error.value)
+        """The message of the last error; empty without one."""
+        return layout.plain_text(self._error.value)
 
     @property
     def is_busy(self) -> bool:
-        """Whether work that ``start`` began goes on."""
+        """Whether background work is running."""
         return self._work is not None and self._work.is_alive()
 
     def set(self, **values: Any) -> None:
-        """Turn several controls and draw once.
+        """Set several controls and draw once.
 
         Args:
-            values: name of a control -> its value.
+            **values: Values by name of the control.
 
         Raises:
-            ValueError: an unknown control; the sentence lists them.
+            ValueError: A control is unknown; the message lists all.
         """
-        from isa_toolkit.checks import check_one_of
-
         for name in values:
             check_one_of("control", name, self.values)
         with self.quietly():
@@ -157,12 +162,17 @@ class Panel:
                 self.controls[name].value = value  # pyright: ignore[reportAttributeAccessIssue]
         self.refresh()
 
-    def quietly(self) -> _Quietly:
-        """Return a context in which changed controls draw nothing."""
-        return _Quietly(self)
+    @contextmanager
+    def quietly(self) -> Iterator[None]:
+        """Within this context changes of controls draw nothing."""
+        self._paused += 1
+        try:
+            yield
+        finally:
+            self._paused -= 1
 
     def refresh(self) -> None:
-        """Compute and draw what the controls ask for; an error becomes a line of the view."""
+        """Compute and draw for the values of the controls; an error becomes a message."""
         if self._pending is not None:
             self._pending.cancel()
             self._pending = None
@@ -174,7 +184,7 @@ class Panel:
     def check(self) -> None:
         """Raise the last error, if the last refresh or action failed.
 
-        A change that still waits to be drawn is drawn first.
+        A change that waits to be drawn is drawn first.
         """
         if self._pending is not None:
             self.refresh()
@@ -182,70 +192,75 @@ class Panel:
             raise self.last_error
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Return when the work that a button began has ended.
+        """Wait for the end of the background work that a button started.
 
         Args:
-            timeout_s: seconds to wait at most; None for any number.
+            timeout_s: Maximum time to wait in seconds; None for no limit.
 
         Raises:
-            TimeoutError: it goes on.
+            TimeoutError: The work has not ended by then.
         """
         work = self._work
         if work is None:
             return
         work.join(timeout_s)
         if work.is_alive():
-            raise TimeoutError(f"{self.title!r} still works after {timeout_s:g} s.")
+            raise TimeoutError(
+                f"{self.title!r} is still running after {timeout_s:g} s."
+            )
 
-    # --- what a panel's own file asks ------------------------------------------------
+    # --- for the files of the panels ------------------------------------------------
 
-    def say(self, text: str) -> None:
-        """Write the line of text under the controls.
+    def show_message(self, text: str) -> None:
+        """Write the status line under the controls.
 
         Args:
-            text: plain; empty for nothing.
+            text: Plain text; empty for nothing.
         """
         self._status.value = layout.note(text)
 
     def guard(self, function: Callable[[], Any]) -> bool:
-        """Call a function; keep and show what it raises.
+        """Call a function; store and show the exception that it raises.
 
         Args:
-            function: without arguments.
+            function: Function without arguments.
 
         Returns:
-            Whether it came through; then the last error is forgotten.
+            Whether it succeeded; then the last error is cleared.
         """
         before = self.last_error
         try:
             function()
-        except Exception as error:  # noqa: BLE001 - shown, kept, raised by ``check``
+        except CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - shown, stored, raised by ``check``
             self.fail(error)
             return False
-        # What the function has begun in the background may have failed by now.
+        # Background work that the function started may have failed by now.
         if self.last_error is before:
             self.last_error = None
             self._error.value = ""
         return True
 
     def fail(self, error: BaseException) -> None:
-        """Keep an error and show its sentence.
+        """Store an error and show its message.
 
         Args:
-            error: what was raised.
+            error: The exception.
         """
         self.last_error = error
         self._error.value = layout.error(sentence(error))
 
     def start(self, function: Callable[[], Any], *, done: Callable[[], Any]) -> None:
-        """Call a function in the background, so that the kernel stays free.
+        """Call a function in a background thread, so that the kernel stays responsive.
 
         Args:
-            function: takes long; touches no widget but through ``say``.
-            done: called after it, if it came through.
+            function: Long-running function; it may call ``show_message`` and change no
+                other widget.
+            done: Function called afterwards, if ``function`` succeeded.
         """
         if self.is_busy:
-            self.say("Still at work. Wait, or press Stop.")
+            self.show_message("Still running. Wait, or press Stop.")
             return
 
         def work() -> None:
@@ -254,8 +269,8 @@ class Panel:
                 # Two guards: the first success must not hide what the second raises.
                 if self.guard(function):
                     self.guard(done)
-            except KeyboardInterrupt as stop:
-                self.say(f"Stopped: {stop}. Press Run to go on.")
+            except CancelledError as stop:
+                self.show_message(f"Stopped: {stop} Press Run to resume.")
             finally:
                 self._enable(busy=False)
 
@@ -270,18 +285,18 @@ class Panel:
                 widget.disabled = busy != (name == "stop")
 
     def follow(self, change: Any) -> None:
-        """Draw what a change asks for: at once from Python, soon from a browser.
+        """Draw after a change: at once from Python, soon from a browser.
 
         Args:
-            change: of a trait, as ``observe`` tells it.
+            change: Change of a trait, as ``observe`` passes it.
         """
-        if self._held:
+        if self._paused:
             return
         loop = _loop() if _is_from_browser(change["owner"]) else None
         if loop is None:
             self.refresh()
         elif self._pending is None:
-            # As long as the last one took: half the time is left for messages.
+            # As long as the last redraw: half the time is left for messages.
             wait_s = max(_PAUSE_S, self._took_s)
             self._pending = loop.call_later(wait_s, self.refresh)
 
@@ -298,52 +313,39 @@ class Panel:
         self.write(shown)
 
     def write(self, shown: Mapping[str, Any]) -> None:
-        """Write into the widgets that show things.
+        """Write values into the outputs.
 
         Args:
-            shown: name -> value of the widget, or several traits of it by name.
+            shown: Value of each output by name, or several of its traits by name.
         """
         for name, value in shown.items():
-            widget: Any = self.shows[name]
+            widget: Any = self.outputs[name]
             if isinstance(value, Mapping):
-                with widget.hold_sync():  # one message, in which they agree
+                with widget.hold_sync():  # one message, so that they agree
                     for trait, part in value.items():
                         setattr(widget, trait, part)
             else:
                 widget.value = value
-            if layout.is_picture(widget):
-                # A picture that is not there yet takes no room.
-                is_there = bytes(widget.value) != layout.BLANK
-                widget.layout.display = None if is_there else "none"
-
-
-class _Quietly:
-    """While it is entered, changes of controls draw nothing."""
-
-    def __init__(self, panel: Panel) -> None:
-        self._panel = panel
-
-    def __enter__(self) -> None:
-        self._panel._held += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._panel._held -= 1
+            if layout.is_image(widget):
+                # An image that is not there yet takes no space.
+                is_blank = bytes(widget.value) == layout.BLANK
+                widget.layout.display = "none" if is_blank else None
 
 
 def sentence(error: BaseException) -> str:
-    """Return one readable line for an error, to be escaped by whoever shows it.
+    """Return one readable line for an error, not yet escaped.
 
     Args:
-        error: what was raised.
+        error: The exception.
 
     Returns:
-        The toolkit's own sentences as they are; others after the name of their kind.
+        Sentences as they are; other messages after the name of their type.
     """
     lines = str(error).strip().splitlines()
     text = lines[0] if lines else ""
     if len(text) > _LONGEST:
         text = text[: _LONGEST - 3] + "..."
-    ours = isinstance(error, ValueError | TypeError | OSError | RuntimeError)
+    ours = isinstance(error, IsaError | ValueError | TypeError | OSError | RuntimeError)
     if text and ours and text.endswith((".", ")")):
         return text
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -360,9 +362,9 @@ def _loop() -> asyncio.AbstractEventLoop | None:
 
 
 def _is_from_browser(widget: ipywidgets.Widget) -> bool:
-    """Whether a change of this widget is being taken over from a message.
+    """Whether a change of this widget comes from a message of the browser.
 
-    A widget holds this lock just while it applies one; Python code that sets a value in a
-    cell runs in the same loop, but expects the figure when the line is done.
+    A widget has this lock only while it applies a message; Python code that sets a value
+    in a cell runs in the same event loop, but expects the figure when the line is done.
     """
     return bool(getattr(widget, "_property_lock", None))

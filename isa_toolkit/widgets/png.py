@@ -1,4 +1,4 @@
-"""Figures and images as the bytes that image widgets show."""
+"""Rows of images as PNG bytes for image widgets."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _SIDE_PIXELS = 48
 
 
 def images_png(rows: Sequence[ImageRow], *, side: int = _SIDE_PIXELS) -> bytes:
-    """Return rows of images as a PNG, every pixel a whole square; faster than a figure.
+    """Return rows of images as a PNG with whole squares for pixels; faster than a figure.
 
     Args:
-        rows: as ``figures.images.sheet`` takes them; labels are not drawn.
-        side: about the pixels that an image is wide.
+        rows: Rows of images; their labels are not drawn.
+        side: Approximate width of an image in pixels of the screen.
     """
     from PIL import Image
 
@@ -40,9 +40,9 @@ def by_class(
     """Return distilled images as rows of a grid.
 
     Args:
-        images: pixels in [0, 1].
-        classes: of each image, [m].
-        most: images of a class that are shown, at most.
+        images: Images with pixels in [0, 1].
+        classes: Class of each image, [m].
+        most: Largest number of images of a class.
 
     Returns:
         One row per class; with one image of each, rows of ten.

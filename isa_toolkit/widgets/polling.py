@@ -1,4 +1,4 @@
-"""What looks again and again, as long as there is something to see."""
+"""Background polling of files for panels that follow a run or a sweep."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ __all__ = ["FolderWatcher", "Poller"]
 
 @final
 class Poller:
-    """Calls a function until it says that nothing goes on any more.
+    """Calls a function in a thread until it returns False.
 
     Args:
-        name: of the thread.
-        look: sets traits of widgets and nothing else; returns whether something goes on.
-        poll_s: seconds between two looks.
+        name: Name of the thread.
+        poll: Function that only sets traits of widgets and returns whether to call it again.
+        poll_s: Time between two calls in seconds.
 
     Attributes:
-        thread: the last one, or None.
+        thread: The last thread, or None.
 
     Raises:
         ValueError: ``poll_s`` is not above 0.
     """
 
-    def __init__(self, name: str, look: Callable[[], bool], poll_s: float) -> None:
+    def __init__(self, name: str, poll: Callable[[], bool], poll_s: float) -> None:
         from isa_toolkit.checks import check_positive
 
         check_positive("poll_s", poll_s)
-        self._name, self._look, self._poll_s = name, look, poll_s
+        self._name, self._poll, self._poll_s = name, poll, poll_s
         self.thread: threading.Thread | None = None
 
-    def begin(self) -> None:
-        """Look, if nobody does so already."""
+    def start(self) -> None:
+        """Start the thread, unless it is running."""
         if self.thread is None or not self.thread.is_alive():
             self.thread = threading.Thread(
                 target=self._run, name=self._name, daemon=True
@@ -48,34 +48,34 @@ class Poller:
             self.thread.start()
 
     def join(self, timeout_s: float | None = None) -> None:
-        """Return when there is nothing more to see.
+        """Wait for the end of the thread.
 
         Args:
-            timeout_s: seconds to wait at most; None for any number.
+            timeout_s: Maximum time to wait in seconds; None for no limit.
 
         Raises:
-            TimeoutError: it still looks.
+            TimeoutError: It is still running.
         """
         if self.thread is not None:
             self.thread.join(timeout_s)
             if self.thread.is_alive():
                 raise TimeoutError(
-                    f"The {self._name} still looks after {timeout_s:g} s."
+                    f"The {self._name} is still running after {timeout_s:g} s."
                 )
 
     def _run(self) -> None:
-        while self._look():
+        while self._poll():
             time.sleep(self._poll_s)
 
 
 class FolderWatcher:
-    """The model of a panel that watches one thing of a folder and lists all of them.
+    """Model of a panel that lists the runs or sweeps of a folder and follows one of them.
 
     The panel has the controls ``found``, a list, and ``attach``, a button.
 
     Args:
-        name: of the thread that looks.
-        poll_s: seconds between two looks.
+        name: Name of the polling thread.
+        poll_s: Time between two polls in seconds.
 
     Raises:
         ValueError: ``poll_s`` is not above 0.
@@ -84,43 +84,43 @@ class FolderWatcher:
     panel: Panel
 
     def __init__(self, name: str, poll_s: float) -> None:
-        self.poller = Poller(name, self.look, poll_s)
-        # The state of what is watched when the folder was listed last.
+        self.poller = Poller(name, self.poll, poll_s)
+        # State of the followed item when the folder was listed last.
         self._listed: str | None = None
 
     def found(self) -> list[tuple[str, str]]:
-        """Return what is in the folder with its state, for a list."""
+        """Return the items of the folder with their states, as options of a list."""
         raise NotImplementedError
 
-    def look(self) -> bool:
-        """Show what is watched as it is; return whether it goes on."""
+    def poll(self) -> bool:
+        """Show the present state of the followed item; return whether it is running."""
         raise NotImplementedError
 
-    def on_look(self, panel: Panel) -> None:
-        """List the folder anew."""
+    def on_refresh_list(self, panel: Panel) -> None:
+        """List the folder again."""
         with panel.quietly():
             found: Any = panel.controls["found"]
-            layout.offer(found, self.found())
+            layout.set_options(found, self.found())
         panel.controls["attach"].disabled = found.value is None  # pyright: ignore[reportAttributeAccessIssue]
 
     def list_again(self, state: str | None) -> None:
-        """List the folder anew if the state of what is watched has changed.
+        """List the folder again if the state of the followed item has changed.
 
         Args:
-            state: of what is watched now; None to list in any case.
+            state: Present state of the followed item; None to list in any case.
         """
         if state is None or state != self._listed:
             self._listed = state
             with contextlib.suppress(OSError):
-                self.on_look(self.panel)
+                self.on_refresh_list(self.panel)
 
     def join(self, timeout_s: float | None = None) -> None:
-        """Return when the panel shows the end of what is watched.
+        """Wait until the panel shows the end of the followed item.
 
         Args:
-            timeout_s: seconds to wait at most.
+            timeout_s: Maximum time to wait in seconds; None for no limit.
 
         Raises:
-            TimeoutError: it still looks.
+            TimeoutError: It has not ended by then.
         """
         self.poller.join(timeout_s)

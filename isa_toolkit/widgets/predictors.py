@@ -1,4 +1,4 @@
-"""The panel of both predictors: the trained network against ridge regression."""
+"""Panel of both predictors: the trained network against ridge regression."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from isa_toolkit.figures import table6
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import png
 from isa_toolkit.widgets import layout
-from isa_toolkit.widgets.compute_panel import interval_rows, studied
+from isa_toolkit.widgets.compute_panel import compute_panel, interval_rows
 from isa_toolkit.widgets.panel import Panel
 
 __all__ = ["Predictors"]
@@ -21,10 +21,10 @@ def Predictors(study: Study) -> Panel:
     """Return the panel of Table 6: network against ridge predictor, at every size.
 
     Args:
-        study: the data and the runs.
+        study: Study with the data and the runs.
 
     Returns:
-        The panel; *Run* computes the table, the controls choose its rows.
+        The panel; *Run* computes the table, the controls filter its rows.
 
     Source: the paper, Table 6.
     """
@@ -51,19 +51,21 @@ def Predictors(study: Study) -> Panel:
         }
 
     names = [(_ALL, _ALL), *((name, key) for key, name in table6.PREDICTORS.items())]
-    return studied(
+    return compute_panel(
         "Network and ridge predictor",
         study,
-        about="What a distilled set is worth to a new network, and to ridge regression.",
+        about="Test accuracy of a new network, and of ridge regression, on a distilled set.",
         controls={
-            "predictor": layout.choice(
-                "Predictor", names, _ALL, help="Whose rows are listed"
+            "predictor": layout.dropdown(
+                "Predictor", names, _ALL, help="Predictor of the listed rows"
             ),
-            "images_per_class": layout.choice(
-                "Images per class", study.sizes, help="Which rows are listed"
+            "images_per_class": layout.dropdown(
+                "Images per class",
+                study.sizes,
+                help="Size of the distilled sets in the listed rows",
             ),
         },
-        asks=(),
+        depends_on=(),
         compute=compute,
         draw=draw,
     )

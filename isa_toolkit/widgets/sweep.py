@@ -53,8 +53,8 @@ def SweepPanel(
     controls: dict[str, ipywidgets.Widget] = {}
     rows: list[list[str]] = []
     if plan is not None and chosen.backend == "local":
-        controls["slots"] = layout.number(
-            "At a time", len(local_slots(chosen.slots, chosen.gpus)), low=1, high=1024,
+        controls["slots"] = layout.int_field(
+            "At a time", len(local_slots(chosen.slots, chosen.gpus)), min=1, max=1024,
             help="Groups that run at the same time",
         )  # fmt: skip
         rows.append(["slots"])
@@ -67,9 +67,9 @@ def SweepPanel(
             "Cancel", icon="stop", style="danger",
             help="End all runs with a checkpoint; press again to end them at once",
         ),
-        "found": layout.choice(
+        "found": layout.dropdown(
             "Sweeps in folder", watcher.found(), help=f"Sweeps in {watcher.out}",
-            is_wide=True,
+            width=layout.WIDE,
         ),
         "attach": layout.button(
             "Attach", icon="link", help="Watch the chosen sweep, going on or ended"
@@ -82,7 +82,7 @@ def SweepPanel(
         "Sweep",
         about="Each group of runs is a process of its own: a restarted kernel ends nothing.",
         controls=controls,
-        shows={
+        outputs={
             "bar": ipywidgets.FloatProgress(
                 min=0, max=1, description="0 %",
                 style={"description_width": "8.5em"},
@@ -95,7 +95,7 @@ def SweepPanel(
         groups=[*rows, ["run", "stop"], ["found", "attach", "look"]],
         actions={
             "run": watcher.on_run, "stop": watcher.on_stop,
-            "attach": watcher.on_attach, "look": watcher.on_look,
+            "attach": watcher.on_attach, "look": watcher.on_refresh_list,
         },
         model=watcher,
     )  # fmt: skip
@@ -133,9 +133,9 @@ class _SweepWatcher(FolderWatcher):
         if self.plan is None and self.sweep is None:
             raise ValueError(f"There is no plan. Attach to a sweep of {self.out}.")
         if self.sweep is not None and self.sweep.state in _GOING[:2]:
-            panel.say("It runs already.")
+            panel.show_message("It runs already.")
             return
-        panel.say("Starting.")
+        panel.show_message("Starting.")
         panel.start(self._launch, done=lambda: self._launched(panel))
 
     def _launch(self) -> None:
@@ -150,16 +150,16 @@ class _SweepWatcher(FolderWatcher):
         self.sweep = launch(planned, wait=False, **{**self.settings, **slots})
 
     def _launched(self, panel: Panel) -> None:
-        panel.say("")
+        panel.show_message("")
         assert self.sweep is not None
         self.watch(self.sweep)
 
     def on_stop(self, panel: Panel) -> None:
         """Ask all runs to stop."""
         if self.sweep is None or self.sweep.state not in _GOING:
-            panel.say("Nothing runs.")
+            panel.show_message("Nothing runs.")
             return
-        panel.say("")
+        panel.show_message("")
         self.sweep.cancel()
         panel.refresh()
 
@@ -183,7 +183,7 @@ class _SweepWatcher(FolderWatcher):
         self.panel.refresh()
         self.panel.check()
         if sweep.state in _GOING:
-            self.poller.begin()
+            self.poller.start()
 
     def look(self) -> bool:
         """Show the sweep as it is; return whether it goes on."""

@@ -75,8 +75,8 @@ def JobWatcher(
             "Resume", icon="step-forward",
             help="Go on with this run from its last checkpoint",
         ),
-        "found": layout.choice(
-            "Runs in folder", watcher.found(), help=f"Runs in {watcher.out}", is_wide=True
+        "found": layout.dropdown(
+            "Runs in folder", watcher.found(), help=f"Runs in {watcher.out}", width=layout.WIDE
         ),
         "attach": layout.button(
             "Attach", icon="link", help="Watch the chosen run, going on or ended"
@@ -87,7 +87,7 @@ def JobWatcher(
     }  # fmt: skip
     actions = {
         "run": watcher.on_run, "stop": watcher.on_stop, "resume": watcher.on_resume,
-        "attach": watcher.on_attach, "look": watcher.on_look,
+        "attach": watcher.on_attach, "look": watcher.on_refresh_list,
     }  # fmt: skip
     if experiment is None:
         del controls["run"], actions["run"]
@@ -101,15 +101,15 @@ def JobWatcher(
             layout={"width": "auto", "max_width": "660px", "margin": "2px 0"},
         ),
         "told": layout.text(),
-        "curves": layout.picture(),
-        "images": layout.picture("auto"),
+        "curves": layout.image(),
+        "images": layout.image("auto"),
         "caption": layout.text(),
     }  # fmt: skip
     panel = Panel(
         "Distillation run",
         about="The run lives in a process of its own: a restarted kernel ends nothing.",
         controls=controls,
-        shows=shows,
+        outputs=shows,
         update=watcher.update,
         groups=rows,
         actions=actions,
@@ -127,34 +127,34 @@ def _settings(experiment: Experiment) -> dict[str, ipywidgets.Widget]:
     made: dict[str, ipywidgets.Widget] = {}
     if hasattr(method, "drop_easy"):
         made["drop_easy"] = layout.slider(
-            "Drop easy, share", method.drop_easy, low=0, high=0.9, step=0.05,
+            "Drop easy, share", method.drop_easy, min=0, max=0.9, step=0.05,
             help="Share of each real batch that is dropped from the easy end",
         )  # fmt: skip
         made["drop_hard"] = layout.slider(
-            "Drop hard, share", method.drop_hard, low=0, high=0.9, step=0.05,
+            "Drop hard, share", method.drop_hard, min=0, max=0.9, step=0.05,
             help="Share of each real batch that is dropped from the hard end",
         )  # fmt: skip
-        made["segment"] = layout.span(
-            "ISA segment", method.segment, low=-1, high=1,
+        made["segment"] = layout.range_slider(
+            "ISA segment", method.segment, min=-1, max=1,
             help="Ends of the segment, in steps away from the partner; (0, 0): no ISA",
         )  # fmt: skip
-    made["steps"] = layout.number(
-        "Outer steps", experiment.steps, low=1, high=10_000_000,
+    made["steps"] = layout.int_field(
+        "Outer steps", experiment.steps, min=1, max=10_000_000,
         help="Steps of the whole run; another number is another run",
     )  # fmt: skip
-    made["images_per_class"] = layout.number(
-        "Images per class", experiment.images_per_class, low=1, high=1000,
+    made["images_per_class"] = layout.int_field(
+        "Images per class", experiment.images_per_class, min=1, max=1000,
         help="Learned images of each class",
     )  # fmt: skip
-    made["seed"] = layout.number(
-        "Seed", experiment.seed, low=0, high=2**31 - 1,
+    made["seed"] = layout.int_field(
+        "Seed", experiment.seed, min=0, max=2**31 - 1,
         help="Of first images, networks and batches",
     )  # fmt: skip
     return made
 
 
 def _arrange(shows: Mapping[str, ipywidgets.Widget]) -> ipywidgets.Widget:
-    images = layout.side_by_side([shows["curves"], shows["images"]])
+    images = layout.flow([shows["curves"], shows["images"]])
     return layout.column([shows["bar"], shows["told"], images, shows["caption"]])
 
 
@@ -187,9 +187,9 @@ class _Watcher(FolderWatcher):
     def on_stop(self, panel: Panel) -> None:
         """Ask the run to stop."""
         if self.job is None or not self.job.status.is_alive:
-            panel.say("Nothing runs.")
+            panel.show_message("Nothing runs.")
             return
-        panel.say("")
+        panel.show_message("")
         self.job.stop()
         panel.refresh()
 
@@ -241,7 +241,7 @@ class _Watcher(FolderWatcher):
         self.panel.refresh()
         self.panel.check()
         if job.status.is_alive:
-            self.poller.begin()
+            self.poller.start()
 
     def look(self) -> bool:
         """Show the run as it is; return whether it goes on."""

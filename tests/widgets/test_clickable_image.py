@@ -7,14 +7,14 @@ import asyncio
 import pytest
 
 from isa_toolkit.widgets import Panel, layout
-from isa_toolkit.widgets.clickable_image import SpottedPicture
+from isa_toolkit.widgets.clickable_image import ClickableImage
 
 SPOTS = [{"x": at / 4, "y": 0.5, "name": f"spot {at}"} for at in range(4)]
 
 
 @pytest.fixture
 def picture():
-    made = SpottedPicture(alt="four spots")
+    made = ClickableImage(alt="four spots")
     made.spots = SPOTS
     return made
 
@@ -31,7 +31,7 @@ def test_a_browser_selects_by_message_and_the_last_one_is_drawn(picture):
     panel = Panel(
         "Spots",
         controls={},
-        shows={"picture": picture},
+        outputs={"picture": picture},
         update=lambda _: drawn.append(picture.selected) or {},
     )
     picture.observe(panel.follow, "selected")
@@ -54,14 +54,14 @@ def test_a_picture_its_spots_and_the_selected_one_come_in_one_message(
 ):
     sent = []
     monkeypatch.setattr(picture, "send_state", lambda key: sent.append(set(key)))
-    panel = Panel("Spots", controls={}, shows={"picture": picture}, update=dict)
+    panel = Panel("Spots", controls={}, outputs={"picture": picture}, update=dict)
     panel.write({"picture": {"value": b"png", "spots": SPOTS[:2], "selected": 1}})
     assert {"value", "spots", "selected"} in sent
-    assert layout.is_picture(picture)
+    assert layout.is_image(picture)
 
 
 def test_the_script_asks_for_nothing_from_elsewhere():
-    script = str(SpottedPicture._esm)
+    script = str(ClickableImage._esm)
     assert "export default" in script
     assert "http" not in script
     assert "import " not in script

@@ -29,7 +29,7 @@ def test_what_is_picked_is_what_is_drawn(study, whole, tmp_path):
 
 def test_the_table_tells_what_tells_runs_apart(whole):
     panel = CompareRuns(whole.path.parent)
-    words = layout.plain(panel.table.value).split()
+    words = layout.plain_text(panel.table.value).split()
     best = 100 * whole.metrics.accuracy.max()
     assert words[words.index(whole.path.name) :][1:] == [
         "done", "2,500", "of", "2,500", "1", "0.2", "0", "0", "to", "0.5", "0",
@@ -42,12 +42,12 @@ def test_a_folder_without_runs_says_so_and_fills(whole, tmp_path):
     panel.check()
     assert "No run is picked" in panel.caption.value
     shutil.copytree(whole.path, tmp_path / "none" / whole.path.name)
-    panel.look.click()
+    panel.refresh_list.click()
     panel.check()
     assert whole.path.name in panel.table.value
     panel.pick.value = [whole.path.name]
     panel.check()
     shutil.rmtree(tmp_path / "none")
-    panel.look.click()
+    panel.refresh_list.click()
     panel.check()
     assert panel.pick.value == ()

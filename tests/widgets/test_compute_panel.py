@@ -98,9 +98,9 @@ def test_diversity_redraws_for_the_space_and_asks_for_k(study, monkeypatch):
 @pytest.mark.slow
 def test_predictors_list_rows_of_either(study):
     panel = ran(Predictors(study))
-    both = layout.plain(panel.table.value)
+    both = layout.plain_text(panel.table.value)
     panel.predictor.value = "krr"
-    ridge = layout.plain(panel.table.value)
+    ridge = layout.plain_text(panel.table.value)
     assert "FRePo, network" in both
     assert "FRePo, network" not in ridge
     assert "FRePo + crucial + ISA, ridge predictor" in ridge
@@ -110,7 +110,7 @@ def test_predictors_list_rows_of_either(study):
 @pytest.mark.slow
 def test_information_takes_any_share(study):
     panel = Information(study)
-    panel.share.value = 0.4
+    panel.fraction.value = 0.4
     ran(panel)
     assert "the easiest 40 % are shared" in panel.caption.value
     assert panel.table.value.count("<tr>") == 4
@@ -121,7 +121,7 @@ def test_information_takes_any_share(study):
 def test_the_map_rings_a_star_and_shows_its_neighbours(study, monkeypatch):
     panel = ran(Manifold(study))
     before = {
-        name: bytes(panel.shows[name].value) for name in ("picture", "star_image")
+        name: bytes(panel.outputs[name].value) for name in ("picture", "star_image")
     }
     assert "overlap" in panel.table.value
     monkeypatch.setattr(panel.model, "begin", never)
@@ -129,15 +129,15 @@ def test_the_map_rings_a_star_and_shows_its_neighbours(study, monkeypatch):
     panel.star.value = 4
     panel.check()
     for name, picture in before.items():
-        assert bytes(panel.shows[name].value) != picture
-    assert "FRePo, star 4: class 2." in panel.star_told.value
+        assert bytes(panel.outputs[name].value) != picture
+    assert "FRePo, star 4: class 2." in panel.star_caption.value
     # A spot and the controls are the same choice, both ways.
     spots = panel.picture.spots
     assert len(spots) == 4 * 6
     assert spots[panel.picture.selected]["name"] == "FRePo, star 4: class 2"
     panel.picture.selected = 7
     assert (panel.method.value, panel.star.value) == ("frepo+drop_hard", 1)
-    assert f"{spots[7]['name'][:-9]}: class 0" in panel.star_told.value
+    assert f"{spots[7]['name'][:-9]}: class 0" in panel.star_caption.value
     panel.check()
     drawn = panel.refreshes
     panel.picture.selected = -1
@@ -145,7 +145,7 @@ def test_the_map_rings_a_star_and_shows_its_neighbours(study, monkeypatch):
     assert (panel.picture.selected, panel.refreshes) == (-1, drawn)
     panel.set(method="frepo", star=4)
     panel.method.value = "isa"
-    assert "FRePo + crucial + ISA, star 4" in panel.star_told.value
+    assert "FRePo + crucial + ISA, star 4" in panel.star_caption.value
     assert panel.picture.selected == 3 * 6 + 4
     panel.methods.value = ["isa"]
     panel.check()

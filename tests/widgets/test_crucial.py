@@ -22,13 +22,13 @@ def test_the_share_moves_the_cut_the_images_and_the_classes(panel):
     panel.set(drop_easy=0.2, drop_hard=0.0)
     panel.check()
     before = {
-        name: bytes(panel.shows[name].value) for name in ("histogram", "easy_cut")
+        name: bytes(panel.outputs[name].value) for name in ("histogram", "easy_cut")
     }
     easiest, classes = bytes(panel.easiest.value), panel.classes.value
     panel.controls["drop_easy"].value = 0.5
     panel.check()
     for name, picture in before.items():
-        assert bytes(panel.shows[name].value) != picture
+        assert bytes(panel.outputs[name].value) != picture
     assert panel.classes.value != classes
     # What is easy does not depend on how much of it is dropped.
     assert bytes(panel.easiest.value) == easiest
@@ -38,7 +38,7 @@ def test_the_share_moves_the_cut_the_images_and_the_classes(panel):
 
 def test_what_is_dropped_is_what_the_scores_say(panel, study):
     panel.set(drop_easy=0.3, drop_hard=0.0)
-    words = layout.plain(panel.classes.value).split()
+    words = layout.plain_text(panel.classes.value).split()
     gone = ~ranking.kept(panel.scores, drop_easy=0.3)
     labels = study.dataset.train.labels
     shares = [100 * gone[labels == label].mean() for label in range(10)]
@@ -90,7 +90,7 @@ def test_run_compares_shares_and_overlays_them(study):
     panel.run.click()
     panel.wait(120)
     panel.check()
-    text = layout.plain(panel.table.value)
+    text = layout.plain_text(panel.table.value)
     for words in ("easy dropped 20 %", "easy dropped 30 %", "hard dropped 10 %"):
         assert words in text
     assert bytes(panel.comparison.value) != one
@@ -112,4 +112,4 @@ def test_a_study_without_runs_is_refused_or_given_a_set(study, tmp_path):
     panel.check()
     panel.figure5.click()
     panel.wait(60)
-    assert panel.error.startswith("The study must hold the runs of these shares")
+    assert panel.error.startswith("The study must hold the runs of these fractions")

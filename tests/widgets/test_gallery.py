@@ -47,7 +47,7 @@ def test_a_run_that_appears_is_listed_and_one_that_goes_is_said(whole, tmp_path)
     panel = Gallery(tmp_path)
     assert "There is no run with images" in panel.caption.value
     path = shutil.copytree(whole.path, tmp_path / whole.path.name)
-    panel.look.click()
+    panel.refresh_list.click()
     panel.check()
     assert panel.found.value == path.name
     assert panel.caption.value.startswith('<div class="isa-caption">digits, 1 image')
@@ -56,7 +56,7 @@ def test_a_run_that_appears_is_listed_and_one_that_goes_is_said(whole, tmp_path)
     assert panel.error.startswith("There is no run at")
     with pytest.raises(FileNotFoundError):
         panel.check()
-    panel.look.click()
+    panel.refresh_list.click()
     panel.check()
 
 

@@ -1,4 +1,4 @@
-"""A thread looks as long as there is something to see."""
+"""A poller calls its function until it returns False, in one thread at a time."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import pytest
 from isa_toolkit.widgets.polling import Poller
 
 
-def test_it_looks_until_nothing_goes_on_and_can_begin_again():
-    left = [True, True, False, False]
-    poller = Poller("looker", lambda: left.pop(0), 0.01)
+def test_it_polls_until_the_function_returns_false_and_can_start_again():
+    answers = [True, True, False, False]
+    poller = Poller("poller", lambda: answers.pop(0), 0.01)
     poller.join()
-    poller.begin()
+    poller.start()
     poller.join(5)
-    assert left == [False]
-    poller.begin()
+    assert answers == [False]
+    poller.start()
     poller.join(5)
-    assert left == []
+    assert answers == []
 
 
-def test_one_looks_at_a_time_and_waiting_has_an_end():
-    goes_on = [True]
-    poller = Poller("looker", lambda: goes_on[0], 0.01)
-    poller.begin()
+def test_one_thread_polls_at_a_time_and_joining_has_a_limit():
+    is_running = [True]
+    poller = Poller("poller", lambda: is_running[0], 0.01)
+    poller.start()
     thread = poller.thread
-    poller.begin()
+    poller.start()
     assert poller.thread is thread
-    with pytest.raises(TimeoutError, match=r"The looker still looks after 0\.05 s"):
+    with pytest.raises(TimeoutError, match="poller"):
         poller.join(0.05)
-    goes_on[0] = False
+    is_running[0] = False
     poller.join(5)
-    with pytest.raises(ValueError, match="poll_s must be above 0"):
-        Poller("looker", lambda: False, 0)
+    with pytest.raises(ValueError, match="poll_s"):
+        Poller("poller", lambda: False, 0)

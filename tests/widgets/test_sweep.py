@@ -38,7 +38,7 @@ def test_without_a_plan_it_only_watches(tmp_path, monkeypatch):
     panel.run.click()
     assert panel.error.startswith("There is no plan. Attach to a sweep of")
     stand_ins(tmp_path, monkeypatch, f"[ $SEED = 1 ] && exit 1; {DONE}")(retries=0)
-    panel.look.click()
+    panel.refresh_list.click()
     assert panel.found.options == (("three (failed)", "three"),)
     panel.attach.click()
     panel.check()
