@@ -38,7 +38,7 @@ def SweepPanel(
     Args:
         plan: from ``plan``; None to watch only. If it is running already it is watched.
         out: folder of run folders; the plan's own if there is a plan.
-        poll_s: seconds between looks at the folders.
+        poll_s: seconds between polls of the folders.
         settings: of ``launch``, for the plan.
 
     Returns:
@@ -74,7 +74,7 @@ def SweepPanel(
         "attach": layout.button(
             "Attach", icon="link", help="Watch the chosen sweep, going on or ended"
         ),
-        "look": layout.button(
+        "refresh_list": layout.button(
             "Refresh list", icon="refresh", help="Look into the folder again"
         ),
     }  # fmt: skip
@@ -88,14 +88,14 @@ def SweepPanel(
                 style={"description_width": "8.5em"},
                 layout={"width": "auto", "max_width": "660px", "margin": "2px 0"},
             ),
-            "told": layout.text(),
+            "details": layout.text(),
             "table": layout.text(),
         },
         update=watcher.update,
-        groups=[*rows, ["run", "stop"], ["found", "attach", "look"]],
+        groups=[*rows, ["run", "stop"], ["found", "attach", "refresh_list"]],
         actions={
             "run": watcher.on_run, "stop": watcher.on_stop,
-            "attach": watcher.on_attach, "look": watcher.on_refresh_list,
+            "attach": watcher.on_attach, "refresh_list": watcher.on_refresh_list,
         },
         model=watcher,
     )  # fmt: skip
@@ -106,7 +106,7 @@ def SweepPanel(
 
 @final
 class _SweepWatcher(FolderWatcher):
-    """The sweep that a panel watches, and the thread that looks at it."""
+    """The sweep that a panel watches, and the thread that polls it."""
 
     def __init__(
         self, plan: Plan | None, out: Path, poll_s: float, settings: dict[str, Any]
@@ -185,7 +185,7 @@ class _SweepWatcher(FolderWatcher):
         if sweep.state in _GOING:
             self.poller.start()
 
-    def look(self) -> bool:
+    def poll(self) -> bool:
         """Show the sweep as it is; return whether it goes on."""
         sweep = self.sweep
         assert sweep is not None
@@ -210,8 +210,11 @@ class _SweepWatcher(FolderWatcher):
             return _shown(sweep, str(state))
         if self.plan is None:
             told = f"No sweep is watched yet. Attach to a sweep of {self.out.name}/."
-            return {"told": layout.note(told), "table": ""}
-        return {"told": layout.note(self.plan.summary), "table": _plan_table(self.plan)}
+            return {"details": layout.note(told), "table": ""}
+        return {
+            "details": layout.note(self.plan.summary),
+            "table": _plan_table(self.plan),
+        }
 
 
 def _plan_table(plan: Plan) -> str:
@@ -271,6 +274,6 @@ def _shown(sweep: Sweep, state: str) -> dict[str, Any]:
             "bar_style": _COLOURS.get(state, ""),
             "description": f"{100 * share:.0f} %",
         },
-        "told": lines,
+        "details": lines,
         "table": layout.table(heads, rows),
     }

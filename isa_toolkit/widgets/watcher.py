@@ -48,7 +48,7 @@ def JobWatcher(
         experiment: what to run; None to watch only. Its data must have a name that a
             child process can load.
         out: folder of run folders.
-        poll_s: seconds between looks at the run folder.
+        poll_s: seconds between polls of the run folder.
 
     Returns:
         The panel; ``panel.job`` is the run that is watched, or None.
@@ -81,26 +81,26 @@ def JobWatcher(
         "attach": layout.button(
             "Attach", icon="link", help="Watch the chosen run, going on or ended"
         ),
-        "look": layout.button(
+        "refresh_list": layout.button(
             "Refresh list", icon="refresh", help="Look into the folder again"
         ),
     }  # fmt: skip
     actions = {
         "run": watcher.on_run, "stop": watcher.on_stop, "resume": watcher.on_resume,
-        "attach": watcher.on_attach, "look": watcher.on_refresh_list,
+        "attach": watcher.on_attach, "refresh_list": watcher.on_refresh_list,
     }  # fmt: skip
     if experiment is None:
         del controls["run"], actions["run"]
     rows += [
         [name for name in ("run", "stop", "resume") if name in controls],
-        ["found", "attach", "look"],
+        ["found", "attach", "refresh_list"],
     ]
     shows = {
         "bar": ipywidgets.FloatProgress(
             min=0, max=1, description="Progress", style={"description_width": "8.5em"},
             layout={"width": "auto", "max_width": "660px", "margin": "2px 0"},
         ),
-        "told": layout.text(),
+        "details": layout.text(),
         "curves": layout.image(),
         "images": layout.image("auto"),
         "caption": layout.text(),
@@ -155,12 +155,12 @@ def _settings(experiment: Experiment) -> dict[str, ipywidgets.Widget]:
 
 def _arrange(shows: Mapping[str, ipywidgets.Widget]) -> ipywidgets.Widget:
     images = layout.flow([shows["curves"], shows["images"]])
-    return layout.column([shows["bar"], shows["told"], images, shows["caption"]])
+    return layout.column([shows["bar"], shows["details"], images, shows["caption"]])
 
 
 @final
 class _Watcher(FolderWatcher):
-    """The run that a panel watches, and the thread that looks at it."""
+    """The run that a panel watches, and the thread that polls it."""
 
     def __init__(self, experiment: Experiment | None, out: Path, poll_s: float) -> None:
         super().__init__("isa watcher", poll_s)
@@ -243,7 +243,7 @@ class _Watcher(FolderWatcher):
         if job.status.is_alive:
             self.poller.start()
 
-    def look(self) -> bool:
+    def poll(self) -> bool:
         """Show the run as it is; return whether it goes on."""
         job = self.job
         assert job is not None
@@ -270,7 +270,7 @@ class _Watcher(FolderWatcher):
             )
             told = f"No run is watched yet. {first} of {self.out.name}/."
             blank = layout.BLANK
-            return {"told": layout.note(told), "curves": blank, "images": blank}
+            return {"details": layout.note(told), "curves": blank, "images": blank}
         if status.state == "gone":
             job.kill()  # else the child goes on into a folder that nobody wants
         progress = job.progress
@@ -279,7 +279,7 @@ class _Watcher(FolderWatcher):
             "bar_style": _COLOURS.get(status.state, ""),
             "description": f"{100 * progress.fraction:.0f} %",
         }
-        self.panel.write({"bar": bar, "told": layout.note(_told(job, status))})
+        self.panel.write({"bar": bar, "details": layout.note(_details(job, status))})
         shown = self._pictures(job)
         if status.state in ("failed", "killed", "gone"):
             self.panel.write(shown)
@@ -313,7 +313,7 @@ class _Watcher(FolderWatcher):
         return made
 
 
-def _told(job: Job, status: JobStatus) -> str:
+def _details(job: Job, status: JobStatus) -> str:
     """Return one line on a run: where, how far, how fast, how long."""
     progress = job.progress
     parts = [f"{job.path.name}: {status.state}"]

@@ -24,7 +24,7 @@ def test_what_is_picked_is_what_is_drawn(study, whole, tmp_path):
     one = png(training_curves.draw(training_curves.compute({whole.path.name: whole})))
     assert bytes(panel.picture.value) == one != both
     panel.pick.value = []
-    assert "No run is picked" in panel.caption.value
+    assert "Pick runs" in panel.caption.value
 
 
 def test_the_table_tells_what_tells_runs_apart(whole):
@@ -40,7 +40,7 @@ def test_the_table_tells_what_tells_runs_apart(whole):
 def test_a_folder_without_runs_says_so_and_fills(whole, tmp_path):
     panel = CompareRuns(tmp_path / "none")
     panel.check()
-    assert "No run is picked" in panel.caption.value
+    assert "Pick runs" in panel.caption.value
     shutil.copytree(whole.path, tmp_path / "none" / whole.path.name)
     panel.refresh_list.click()
     panel.check()

@@ -50,8 +50,8 @@ def test_selecting_trains_nothing_and_takes_a_moment(panel, monkeypatch):
     def never(*arguments, **settings):
         raise AssertionError("a slider asked for work")
 
-    monkeypatch.setattr(panel.bench, "begin", never)
-    monkeypatch.setattr(type(panel.bench.study), "runs", never)
+    monkeypatch.setattr(panel.task, "start", never)
+    monkeypatch.setattr(type(panel.task.study), "runs", never)
     panel.set(drop_easy=0.1)
     times = []
     for share in np.linspace(0.1, 0.5, 9):

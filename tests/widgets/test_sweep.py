@@ -18,7 +18,7 @@ def test_before_a_launch_the_plan_is_shown_with_what_it_costs(tmp_path):
     panel = SweepPanel(made)
     assert panel.sweep is None
     assert all(run.name in panel.table.value for run in made.runs)
-    assert "An estimate for one after the other" in panel.told.value
+    assert "An estimate for one after the other" in panel.details.value
     assert panel.controls["stop"].disabled
     panel.stop.click()
     assert panel.message == "Nothing runs."
@@ -34,7 +34,7 @@ def test_before_a_launch_the_plan_is_shown_with_what_it_costs(tmp_path):
 def test_without_a_plan_it_only_watches(tmp_path, monkeypatch):
     panel = SweepPanel(out=tmp_path / "runs")
     assert "slots" not in panel.controls
-    assert "No sweep is watched yet. Attach to a sweep of runs/." in panel.told.value
+    assert "No sweep is watched yet. Attach to a sweep of runs/." in panel.details.value
     panel.run.click()
     assert panel.error.startswith("There is no plan. Attach to a sweep of")
     stand_ins(tmp_path, monkeypatch, f"[ $SEED = 1 ] && exit 1; {DONE}")(retries=0)
@@ -42,8 +42,8 @@ def test_without_a_plan_it_only_watches(tmp_path, monkeypatch):
     assert panel.found.options == (("three (failed)", "three"),)
     panel.attach.click()
     panel.check()
-    assert "three: failed: 2 done, 1 failed. Launch tries again" in panel.told.value
-    assert "ended with exit code 1" in panel.told.value
+    assert "three: failed: 2 done, 1 failed. Launch tries again" in panel.details.value
+    assert "ended with exit code 1" in panel.details.value
     assert panel.bar.bar_style == "danger"
 
 
@@ -58,13 +58,13 @@ def test_what_another_process_has_launched_is_watched_and_cancelled(
     pids = list(there.children.values())
     panel = SweepPanel(three(tmp_path / "runs"), poll_s=0.05)
     assert panel.sweep.path == there.path
-    wait_for(lambda: "2 running, 1 queued" in panel.told.value)
+    wait_for(lambda: "2 running, 1 queued" in panel.details.value)
     assert panel.controls["run"].disabled
     panel.stop.click()
     launched.join(20)
     panel.join(20)
     panel.check()
-    assert "three: stopped: 3 stopped. Launch goes on" in panel.told.value
+    assert "three: stopped: 3 stopped. Launch goes on" in panel.details.value
     assert all(map(is_gone, pids))
     assert panel.found.options == (("three (stopped)", "three"),)
     assert not panel.controls["run"].disabled
@@ -87,7 +87,7 @@ def test_a_launch_is_a_process_of_its_own_that_any_panel_can_follow(whole, tmp_p
         one.check()
         assert one.bar.value == 1.0
         assert one.bar.bar_style == "success"
-        assert "one: done: 1 done." in one.told.value
+        assert "one: done: 1 done." in one.details.value
     assert states(panel.sweep) == ["done"]
     told = LaunchSettings.of(panel.sweep)
     assert (told.slots, told.retries) == (2, 3)
@@ -100,4 +100,4 @@ def test_a_sweep_of_one_name_and_another_plan_is_not_taken_for_it(tmp_path):
     write_plan(made)
     panel = SweepPanel(made)
     assert panel.sweep is None
-    assert "An estimate" in panel.told.value
+    assert "An estimate" in panel.details.value

@@ -92,7 +92,7 @@ def test_a_deleted_folder_ends_the_child_and_is_said(tmp_path, monkeypatch):
     panel.run.click()
     panel.check()
     wait_for(lambda: panel.bar.value == 0.5)
-    wait_for(lambda: "2 steps/s, 2 s left" in panel.told.value)
+    wait_for(lambda: "2 steps/s, 2 s left" in panel.details.value)
     pid = panel.job.status.pid
     shutil.rmtree(made.path)
     panel.join(10)
