@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from isa_toolkit.figures.study import Study
     from isa_toolkit.methods import DM, MTT, RCIG, RFAD, FRePo
     from isa_toolkit.networks import NetworkSettings
-    from isa_toolkit.sweeps import Plan, Sweep, launch, plan, sweep
+    from isa_toolkit.sweeps import Plan, Sweep, plan, sweep
 
 __version__ = "0.1.0"
 
@@ -57,7 +57,6 @@ _MODULES = {
     "distill": "distillation",
     "distill_grid": "distillation",
     "evaluate": "evaluation",
-    "launch": "sweeps",
     "load_dataset": "datasets",
     "plan": "sweeps",
     "prdc": "analysis.diversity",
@@ -103,7 +102,6 @@ __all__ = [
     "evaluate",
     "evaluation",
     "figures",
-    "launch",
     "load_dataset",
     "losses",
     "methods",

@@ -17,7 +17,7 @@ from isa_toolkit.cli.experiment import (
 )
 
 if TYPE_CHECKING:
-    from isa_toolkit.sweeps import Plan, Sweep
+    from isa_toolkit.sweeps import Sweep
 
 __all__ = ["SweepOptions", "run"]
 
@@ -36,21 +36,14 @@ class SweepOptions(ExperimentOptions):
             accelerator, 1 on a CPU.
         dry_run: show the plan and end.
         yes: do not ask; without a terminal nothing is asked.
-        backend: local, slurm, submitit-local or submitit-debug.
-        slots: groups at a time; one on each GPU, or one for two cores, if left out.
-        gpus: which ones; all if left out.
-        retries: how often a group whose process died is started again.
+        engine: local, ray or slurm.
+        slots: Number of groups that run at the same time.
+        option: Options of the engine, each as name=value, such as num_gpus=1 (ray) or
+            slurm_partition=gpu (slurm).
         wait: no-wait leaves the work to a process of its own.
-        partition: of the cluster; this and the next five are for slurm.
-        account: to be charged.
-        time_min: minutes of a job; it goes on after that.
-        job_gpus: of each job.
-        job_cpus: cores of each job.
-        job_mem_gb: memory of each job.
         status: folder of a sweep: show how it is.
         cancel: folder of a sweep: stop its runs with checkpoints; again: at once.
         resume: folder of a sweep: go on as it was launched.
-        group: folder of a group: run it here, as the processes of a sweep do.
     """
 
     seeds: tuple[int, ...] = (0,)
@@ -58,21 +51,13 @@ class SweepOptions(ExperimentOptions):
     pack: int | None = None
     dry_run: bool = False
     yes: bool = False
-    backend: str = "local"
+    engine: str = "local"
     slots: int | None = None
-    gpus: tuple[str, ...] | None = None
-    retries: int = 1
+    option: tuple[str, ...] = ()
     wait: bool = True
-    partition: str | None = None
-    account: str | None = None
-    time_min: int = 24 * 60
-    job_gpus: int = 1
-    job_cpus: int = 4
-    job_mem_gb: float | None = None
     status: str | None = None
     cancel: str | None = None
     resume: str | None = None
-    group: str | None = None
 
 
 def run(words: list[str]) -> int:
@@ -85,6 +70,10 @@ def run(words: list[str]) -> int:
         0: done or stopped on request; 1: some runs failed; 3: some diverged; else as
         ``main``.
     """
+    if words[:1] == ["worker"]:
+        from isa_toolkit.sweeps import run_group
+
+        return run_group(words[1])
     # This process computes next to nothing: it must not take the memory of a GPU.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     options = parse_with_method(
@@ -96,61 +85,52 @@ def run(words: list[str]) -> int:
         lists=LISTS,
     )
     from isa_toolkit.sweeps import Sweep
-    from isa_toolkit.sweeps.group import run_group
 
-    if options.group is not None:
-        return run_group(options.group)
     if options.status is not None:
         return _tell(Sweep.open(options.status), options)
     if options.cancel is not None:
         return _cancel(Sweep.open(options.cancel), options)
     if options.resume is not None:
         sweep = Sweep.open(options.resume)
-        more = {
-            name: getattr(options, name)
-            for name in ("slots", "gpus")
-            if getattr(options, name) is not None
-        }
-        return _launch(sweep, options, more)
+        sweep.resume(
+            wait=options.wait, progress=options.progress, **_engine_options(options)
+        )
+        return _tell(sweep, options)
     return _new(options)
 
 
-def _new(options: Any) -> int:
-    from isa_toolkit.sweeps import LaunchSettings, Slurm, plan
+def _engine_options(options: Any) -> dict[str, Any]:
+    """Return the options of the engine; values are JSON where they can be."""
+    made: dict[str, Any] = {}
+    for text in options.option:
+        name, _, value = text.partition("=")
+        try:
+            made[name] = json.loads(value)
+        except json.JSONDecodeError:
+            made[name] = value
+    if options.slots is not None:
+        made["slots"] = options.slots
+    return made
 
-    lists = {
+
+def _new(options: Any) -> int:
+    from isa_toolkit.sweeps import plan
+    from isa_toolkit.sweeps.engines import make_engine
+
+    grid: dict[str, Any] = {
         name: list(getattr(options.settings, name))
         for name in LISTS
         if getattr(options.settings, name, ())
     }
     base = experiment_of(options, without=LISTS)
-    settings: dict[str, Any] = {
-        "backend": options.backend,
-        "slots": options.slots,
-        "gpus": options.gpus,
-        "retries": options.retries,
-        "checkpoint_s": options.checkpoint_s,
-        "shards_limit_bytes": options.shards_limit_bytes,
-        "slurm": Slurm(
-            partition=options.partition,
-            account=options.account,
-            time_min=options.time_min,
-            gpus=options.job_gpus,
-            cpus=options.job_cpus,
-            mem_gb=options.job_mem_gb,
-        ),
-    }
-    LaunchSettings(**settings)  # refuses before anything is loaded
-    pack: bool | int | None = options.pack
-    if pack is None and options.backend == "slurm":
-        pack = options.job_gpus > 0  # the device is the cluster's, not this machine's
+    # Bad options are refused before anything is loaded.
+    make_engine(options.engine, _engine_options(options))
     made = plan(
         base,
-        **lists,
-        seeds=options.seeds,
+        {**grid, "seed": options.seeds},
         out=options.out,
         name=options.name,
-        pack=pack,
+        pack=True if options.engine == "slurm" else options.pack,
     )
     if options.dry_run:
         result = {
@@ -158,24 +138,19 @@ def _new(options: Any) -> int:
             "seconds": made.seconds,
             "runs": json.loads(made.table().to_json(orient="records") or "[]"),
         }
-        write_result(result, [made.text()], as_json=options.json)
+        write_result(result, [str(made)], as_json=options.json)
         return 0
-    say(made.text())
+    say(str(made))
     if not _is_wanted(options):
         say("Nothing was started.")
         return 0
-    return _launch(made, options, settings)
-
-
-def _launch(planned: Plan | Sweep, options: Any, settings: dict[str, Any]) -> int:
-    from isa_toolkit.sweeps import launch
-
-    sweep = launch(
-        planned,
+    sweep = made.run(
+        options.engine,
         wait=options.wait,
         progress=options.progress,
-        tell=say,
-        **settings,
+        checkpoint_s=options.checkpoint_s,
+        shards_limit_bytes=options.shards_limit_bytes,
+        **_engine_options(options),
     )
     if not options.wait:
         say(f"It goes on by itself. Look: isa-toolkit sweep --status {sweep.path}")
@@ -183,8 +158,8 @@ def _launch(planned: Plan | Sweep, options: Any, settings: dict[str, Any]) -> in
 
 
 def _cancel(sweep: Sweep, options: Any) -> int:
-    again = sweep.is_asked_to_stop
-    sweep.cancel()
+    again = sweep.is_stopping
+    sweep.cancel(force=again)
     if again:
         say("killing what still runs")
     else:
@@ -195,12 +170,12 @@ def _cancel(sweep: Sweep, options: Any) -> int:
 
 def _tell(sweep: Sweep, options: Any) -> int:
     """Write how a sweep is; return the exit code that says so."""
-    told = sweep.as_json()
+    told = {"sweep": str(sweep.path), "state": sweep.state, "runs": list(sweep.rows())}
     counts = collections.Counter(run["state"] for run in told["runs"])
     listed = ", ".join(f"{count} {state}" for state, count in counts.items())
     lines = [_table(sweep), "", f"{told['state']}: {listed}"]
     lines += [f"{run['run']}: {run['reason']}" for run in told["runs"] if run["reason"]]
-    if told["state"] in ("stopped", "failed", "killed", "unattended"):
+    if told["state"] in ("stopped", "failed", "queued"):
         lines.append(f"To go on: isa-toolkit sweep --resume {sweep.path}")
     write_result(told, [*lines, str(sweep.path)], as_json=options.json)
     if counts["failed"]:
@@ -209,9 +184,9 @@ def _tell(sweep: Sweep, options: Any) -> int:
 
 
 def _table(sweep: Sweep) -> str:
-    from isa_toolkit.sweeps.words import duration
+    from isa_toolkit.sweeps.states import duration
 
-    table = sweep.table()
+    table = sweep.status()
     if (table.group == table.run).all():
         del table["group"]
     table["left"] = [

@@ -9,17 +9,18 @@ from typing import Any, final
 
 import ipywidgets
 
-from isa_toolkit.sweeps import LaunchSettings, Plan, Sweep, launch, sweeps_in
-from isa_toolkit.sweeps.children import local_slots
-from isa_toolkit.sweeps.words import duration, span
+from isa_toolkit.sweeps import Plan, Sweep, sweeps_in
+from isa_toolkit.sweeps.engines import make_engine
+from isa_toolkit.sweeps.engines.local import LocalEngine
+from isa_toolkit.sweeps.states import duration
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
 from isa_toolkit.widgets.polling import FolderWatcher
 
 __all__ = ["SweepPanel"]
 
-_GOING = ("running", "stopping", "unattended")
-_COLOURS = {"done": "success", "failed": "danger", "killed": "danger"}
+_GOING = ("running", "stopping", "queued")
+_COLOURS = {"done": "success", "failed": "danger"}
 
 
 def SweepPanel(
@@ -27,35 +28,37 @@ def SweepPanel(
     *,
     out: str | Path = "runs",
     poll_s: float = 0.5,
-    **settings: Any,
+    engine: str = "local",
+    **options: Any,
 ) -> Panel:
     """Return a panel that shows the plan of a sweep, launches it and watches it.
 
-    *Launch* runs what is left, in processes that outlive this kernel; *Cancel* asks all to
-    end with a checkpoint, again to end at once; *Attach* watches the chosen sweep of the
-    folder, also one that another kernel or the command line has launched.
+    *Launch* runs what is left, in processes that outlive this kernel; *Cancel* stops all
+    with checkpoints, a second time ends them at once; *Attach* watches the chosen sweep of
+    the folder, also one that another kernel or the command line has launched.
 
     Args:
-        plan: from ``plan``; None to watch only. If it is running already it is watched.
-        out: folder of run folders; the plan's own if there is a plan.
-        poll_s: seconds between polls of the folders.
-        settings: of ``launch``, for the plan.
+        plan: Plan from ``plan``; None to watch only. If it is running already it is watched.
+        out: Path of the folder of run folders; the plan's own if there is a plan.
+        poll_s: Number of seconds between two polls of the folders.
+        engine: Name of the engine that runs the plan: ``"local"``, ``"ray"`` or ``"slurm"``.
+        options: Options of the engine and other arguments of ``sweep``.
 
     Returns:
-        The panel; ``panel.sweep`` is what is watched, or None.
+        The panel; ``panel.sweep`` is the sweep that is watched, or None.
 
     Raises:
-        ValueError: ``poll_s`` is not above 0, or a setting is out of its range.
-        TypeError: a setting of the wrong kind.
+        InvalidValueError: ``poll_s`` is not above 0, or an option is out of its range.
+        InvalidTypeError: An option has the wrong type or name.
     """
-    chosen = LaunchSettings(**settings)
-    watcher = _SweepWatcher(plan, Path(out).absolute(), poll_s, settings)
+    starter = make_engine(engine, options)
+    watcher = _SweepWatcher(plan, Path(out).absolute(), poll_s, engine, options)
     controls: dict[str, ipywidgets.Widget] = {}
     rows: list[list[str]] = []
-    if plan is not None and chosen.backend == "local":
+    if plan is not None and isinstance(starter, LocalEngine):
         controls["slots"] = layout.int_field(
-            "At a time", len(local_slots(chosen.slots, chosen.gpus)), min=1, max=1024,
-            help="Groups that run at the same time",
+            "Groups at a time", len(starter.environments), min=1, max=1024,
+            help="Number of groups that run at the same time",
         )  # fmt: skip
         rows.append(["slots"])
     controls |= {
@@ -109,10 +112,15 @@ class _SweepWatcher(FolderWatcher):
     """The sweep that a panel watches, and the thread that polls it."""
 
     def __init__(
-        self, plan: Plan | None, out: Path, poll_s: float, settings: dict[str, Any]
+        self,
+        plan: Plan | None,
+        out: Path,
+        poll_s: float,
+        engine: str,
+        options: dict[str, Any],
     ) -> None:
         super().__init__("isa sweep watcher", poll_s)
-        self.plan, self.settings = plan, settings
+        self.plan, self.engine, self.options = plan, engine, options
         self.out = out if plan is None else plan.out
         self.sweep: Sweep | None = None
 
@@ -132,7 +140,7 @@ class _SweepWatcher(FolderWatcher):
         """Launch the plan, or go on with the sweep that is watched."""
         if self.plan is None and self.sweep is None:
             raise ValueError(f"There is no plan. Attach to a sweep of {self.out}.")
-        if self.sweep is not None and self.sweep.state in _GOING[:2]:
+        if self.sweep is not None and self.sweep.is_running:
             panel.show_message("It runs already.")
             return
         panel.show_message("Starting.")
@@ -142,12 +150,12 @@ class _SweepWatcher(FolderWatcher):
         watched, planned = self.sweep, self.plan
         if planned is None or (watched and watched.path != planned.path):
             assert watched is not None
-            self.sweep = launch(watched, wait=False)
+            self.sweep = watched.resume(wait=False)
             return
-        slots: dict[str, Any] = {}
+        options = dict(self.options)
         if "slots" in self.panel.controls:
-            slots["slots"] = self.panel.values["slots"]
-        self.sweep = launch(planned, wait=False, **{**self.settings, **slots})
+            options["slots"] = self.panel.values["slots"]
+        self.sweep = planned.run(self.engine, wait=False, **options)
 
     def _launched(self, panel: Panel) -> None:
         panel.show_message("")
@@ -160,7 +168,7 @@ class _SweepWatcher(FolderWatcher):
             panel.show_message("Nothing runs.")
             return
         panel.show_message("")
-        self.sweep.cancel()
+        self.sweep.cancel(force=self.sweep.is_stopping)
         panel.refresh()
 
     def on_attach(self, panel: Panel) -> None:
@@ -205,7 +213,7 @@ class _SweepWatcher(FolderWatcher):
         attach: Any = controls["attach"]
         attach.disabled = values["found"] is None
         run: Any = controls["run"]
-        run.disabled = state in _GOING[:2] or (sweep is None and self.plan is None)
+        run.disabled = state in _GOING or (sweep is None and self.plan is None)
         if sweep is not None:
             return _shown(sweep, str(state))
         if self.plan is None:
@@ -218,20 +226,16 @@ class _SweepWatcher(FolderWatcher):
 
 
 def _plan_table(plan: Plan) -> str:
-    heads = ["run", "what differs", "seed", "state", "steps left", "time", "MiB"]
+    heads = ["run", "what differs", "seed", "state", "steps left", "time"]
     rows = [
         [
             run.name, run.differs, run.description["seed"], run.state,
-            f"{run.steps_left:,}", span(run.seconds), _mebibytes(plan, run.group),
+            f"{run.steps_left:,}",
+            "unknown" if run.seconds is None else duration(run.seconds),
         ]
         for run in plan.runs
     ]  # fmt: skip
     return layout.table(heads, rows)
-
-
-def _mebibytes(plan: Plan, group: str) -> str:
-    size = plan.memory_bytes.get(group)
-    return "?" if size is None else f"{size / 2**20:,.0f}"
 
 
 def _shown(sweep: Sweep, state: str) -> dict[str, Any]:
@@ -248,10 +252,8 @@ def _shown(sweep: Sweep, state: str) -> dict[str, Any]:
     line = ", ".join(f"{count} {name}" for name, count in counts.items())
     hint = {
         "stopping": " Checkpoints are written; Cancel again ends all at once.",
-        "stopped": " Launch goes on from the checkpoints.",
-        "failed": " Launch tries again from the checkpoints.",
-        "killed": " Launch goes on from the checkpoints.",
-        "unattended": " Nothing new is started: Launch takes it over.",
+        "stopped": " Launch resumes from the checkpoints.",
+        "failed": " Launch tries again, from the checkpoints.",
     }
     lines = layout.note(f"{sweep.name}: {state}: {line}.{hint.get(state, '')}")
     lines += "".join(

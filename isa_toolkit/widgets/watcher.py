@@ -16,9 +16,8 @@ from isa_toolkit.distillation import Experiment
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures import training_curves
 from isa_toolkit.figures.style import png
-from isa_toolkit.sweeps.job import Job, runs_in
-from isa_toolkit.sweeps.outcome import JobFailedError, JobStatus
-from isa_toolkit.sweeps.words import duration
+from isa_toolkit.sweeps.job import Job, JobFailedError, JobStatus, runs_in
+from isa_toolkit.sweeps.states import duration
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets import png as pictures
 from isa_toolkit.widgets.panel import Panel
@@ -28,7 +27,7 @@ __all__ = ["JobWatcher"]
 
 # A figure takes a fifth of a second: at most a tenth of the time goes into curves.
 _DRAW_EVERY_S = 2.0
-_COLOURS = {"done": "success", "failed": "danger", "killed": "danger", "gone": "danger"}
+_COLOURS = {"done": "success", "failed": "danger", "diverged": "danger"}
 
 
 def JobWatcher(
@@ -270,9 +269,7 @@ class _Watcher(FolderWatcher):
             )
             told = f"No run is watched yet. {first} of {self.out.name}/."
             blank = layout.BLANK
-            return {"details": layout.note(told), "curves": blank, "images": blank}
-        if status.state == "gone":
-            job.kill()  # else the child goes on into a folder that nobody wants
+            return {"told": layout.note(told), "curves": blank, "images": blank}
         progress = job.progress
         bar = {
             "value": progress.fraction,
@@ -281,7 +278,7 @@ class _Watcher(FolderWatcher):
         }
         self.panel.write({"bar": bar, "details": layout.note(_details(job, status))})
         shown = self._pictures(job)
-        if status.state in ("failed", "killed", "gone"):
+        if status.state in ("failed", "diverged"):
             self.panel.write(shown)
             raise JobFailedError(job.explain(status))
         return shown

@@ -1,0 +1,75 @@
+"""What starts the workers of a sweep: processes of this machine, Ray, or Slurm.
+
+An engine starts workers and nothing else. What is done, running or failed stands in the
+folders of the runs; a file ``STOP`` in the folder of the sweep stops every worker.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+from isa_toolkit import checks
+from isa_toolkit.errors import InvalidTypeError
+from isa_toolkit.sweeps.engines.local import LocalEngine
+from isa_toolkit.sweeps.engines.ray import RayEngine
+from isa_toolkit.sweeps.engines.slurm import SlurmEngine
+
+__all__ = ["ENGINES", "Engine", "EngineName", "make_engine"]
+
+EngineName = Literal["local", "ray", "slurm"]
+
+
+class Engine(Protocol):
+    """What every engine does.
+
+    Attributes:
+        needs_own_process: Whether it must run in a process that computes nothing.
+        outlives_us: Whether its workers go on when the process that started them ends.
+    """
+
+    needs_own_process: bool
+    outlives_us: bool
+
+    def start(self, groups: Sequence[Path]) -> None:
+        """Start or queue the workers of groups, given by the paths of their folders."""
+        ...
+
+    def poll(self) -> bool:
+        """Return whether a worker runs or waits; start what can be started now."""
+        ...
+
+    def stop(self, *, force: bool) -> None:
+        """Start no more workers; with ``force`` end those that run at once."""
+        ...
+
+
+ENGINES: dict[str, type[Any]] = {
+    "local": LocalEngine, "ray": RayEngine, "slurm": SlurmEngine,
+}  # fmt: skip
+
+
+def make_engine(name: str, options: dict[str, Any]) -> Engine:
+    """Return an engine; nothing is started.
+
+    Args:
+        name: Name of the engine: ``"local"``, ``"ray"`` or ``"slurm"``.
+        options: Keyword arguments of its class.
+
+    Raises:
+        InvalidValueError: The engine is unknown, or an option is out of its range.
+        InvalidTypeError: The engine does not have such an option.
+        ModuleNotFoundError: The engine needs a library that is not installed.
+    """
+    engine = ENGINES[checks.match_name("engine", name, get_args(EngineName))]
+    parameters = inspect.signature(engine).parameters
+    is_open = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    for option in options:
+        if option not in parameters and not is_open:
+            known = ", ".join(parameters)
+            raise InvalidTypeError(
+                f"{option} must be an option of the engine {name!r} ({known})."
+            )
+    return engine(**options)

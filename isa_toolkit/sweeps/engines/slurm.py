@@ -1,0 +1,148 @@
+"""Workers as one Slurm job array, submitted with submitit."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from isa_toolkit import checks
+from isa_toolkit.errors import InvalidTypeError
+from isa_toolkit.sweeps.worker import start_worker
+
+__all__ = ["SlurmEngine"]
+
+_CHECKPOINT_S = 60.0
+
+
+class SlurmEngine:
+    """Run groups as the tasks of one Slurm job array.
+
+    Args:
+        cluster: Executor of submitit: ``"slurm"``, or ``"local"`` and ``"debug"``, which run
+            the same tasks on this machine to try them.
+        slots: Number of groups that run at the same time; None for no limit.
+        max_num_timeout: Number of times to queue a group again that reached the time limit.
+        parameters: Parameters of submitit's ``AutoExecutor.update_parameters``, such as
+            ``timeout_min``, ``gpus_per_node``, ``cpus_per_task``, ``mem_gb``,
+            ``slurm_partition``, ``slurm_account`` and ``slurm_setup``.
+
+    Raises:
+        ModuleNotFoundError: submitit is not installed.
+        FileNotFoundError: There is no Slurm on this machine.
+        InvalidValueError: A number is out of its range.
+        InvalidTypeError: submitit does not know a parameter.
+    """
+
+    needs_own_process = False
+
+    def __init__(
+        self,
+        *,
+        cluster: Literal["slurm", "local", "debug"] = "slurm",
+        slots: int | None = None,
+        max_num_timeout: int = 20,
+        **parameters: Any,
+    ) -> None:
+        if importlib.util.find_spec("submitit") is None:
+            raise ModuleNotFoundError(
+                "The engine 'slurm' needs submitit, which is not installed. Install it "
+                "with: pip install 'isa-toolkit[slurm]'",
+                name="submitit",
+            )
+        checks.check_one_of("cluster", cluster, ("slurm", "local", "debug"))
+        if slots is not None:
+            checks.check_integer("slots", slots)
+        checks.check_integer("max_num_timeout", max_num_timeout, minimum=0)
+        if cluster == "slurm" and shutil.which("sbatch") is None:
+            raise FileNotFoundError(
+                "The engine 'slurm' needs the command sbatch, which is not on this "
+                "machine. Launch on a login node of the cluster, or use engine='local'."
+            )
+        self.outlives_us = cluster != "debug"
+        self._cluster, self._slots = cluster, slots
+        self._max_num_timeout = max_num_timeout
+        self._parameters = {"name": "isa-toolkit", **parameters}
+        self._jobs: list[Any] = []
+        self._executor(Path("submitit"))  # refuses parameters that submitit lacks
+
+    def _executor(self, folder: Path) -> Any:
+        import submitit
+
+        parameters = dict(self._parameters)
+        settings: dict[str, Any] = {}
+        if self._cluster == "slurm":
+            settings["slurm_max_num_timeout"] = self._max_num_timeout
+            if self._slots is not None:
+                parameters["slurm_array_parallelism"] = self._slots
+        executor = submitit.AutoExecutor(folder, cluster=self._cluster, **settings)
+        try:
+            executor.update_parameters(**parameters)
+        except NameError as error:
+            text = " ".join(str(error).split())
+            raise InvalidTypeError(f"engine options: submitit says: {text}") from error
+        return executor
+
+    def start(self, groups: Sequence[Path]) -> None:
+        """Submit groups as one job array.
+
+        Args:
+            groups: Paths of the folders of the groups, seen by every node.
+        """
+        if not groups:
+            return
+        # submitit pickles these paths and the name of the class, nothing else.
+        executor = self._executor(groups[0].parents[1] / "submitit" / "%A")
+        self._jobs = executor.map_array(GroupTask(), list(map(str, groups)))
+
+    def poll(self) -> bool:
+        """Return whether a job runs or waits."""
+        if self._cluster == "debug":
+            for job in self._jobs:
+                job.wait()  # this runs it
+        self._jobs = [job for job in self._jobs if not job.done()]
+        return bool(self._jobs)
+
+    def stop(self, *, force: bool) -> None:
+        """End jobs; waiting ones see the file ``STOP`` as soon as they start.
+
+        Args:
+            force: Cancel all at once.
+        """
+        if force:
+            for job in self._jobs:
+                job.cancel(check=False)
+
+
+class GroupTask:
+    """What submitit calls: it starts the worker and, at the time limit, stops it."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __call__(self, folder: str) -> int:
+        """Run the worker of a group; return its exit code.
+
+        Args:
+            folder: Path of the folder of the group.
+        """
+        self._process = start_worker(Path(folder))
+        return self._process.wait()
+
+    def checkpoint(self, folder: str) -> Any:
+        """Stop the worker with a checkpoint; return what submitit queues again.
+
+        Args:
+            folder: Path of the folder of the group.
+        """
+        from submitit.helpers import DelayedSubmission
+
+        if self._process is not None:
+            os.kill(self._process.pid, signal.SIGTERM)
+            self._process.wait(_CHECKPOINT_S)
+        return DelayedSubmission(GroupTask(), folder)
