@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from isa_toolkit import checks
-from isa_toolkit.distillation.alike import combinations, programs, resolve_alike
 from isa_toolkit.distillation.experiment import Experiment, ResolvedExperiment
+from isa_toolkit.distillation.param_grid import combinations, programs, resolve_alike
 from isa_toolkit.files import read_json
 from isa_toolkit.sweeps.states import FINAL, State, duration, run_state
 from isa_toolkit.sweeps.worker import check_loadable, data_source, experiment_from

@@ -31,7 +31,7 @@ from isa_toolkit.distillation import (
     distill,
     distill_grid,
 )
-from isa_toolkit.distillation.alike import resolve_alike
+from isa_toolkit.distillation.param_grid import resolve_alike
 from isa_toolkit.distillation.store import held, now
 from isa_toolkit.errors import InvalidTypeError
 from isa_toolkit.files import read_json, write_json
@@ -44,6 +44,7 @@ from isa_toolkit.sweeps.states import (
     QUEUED,
     RESULT,
     START_MARK,
+    last_lines,
     run_state,
 )
 
@@ -60,7 +61,7 @@ __all__ = [
     "lock",
     "read_result",
     "run_group",
-    "run_worker",
+    "settle",
     "start_process",
     "start_worker",
 ]
@@ -298,13 +299,23 @@ def start_worker(
     return start_process(command, folder / LOG, tied=tied, environment=environment)
 
 
-def run_worker(folder: Path) -> int:
-    """Start the worker of a group, wait for its end, and return its exit code.
+def settle(folder: Path, code: int) -> Result:
+    """Return how a worker ended; write it into its folder if the worker could not.
 
     Args:
         folder: Path of the folder of the group.
+        code: Exit code of the process, negative for a signal.
     """
-    return start_worker(folder).wait()
+    result = read_result(folder)
+    if result is None:
+        reason = ""
+        if code:
+            how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
+            said = "".join(f": {line}" for line in last_lines(folder)[-1:])
+            reason = f"The process ended with {how}{said}"
+        result = Result(FAILED if code else 0, reason)
+        write_json(folder / RESULT, result._asdict())
+    return result
 
 
 def start_process(

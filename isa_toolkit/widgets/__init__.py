@@ -10,8 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from isa_toolkit.sweeps.job import Job
-    from isa_toolkit.sweeps.outcome import JobFailedError
+    from isa_toolkit.sweeps.job import Job, JobFailedError
     from isa_toolkit.widgets.compare import CompareRuns
     from isa_toolkit.widgets.crucial import CrucialSamples
     from isa_toolkit.widgets.diversity import Diversity
@@ -48,7 +47,7 @@ _HOME = {
     "ISA": "widgets.isa",
     "Information": "widgets.information",
     "Job": "sweeps.job",
-    "JobFailedError": "sweeps.outcome",
+    "JobFailedError": "sweeps.job",
     "JobWatcher": "widgets.watcher",
     "Manifold": "widgets.manifold",
     "Panel": "widgets.panel",

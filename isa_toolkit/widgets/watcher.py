@@ -269,7 +269,7 @@ class _Watcher(FolderWatcher):
             )
             told = f"No run is watched yet. {first} of {self.out.name}/."
             blank = layout.BLANK
-            return {"told": layout.note(told), "curves": blank, "images": blank}
+            return {"details": layout.note(told), "curves": blank, "images": blank}
         progress = job.progress
         bar = {
             "value": progress.fraction,

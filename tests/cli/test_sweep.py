@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from stand_in_groups import DIVERGED, DONE, result, stand_ins, three
+from stand_in_workers import DIVERGED, DONE, result, stand_ins, three
 
 from isa_toolkit.cli import main
-from isa_toolkit.sweeps import Sweep
-from isa_toolkit.sweeps.folder import write_plan
+from isa_toolkit.sweeps import Plan, Sweep
+from isa_toolkit.sweeps.sweep import write_plan
 
 TINY = [
     *("--steps", "6", "--batch-size", "32", "--width", "4", "--depth", "2"),
@@ -43,7 +43,7 @@ def test_a_dry_run_shows_the_table_and_what_it_costs(capsys, tmp_path):
     code, out, err = run(capsys, *TINY, "--out", tmp_path / "runs", "--dry-run")
     assert (code, err) == (0, "")
     assert "digits-ipc1-frepo-" in out
-    assert "1 run in 1 group: 0 done, 1 to run. An estimate" in out
+    assert "1 run in 1 group: 0 done, 1 to run. Time: unknown" in out
     assert not list(tmp_path.iterdir())
 
 
@@ -81,14 +81,14 @@ def test_the_same_options_make_the_run_that_distill_makes(
         (["--drop-easy", "0", "1.5"], "drop_easy"),
         (["--drop-hard", "0.9"], "drop_easy + drop_hard"),
         (["--method", "magic"], "'frepo'"),
-        (["--backend", "ray"], "'slurm'"),
+        (["--engine", "dask"], "'slurm'"),
         (["--slots", "0"], "slots"),
         (["--pack", "0"], "pack"),
         (["--name", "a/b"], "name"),
         (["--status", "nowhere"], "There is no sweep at"),
         (["--cancel", "nowhere"], "There is no sweep at"),
         (["--resume", "nowhere"], "There is no sweep at"),
-        (["--group", "nowhere"], "There is no group of a sweep at"),
+        (["worker", "nowhere"], "There is no group of a sweep at"),
     ],
 )
 def test_bad_input_is_one_sentence_and_nothing_is_written(
@@ -110,11 +110,10 @@ def test_exit_codes_tell_how_it_ended(capsys, tmp_path, monkeypatch):
     )
     made = three(tmp_path / "runs")
     write_plan(made)
-    code, out, err = run(capsys, "--resume", made.path)
+    code, out, _ = run(capsys, "--resume", made.path)
     assert code == 3
     assert "done: 2 done, 1 diverged" in out
     assert f"{made.runs[1].name}: NaN at 3." in out
-    assert f"{made.runs[0].name}: started" in err
 
     stand_ins(tmp_path / "b", monkeypatch, "exit 1")
     made = three(tmp_path / "b/runs")
@@ -127,7 +126,7 @@ def test_exit_codes_tell_how_it_ended(capsys, tmp_path, monkeypatch):
     assert f"isa-toolkit sweep --resume {made.path}" in out
 
 
-def test_a_sweep_that_is_held_is_exit_4(capsys, tmp_path):
+def test_a_sweep_that_another_process_runs_is_exit_4(capsys, tmp_path):
     from isa_toolkit.distillation.store import held
 
     made = three(tmp_path / "runs")
@@ -138,8 +137,8 @@ def test_a_sweep_that_is_held_is_exit_4(capsys, tmp_path):
     assert "is run by process" in err
     code, out, _ = run(capsys, "--cancel", made.path)
     assert code == 0
-    assert "planned: 3 planned" in out
-    assert not Sweep.open(made.path).is_asked_to_stop
+    assert "new: 3 new" in out
+    assert not (made.path / "STOP").exists()
 
 
 @pytest.mark.parametrize(
@@ -149,20 +148,18 @@ def test_on_a_terminal_it_asks_first(capsys, tmp_path, monkeypatch, answer, star
     import io
     import sys
 
-    from isa_toolkit import sweep as room
-
     class Terminal(io.StringIO):
         def isatty(self):
             return True
 
     launched = []
 
-    def launch(planned, **settings):
+    def start(planned, engine, **settings):
         launched.append(planned)
         write_plan(planned)
         return Sweep.open(planned.path)
 
-    monkeypatch.setattr(room, "launch", launch)
+    monkeypatch.setattr(Plan, "run", start)
     monkeypatch.setattr(sys, "stdin", Terminal(answer))
     monkeypatch.setattr(sys, "stderr", Terminal())
     code = main(["sweep", *TINY, "--out", str(tmp_path / "runs")])

@@ -1,19 +1,14 @@
-"""Runs in child processes: real ones of two seconds, and stand-ins of no time."""
+"""Runs in processes of their own that last two seconds."""
 
 from __future__ import annotations
 
-import stat
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import pytest
 from tiny_run import tiny
 
 from isa_toolkit.distillation import Experiment
-from isa_toolkit.sweeps import Job
 
 
 def long_run(**changes: Any) -> Experiment:
@@ -22,20 +17,15 @@ def long_run(**changes: Any) -> Experiment:
     return tiny(**{**settings, **changes})
 
 
-def wait_for(condition: Callable[[], Any], timeout_s: float = 90.0) -> None:
-    """Return when a condition holds."""
+def endless(**changes: Any) -> Experiment:
+    """Return a run that does not end by itself."""
+    return long_run(steps=10_000_000, validation_every=0, selection="last", **changes)
+
+
+def wait_for(condition: Callable[[], Any], timeout_s: float = 120.0) -> Any:
+    """Return the value of a condition when it is true."""
     end = time.monotonic() + timeout_s
-    while not condition():
+    while not (value := condition()):
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.02)
-
-
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: list[str]) -> Job:
-    """Let jobs start a shell script in the place of Python; ``$RUN`` is the run folder."""
-    script = tmp_path / "child"
-    script.write_text("#!/bin/sh\n" + "\n".join(lines) + "\n")
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setattr(sys, "executable", str(script))
-    made = Job(tiny(), out=tmp_path / "runs")
-    monkeypatch.setenv("RUN", str(made.path))
-    return made
+    return value

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import signal
+import sys
 import threading
 from pathlib import Path
 
 import pytest
-from long_run import long_run, stand_in, wait_for
+from long_run import long_run, wait_for
+from stand_in_workers import BEGUN, script, worker_pids
 from tiny_run import result_bytes, tiny
 
-from isa_toolkit.sweeps import job
 from isa_toolkit.widgets import JobFailedError, JobWatcher
 from isa_toolkit.widgets.watcher import duration
 
+# It holds the lock of the run, as a worker does.
 RUNNING = [
-    'echo "{}" > $RUN/experiment.json',
-    'echo \'{"status": "running", "step": 5, "steps": 10, "steps_per_s": 2}\' '
-    "> $RUN/status.json",
-    "exec sleep 60",
+    BEGUN,
+    'echo \'{"status": "running", "step": 5, "steps_per_s": 2}\' > $RUN/status.json',
+    "exec 9> $RUN/.lock; flock 9; while :; do sleep 0.05; done",
 ]
 
 
@@ -73,12 +73,10 @@ def test_a_finished_run_is_shown_with_its_curves_and_images(whole):
 
 
 def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
-    stand_in(tmp_path, monkeypatch, RUNNING)
-
     def full(path, value):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(job, "write_json", full)
+    monkeypatch.setattr(sys.modules["isa_toolkit.sweeps.sweep"], "write_json", full)
     panel = JobWatcher(tiny(), out=tmp_path / "runs", poll_s=0.05)
     panel.run.click()
     assert "cannot be written: No space left on device. Free some" in panel.error
@@ -86,35 +84,18 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
         panel.check()
 
 
-def test_a_deleted_folder_ends_the_child_and_is_said(tmp_path, monkeypatch):
-    made = stand_in(tmp_path, monkeypatch, RUNNING)
-    panel = JobWatcher(tiny(), out=made.path.parent, poll_s=0.05)
+def test_progress_is_shown_until_the_worker_dies(tmp_path, monkeypatch):
+    panel = JobWatcher(tiny(), out=tmp_path / "runs", poll_s=0.05)
+    script(tmp_path, monkeypatch, *RUNNING)
     panel.run.click()
     panel.check()
     wait_for(lambda: panel.bar.value == 0.5)
     wait_for(lambda: "2 steps/s, 2 s left" in panel.details.value)
-    pid = panel.job.status.pid
-    shutil.rmtree(made.path)
-    panel.join(10)
-    assert panel.error == (
-        f"The run folder {made.path} was deleted. Run starts it again from its first step."
-    )
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
-    panel.run.click()
-    wait_for(lambda: panel.job.status.state == "running")
-    panel.check()
-    panel.job.kill()
-    panel.join(10)
-
-
-def test_the_thread_ends_with_the_run(tmp_path, monkeypatch):
-    made = stand_in(tmp_path, monkeypatch, RUNNING[:2])
-    panel = JobWatcher(tiny(), out=made.path.parent, poll_s=0.05)
-    panel.run.click()
+    [pid] = worker_pids(tmp_path / "runs/sweeps" / panel.job.path.name)
+    os.kill(pid, signal.SIGKILL)
     panel.join(10)
     assert "isa watcher" not in [thread.name for thread in threading.enumerate()]
-    assert "its process is gone" in panel.error
+    assert "failed at step" in panel.error
 
 
 @pytest.mark.parametrize(
@@ -138,10 +119,10 @@ def test_two_panels_on_one_run_that_is_killed_and_resumed(whole, compiled, tmp_p
     os.kill(one.job.status.pid, signal.SIGKILL)
     for panel in (one, two):
         panel.join(10)
-        assert "was killed at step" in panel.error
+        assert "killed" in panel.error
         with pytest.raises(JobFailedError, match="Resume goes on"):
             panel.check()
-    assert "(killed)" in two.found.options[0][0]
+    assert "(failed)" in two.found.options[0][0]
     assert not (Path(one.job.path) / "distilled.safetensors").exists()
     two.resume.click()
     one.run.click()  # it runs already: the panel only watches

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 from isa_toolkit import checks
 from isa_toolkit.errors import InvalidTypeError
@@ -22,6 +22,7 @@ __all__ = ["ENGINES", "Engine", "EngineName", "make_engine"]
 EngineName = Literal["local", "ray", "slurm"]
 
 
+@runtime_checkable
 class Engine(Protocol):
     """What every engine does.
 

@@ -6,14 +6,12 @@ import collections
 import functools
 import itertools
 import os
-import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from isa_toolkit import checks
-from isa_toolkit.sweeps.states import LOG
-from isa_toolkit.sweeps.worker import FAILED, start_worker
+from isa_toolkit.sweeps.worker import FAILED, settle, start_worker
 
 __all__ = ["LocalEngine"]
 
@@ -72,8 +70,10 @@ class LocalEngine:
             if code is None:
                 continue
             del self._running[slot]
-            if code < 0 or code == FAILED:
-                self._retry(folder, code)
+            is_dead = settle(folder, code).code == FAILED
+            if is_dead and self._deaths[folder] < self.retries:
+                self._deaths[folder] += 1
+                self._queue.appendleft(folder)
         for slot, environment in enumerate(self.environments):
             if self._queue and slot not in self._running:
                 folder = self._queue.popleft()
@@ -108,15 +108,6 @@ class LocalEngine:
             {"CUDA_VISIBLE_DEVICES": next(named)}
             for _ in range(self._slots or len(gpus))
         ]
-
-    def _retry(self, folder: Path, code: int) -> None:
-        """Queue a group again whose process died, if it has retries left."""
-        how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
-        with (folder / LOG).open("a") as file:
-            file.write(f"isa-toolkit: the process ended with {how}\n")
-        if self._deaths[folder] < self.retries:
-            self._deaths[folder] += 1
-            self._queue.appendleft(folder)
 
 
 def _cores() -> int:

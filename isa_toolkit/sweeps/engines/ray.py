@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from isa_toolkit import checks
-from isa_toolkit.sweeps.worker import FAILED, run_worker
+from isa_toolkit.sweeps.worker import FAILED, settle, start_worker
 
 __all__ = ["RayEngine"]
 
@@ -128,7 +128,7 @@ class RayEngine:
 
 def _run(folder: str) -> int:
     """Run the worker of a group on the machine and the GPUs that Ray has chosen."""
-    code = run_worker(Path(folder))
-    if code < 0 or code == FAILED:
-        raise WorkerDiedError(f"The process of {folder} ended with {code}.")
-    return code
+    result = settle(Path(folder), start_worker(Path(folder)).wait())
+    if result.code == FAILED:
+        raise WorkerDiedError(result.reason)
+    return result.code

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from isa_toolkit import checks
 from isa_toolkit.errors import InvalidTypeError
-from isa_toolkit.sweeps.worker import start_worker
+from isa_toolkit.sweeps.worker import settle, start_worker
 
 __all__ = ["SlurmEngine"]
 
@@ -132,7 +132,7 @@ class GroupTask:
             folder: Path of the folder of the group.
         """
         self._process = start_worker(Path(folder))
-        return self._process.wait()
+        return settle(Path(folder), self._process.wait()).code
 
     def checkpoint(self, folder: str) -> Any:
         """Stop the worker with a checkpoint; return what submitit queues again.

@@ -1,0 +1,151 @@
+"""A worker runs a group in whatever process it is, and leaves how that ended."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from long_run import endless
+from tiny_run import result_bytes, tiny
+
+from isa_toolkit.distillation import Experiment
+from isa_toolkit.distillation.experiment import as_json
+from isa_toolkit.distillation.store import held
+from isa_toolkit.methods import METHODS
+from isa_toolkit.networks import NetworkSettings
+from isa_toolkit.sweeps import Sweep, plan, worker
+from isa_toolkit.sweeps.states import run_state
+from isa_toolkit.sweeps.sweep import write_jobs, write_plan
+from isa_toolkit.sweeps.worker import run_group
+
+
+def group(out: Path, *experiments) -> Path:
+    """Write the folder of a group, as a launch does."""
+    made = plan(experiments, out=out, name="test", pack=True)
+    write_plan(made)
+    sweep = Sweep.open(made.path)
+    write_jobs(sweep, {"checkpoint_s": 60.0})
+    return sweep.group_path(next(iter(made.groups)))
+
+
+def short(**changes):
+    return tiny(selection="last", validation_every=0, **changes)
+
+
+@pytest.fixture(scope="module")
+def packed(compiled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run a group of two runs, one of which diverges; return its folder."""
+    del compiled
+    folder = group(
+        tmp_path_factory.mktemp("packed"), short(), short(learning_rate=1e30)
+    )
+    assert run_group(folder) == worker.DIVERGED
+    return folder
+
+
+def test_a_packed_group_runs_all_and_reports_the_run_that_diverged(packed):
+    code, reason = worker.read_result(packed)
+    assert (code, reason[:4]) == (worker.DIVERGED, "1 of")
+    found = [run_state(path) for path in packed.parents[3].glob("digits-*")]
+    assert sorted(one.state for one in found) == ["diverged", "done"]
+    [diverged] = [one for one in found if one.state == "diverged"]
+    assert "not finite" in diverged.reason
+    assert not (packed / "holder.json").exists()
+
+
+def test_what_is_done_or_diverged_is_not_run_again(packed, monkeypatch):
+    monkeypatch.setattr(worker, "distill", None)
+    monkeypatch.setattr(worker, "distill_grid", None)
+    assert run_group(packed) == 0
+    assert worker.read_result(packed) == (0, "")
+
+
+def test_a_group_of_one_is_a_plain_run(packed, tmp_path):
+    assert run_group(str(group(tmp_path, short()))) == 0
+    [path] = tmp_path.glob("digits-*")
+    assert result_bytes(path) == result_bytes(packed.parents[3] / path.name)
+
+
+def test_a_stop_file_ends_it_before_it_begins(tmp_path):
+    folder = group(tmp_path, short(seed=5))
+    (folder.parents[1] / "STOP").touch()
+    assert run_group(folder) == 0
+    assert not list(tmp_path.glob("digits-*"))
+
+
+def test_the_end_of_its_parent_stops_it_with_a_checkpoint(
+    packed, tmp_path, monkeypatch
+):
+    del packed
+    monkeypatch.setenv(worker.PARENT, "1")
+    folder = group(tmp_path, endless())
+    assert run_group(folder) == 0
+    [path] = tmp_path.glob("digits-*")
+    assert run_state(path).state == "stopped"
+
+
+def test_changed_data_are_refused(tmp_path, capsys):
+    folder = group(tmp_path, tiny())
+    job = json.loads((folder / "job.json").read_text())
+    job["runs"][0]["where"]["limit"] = 500
+    (folder / "job.json").write_text(json.dumps(job))
+    assert run_group(folder) == worker.USAGE
+    code, reason = worker.read_result(folder)
+    assert code == worker.USAGE
+    assert "must be the one that was planned" in reason
+    assert capsys.readouterr().err == f"isa-toolkit: {reason}\n"
+    assert not list(tmp_path.glob("digits-*"))
+
+
+def test_a_group_that_another_process_runs_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker, "_LOCK_WAIT_S", 0.0)
+    folder = group(tmp_path, tiny())
+    with held(folder, ValueError):
+        assert run_group(folder) == worker.LOCKED
+        assert worker.read_result(folder) is None
+
+
+def test_any_error_becomes_a_reason(tmp_path, monkeypatch, capsys):
+    def fail(*arguments, **settings):
+        raise MemoryError("too\nmuch")
+
+    monkeypatch.setattr(worker, "distill", fail)
+    folder = group(tmp_path, tiny())
+    assert run_group(folder) == worker.FAILED
+    assert worker.read_result(folder) == (1, "MemoryError: too")
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_deleted_run_folder_fails_the_run(packed, tmp_path, monkeypatch):
+    del packed
+    folder = group(tmp_path, short(seed=6))
+    real = worker.distill
+
+    def distill(experiment, *, callbacks, **settings):
+        def delete(progress):
+            (progress.path / "experiment.json").unlink()
+
+        return real(experiment, callbacks=[delete, *callbacks], **settings)
+
+    monkeypatch.setattr(worker, "distill", distill)
+    assert run_group(folder) == worker.FAILED
+    assert "was deleted" in worker.read_result(folder).reason
+
+
+def test_a_folder_without_a_group_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="There is no group of a sweep at"):
+        run_group(tmp_path)
+
+
+@pytest.mark.parametrize("method", ["frepo", "rfad", "rcig", "dm", "mtt"])
+def test_an_experiment_goes_through_json(method):
+    kind = METHODS[method]
+    experiment = Experiment(
+        dataset="digits", method=getattr(kind, "settings", kind)(), steps=5,
+        network=NetworkSettings(width=4, depth=2),
+    )  # fmt: skip
+    resolved = experiment.resolve()
+    stored = json.loads(json.dumps(as_json(resolved.description)))
+    again = worker.experiment_from(stored, **worker.data_source(experiment))
+    assert again.resolve().hash == resolved.hash
