@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import subprocess
 import time
 from pathlib import Path
 from typing import Literal, NamedTuple, final
@@ -26,6 +27,7 @@ from isa_toolkit.sweeps.worker import (
     USAGE,
     experiment_from,
     read_result,
+    settle,
     start_worker,
 )
 
@@ -122,6 +124,7 @@ class Job:
     def _set(self, path: Path, planned: Plan | None, checkpoint_s: float) -> None:
         self.path = path
         self._plan = planned
+        self._process: subprocess.Popen[bytes] | None = None
         self._checkpoint_s = checkpoint_s
         self._sweep = path.parent / "sweeps" / path.name
         self._group = self._sweep / "groups" / path.name
@@ -169,7 +172,7 @@ class Job:
             write_jobs(Sweep.open(self._sweep), {"checkpoint_s": self._checkpoint_s})
             for name in (STOP, KILL):
                 (self._sweep / name).unlink(missing_ok=True)
-            start_worker(self._group, tied=False)
+            self._process = start_worker(self._group, tied=False)
         except OSError as error:
             reason = error.strerror or str(error)
             raise type(error)(
@@ -235,7 +238,7 @@ class Job:
 
     @property
     def status(self) -> JobStatus:
-        """What is known of the run now; files are read, none is written."""
+        """What is known of the run now."""
         run, worker = run_state(self.path), self._worker
         if run.state == "done":
             return JobStatus("done", None, "")
@@ -284,6 +287,9 @@ class Job:
 
     @property
     def _worker(self) -> GroupState:
+        code = None if self._process is None else self._process.poll()
+        if code is not None:
+            settle(self._group, code)
         return group_state(self._group)
 
     @property
