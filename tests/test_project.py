@@ -19,7 +19,11 @@ ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 # The same library under conda-forge's name.
-CONDA_NAMES = {"matplotlib": "matplotlib-base", "playwright": "playwright-python"}
+CONDA_NAMES = {
+    "matplotlib": "matplotlib-base",
+    "playwright": "playwright-python",
+    "ray": "ray-core",
+}
 
 
 def _tracked() -> list[Path]:
@@ -77,6 +81,7 @@ def test_the_conda_environment_is_in_step_with_pyproject() -> None:
         project["dependencies"]
         + extras["notebooks"]
         + extras["hub"]
+        + extras["ray"]
         + extras["slurm"]
         + extras["dev"]
     )
@@ -93,8 +98,8 @@ def test_the_conda_environment_is_in_step_with_pyproject() -> None:
 
 def test_extras_name_what_they_are_for() -> None:
     extras = PYPROJECT["project"]["optional-dependencies"]
-    assert set(extras) == {"notebooks", "hub", "slurm", "cuda13", "dev"}
-    assert "isa-toolkit[notebooks,hub,slurm]" in extras["dev"]
+    assert set(extras) == {"notebooks", "hub", "ray", "slurm", "cuda13", "dev"}
+    assert "isa-toolkit[notebooks,hub,ray,slurm]" in extras["dev"]
 
 
 def test_the_version_is_the_same_everywhere() -> None:

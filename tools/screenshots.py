@@ -68,7 +68,8 @@ experiment = isa.Experiment(
 )
 import uuid
 out = f"swept/{uuid.uuid4().hex[:6]}/runs"
-plan = isa.plan(experiment, drop_easy=(0, 0.2, 0.4), seeds=(0, 1), out=out, name="shares")
+grid = {"drop_easy": (0, 0.2, 0.4), "seed": (0, 1)}
+plan = isa.plan(experiment, grid, out=out, name="fractions")
 panel = widgets.SweepPanel(plan, slots=2)
 """
 # Panel -> whether it asks for a study, lines that make ``panel``, lines after it is shown.
@@ -83,7 +84,7 @@ SCENES = {
     "job-failed": (
         False,
         EXPERIMENT,
-        STARTED + "; panel.job.kill(); panel.join()",
+        STARTED + "; panel.job.stop(); panel.join()",
     ),
     "job-done": (
         False,

@@ -44,7 +44,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield made
     # A run outlives its kernel; where a test has failed, nobody has stopped it.
     for job in runs_in(made / "runs"):
-        job.kill()
+        job.stop()
+        job.stop()
 
 
 @pytest.fixture(scope="module")
