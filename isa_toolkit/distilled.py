@@ -1,8 +1,8 @@
 """A distilled set: images, labels, how to look at them, and where they come from.
 
-Who made the images does not matter afterwards: evaluation and analysis see this, never a
-method. A file is one safetensors file with a JSON manifest in its header; pixels are
-stored beside the whitened images, so that looking at them needs no whitening matrix.
+Evaluation and analysis see this, never a method. "Distilled" and "synthetic" images are
+the same thing. A file is one safetensors file with a JSON manifest in its header; pixels
+are stored with the whitened images, so that a viewer needs no whitening matrix.
 """
 
 from __future__ import annotations
@@ -10,14 +10,18 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
 from isa_toolkit import checks
+from isa_toolkit.display import class_rows, html_grid, picture_grid
 from isa_toolkit.files import write_atomically
-from isa_toolkit.formats import export
+from isa_toolkit.formats import ExportKind, export
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 __all__ = ["DistilledSet"]
 
@@ -26,7 +30,7 @@ FORMAT = 1
 
 @runtime_checkable
 class Invertible(Protocol):
-    """What a preprocessing must offer to build a distilled set."""
+    """Preprocessing that can be inverted: ``isa_toolkit.datasets.Preprocessing``."""
 
     def apply(self, images: Any) -> Float[np.ndarray, "m h w ch"]:
         """Return network inputs from pixels."""
@@ -45,16 +49,27 @@ class Invertible(Protocol):
 class DistilledSet:
     """A few learned images per class, with learned labels.
 
+    A notebook shows its images, a row for each class.
+
     Attributes:
-        images: network inputs (standardised or whitened), float32 [m, h, w, ch].
-        labels: centred soft labels, float32 [m, c].
-        pixels: the same images on the pixel scale, not clipped, float32 [m, h, w, ch].
-        class_names: one per class.
-        preprocessing: summary of how pixels become network inputs.
-        manifest: provenance: data set, method, network, seed, step, versions.
+        images: Network inputs (standardised or whitened), float32 [m, h, w, ch].
+        labels: Centred soft labels, float32 [m, c].
+        pixels: The same images on the pixel scale, not clipped, float32 [m, h, w, ch].
+        class_names: Name of each class.
+        preprocessing: Summary of how pixels become network inputs.
+        manifest: Provenance: data set, method, network, seed, step, versions.
 
     Raises:
-        ValueError: shapes do not agree, there is no image, or a number is not finite.
+        ValueError: Shapes do not agree, there is no image, or a number is not finite.
+
+    Example:
+        >>> import isa_toolkit as isa
+        >>> digits = isa.load_dataset("digits")
+        >>> few = isa.evaluation.random_real(digits, images_per_class=1)
+        >>> few
+        DistilledSet(10 images of 8x8x1, 10 classes, random_real)
+        >>> few.images.shape, few.labels.shape, len(few)
+        ((10, 8, 8, 1), (10, 10), 10)
     """
 
     images: Float[np.ndarray, "m h w ch"]
@@ -86,10 +101,59 @@ class DistilledSet:
                 "distilled labels", f"have the shape {expected}", self.labels.shape
             )
 
+    def __len__(self) -> int:
+        return len(self.images)
+
     @property
     def classes(self) -> np.ndarray:
-        """Return the class of each image: its largest label, [m]."""
+        """Class number of each image: that of its largest label, [m]."""
         return np.argmax(self.labels, axis=-1)
+
+    def _origin(self) -> str:
+        """Return method, data set and step, as far as the manifest says."""
+        experiment = self.manifest.get("experiment") or {}
+        method = (experiment.get("method") or {}).get("name")
+        name = (experiment.get("dataset") or {}).get("name")
+        step = (self.manifest.get("selection") or {}).get("step")
+        parts = (
+            method or self.manifest.get("baseline"),
+            name and f"of {name}",
+            step is not None and f"at step {step}",
+        )
+        return " ".join(str(part) for part in parts if part)
+
+    def __repr__(self) -> str:
+        height, width, channels = self.images.shape[1:]
+        count, classes = len(self), len(self.class_names)
+        origin = self._origin()[:120]
+        return (
+            f"DistilledSet({count} images of {height}x{width}x{channels}, {classes} "
+            f"classes{', ' + origin if origin else ''})"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = class_rows(self.pixels, self.classes, self.class_names)
+        left_out = len(self) - sum(len(images) for _, images in rows)
+        note = f"{left_out} more images are not shown." if left_out else ""
+        return html_grid(repr(self), rows, note=note)
+
+    def show(self, *, columns: int = 10) -> Image:
+        """Return a picture of the images, one row for each class.
+
+        Args:
+            columns: Highest number of images in a row.
+
+        Returns:
+            A Pillow image, which a notebook shows by itself; ``save`` writes it.
+        """
+        rows = class_rows(
+            self.pixels,
+            self.classes,
+            self.class_names,
+            columns=checks.check_integer("columns", columns),
+            rows=len(self.class_names),
+        )
+        return picture_grid([images for _, images in rows])
 
     @classmethod
     def from_inputs(
@@ -104,18 +168,18 @@ class DistilledSet:
         """Return a set from network inputs.
 
         Args:
-            images: network inputs, [m, h, w, ch].
-            labels: soft labels, [m, c], or class numbers, [m], which become centred
+            images: Network inputs, [m, h, w, ch].
+            labels: Soft labels, [m, c], or class numbers, [m], which become centred
                 one-hot labels.
-            preprocessing: that made network inputs of pixels.
-            class_names: one per class.
-            manifest: provenance.
+            preprocessing: Preprocessing that made the network inputs from pixels.
+            class_names: Name of each class.
+            manifest: Provenance.
 
         Returns:
             The set, with its pixels.
 
         Raises:
-            ValueError: labels of a wrong form, shapes that do not agree.
+            ValueError: Labels have a wrong form, or shapes do not agree.
         """
         images = np.asarray(images, np.float32)
         return cls(
@@ -140,19 +204,19 @@ class DistilledSet:
         """Return a set from pixels: real images, or images made elsewhere.
 
         Args:
-            pixels: uint8, or float on the scale [0, 1] (values may lie somewhat outside),
-                [m, h, w, ch]; grey also [m, h, w].
-            labels: soft labels, [m, c], or class numbers, [m], which become centred
+            pixels: Images, uint8, or float on the scale [0, 1] (values may lie somewhat
+                outside), [m, h, w, ch]; grey ones also [m, h, w].
+            labels: Soft labels, [m, c], or class numbers, [m], which become centred
                 one-hot labels.
-            preprocessing: of the data set that it is to be judged on.
-            class_names: one per class.
-            manifest: provenance.
+            preprocessing: Preprocessing of the data set to evaluate on.
+            class_names: Name of each class.
+            manifest: Provenance.
 
         Returns:
             The set, with its network inputs.
 
         Raises:
-            ValueError: pixels or labels of a wrong form, shapes that do not agree.
+            ValueError: Pixels or labels have a wrong form, or shapes do not agree.
 
         Example:
             >>> from isa_toolkit.datasets import load_dataset
@@ -183,34 +247,32 @@ class DistilledSet:
         )
 
     def to_pixels(self, *, clip: bool = True) -> Float[np.ndarray, "m h w ch"]:
-        """Return the images on the pixel scale.
+        """Return the images on the pixel scale, float32 [m, h, w, ch].
 
         Args:
-            clip: cut to [0, 1] for display. Learned images are not confined to it.
-
-        Returns:
-            Pixels, float32 [m, h, w, ch].
+            clip: Whether to cut values to [0, 1], to which learned images are not
+                confined.
         """
         return np.clip(self.pixels, 0, 1) if clip else self.pixels.copy()
 
     def export(
-        self, out: str | Path, *, kind: str = "png", overwrite: bool = False
+        self, out: str | Path, *, kind: ExportKind = "png", overwrite: bool = False
     ) -> Path:
         """Write the set for other programs.
 
         Args:
-            out: the folder (``"png"``) or file.
+            out: Path of the folder (``"png"``) or file to write.
             kind: ``"png"`` (class folders of 8-bit images, and the labels as a table),
                 ``"npz"`` (plain arrays) or ``"safetensors"`` (as ``save``).
-            overwrite: replace an earlier export.
+            overwrite: Whether to replace an earlier export.
 
         Returns:
             The path.
 
         Raises:
-            FileExistsError: something is there.
-            OSError: it cannot be written.
-            ValueError: an unknown kind; images that a PNG cannot hold.
+            FileExistsError: Something is there.
+            OSError: It cannot be written.
+            ValueError: The kind is unknown, or a PNG cannot hold the images.
         """
         return export(self, out, kind=kind, overwrite=overwrite)
 
@@ -221,13 +283,13 @@ class DistilledSet:
         when the new one is complete.
 
         Args:
-            path: of the file; its folder is made if need be.
+            path: Path of the file; its folder is made if need be.
 
         Returns:
             The path.
 
         Raises:
-            OSError: the folder cannot be written or is full.
+            OSError: The folder cannot be written or is full.
         """
         from safetensors.numpy import save
 
@@ -250,14 +312,14 @@ class DistilledSet:
         """Read a set that ``save`` wrote.
 
         Args:
-            path: of the file.
+            path: Path of the file.
 
         Returns:
             The set.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: it is not a distilled set.
+            FileNotFoundError: There is no such file.
+            ValueError: The file is not a distilled set.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -282,7 +344,7 @@ def _described(found: Any) -> dict[str, Any]:
     """Return class names, preprocessing and manifest from a file's metadata.
 
     Raises:
-        KeyError: one is missing, of another kind, or the format is another.
+        KeyError: One is missing or of another kind, or the format is unknown.
     """
     kinds = {"class_names": list, "preprocessing": dict, "manifest": dict}
     if not isinstance(found, dict) or found.get("format") != FORMAT:

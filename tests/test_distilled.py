@@ -222,3 +222,31 @@ def test_another_description_is_refused(described: str, tmp_path: Path) -> None:
     save_file(arrays, tmp_path / "set", metadata={"manifest": described})
     with pytest.raises(ValueError, match="is not a distilled set that this version"):
         DistilledSet.load(tmp_path / "set")
+
+
+def test_it_shows_itself_in_one_line_and_as_escaped_images() -> None:
+    experiment = {"method": {"name": "frepo"}, "dataset": {"name": "x" * 500}}
+    one = a_set(
+        class_names=("<b>cat</b>", "dog"),
+        labels=np.tile(np.float32([1, 0]), (4, 1)),
+        manifest={"experiment": experiment, "selection": {"step": 3}},
+    )
+    assert repr(one).startswith("DistilledSet(4 images of 5x6x3, 2 classes, frepo of x")
+    assert len(repr(one)) <= 300
+    assert len(one) == 4
+    page = one._repr_html_()
+    assert "<b>" not in page
+    assert "&lt;b&gt;cat" in page
+    assert page.count("data:image/png;base64,") == 1
+    # Four images of 5 x 6 pixels, enlarged eight times, with gaps of 2.
+    assert one.show().size == (4 * (48 + 2) - 2, 40)
+    assert one.show(columns=2).size == (2 * (48 + 2) - 2, 40)
+
+
+def test_images_that_are_not_shown_are_counted() -> None:
+    one = a_set(
+        images=np.zeros((24, 2, 2, 1)),
+        pixels=np.zeros((24, 2, 2, 1)),
+        labels=np.tile(np.float32([1, 0]), (24, 1)),
+    )
+    assert "14 more images are not shown." in one._repr_html_()

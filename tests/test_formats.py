@@ -60,7 +60,7 @@ def test_our_own_reader_reads_a_png_folder_back(tmp_path: Path) -> None:
     found = read_images(folder)
     with (folder / "labels.csv").open() as file:
         rows = list(csv.DictReader(file))
-    places = [int(row["place"]) for row in rows]
+    places = [int(row["index"]) for row in rows]
     assert sorted(places) == list(range(6))
     np.testing.assert_array_equal(found.images, levels_of(distilled)[places])
     np.testing.assert_array_equal(found.labels, distilled.classes[places])

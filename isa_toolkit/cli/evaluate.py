@@ -20,7 +20,8 @@ class EvaluateOptions:
     Attributes:
         path: a run folder, or a file that DistilledSet.save wrote.
         data: which data to test on.
-        protocol: isa, dsa (that of DM and MTT) or published (that of the set's method).
+        protocol: isa, frepo, rcig, rfad, dsa (that of DM and MTT) or published (that of the
+            set's method).
         epochs: of protocol dsa; 1000 as published, fewer for quick looks.
         network: architecture to train; the protocol's published one if left out.
         width: channels of its first layer; as in the distillation if left out.
@@ -69,11 +70,10 @@ def run(words: list[str]) -> int:
 
 
 def _evaluate(options: Any) -> int:
-    from isa_toolkit import presets
     from isa_toolkit.checks import check_one_of, fail
     from isa_toolkit.datasets import load_dataset
     from isa_toolkit.distilled import DistilledSet
-    from isa_toolkit.evaluation import EvaluationSettings, evaluate
+    from isa_toolkit.evaluation import EvaluationSettings, RFADSettings, evaluate
     from isa_toolkit.evaluation.protocols import (
         PROTOCOLS,
         default_network,
@@ -81,7 +81,7 @@ def _evaluate(options: Any) -> int:
     )
     from isa_toolkit.files import write_json
     from isa_toolkit.networks import NetworkSettings
-    from isa_toolkit.networks.training import FitSettings, dsa_fit
+    from isa_toolkit.networks.training import SGDSettings, dsa_fit
 
     path = options.path
     is_run = path.is_dir()
@@ -105,27 +105,24 @@ def _evaluate(options: Any) -> int:
         depth=_first(options.depth, made_with.get("depth") if is_same else None),
         norm=options.norm or (usual.norm if is_same else None),
     )
-    count, fit = len(distilled.images), None
-    if protocol != "dsa":
-        fit = FitSettings(
-            steps=_first(options.steps, presets.evaluation_steps(count, protocol)),
-            batch_size=presets.evaluation_batch_size(count),
-            order=options.order,
-        )
-    elif options.steps is not None:
-        fit = dsa_fit(count, steps=options.steps)
-        if options.protocol == "published":  # a fit of one's own is taken as it is
-            learned = distilled.manifest.get("learned") or {}
-            rate = learned.get("student_learning_rate", fit.learning_rate)
-            fit = dataclasses.replace(fit, learning_rate=float(rate))
+    count = len(distilled.images)
     settings = EvaluationSettings(
         network=network,
         networks=options.networks,
         seed=options.seed,
-        fit=fit,
         protocol=options.protocol,
         epochs=options.epochs,
     )
+    if options.steps is not None or options.order != "shuffled":
+        fit = settings.resolve_for(distilled, dataset).fit
+        assert fit is not None
+        steps = _first(options.steps, fit.steps)
+        if isinstance(fit, SGDSettings):
+            fit = dsa_fit(count, learning_rate=fit.learning_rate, steps=steps)
+        fit = dataclasses.replace(fit, steps=steps)
+        if not isinstance(fit, RFADSettings):
+            fit = dataclasses.replace(fit, order=options.order)
+        settings = dataclasses.replace(settings, fit=fit)
     evaluation = evaluate(distilled, dataset, settings)
     result = evaluation.to_dict()
     lines = [f"{dataset.name}, {count} distilled images, {options.networks} networks:"]

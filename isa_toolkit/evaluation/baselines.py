@@ -1,4 +1,4 @@
-"""What a distilled set has to beat: real images at random, chosen well, and all."""
+"""Baselines of distilled sets: real images at random, by k-means, and all of them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.evaluation.evaluation import (
     Evaluation,
     EvaluationSettings,
+    evaluation_of,
     run_evaluation,
 )
 from isa_toolkit.networks.training import FitSettings
@@ -27,16 +28,16 @@ def random_real(
     """Return random training images, class by class, with centred one-hot labels.
 
     Args:
-        dataset: whose training images are drawn, without replacement.
-        images_per_class: of each class.
-        seed: of the draw.
+        dataset: Data set whose training images to draw, without replacement.
+        images_per_class: Number of images of each class.
+        seed: Random seed of the draw.
 
     Returns:
         The set, m = classes x images_per_class.
 
     Raises:
-        TypeError: a number is not whole.
-        ValueError: a class has fewer images, or ``seed`` is negative.
+        TypeError: A number is not whole.
+        ValueError: A class has fewer images, or ``seed`` is negative.
     """
     count = check_images_per_class(
         images_per_class, dataset.train.labels, dataset.class_names
@@ -60,16 +61,16 @@ def kmeans_real(
     k-means; each centre takes its nearest image that no other centre has taken.
 
     Args:
-        dataset: whose training images are chosen.
-        images_per_class: clusters, and images, of each class.
-        seed: of the clustering.
+        dataset: Data set whose training images to choose from.
+        images_per_class: Number of clusters, and of images, of each class.
+        seed: Random seed of the clustering.
 
     Returns:
         The set, m = classes x images_per_class.
 
     Raises:
-        TypeError: a number is not whole.
-        ValueError: a class has fewer images, or ``seed`` is negative.
+        TypeError: A number is not whole.
+        ValueError: A class has fewer images, or ``seed`` is negative.
     """
     from sklearn.cluster import KMeans
 
@@ -98,17 +99,17 @@ def full_data(
     """Return the accuracy of networks trained on the whole training set.
 
     Args:
-        dataset: the data.
-        settings: how; None for the published ConvNet and schedule with ``fit`` of 20
-            epochs in batches of 500 and at least 5,000 steps. That number is ours: the
-            sources do not give one.
-        changes: settings to replace, by name.
+        dataset: Data set to train and test on.
+        settings: Settings of the evaluation; None for the published ConvNet and schedule
+            with ``fit`` of 20 epochs in batches of 500 and at least 5,000 steps. That
+            number is ours: the sources do not give one.
+        **changes: Settings to replace, by name.
 
     Returns:
         The accuracies; labels are centred one-hot.
 
     Raises:
-        ValueError: a setting is out of its range.
+        ValueError: A setting is out of its range, or the protocol is RFAD's.
     """
     settings = dataclasses.replace(settings or EvaluationSettings(), **changes)
     count = len(dataset.train.labels)
@@ -126,7 +127,7 @@ def full_data(
         settings,
         num_classes=dataset.num_classes,
     )
-    return Evaluation(np.asarray(result.network), np.asarray(result.ridge), settings)
+    return evaluation_of(result, settings)
 
 
 def _real(

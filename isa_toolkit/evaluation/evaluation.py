@@ -1,4 +1,4 @@
-"""What a distilled set is worth: accuracies of fresh networks trained on it.
+"""Test accuracy of a distilled set: that of fresh networks trained on it.
 
 Two intervals answer two questions and are kept apart: over *networks*, how far another
 network trained on this very set would land; over *distilled sets*, how far another run
@@ -8,42 +8,45 @@ of the method would.
 from __future__ import annotations
 
 import dataclasses
+import html
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from isa_toolkit import checks, presets
+from isa_toolkit import checks
 from isa_toolkit.analysis.intervals import (
     Interval,
     NestedIntervals,
     mean_interval,
     nested_interval,
+    paired_interval,
 )
-from isa_toolkit.datasets import Dataset
-from isa_toolkit.datasets.augmentation import (
-    DSA_OPS,
-    GRAY_OPS,
-    MODES,
-    OPS,
-    RGB_OPS,
-    dsa_default_ops,
-)
+from isa_toolkit.datasets import Dataset, load_dataset
+from isa_toolkit.datasets.augmentation import DSA_OPS, MODES, OPS
 from isa_toolkit.distilled import DistilledSet
+from isa_toolkit.errors import InvalidTypeError
 from isa_toolkit.evaluation.protocols import (
     PROTOCOLS,
+    Protocol,
+    Training,
+    default_fit,
     default_network,
+    default_ops,
     network_of,
     protocol_of,
 )
+from isa_toolkit.evaluation.rfad import RFADSettings, rfad_settings, validation_images
 from isa_toolkit.evaluation.train import TestResult, train_and_test
-from isa_toolkit.networks import NetworkSettings, build
-from isa_toolkit.networks.training import FitSettings, SGDSettings, dsa_fit
+from isa_toolkit.networks import NETWORKS, NetworkSettings, build
+from isa_toolkit.networks.training import FitSettings, SGDSettings
 
 __all__ = [
+    "Comparison",
     "Evaluation",
     "EvaluationSettings",
     "Summary",
@@ -52,72 +55,87 @@ __all__ = [
     "with_learned",
 ]
 
+Predictor = Literal["network", "ridge"]
+PREDICTORS: tuple[str, ...] = get_args(Predictor)
 
+
+@checks.suggest_keywords
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
-    """How to judge a distilled set.
+    """How to evaluate a distilled set.
 
     Attributes:
-        network: architecture; None for the published one: the ConvNet *without*
-            normalisation, under protocol ``"dsa"`` the ConvNet with instance norm.
-        networks: how many fresh networks.
-        seed: draws networks, order and augmentation.
-        fit: training; None for the published one by number of distilled images.
-        protocol: ``"isa"`` or ``"frepo"``, whose table of steps to use; ``"dsa"``, that of
-            DC, DSA, DM and MTT: SGD on cross-entropy of the hard labels under DSA's
-            augmentation; ``"published"``, that of the method that made the set (with
-            the step size that MTT learned), ``"isa"`` for a set without a method; those of
-            RFAD and RCIG are other functions, and the sentence names them.
-        epochs: of protocol ``"dsa"``: 1,000 as published; fewer for quick looks.
-        ops: augmentation ops; None for the published ones by number of channels, empty
-            for none. Those of ``"dsa"`` are named in ``isa_toolkit.datasets.augmentation``.
-        augment_mode: ``"batch"`` or ``"sample"`` (not under ``"dsa"``).
-        ridge: relative ridge of the ridge predictor.
-        mirrored: mirrored copies in its support; None: for RGB images.
+        protocol: Recipe of the evaluation: ``"isa"`` or ``"frepo"`` (Adam, squared
+            errors), ``"rcig"``, ``"rfad"``, ``"dsa"`` (that of DC, DSA, DM and MTT: SGD,
+            cross-entropy), or ``"published"``: the one of the method that made the set
+            (with the learning rate that MTT learned), ``"isa"`` for a set without a method.
+        networks: Number of fresh networks to train. RFAD's published number is unknown.
+        seed: Random seed of networks, order and augmentation.
+        network: Architecture to train; None for the protocol's: the ConvNet *without*
+            normalisation; under ``"dsa"`` with instance norm; under ``"rfad"`` 1,024 wide.
+        fit: Training; None for the protocol's, by number of distilled images.
+        epochs: Number of epochs of protocol ``"dsa"``: 1,000 as published, fewer for
+            quick looks.
+        ops: Names of augmentation ops; None for the protocol's, empty for none. Those of
+            ``"dsa"`` are DSA's.
+        augment_mode: Whether to draw one op per ``"batch"`` or per ``"sample"``; None for
+            the protocol's: ``"sample"`` for ``"rcig"``, ``"batch"`` for all others.
+        ridge: Relative ridge of the ridge predictor.
+        flips: Whether to add horizontally flipped copies to the support of the ridge
+            predictor, under ``"rcig"`` to the training images too; None: for RGB images,
+            under ``"rcig"`` as in the distillation.
 
     Raises:
-        ValueError: a value out of its range or an unknown name.
+        TypeError: A setting is unknown or of another type.
+        ValueError: A value is out of its range, or a name is unknown.
 
-    Source: algorithms 7.1; of ``"dsa"`` 7.4.
+    Source: docs/algorithms.md, section 7.
     """
 
-    network: NetworkSettings | None = None
+    protocol: Protocol = "isa"
     networks: int = 5
     seed: int = 0
-    fit: FitSettings | SGDSettings | None = None
-    protocol: str = "isa"
+    network: NetworkSettings | None = None
+    fit: Training | None = None
     epochs: int = 1000
     ops: tuple[str, ...] | None = None
-    augment_mode: str = "batch"
+    augment_mode: Literal["batch", "sample"] | None = None
     ridge: float = 1e-6
-    mirrored: bool | None = None
+    flips: bool | None = None
 
     def __post_init__(self) -> None:
+        protocol = checks.match_name("protocol", self.protocol, PROTOCOLS)
+        object.__setattr__(self, "protocol", protocol)
+        if isinstance(self.network, str):
+            name = checks.match_name("network", self.network, NETWORKS)
+            object.__setattr__(self, "network", NetworkSettings(name=name))
         checks.check_integer("networks", self.networks)
         checks.check_integer("seed", self.seed, minimum=0)
-        checks.check_one_of("protocol", self.protocol, PROTOCOLS)
         checks.check_integer("epochs", self.epochs)
-        is_dsa = self.protocol == "dsa"
-        if self.protocol != "published":
-            kind = SGDSettings if is_dsa else FitSettings
+        if protocol != "published":
+            kind = {"dsa": SGDSettings, "rfad": RFADSettings}.get(protocol, FitSettings)
             if self.fit is not None and not isinstance(self.fit, kind):
-                raise TypeError(
-                    f"fit must be {kind.__name__} under protocol {self.protocol!r}, got "
+                raise InvalidTypeError(
+                    f"fit must be {kind.__name__} under protocol {protocol!r}, got "
                     f"{type(self.fit).__name__}."
                 )
             if self.ops is not None:
-                checks.check_names("ops", self.ops, DSA_OPS if is_dsa else OPS)
-        checks.check_one_of("augment_mode", self.augment_mode, MODES)
-        if is_dsa and self.augment_mode != "batch":
-            raise checks.fail(
-                "augment_mode",
-                "be 'batch' under protocol 'dsa'",
-                self.augment_mode,
-                "DSA draws one op for a batch, its parameters for each image.",
-            )
+                known = DSA_OPS if protocol == "dsa" else OPS
+                checks.check_names("ops", self.ops, known)
+            if self.ops and protocol == "rfad":
+                raise checks.fail("ops", "be left out under protocol 'rfad'", self.ops)
+        if self.augment_mode is not None:
+            checks.check_one_of("augment_mode", self.augment_mode, MODES)
+            if protocol == "dsa" and self.augment_mode != "batch":
+                raise checks.fail(
+                    "augment_mode",
+                    "be 'batch' under protocol 'dsa'",
+                    self.augment_mode,
+                    "DSA draws one op for a batch, its parameters for each image.",
+                )
         checks.check_at_least("ridge", self.ridge, 0)
-        if self.mirrored is not None:
-            checks.check_boolean("mirrored", self.mirrored)
+        if self.flips is not None:
+            checks.check_boolean("flips", self.flips)
 
     def resolve(
         self, *, image_shape: tuple[int, int, int], num_distilled: int
@@ -126,12 +144,15 @@ class EvaluationSettings:
 
         Args:
             image_shape: (height, width, channels).
-            num_distilled: number of images to train on.
+            num_distilled: Number of images to train on, without flipped copies.
 
         Returns:
             Settings in which nothing is None.
+
+        Raises:
+            ValueError: The protocol or its training depends on the distilled set or the
+                data set, or does not fit the network.
         """
-        is_rgb = image_shape[2] == 3
         if self.protocol == "published":
             raise checks.fail(
                 "protocol",
@@ -139,55 +160,163 @@ class EvaluationSettings:
                 self.protocol,
                 "Use evaluate(distilled, dataset, protocol='published').",
             )
-        is_dsa = self.protocol == "dsa"
-        network, fit, ops = self.network, self.fit, self.ops
-        if network is None:
-            network = default_network(self.protocol)
-        if fit is None and is_dsa:
-            fit = dsa_fit(num_distilled, epochs=self.epochs)
-        elif fit is None:
-            fit = FitSettings(
-                steps=presets.evaluation_steps(num_distilled, self.protocol),
-                batch_size=presets.evaluation_batch_size(num_distilled),
+        fit = self.fit or default_fit(self.protocol, num_distilled, epochs=self.epochs)
+        if fit is None:
+            raise checks.fail(
+                "fit",
+                "be given under protocol 'rfad' without a data set",
+                None,
+                "Use evaluate(distilled, dataset, protocol='rfad').",
             )
-        if ops is None and is_dsa:
-            ops = dsa_default_ops(image_shape)
-        elif ops is None:
-            ops = RGB_OPS if is_rgb else GRAY_OPS
+        network = (self.network or default_network(self.protocol)).resolve(image_shape)
+        if self.protocol == "rfad" and network.norm == "batch":
+            raise checks.fail(
+                "network",
+                "have no running statistics under protocol 'rfad'",
+                network.norm,
+                "Use norm='none', as published, or 'instance'.",
+            )
+        flips = image_shape[2] == 3 if self.flips is None else self.flips
+        ops = self.ops
+        if ops is None:
+            ops = default_ops(self.protocol, image_shape, flips=flips)
+        mode = "sample" if self.protocol == "rcig" else "batch"
         return dataclasses.replace(
             self,
-            network=network.resolve(image_shape),
+            network=network,
             fit=fit,
             ops=tuple(ops),
-            mirrored=is_rgb if self.mirrored is None else self.mirrored,
+            augment_mode=self.augment_mode or mode,
+            flips=flips,
         )
 
+    def resolve_for(
+        self, distilled: DistilledSet, dataset: Dataset
+    ) -> EvaluationSettings:
+        """Return the settings with every None filled in for one distilled set.
 
-class Evaluation(NamedTuple):
+        Args:
+            distilled: Set to evaluate; its manifest says what it was made with.
+            dataset: Data set to evaluate on.
+
+        Returns:
+            Settings in which nothing is None, and the protocol is not ``"published"``.
+        """
+        settings, learned = self, {}
+        if settings.protocol == "published":
+            settings = dataclasses.replace(settings, protocol=protocol_of(distilled))
+            if settings.fit is None:
+                learned = distilled.manifest.get("learned") or {}
+        changes: dict[str, Any] = {}
+        if settings.network is None:
+            changes["network"] = network_of(distilled, settings.protocol)
+        if settings.protocol == "rfad" and settings.fit is None:
+            per_class = max(1, len(distilled.images) // dataset.num_classes)
+            changes["fit"] = rfad_settings(dataset.name, per_class)
+        if settings.protocol == "rcig" and settings.flips is None:
+            experiment = distilled.manifest.get("experiment") or {}
+            changes["flips"] = (experiment.get("method") or {}).get("flips")
+        resolved = dataclasses.replace(settings, **changes).resolve(
+            image_shape=dataset.image_shape, num_distilled=len(distilled.images)
+        )
+        return with_learned(resolved, learned)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
     """Test accuracies of k networks trained on one distilled set.
 
-    network: accuracy of each trained network, fractions, [k].
-    ridge: accuracy of the ridge readout on each one's features, fractions, [k].
-    settings: everything that was chosen, resolved.
+    Attributes:
+        network: Accuracy of each trained network, fractions, [k].
+        ridge: Accuracy of the ridge predictor on each one's features, fractions, [k].
+        settings: Settings of the evaluation, resolved.
+        details: Further numbers for each network, [k]: under protocol ``"rfad"`` the
+            ``validation`` accuracy, its ``best_step``, and the ``steps`` taken.
+
+    Example:
+        >>> import numpy as np
+        >>> from isa_toolkit import Evaluation, EvaluationSettings
+        >>> first = Evaluation(
+        ...     np.array([0.80, 0.81, 0.82]), np.array([0.7, 0.7, 0.7]), EvaluationSettings()
+        ... )
+        >>> first
+        81.0 ± 2.5 % (3 networks, test)
+        >>> second = Evaluation(first.network - 0.05, first.ridge, first.settings)
+        >>> first.compare(second)
+        +5.0 ± 0.0 points (3 pairs, network)
     """
 
     network: Float[np.ndarray, " k"]
     ridge: Float[np.ndarray, " k"]
     settings: EvaluationSettings
+    details: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
-    def interval(self, predictor: str = "network", *, level: float = 0.95) -> Interval:
+    @property
+    def accuracies(self) -> Float[np.ndarray, " k"]:
+        """Accuracy of each trained network on the test images, fractions, [k]."""
+        return self.network
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy of the trained networks on the test images, a fraction."""
+        return float(np.mean(self.network))
+
+    def interval(
+        self, predictor: Predictor = "network", *, level: float = 0.95
+    ) -> Interval:
         """Return the mean accuracy with its interval over networks, for this one set.
 
         Args:
             predictor: ``"network"`` or ``"ridge"``.
-            level: confidence.
+            level: Confidence level of the interval, above 0 and below 1.
 
         Returns:
-            The interval; its ``kind`` says that it is over networks.
+            The interval; its ``kind`` says that it is over networks. With one network its
+            ends are NaN.
         """
-        checks.check_one_of("predictor", predictor, ("network", "ridge"))
-        interval = mean_interval(getattr(self, predictor), level=level)
+        interval = mean_interval(self._of(predictor), level=level)
         return interval._replace(kind="networks, one distilled set")
+
+    def compare(
+        self,
+        other: Evaluation,
+        predictor: Predictor = "network",
+        *,
+        level: float = 0.95,
+    ) -> Comparison:
+        """Return the difference to another evaluation, paired network by network.
+
+        Args:
+            other: Evaluation with the same seed and the same number of networks, so that
+                networks of one index start alike.
+            predictor: ``"network"`` or ``"ridge"``.
+            level: Confidence level of the interval, above 0 and below 1.
+
+        Returns:
+            This evaluation minus the other one.
+
+        Raises:
+            ValueError: Seeds or numbers of networks differ.
+        """
+        for name, ours, theirs in (
+            ("seed", self.settings.seed, other.settings.seed),
+            ("number of networks", len(self.network), len(other.network)),
+        ):
+            if ours != theirs:
+                raise checks.fail(
+                    f"the {name} of both evaluations",
+                    "be equal",
+                    checks.as_text(f"{ours} and {theirs}"),
+                    "Evaluate both with the same settings.",
+                )
+        interval = paired_interval(
+            self._of(predictor), other._of(predictor), level=level
+        )
+        return Comparison(interval, predictor)
+
+    def _of(self, predictor: str) -> np.ndarray:
+        checks.check_one_of("predictor", predictor, PREDICTORS)
+        return self.network if predictor == "network" else self.ridge
 
     def to_dict(self) -> dict[str, Any]:
         """Return accuracies and settings as JSON-able values."""
@@ -195,14 +324,63 @@ class Evaluation(NamedTuple):
             "network": [float(value) for value in self.network],
             "ridge": [float(value) for value in self.ridge],
             "settings": dataclasses.asdict(self.settings),
+            **({"details": _as_lists(self.details)} if self.details else {}),
         }
+
+    def __repr__(self) -> str:
+        return f"{_percent(self.interval())} ({_networks(len(self.network))}, test)"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{predictor}</th><td>{_percent(self.interval(predictor))}</td></tr>"
+            for predictor in PREDICTORS
+        )
+        network = self.settings.network
+        size = "" if network is None else f", {network.name} of width {network.width}"
+        about = f"protocol {self.settings.protocol}{size}, seed {self.settings.seed}"
+        return (
+            "<table><thead><tr><th>predictor</th>"
+            f"<th>test accuracy ({_networks(len(self.network))})</th></tr></thead>"
+            f"<tbody>{rows}</tbody><caption>{html.escape(about)}</caption></table>"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Difference of two evaluations, paired network by network.
+
+    Attributes:
+        interval: Mean difference of the accuracies with its interval, fractions.
+        predictor: ``"network"`` or ``"ridge"``.
+    """
+
+    interval: Interval
+    predictor: str
+
+    @property
+    def mean(self) -> float:
+        """Mean difference, a fraction."""
+        return self.interval.mean
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval excludes 0."""
+        return self.interval.excludes_zero
+
+    def __repr__(self) -> str:
+        n, mean, half = self.interval.n, 100 * self.mean, 100 * self.interval.half_width
+        pairs = f"{n} pair{'s' if n > 1 else ''}, {self.predictor}"
+        if n < 2:
+            return f"{mean:+.1f} points ({pairs}; no interval)"
+        inside = "" if self.is_clear else "; inside the interval: no clear difference"
+        return f"{mean:+.1f} ± {half:.1f} points ({pairs}{inside})"
 
 
 class Summary(NamedTuple):
     """Accuracy of a method over several distilled sets.
 
-    network: intervals of the trained networks' accuracy.
-    ridge: intervals of the ridge predictor's accuracy.
+    network: Intervals of the trained networks' accuracy.
+    ridge: Intervals of the ridge predictor's accuracy.
     """
 
     network: NestedIntervals
@@ -210,45 +388,83 @@ class Summary(NamedTuple):
 
 
 def evaluate(
-    distilled: DistilledSet,
-    dataset: Dataset,
+    distilled: DistilledSet | str | Path | Any,
+    dataset: Dataset | str | None = None,
     settings: EvaluationSettings | None = None,
+    *,
+    protocol: Protocol | None = None,
+    networks: int | None = None,
+    seed: int | None = None,
+    network: NetworkSettings | str | None = None,
     **changes: Any,
 ) -> Evaluation:
-    """Return what a distilled set is worth on the test images of a data set.
+    """Return the test accuracy of fresh networks trained on a distilled set.
 
-    Fresh networks are trained on the distilled images and labels; each is tested
-    itself, and as features of a ridge readout of the distilled set.
+    Each network is tested itself, and as features of a ridge predictor whose support is
+    the distilled set.
 
     Args:
-        distilled: the set.
-        dataset: whose test images are classified.
-        settings: how; None for FRePo's and ISA's protocol at the width and depth that
-            the set was distilled with.
-        changes: settings to replace, by name (``networks=2``).
+        distilled: Distilled set, run, path of a run folder, or path of a file that
+            ``DistilledSet.save`` wrote.
+        dataset: Data set, or its name, whose test images to classify; None for the one
+            that the manifest of the distilled set names.
+        settings: Settings to start from; None for FRePo's and ISA's protocol at the width
+            and depth that the set was distilled with.
+        protocol: Recipe of the evaluation; ``"published"`` for that of the method that
+            made the set.
+        networks: Number of fresh networks to train (5 if left out).
+        seed: Random seed of networks, order and augmentation (0 if left out).
+        network: Architecture to train, or its name.
+        **changes: Further settings of ``EvaluationSettings`` by name, such as ``fit``,
+            ``epochs``, ``ops`` or ``ridge``.
 
     Returns:
         The accuracies.
 
     Raises:
-        ValueError: the set and the data do not fit together.
+        TypeError: A setting is unknown, or ``distilled`` is no distilled set.
+        ValueError: The set and the data do not fit together.
+        FileNotFoundError: There is no distilled set at the path.
 
-    Source: algorithms 7.1 and 7.4.
+    Example:
+        >>> import isa_toolkit as isa
+        >>> from isa_toolkit.networks.training import FitSettings
+        >>> digits = isa.load_dataset("digits")
+        >>> few = isa.evaluation.random_real(digits, images_per_class=1)
+        >>> result = isa.evaluate(
+        ...     few,
+        ...     digits,
+        ...     networks=2,
+        ...     network=isa.NetworkSettings(width=4, depth=1, norm="none"),
+        ...     fit=FitSettings(steps=20),
+        ...     ops=(),
+        ... )
+        >>> result.accuracies.shape, 0.1 < result.mean < 0.9
+        ((2,), True)
+
+    Source: docs/algorithms.md, section 7.
     """
+    named = {
+        "protocol": protocol,
+        "networks": networks,
+        "seed": seed,
+        "network": network,
+    }
+    changes.update({name: value for name, value in named.items() if value is not None})
+    if settings is not None and not isinstance(settings, EvaluationSettings):
+        raise InvalidTypeError(
+            f"settings must be EvaluationSettings, got {type(settings).__name__}."
+        )
     settings = dataclasses.replace(settings or EvaluationSettings(), **changes)
-    learned = {}
-    if settings.protocol == "published":
-        settings = dataclasses.replace(settings, protocol=protocol_of(distilled))
-        if settings.fit is None:
-            learned = distilled.manifest.get("learned") or {}
-    if settings.network is None:
-        network = network_of(distilled, settings.protocol)
-        settings = dataclasses.replace(settings, network=network)
+    distilled = _as_distilled(distilled)
+    dataset = _as_dataset(dataset, distilled)
     check_fit(distilled, dataset)
-    settings = settings.resolve(
-        image_shape=dataset.image_shape, num_distilled=len(distilled.images)
-    )
-    settings = with_learned(settings, learned)
+    settings = settings.resolve_for(distilled, dataset)
+    validation = None
+    if isinstance(settings.fit, RFADSettings):
+        validation = validation_images(
+            dataset, settings.fit.validation_per_class, seed=settings.seed
+        )
     result = run_evaluation(
         distilled.images,
         distilled.labels,
@@ -256,8 +472,57 @@ def evaluate(
         dataset.test.labels,
         settings,
         num_classes=dataset.num_classes,
+        validation=validation,
     )
-    return Evaluation(np.asarray(result.network), np.asarray(result.ridge), settings)
+    return evaluation_of(result, settings)
+
+
+def evaluation_of(result: TestResult, settings: EvaluationSettings) -> Evaluation:
+    """Return a test's result, fetched from the device.
+
+    Args:
+        result: Accuracies on the device.
+        settings: Settings of the evaluation, resolved.
+    """
+    details = {name: np.asarray(value) for name, value in result.details.items()}
+    return Evaluation(
+        np.asarray(result.network), np.asarray(result.ridge), settings, details
+    )
+
+
+def _as_distilled(value: Any) -> DistilledSet:
+    """Return the distilled set of a run or of a path, or the set itself."""
+    if isinstance(value, str | Path):
+        path = Path(value)
+        return DistilledSet.load(
+            path / "distilled.safetensors" if path.is_dir() else path
+        )
+    value = getattr(value, "distilled", value)
+    if not isinstance(value, DistilledSet):
+        raise InvalidTypeError(
+            "distilled must be a DistilledSet, a Run or a path, got "
+            f"{type(value).__name__}. For images and labels of your own use "
+            "evaluate(DistilledSet.from_pixels(images, labels, "
+            "preprocessing=dataset.preprocessing, class_names=dataset.class_names), "
+            "dataset)."
+        )
+    return value
+
+
+def _as_dataset(value: Any, distilled: DistilledSet) -> Dataset:
+    """Return a data set by its name, or the one that a manifest names."""
+    if isinstance(value, Dataset):
+        return value
+    if value is None:
+        experiment = distilled.manifest.get("experiment") or {}
+        value = (experiment.get("dataset") or {}).get("name")
+    if isinstance(value, str):
+        return load_dataset(value)
+    raise InvalidTypeError(
+        "dataset must be a Dataset or the name of one, got "
+        f"{type(value).__name__}. The distilled set does not name it: pass "
+        "evaluate(distilled, dataset)."
+    )
 
 
 def run_evaluation(
@@ -268,31 +533,35 @@ def run_evaluation(
     settings: EvaluationSettings,
     *,
     num_classes: int,
+    validation: tuple[Any, Any] | None = None,
 ) -> TestResult:
     """Return the accuracies of plain arrays under resolved settings.
 
     Args:
-        images: network inputs to train on, [m, h, w, ch].
-        labels: soft labels, [m, c].
-        test_images: network inputs to classify, [n, h, w, ch].
-        test_labels: class numbers, [n].
-        settings: ``EvaluationSettings.resolve``d.
-        num_classes: c.
+        images: Network inputs to train on, [m, h, w, ch].
+        labels: Soft labels, [m, c].
+        test_images: Network inputs to classify, [n, h, w, ch].
+        test_labels: Class numbers, [n].
+        settings: Settings that ``EvaluationSettings.resolve`` returned.
+        num_classes: Number of classes c.
+        validation: Network inputs that stop RFAD's training, and their class numbers.
 
     Returns:
         Accuracies, on the device.
     """
-    fit = settings.fit
-    if fit is None or settings.network is None:
+    fit, mode, flips = settings.fit, settings.augment_mode, settings.flips
+    if fit is None or settings.network is None or mode is None or flips is None:
         raise checks.fail("settings", "be resolved", settings)
+    if isinstance(fit, RFADSettings) != (validation is not None):
+        raise checks.fail("validation", "be given for RFADSettings alone", validation)
+    if settings.protocol == "rcig" and flips:
+        images = np.concatenate([images, images[:, :, ::-1]])
+        labels, flips = np.concatenate([labels, labels]), False
     network = build(
         settings.network, image_shape=images.shape[1:], num_classes=num_classes
     )
     compiled = train_and_test(
-        network,
-        ops=settings.ops or (),
-        augment_mode=settings.augment_mode,
-        mirrored=bool(settings.mirrored),
+        network, ops=settings.ops or (), augment_mode=mode, flips=flips
     )
     size = min(fit.batch_size, len(images))
     return compiled(
@@ -303,6 +572,7 @@ def run_evaluation(
         jnp.asarray(test_labels),
         dataclasses.replace(fit, batch_size=size),
         jnp.float32(settings.ridge),
+        jax.tree.map(jnp.asarray, validation or ()),
     )
 
 
@@ -310,40 +580,35 @@ def summarise(evaluations: Sequence[Evaluation], *, level: float = 0.95) -> Summ
     """Return the accuracy of a method from the evaluations of several distilled sets.
 
     Args:
-        evaluations: one per distilled set, with the same number of networks.
-        level: confidence.
+        evaluations: One evaluation per distilled set, with the same number of networks.
+        level: Confidence level of the intervals, above 0 and below 1.
 
     Returns:
         For each predictor the interval over networks and the one over distilled sets.
 
     Raises:
-        ValueError: there are none, or their numbers of networks differ.
+        ValueError: There are none, or their numbers of networks differ.
     """
     if not evaluations:
         raise checks.fail("evaluations", "hold at least one", [])
-    return Summary(
-        network=nested_interval(_table(evaluations, "network"), level=level),
-        ridge=nested_interval(_table(evaluations, "ridge"), level=level),
-    )
-
-
-def _table(evaluations: Sequence[Evaluation], predictor: str) -> np.ndarray:
-    """Return accuracies, [sets, networks]."""
-    values = [getattr(evaluation, predictor) for evaluation in evaluations]
-    if len({len(row) for row in values}) > 1:
-        raise checks.fail(
-            "evaluations",
-            "have one number of networks",
-            sorted({len(row) for row in values}),
+    sizes = {len(evaluation.network) for evaluation in evaluations}
+    if len(sizes) > 1:
+        raise checks.fail("evaluations", "have one number of networks", sorted(sizes))
+    network, ridge = (
+        nested_interval(
+            np.stack([getattr(evaluation, name) for evaluation in evaluations]),
+            level=level,
         )
-    return np.stack(values)
+        for name in PREDICTORS
+    )
+    return Summary(network=network, ridge=ridge)
 
 
 def check_fit(distilled: DistilledSet, dataset: Dataset) -> None:
     """Refuse a distilled set that does not belong to the data.
 
     Raises:
-        ValueError: image shape, number of classes or preprocessing differ.
+        ValueError: Image shape, number of classes or preprocessing differ.
     """
     if distilled.images.shape[1:] != dataset.image_shape:
         raise checks.fail(
@@ -375,14 +640,28 @@ def with_learned(
     """Return resolved settings that use what a method learned besides the images.
 
     Args:
-        settings: resolved.
+        settings: Resolved settings.
         learned: ``learned`` of the set's manifest; MTT's ``student_learning_rate`` is
             the learning rate of protocol ``"dsa"``.
 
-    Source: algorithms 7.4, "MTT: the learned a".
+    Source: docs/algorithms.md, section 7.4, "MTT: the learned a".
     """
     rate = learned.get("student_learning_rate")
     if rate is None or not isinstance(settings.fit, SGDSettings):
         return settings
     fit = dataclasses.replace(settings.fit, learning_rate=float(rate))
     return dataclasses.replace(settings, fit=fit)
+
+
+def _percent(interval: Interval) -> str:
+    """Return an interval of a fraction in percent; one value has no interval."""
+    spread = "" if interval.n < 2 else f" ± {100 * interval.half_width:.1f}"
+    return f"{100 * interval.mean:.1f}{spread} %"
+
+
+def _networks(count: int) -> str:
+    return f"{count} network{'s' if count > 1 else ''}"
+
+
+def _as_lists(arrays: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
+    return {name: array.tolist() for name, array in arrays.items()}

@@ -1,8 +1,8 @@
 """Feature spaces to measure in: seeded networks, trained on real or on distilled images.
 
-Maps and recall compare sets in the penultimate features of one network that no distilled
-set has touched; it is trained once per data set and settings and kept in the user's cache.
-The information test reads with a network that no real image has touched.
+Maps and recall compare sets in the penultimate features of one network that has seen no
+distilled set; it is trained once per data set and settings and stored in the user's cache.
+The cross-prediction test reads with a network that has seen no real image.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,21 +32,23 @@ __all__ = ["FeatureNetwork", "FeatureSettings", "distilled_network", "feature_ne
 _PIECE = 1000
 
 
+@checks.suggest_keywords
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FeatureSettings:
     """Which network the features come from, and how it is trained.
 
     Attributes:
-        network: architecture; the published ConvNet without normalisation.
-        steps: Adam steps on the real training images.
-        batch_size: images per step.
-        learning_rate: peak of warm-up and cosine.
-        seed: of its weights and of the order of the images.
+        network: Architecture; by default the published ConvNet without normalisation.
+        steps: Number of Adam steps.
+        batch_size: Number of images per step.
+        learning_rate: Highest learning rate of warm-up and cosine.
+        seed: Random seed of the weights and of the order of the images.
 
     Raises:
-        ValueError: a value out of its range.
+        ValueError: A value is out of its range.
 
-    Source: ours. The paper's maps and recall name no feature space (algorithms 12).
+    Source: ours. The paper's maps and recall name no feature space (docs/algorithms.md,
+    section 12).
     """
 
     network: NetworkSettings = dataclasses.field(
@@ -67,10 +69,10 @@ class FeatureSettings:
 class FeatureNetwork(NamedTuple):
     """A trained network, to read penultimate features with.
 
-    network: the architecture.
-    params: its weights.
-    state: its normalisation statistics, if any.
-    settings: how it was trained, resolved.
+    network: Its architecture.
+    params: Its weights.
+    state: Its normalisation statistics, if any.
+    settings: How it was trained, resolved.
     """
 
     network: Network
@@ -79,43 +81,34 @@ class FeatureNetwork(NamedTuple):
     settings: FeatureSettings
 
     def features(self, images: Any) -> Float[np.ndarray, "n d"]:
-        """Return the penultimate features of network inputs.
+        """Return the penultimate features of network inputs, float32 [n, d].
 
         Args:
-            images: preprocessed images, [n, h, w, ch].
-
-        Returns:
-            float32 [n, d].
+            images: Network inputs, [n, h, w, ch].
         """
         return self._read(images, "features")
 
     def logits(self, images: Any) -> Float[np.ndarray, "n c"]:
-        """Return the class scores of network inputs.
+        """Return the class scores of network inputs, float32 [n, c].
 
         Args:
-            images: preprocessed images, [n, h, w, ch].
-
-        Returns:
-            float32 [n, c].
+            images: Network inputs, [n, h, w, ch].
         """
         return self._read(images, "logits")
 
-    def _read(self, images: Any, what: str) -> np.ndarray:
+    def _read(self, images: Any, output: Literal["features", "logits"]) -> np.ndarray:
         images = np.asarray(images, np.float32)
         if images.shape[1:] != self.network.image_shape:
             raise checks.fail(
                 "images", f"have the shape {self.network.image_shape}", images.shape[1:]
             )
         forward = _forward(self.network)
-        made = [
-            np.asarray(
-                getattr(
-                    forward(self.params, self.state, jnp.asarray(_padded(piece))), what
-                )
-            )[: len(piece)]
-            for piece in _pieces(images)
-        ]
-        return np.concatenate(made)
+        read = []
+        for start in range(0, max(len(images), 1), _PIECE):
+            piece = images[start : start + _PIECE]
+            outputs = forward(self.params, self.state, jnp.asarray(_padded(piece)))
+            read.append(np.asarray(getattr(outputs, output))[: len(piece)])
+        return np.concatenate(read)
 
 
 def feature_network(
@@ -127,34 +120,23 @@ def feature_network(
     """Return a network trained on the real training images, from the cache if it is there.
 
     Args:
-        dataset: the data.
-        settings: which network and how long.
-        folder: of the kept networks; None for the user's cache (``ISA_CACHE_DIR``).
+        dataset: Data set to train on.
+        settings: Which network and how long; None for the defaults.
+        folder: Folder of the stored networks; None for the user's cache
+            (``ISA_CACHE_DIR``).
 
     Returns:
         The network; the same numbers for the same data and settings on one machine.
 
     Raises:
-        ValueError: the network does not fit the images.
+        ValueError: The network does not fit the images.
     """
-    settings = settings or FeatureSettings()
-    settings = dataclasses.replace(
-        settings, network=settings.network.resolve(dataset.image_shape)
-    )
-    network = build(
-        settings.network,
-        image_shape=dataset.image_shape,
-        num_classes=dataset.num_classes,
-    )
+    settings, network = _build(dataset, settings)
     where = cache_folder() / "features" if folder is None else Path(folder)
     shapes = jax.eval_shape(network.init, jax.random.key(0))
-
-    def read(path: Path) -> tuple[PyTree, PyTree]:
-        return _read_weights(path, shapes)
-
     params, state = kept_or_made(
         where / f"{_digest(dataset, settings)}.safetensors",
-        read,
+        lambda path: _read_weights(path, shapes),
         lambda: _train(
             network, dataset.inputs("train"), dataset.targets("train"), settings
         ),
@@ -166,19 +148,25 @@ def feature_network(
 def distilled_network(
     distilled: DistilledSet, dataset: Dataset, settings: FeatureSettings | None = None
 ) -> FeatureNetwork:
-    """Return a network trained on a distilled set, as FRePo's readers are.
+    """Return a feature network trained on a distilled set, anew at each call.
 
     Args:
-        distilled: the set.
-        dataset: that it stands for.
-        settings: which network and how long.
-
-    Returns:
-        The network, trained anew at each call.
+        distilled: Distilled set to train on.
+        dataset: Data set that it stands for.
+        settings: Which network and how long; None for the defaults.
 
     Raises:
-        ValueError: the network does not fit the images.
+        ValueError: The network does not fit the images.
     """
+    settings, network = _build(dataset, settings)
+    params, state = _train(network, distilled.images, distilled.labels, settings)
+    return FeatureNetwork(network, params, state, settings)
+
+
+def _build(
+    dataset: Dataset, settings: FeatureSettings | None
+) -> tuple[FeatureSettings, Network]:
+    """Return the resolved settings and their network."""
     settings = settings or FeatureSettings()
     settings = dataclasses.replace(
         settings, network=settings.network.resolve(dataset.image_shape)
@@ -188,32 +176,27 @@ def distilled_network(
         image_shape=dataset.image_shape,
         num_classes=dataset.num_classes,
     )
-    params, state = _train(network, distilled.images, distilled.labels, settings)
-    return FeatureNetwork(network, params, state, settings)
+    return settings, network
 
 
 def _train(
     network: Network, images: Any, labels: Any, settings: FeatureSettings
 ) -> tuple[PyTree, PyTree]:
-    fit_settings = FitSettings(
+    training = FitSettings(
         steps=settings.steps,
         batch_size=min(settings.batch_size, len(labels)),
         learning_rate=settings.learning_rate,
         warmup_steps=settings.steps // 20,
     )
-    return _fit(network)(
-        jax.random.key(settings.seed),
-        jnp.asarray(images),
-        jnp.asarray(labels),
-        fit_settings,
-    )
+    key = jax.random.key(settings.seed)
+    return _fit(network)(key, jnp.asarray(images), jnp.asarray(labels), training)
 
 
 @cache
 def _fit(network: Network) -> Any:
     return jax.jit(
-        lambda key, images, labels, settings: fit(
-            key, network, images, labels, settings
+        lambda key, images, labels, training: fit(
+            key, network, images, labels, training
         )
     )
 
@@ -221,11 +204,6 @@ def _fit(network: Network) -> Any:
 @cache
 def _forward(network: Network) -> Any:
     return jax.jit(network.apply)
-
-
-def _pieces(images: np.ndarray) -> list[np.ndarray]:
-    starts = range(0, max(len(images), 1), _PIECE)
-    return [images[at : at + _PIECE] for at in starts]
 
 
 def _padded(piece: np.ndarray) -> np.ndarray:
@@ -238,20 +216,21 @@ def _padded(piece: np.ndarray) -> np.ndarray:
 
 
 def _digest(dataset: Dataset, settings: FeatureSettings) -> str:
-    told = {
+    description = {
         "data": dataset.fingerprint,
         "preprocessing": dataset.preprocessing.fingerprint,
         "settings": dataclasses.asdict(settings),
     }
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+    text = json.dumps(description, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _write_weights(weights: tuple[PyTree, PyTree], path: Path) -> None:
     from safetensors.numpy import save
 
     leaves = {
-        f"{place:04d}": np.asarray(leaf, order="C")
-        for place, leaf in enumerate(jax.tree.leaves(weights))
+        f"{index:04d}": np.asarray(leaf, order="C")
+        for index, leaf in enumerate(jax.tree.leaves(weights))
     }
     write_atomically(path, save(leaves))
 
@@ -265,7 +244,7 @@ def _read_weights(path: Path, shapes: Any) -> tuple[PyTree, PyTree]:
     except SafetensorError as error:
         raise ValueError(f"{path} is no safetensors file: {error}.") from error
     expected, structure = jax.tree.flatten(shapes)
-    leaves = [stored.get(f"{place:04d}") for place in range(len(expected))]
+    leaves = [stored.get(f"{index:04d}") for index in range(len(expected))]
     for leaf, shape in zip(leaves, expected, strict=True):
         if leaf is None or leaf.shape != shape.shape or leaf.dtype != shape.dtype:
             raise ValueError(f"{path} holds another network.")

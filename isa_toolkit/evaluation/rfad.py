@@ -1,285 +1,252 @@
-"""RFAD's evaluation: a wide network, centred on its first outputs, stopped by validation.
-
-SGD with momentum on squared errors, of one network after the other; the real images that
-stop a training are drawn from the training set, as in the released code.
-"""
+"""RFAD's training: a random network, centred on its first outputs, stopped by validation."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from functools import cache
-from typing import Any, NamedTuple
+import warnings
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+import optax
+from jaxtyping import Array, Float, Int, Key, PyTree
 
-from isa_toolkit import checks
-from isa_toolkit.analysis.intervals import Interval, mean_interval
+from isa_toolkit import checks, presets
 from isa_toolkit.datasets import Dataset
-from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.evaluation.evaluation import check_fit
-from isa_toolkit.evaluation.rfad_fit import accuracy_of, fit_centred, logits_of
-from isa_toolkit.networks import Network, NetworkSettings, build
-from isa_toolkit.presets import preset
+from isa_toolkit.evaluation.prediction import accuracy_of, logits_of
+from isa_toolkit.networks import Network
+from isa_toolkit.networks.random_features import draw_random
+from isa_toolkit.networks.training import STATIC, start_training, train_step
 
 __all__ = [
-    "RFADEvaluation",
+    "RFADFit",
     "RFADSettings",
-    "finite_network",
+    "fit_centred",
     "rfad_settings",
+    "validation_images",
 ]
 
 
+@jax.tree_util.register_dataclass
+@checks.suggest_keywords
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RFADSettings:
-    """How to judge a distilled set as RFAD does.
+    """How to train an evaluation network as RFAD does.
+
+    SGD with momentum on ``1/(2 a^2) mean (g(x) - a y)^2 + weight_decay ||p - p_0||^2`` with
+    ``g(x) = f(x; p) - f(x; p_0)`` and label scale a. A pytree: everything but
+    ``batch_size``, ``centred`` and ``validation_per_class`` may be traced.
 
     Attributes:
-        learning_rate: of SGD.
-        label_scale: labels are multiplied by it, the loss is divided by its square.
-        weight_decay: weight of ``||p - p_0||^2``, of ``||p||^2`` without ``centred``.
-        network: architecture without running statistics.
-        networks: how many fresh ones.
-        seed: draws networks, order and validation images.
-        centred: subtract the outputs that the network had at first.
-        momentum: in [0, 1).
-        batch_size: the whole set if it is not larger.
-        steps: most SGD steps.
-        validate_every: steps between validations.
-        patience: stop after so many steps without a better validation.
-        validation_per_class: real training images of each class that validate, as many
-            as there are where there are fewer.
+        learning_rate: Learning rate of SGD.
+        label_scale: Factor a of the labels.
+        weight_decay: Weight of ``||p - p_0||^2``, or of ``||p||^2`` without ``centred``.
+        momentum: Fraction of the last update that is added to the next, in [0, 1).
+        steps: Highest number of SGD steps.
+        validate_every: Number of steps between validations.
+        patience: Number of steps without a better validation after which to stop.
+        batch_size: Number of images per step; the whole set if it is not larger.
+        centred: Whether to subtract the outputs that the network had at first.
+        validation_per_class: Number of real training images of each class to validate on;
+            all of a class that has fewer.
 
     Raises:
-        TypeError: a number is not whole.
-        ValueError: a value out of its range.
+        TypeError: A number is not whole.
+        ValueError: A value is out of its range.
 
-    Source: algorithms 7.3. The number of networks is UNKNOWN; five is ours.
+    Source: docs/algorithms.md, section 7.3.
     """
 
     learning_rate: float
     label_scale: float
     weight_decay: float
-    network: NetworkSettings = dataclasses.field(
-        default_factory=lambda: NetworkSettings(name="convnet_flat", width=1024)
-    )
-    networks: int = 5
-    seed: int = 0
-    centred: bool = True
     momentum: float = 0.9
-    batch_size: int = 513
     steps: int = 20_000
     validate_every: int = 100
     patience: int = 500
-    validation_per_class: int = 500
+    batch_size: int = dataclasses.field(default=513, metadata=STATIC)
+    centred: bool = dataclasses.field(default=True, metadata=STATIC)
+    validation_per_class: int = dataclasses.field(default=500, metadata=STATIC)
 
     def __post_init__(self) -> None:
+        if any(isinstance(value, jax.Array) for value in vars(self).values()):
+            return  # inside a JAX transformation
         checks.check_positive("evaluation learning_rate", self.learning_rate)
         checks.check_positive("label_scale", self.label_scale)
         checks.check_at_least("weight_decay", self.weight_decay, 0)
-        checks.check_integer("networks", self.networks)
-        checks.check_integer("seed", self.seed, minimum=0)
-        checks.check_boolean("centred", self.centred)
         checks.check_fraction("momentum", self.momentum)
+        checks.check_boolean("centred", self.centred)
         for name in ("batch_size", "steps", "validate_every", "patience"):
             checks.check_integer(f"evaluation {name}", getattr(self, name))
         checks.check_integer("validation_per_class", self.validation_per_class)
 
 
-class RFADEvaluation(NamedTuple):
-    """Accuracies of k networks trained on one distilled set.
-
-    network: on the test images, of the network with the best validation, [k].
-    validation: on the validation images, [k].
-    best_step: steps after which that was, [k].
-    steps: steps taken in all, [k].
-    settings: everything that was chosen, resolved.
-    """
-
-    network: Float[np.ndarray, " k"]
-    validation: Float[np.ndarray, " k"]
-    best_step: Int[np.ndarray, " k"]
-    steps: Int[np.ndarray, " k"]
-    settings: RFADSettings
-
-    def interval(self, *, level: float = 0.95) -> Interval:
-        """Return the mean test accuracy with its interval over networks.
-
-        Args:
-            level: confidence.
-        """
-        interval = mean_interval(self.network, level=level)
-        return interval._replace(kind="networks, one distilled set")
-
-
-def rfad_settings(dataset: str, images_per_class: int, **changes: Any) -> RFADSettings:
-    """Return the published settings of RFAD's evaluation on one row.
+def rfad_settings(dataset: str, images_per_class: int) -> RFADSettings:
+    """Return the published settings of RFAD's evaluation for one row.
 
     Args:
-        dataset: registered name.
-        images_per_class: distilled images of each class.
-        changes: settings by name, in place of the published ones.
+        dataset: Registered name of the data set.
+        images_per_class: Number of distilled images of each class.
 
     Returns:
         The settings.
 
     Raises:
-        TypeError: a number is not whole, or a setting is unknown.
-        ValueError: a value out of its range, or no row gives one that is needed.
+        TypeError: A number is not whole.
+        ValueError: A number is too small.
 
     Warns:
-        UserWarning: the row is not listed.
+        UserWarning: The row is not published; CIFAR-10's is used.
 
-    Source: algorithms 7.3.
+    Source: docs/algorithms.md, section 7.3.
     """
-    row = preset("rfad", dataset, images_per_class)
-    published = {
-        name: row.get(f"evaluation_{name}")
-        for name in ("learning_rate", "label_scale", "weight_decay")
-    }
-    published["network"] = NetworkSettings(
-        name="convnet_flat", width=row["evaluation_width"], depth=row["depth"]
+    row = presets.rfad_preset(dataset, images_per_class)
+    if row.evaluation_learning_rate is None:
+        row = presets.rfad_preset("cifar10", images_per_class)
+        warnings.warn(
+            f"no published settings of RFAD's evaluation for {dataset!r}; using those of "
+            "'cifar10'.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return RFADSettings(
+        learning_rate=row.evaluation_learning_rate,
+        label_scale=row.evaluation_label_scale,
+        weight_decay=row.evaluation_weight_decay,
     )
-    settings = {**published, **changes}
-    for name, value in settings.items():
-        if value is None:
-            raise checks.fail(
-                name,
-                f"be given for {dataset!r}, which has no published row",
-                None,
-                f"Pass rfad_settings({dataset!r}, {images_per_class}, {name}=...).",
-            )
-    return RFADSettings(**settings)
 
 
-def finite_network(
-    distilled: DistilledSet, dataset: Dataset, settings: RFADSettings, **changes: Any
-) -> RFADEvaluation:
-    """Return what a distilled set is worth under RFAD's own evaluation.
-
-    Networks with weights N(0, 2/fan_in) and biases N(0, .1^2) are trained on the set,
-    each until the validation images show nothing better for a while; the best network
-    classifies the test images.
+def validation_images(
+    dataset: Dataset, per_class: int, *, seed: int
+) -> tuple[Float[np.ndarray, "v h w ch"], Int[np.ndarray, " v"]]:
+    """Return the real training images that validate, and their classes.
 
     Args:
-        distilled: the set.
-        dataset: whose training images validate and whose test images are classified.
-        settings: how; ``rfad_settings`` gives the published ones.
-        changes: settings to replace, by name.
+        dataset: Data set whose training images to draw from.
+        per_class: Number of images of each class; all of a class that has fewer.
+        seed: Random seed of the draw.
 
     Returns:
-        The accuracies.
+        Network inputs [v, h, w, ch] and class numbers [v].
+    """
+    draw = np.random.default_rng(seed)
+    labels = dataset.train.labels
+    chosen = np.concatenate(
+        [
+            draw.permutation(np.flatnonzero(labels == c))[:per_class]
+            for c in range(dataset.num_classes)
+        ]
+    )
+    return dataset.inputs("train")[chosen], labels[chosen]
 
-    Raises:
-        ValueError: the set and the data do not fit together, or the network has running
-            statistics.
 
-    Source: algorithms 7.3.
+class RFADFit(NamedTuple):
+    """One trained network.
+
+    params: Parameters at the best validation.
+    first: Parameters at the start.
+    accuracy: Accuracy on the validation images at its best, a fraction, [].
+    best_step: Number of steps taken then, [].
+    steps: Number of steps taken in all, [].
+    """
+
+    params: PyTree
+    first: PyTree
+    accuracy: Float[Array, ""]
+    best_step: Int[Array, ""]
+    steps: Int[Array, ""]
+
+
+def fit_centred(
+    key: Key[Array, ""],
+    network: Network,
+    images: Float[Array, "m h w ch"],
+    labels: Float[Array, "m c"],
+    validation: tuple[Float[Array, "v h w ch"], Int[Array, " v"]],
+    settings: RFADSettings,
+) -> RFADFit:
+    """Return a random network, trained until its validation no longer improves.
+
+    Pure: call it under ``jit``.
+
+    Args:
+        key: Key that draws the network and the order.
+        network: Architecture without running statistics.
+        images: Network inputs to train on, [m, h, w, ch].
+        labels: Soft labels y, [m, c].
+        validation: Network inputs that validate, [v, h, w, ch], and their classes, [v].
+        settings: How to train.
+
+    Returns:
+        The network of the best validation.
+
+    Source: docs/algorithms.md, sections 7.3 and 2.2 (the random network).
     **Deviation:** labels are scaled in mini-batches, too (the released code forgets it).
-    The sheet leaves open, so these are our reading: the squared error is half the mean
+    The source leaves open, so these are our reading: the squared error is half the mean
     over all entries (as in 4.4), the decay is ``weight_decay ||p - p_0||^2``, patience
     counts steps, the best validation is the first of the highest accuracy, and the
     batch of a larger set is 513. The images that validate may be in the set where that
     holds real ones.
     """
-    settings = dataclasses.replace(settings, **changes)
-    check_fit(distilled, dataset)
-    settings = dataclasses.replace(
-        settings, network=settings.network.resolve(dataset.image_shape)
+    draw_key, order_key = jax.random.split(key)
+    first = jax.tree.map(lambda leaf: leaf[0], draw_random(draw_key, network, count=1))
+    held, held_labels = validation
+    scale, zero = settings.label_scale, jnp.zeros((), labels.dtype)
+    offset = jnp.zeros_like(labels)
+    if settings.centred:
+        offset = logits_of(network, first, images)
+        zero = logits_of(network, first, held)
+
+    def loss(
+        params: PyTree, state: PyTree, batch: tuple[Array, Array, Array], key: Array
+    ) -> tuple[Float[Array, ""], PyTree]:
+        del key
+        inputs, targets, shift = batch
+        error = network.apply(params, {}, inputs).logits - shift - scale * targets
+        return 0.5 * jnp.mean(jnp.square(error)) / scale**2, state
+
+    def decay(params: PyTree) -> PyTree:
+        """Return the gradient of the penalty."""
+        away = params
+        if settings.centred:
+            away = jax.tree.map(jnp.subtract, params, first)
+        return jax.tree.map(lambda value: 2 * settings.weight_decay * value, away)
+
+    optimizer = optax.chain(
+        optax.stateless(
+            lambda updates, params: jax.tree.map(jnp.add, updates, decay(params))
+        ),
+        optax.sgd(settings.learning_rate, settings.momentum),
     )
-    network = build(
-        settings.network,
-        image_shape=dataset.image_shape,
-        num_classes=dataset.num_classes,
-    )
-    if jax.tree.leaves(jax.eval_shape(network.init, jax.random.key(0))[1]):
-        raise checks.fail(
-            "network",
-            "have no running statistics for RFAD's evaluation",
-            settings.network.norm,
-            "Use norm='none', as published, or 'instance'.",
-        )
-    chosen = _validation_places(dataset, settings)
-    compiled = _train_and_test(
-        network, min(settings.batch_size, len(distilled.images)), settings.centred
-    )
-    arrays = (
-        *(distilled.images, distilled.labels),
-        *(dataset.inputs("train")[chosen], dataset.train.labels[chosen]),
-        *(dataset.inputs("test"), dataset.test.labels),
-    )
-    network_accuracy, validation, best_step, steps = compiled(
-        jax.random.split(jax.random.key(settings.seed), settings.networks),
-        *map(jnp.asarray, arrays),
-        {
-            "learning_rate": jnp.float32(settings.learning_rate),
-            "label_scale": jnp.float32(settings.label_scale),
-            "weight_decay": jnp.float32(settings.weight_decay),
-            "momentum": jnp.float32(settings.momentum),
-            "steps": jnp.int32(settings.steps),
-            "validate_every": jnp.int32(settings.validate_every),
-            "patience": jnp.int32(settings.patience),
-        },
-    )
-    return RFADEvaluation(
-        np.asarray(network_accuracy),
-        np.asarray(validation),
-        np.asarray(best_step),
-        np.asarray(steps),
-        settings,
+    step = train_step(
+        loss,
+        optimizer,
+        (images, labels, offset),
+        order_key=order_key,
+        noise_key=order_key,
+        batch_size=settings.batch_size,
     )
 
+    def goes_on(carry: PyTree) -> Array:
+        taken, _, best = carry
+        is_patient = taken - best.best_step < settings.patience
+        return (taken < settings.steps) & is_patient
 
-def _validation_places(dataset: Dataset, settings: RFADSettings) -> np.ndarray:
-    """Return the training images that validate, the same number of each class."""
-    draw = np.random.default_rng(settings.seed)
-    labels = dataset.train.labels
-    return np.concatenate(
-        [
-            draw.permutation(np.flatnonzero(labels == c))[
-                : settings.validation_per_class
-            ]
-            for c in range(dataset.num_classes)
-        ]
-    )
+    def train_and_validate(carry: PyTree) -> PyTree:
+        taken, training, best = carry
+        stop = jnp.minimum(taken + settings.validate_every, settings.steps)
+        training = jax.lax.fori_loop(taken, stop, step, training)
+        outputs = logits_of(network, training.params, held) - zero
+        accuracy = accuracy_of(outputs, held_labels)
+        new = RFADFit(training.params, first, accuracy, stop, stop)
+        is_better = accuracy > best.accuracy
+        best = jax.tree.map(lambda a, b: jnp.where(is_better, a, b), new, best)
+        return stop, training, best._replace(steps=stop)
 
-
-@cache
-def _train_and_test(
-    network: Network, batch_size: int, centred: bool
-) -> Callable[..., tuple[Array, Array, Array, Array]]:
-    """Return the compiled evaluation: the same object for equal arguments."""
-
-    def one(
-        key: Key[Array, ""],
-        images: Float[Array, "m h w ch"],
-        labels: Float[Array, "m c"],
-        held: Float[Array, "v h w ch"],
-        held_labels: Int[Array, " v"],
-        test: Float[Array, "n h w ch"],
-        test_labels: Int[Array, " n"],
-        numbers: dict[str, Array],
-    ) -> tuple[Array, Array, Array, Array]:
-        fitted = fit_centred(
-            key,
-            network,
-            images,
-            labels,
-            held,
-            held_labels,
-            batch_size=batch_size,
-            centred=centred,
-            **numbers,
-        )
-        outputs = logits_of(network, fitted.params, test)
-        if centred:
-            outputs = outputs - logits_of(network, fitted.first, test)
-        accuracy = accuracy_of(outputs, test_labels)
-        return accuracy, fitted.accuracy, fitted.best_step, fitted.steps
-
-    return jax.jit(
-        lambda keys, *arguments: jax.lax.map(lambda key: one(key, *arguments), keys)
-    )
+    none = jnp.zeros((), jnp.int32)
+    # Below every accuracy, so that the first validation is the best so far.
+    untrained = RFADFit(first, first, jnp.float32(-1), none, none)
+    training = start_training(first, {}, optimizer, len(images))
+    carry = (none, training, untrained)
+    return jax.lax.while_loop(goes_on, train_and_validate, carry)[-1]

@@ -15,14 +15,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from isa_toolkit.datasets.augmentation import augment, dsa_augment
+from isa_toolkit.evaluation.prediction import in_pieces, largest_class
+from isa_toolkit.evaluation.protocols import Training
+from isa_toolkit.evaluation.rfad import RFADSettings, fit_centred
 from isa_toolkit.losses import ridge as ridge_readout
 from isa_toolkit.networks import Network
-from isa_toolkit.networks.training import FitSettings, SGDSettings, fit
+from isa_toolkit.networks.training import SGDSettings, fit
 
-__all__ = ["TestResult", "in_pieces", "largest_class", "train_and_test"]
-
-# Test images per forward pass: bounds memory without slowing small networks.
-_PIECE = 500
+__all__ = ["TestResult", "train_and_test"]
 
 Scalar = Float[Array, ""] | float
 
@@ -33,25 +33,37 @@ class TestResult(NamedTuple):
     An image whose prediction is not finite counts as wrong: a network that diverged,
     or a readout whose factorisation failed, scores 0.
 
-    network: of the trained networks' own logits, [k].
-    ridge: of the ridge readout on their features, [k].
+    network: Accuracy of each trained network's own logits, [k].
+    ridge: Accuracy of the ridge readout on each one's features, [k].
+    details: What RFAD's training reports besides, each [k]; empty otherwise.
     """
 
     __test__ = False  # not a test class
 
     network: Float[Array, " k"]
     ridge: Float[Array, " k"]
+    details: dict[str, Array]
+
+
+class _Trained(NamedTuple):
+    """A trained network: parameters, statistics, those to subtract, and a report."""
+
+    params: PyTree
+    state: PyTree
+    first: PyTree | None
+    details: dict[str, Array]
 
 
 @cache
 def train_and_test(
-    network: Network, *, ops: tuple[str, ...], augment_mode: str, mirrored: bool
+    network: Network, *, ops: tuple[str, ...], augment_mode: str, flips: bool
 ) -> Callable[..., TestResult]:
     """Return the compiled evaluation: the same object for equal arguments.
 
-    The result takes ``(keys [k], images, labels, test_images, test_labels, fit, ridge)``
-    and gives a ``TestResult``. ``fit`` is ``FitSettings``, under which ``ops`` are of
-    FRePo's augmentation, or ``SGDSettings``, under which they are of DSA's.
+    The result takes ``(keys [k], images, labels, test_images, test_labels, fit, ridge,
+    validation)`` and gives a ``TestResult``. ``fit`` is ``FitSettings``, under which
+    ``ops`` are of FRePo's augmentation; ``SGDSettings``, under which they are of DSA's; or
+    ``RFADSettings``, which needs ``validation``: (images, classes), () otherwise.
 
     On accelerators the k networks train together under ``vmap``. On the CPU they train
     one after the other inside the same program: ``vmap`` turns their convolutions into
@@ -61,13 +73,38 @@ def train_and_test(
         network: Architecture to train.
         ops: Names of augmentation ops, empty for none.
         augment_mode: ``"batch"`` or ``"sample"``.
-        mirrored: Add horizontally flipped copies to the support of the ridge readout.
+        flips: Add horizontally flipped copies to the support of the ridge readout.
 
     Returns:
         The jitted function.
 
-    Source: docs/algorithms.md, sections 7.1 and 7.4.
+    Source: docs/algorithms.md, section 7.
     """
+
+    def train(
+        key: Key[Array, ""],
+        images: Float[Array, "m h w ch"],
+        labels: Float[Array, "m c"],
+        settings: Training,
+        validation: tuple[Array, Array] | tuple[()],
+    ) -> _Trained:
+        if isinstance(settings, RFADSettings):
+            assert validation
+            done = fit_centred(key, network, images, labels, validation, settings)
+            details = {
+                "validation": done.accuracy,
+                "best_step": done.best_step,
+                "steps": done.steps,
+            }
+            first = done.first if settings.centred else None
+            return _Trained(done.params, {}, first, details)
+        transform = None
+        if ops and isinstance(settings, SGDSettings):
+            transform = partial(dsa_augment, ops=ops)
+        elif ops:
+            transform = partial(augment, ops=ops, mode=augment_mode)
+        params, state = fit(key, network, images, labels, settings, augment=transform)
+        return _Trained(params, state, None, {})
 
     def one(
         key: Key[Array, ""],
@@ -75,17 +112,13 @@ def train_and_test(
         labels: Float[Array, "m c"],
         test_images: Float[Array, "n h w ch"],
         test_labels: Int[Array, " n"],
-        settings: FitSettings | SGDSettings,
+        settings: Training,
         ridge: Scalar,
+        validation: tuple[Array, Array] | tuple[()],
     ) -> TestResult:
-        transform = None
-        if ops and isinstance(settings, SGDSettings):
-            transform = partial(dsa_augment, ops=ops)
-        elif ops:
-            transform = partial(augment, ops=ops, mode=augment_mode)
-        params, state = fit(key, network, images, labels, settings, augment=transform)
+        params, state, first, details = train(key, images, labels, settings, validation)
         support, support_labels = images, labels
-        if mirrored:
+        if flips:
             support = jnp.concatenate([images, images[:, :, ::-1]])
             support_labels = jnp.concatenate([labels, labels])
         features = in_pieces(
@@ -96,46 +129,22 @@ def train_and_test(
         def classify(piece: Float[Array, "b h w ch"]) -> tuple[Array, Array]:
             output = network.apply(params, state, piece)
             by_ridge = ridge_readout.predict(output.features, weights)
-            return largest_class(output.logits), largest_class(by_ridge)
+            logits = output.logits
+            if first is not None:
+                logits = logits - network.apply(first, state, piece).logits
+            return largest_class(logits), largest_class(by_ridge)
 
         by_network, by_ridge = in_pieces(classify, test_images)
         return TestResult(
             jnp.mean((by_network == test_labels).astype(jnp.float32)),
             jnp.mean((by_ridge == test_labels).astype(jnp.float32)),
+            details,
         )
 
     def many(keys: Key[Array, " k"], *arguments: PyTree) -> TestResult:
-        at_once = 1 if jax.default_backend() == "cpu" else keys.shape[0]
+        # A while loop that each network leaves at its own step cannot be batched cheaply.
+        is_alone = jax.default_backend() == "cpu" or bool(arguments[-1])
+        at_once = 1 if is_alone else keys.shape[0]
         return jax.lax.map(lambda key: one(key, *arguments), keys, batch_size=at_once)
 
     return jax.jit(many)
-
-
-def largest_class(scores: Float[Array, "n c"]) -> Int[Array, " n"]:
-    """Return the class with the largest score; -1, which no label is, without one.
-
-    Args:
-        scores: [n, c]; a row that is not finite has no largest one.
-    """
-    # argmax alone takes the first NaN for the largest and so answers class 0.
-    is_finite = jnp.isfinite(scores).all(-1)
-    return jnp.where(is_finite, jnp.argmax(scores, -1), -1)
-
-
-def in_pieces(
-    function: Callable[[Array], PyTree], images: Float[Array, "n h w ch"]
-) -> PyTree:
-    """Return ``function(images)``, computed a piece at a time.
-
-    Args:
-        function: images -> arrays with the images' leading axis.
-        images: [n, h, w, ch].
-    """
-    count = images.shape[0]
-    piece = min(_PIECE, count)
-    pieces = -(-count // piece)
-    padded = jnp.pad(images, ((0, pieces * piece - count), (0, 0), (0, 0), (0, 0)))
-    results = jax.lax.map(function, padded.reshape(pieces, piece, *images.shape[1:]))
-    return jax.tree.map(
-        lambda leaf: leaf.reshape(pieces * piece, *leaf.shape[2:])[:count], results
-    )

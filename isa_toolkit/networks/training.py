@@ -20,6 +20,7 @@ from isa_toolkit.networks.base import Network
 
 __all__ = [
     "ORDERS",
+    "STATIC",
     "Augment",
     "FitSettings",
     "Loss",
@@ -124,7 +125,7 @@ def cross_entropy(
 
 
 # Fields that are compiled in.
-_STATIC = {"static": True}
+STATIC = {"static": True}
 
 
 @jax.tree_util.register_dataclass
@@ -153,11 +154,11 @@ class FitSettings:
     """
 
     steps: int
-    batch_size: int = dataclasses.field(default=500, metadata=_STATIC)
+    batch_size: int = dataclasses.field(default=500, metadata=STATIC)
     learning_rate: float = 3e-4
     warmup_steps: int = 500
     final_learning_rate: float = 0.01
-    order: Order = dataclasses.field(default="shuffled", metadata=_STATIC)
+    order: Order = dataclasses.field(default="shuffled", metadata=STATIC)
 
     def __post_init__(self) -> None:
         if _is_traced(self):
@@ -213,12 +214,12 @@ class SGDSettings:
 
     steps: int
     decay_step: int
-    batch_size: int = dataclasses.field(default=256, metadata=_STATIC)
+    batch_size: int = dataclasses.field(default=256, metadata=STATIC)
     learning_rate: float = 0.01
     final_learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    order: Order = dataclasses.field(default="shuffled", metadata=_STATIC)
+    order: Order = dataclasses.field(default="shuffled", metadata=STATIC)
 
     def __post_init__(self) -> None:
         if _is_traced(self):

@@ -152,7 +152,7 @@ def test_the_whole_set_trains_long_unless_told_otherwise(digits, monkeypatch):
 
     def remember(images, labels, test_images, test_labels, settings, *, num_classes):
         seen.append((len(images), len(test_images), num_classes, settings))
-        return TestResult(np.zeros(5, np.float32), np.zeros(5, np.float32))
+        return TestResult(*[np.zeros(5, np.float32)] * 2, {})
 
     monkeypatch.setattr(baselines, "run_evaluation", remember)
     full_data(digits)
@@ -161,4 +161,6 @@ def test_the_whole_set_trains_long_unless_told_otherwise(digits, monkeypatch):
     assert (images, tests, classes) == (50, 359, 10)
     assert (default.fit.steps, default.fit.batch_size) == (5000, 500)
     assert (default.network.norm, default.networks) == ("none", 5)
-    assert chosen == dataclasses.replace(SMALL, seed=4, mirrored=False)
+    assert chosen == dataclasses.replace(
+        SMALL, seed=4, flips=False, augment_mode="batch"
+    )

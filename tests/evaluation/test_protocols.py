@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from isa_toolkit.datasets import load_dataset
-from isa_toolkit.datasets.augmentation import DSA_GRAY_OPS, DSA_RGB_OPS
+from isa_toolkit.datasets.augmentation import DSA_GRAY_OPS, DSA_RGB_OPS, RGB_OPS
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.evaluation import (
     EvaluationSettings,
@@ -17,7 +17,7 @@ from isa_toolkit.evaluation import (
     random_real,
 )
 from isa_toolkit.evaluation.evaluation import with_learned
-from isa_toolkit.evaluation.protocols import protocol_of
+from isa_toolkit.evaluation.protocols import network_of, protocol_of
 from isa_toolkit.evaluation.train import TestResult
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.training import FitSettings, SGDSettings, dsa_fit
@@ -63,7 +63,7 @@ def test_a_set_is_judged_by_its_own_protocol_only_if_asked(monkeypatch):
     assert seen.settings.fit == dsa_fit(20, learning_rate=0.125, epochs=150)
     assert seen.network[0] > 0.3
     # The choice is made before anything is trained.
-    nothing = TestResult(np.zeros(1, np.float32), np.zeros(1, np.float32))
+    nothing = TestResult(*[np.zeros(1, np.float32)] * 2, {})
     monkeypatch.setattr(evaluation, "run_evaluation", lambda *_, **__: nothing)
     named = evaluate(mtt, DIGITS, protocol="dsa", epochs=150, **short).settings
     assert named.fit == dsa_fit(20, epochs=150)
@@ -81,6 +81,8 @@ def test_a_set_is_judged_by_its_own_protocol_only_if_asked(monkeypatch):
         ("dm", "dsa"),
         ("mtt", "dsa"),
         ("frepo", "isa"),
+        ("rfad", "rfad"),
+        ("rcig", "rcig"),
         ("elsewhere", "isa"),
         (None, "isa"),
     ],
@@ -89,12 +91,59 @@ def test_the_manifest_names_the_protocol(method, protocol):
     assert protocol_of(made_by(method)) == protocol
 
 
-@pytest.mark.parametrize(
-    ("method", "says"), [("rcig", "rcig_protocol"), ("rfad", "finite_network")]
-)
-def test_a_protocol_that_is_a_function_of_its_own_is_named(method, says):
-    with pytest.raises(ValueError, match=f"got '{method}'.*{says}"):
-        protocol_of(made_by(method))
+@pytest.mark.parametrize(("count", "steps"), [(10, 1000), (11, 2000), (500, 2000)])
+def test_rcig_trains_slowly_and_briefly(count, steps):
+    settings = EvaluationSettings(protocol="rcig").resolve(
+        image_shape=(28, 28, 1), num_distilled=count
+    )
+    fit = settings.fit
+    assert (fit.steps, fit.batch_size, fit.learning_rate) == (steps, 256, 1e-4)
+    assert (fit.warmup_steps, fit.final_learning_rate) == (500, 0.01)
+    assert (settings.networks, settings.network.norm) == (5, "none")
+    assert (settings.augment_mode, settings.flips) == ("sample", False)
+    assert settings.ops == ("crop", "rotate", "translate", "cutout")
+    flipped = EvaluationSettings(protocol="rcig").resolve(
+        image_shape=(32, 32, 3), num_distilled=count
+    )
+    assert (flipped.ops, flipped.flips) == (RGB_OPS, True)
+
+
+@pytest.mark.parametrize("flips", [False, True])
+def test_rcig_trains_on_flipped_copies_as_the_distillation_did(flips, monkeypatch):
+    seen = []
+
+    def remember(keys, images, labels, *rest):
+        seen.append((images, labels))
+        return TestResult(*[np.zeros(len(keys), np.float32)] * 2, {})
+
+    monkeypatch.setattr(evaluation, "train_and_test", lambda *_, **__: remember)
+    made = made_by("rcig")
+    made.manifest["experiment"]["method"]["flips"] = flips
+    evaluate(made, DIGITS, protocol="published")
+    ((images, labels),) = seen
+    count = len(made.images)
+    assert len(images) == len(labels) == (2 if flips else 1) * count
+    np.testing.assert_array_equal(images[:count], made.images)
+    np.testing.assert_array_equal(
+        images[-count:, :, ::-1] if flips else images, made.images
+    )
+
+
+def test_rfad_takes_a_wide_network_at_the_depth_of_the_distillation():
+    assert network_of(made_by("rfad"), "rfad") == NetworkSettings(
+        name="convnet_flat", width=1024, depth=2
+    )
+    with pytest.warns(UserWarning, match="evaluation for 'digits'"):
+        settings = EvaluationSettings(protocol="rfad").resolve_for(
+            made_by(None), DIGITS
+        )
+    assert settings.fit.label_scale > 1
+    with pytest.raises(ValueError, match="fit must be given"):
+        EvaluationSettings(protocol="rfad").resolve(
+            image_shape=(8, 8, 1), num_distilled=10
+        )
+    with pytest.raises(ValueError, match="ops must be left out"):
+        EvaluationSettings(protocol="rfad", ops=("flip",))
 
 
 def test_a_learned_step_size_changes_no_other_protocol():
