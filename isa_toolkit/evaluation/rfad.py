@@ -101,9 +101,11 @@ def rfad_settings(dataset: str, images_per_class: int) -> RFADSettings:
 
     Source: docs/algorithms.md, section 7.3.
     """
-    row = presets.rfad_preset(dataset, images_per_class)
-    if row.evaluation_learning_rate is None:
-        row = presets.rfad_preset("cifar10", images_per_class)
+    row = presets.preset("rfad", dataset, images_per_class)
+    if "evaluation_learning_rate" not in row:
+        with warnings.catch_warnings():  # one warning is enough
+            warnings.simplefilter("ignore")
+            row = presets.preset("rfad", "cifar10", images_per_class)
         warnings.warn(
             f"no published settings of RFAD's evaluation for {dataset!r}; using those of "
             "'cifar10'.",
@@ -111,9 +113,9 @@ def rfad_settings(dataset: str, images_per_class: int) -> RFADSettings:
             stacklevel=2,
         )
     return RFADSettings(
-        learning_rate=row.evaluation_learning_rate,
-        label_scale=row.evaluation_label_scale,
-        weight_decay=row.evaluation_weight_decay,
+        learning_rate=row["evaluation_learning_rate"],
+        label_scale=row["evaluation_label_scale"],
+        weight_decay=row["evaluation_weight_decay"],
     )
 
 

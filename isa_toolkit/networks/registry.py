@@ -17,7 +17,7 @@ from flax import linen as nn
 from isa_toolkit import checks
 from isa_toolkit.networks.alexnet import AlexNet
 from isa_toolkit.networks.base import Network, from_module
-from isa_toolkit.networks.compiled import keep_compiled
+from isa_toolkit.networks.compilation_cache import keep_compiled
 from isa_toolkit.networks.convnet import ConvNet, check_depth, default_depth
 from isa_toolkit.networks.convnet_in import ConvNetIN
 from isa_toolkit.networks.resnet import ResNet18, check_resnet18

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from isa_toolkit.networks import compiled
+from isa_toolkit.networks import compilation_cache
 
 NAME = "jax_compilation_cache_dir"
 PROGRAM = """
@@ -81,18 +81,22 @@ def test_a_folder_that_cannot_be_written_costs_a_warning(tmp_path, monkeypatch):
     monkeypatch.setenv("ISA_CACHE_DIR", str(blocked))
     before = getattr(jax.config, NAME)
     jax.config.update(NAME, None)
-    compiled.keep_compiled.cache_clear()
+    compilation_cache.keep_compiled.cache_clear()
     try:
         with pytest.warns(RuntimeWarning, match="Compiled programs are not kept"):
-            assert compiled.keep_compiled() is None
+            assert compilation_cache.keep_compiled() is None
     finally:
         jax.config.update(NAME, before)
-        compiled.keep_compiled.cache_clear()
+        compilation_cache.keep_compiled.cache_clear()
 
 
 def test_machines_that_differ_keep_apart(tmp_path, monkeypatch):
     monkeypatch.setenv("ISA_CACHE_DIR", str(tmp_path))
-    here = compiled.programs_folder()
-    monkeypatch.setattr(compiled, "_processor", lambda: "another one")
-    assert compiled.programs_folder() != here
-    assert compiled.programs_folder().parent == here.parent == tmp_path / "compiled"
+    here = compilation_cache.programs_folder()
+    monkeypatch.setattr(compilation_cache, "_processor", lambda: "another one")
+    assert compilation_cache.programs_folder() != here
+    assert (
+        compilation_cache.programs_folder().parent
+        == here.parent
+        == tmp_path / "compiled"
+    )
