@@ -303,7 +303,7 @@ class ResolvedExperiment:
                 protocol="dsa",
                 fit=dsa_fit(count, steps=settings.validation_steps),
             ).resolve(image_shape=self.dataset.image_shape, num_distilled=count)
-        evaluator = NETWORKS[network.name].judged_as or network.name
+        evaluator = NETWORKS[network.name].evaluation_network or network.name
         chosen = EvaluationSettings(
             network=dataclasses.replace(network, name=evaluator, norm="none"),
             networks=settings.validation_networks,

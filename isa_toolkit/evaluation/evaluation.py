@@ -56,7 +56,7 @@ __all__ = [
 ]
 
 Predictor = Literal["network", "ridge"]
-PREDICTORS: tuple[str, ...] = get_args(Predictor)
+PREDICTORS: tuple[Predictor, ...] = get_args(Predictor)
 
 
 @checks.suggest_keywords
@@ -436,10 +436,10 @@ def evaluate(
         ...     digits,
         ...     networks=2,
         ...     network=isa.NetworkSettings(width=4, depth=1, norm="none"),
-        ...     fit=FitSettings(steps=20),
+        ...     fit=FitSettings(steps=100, learning_rate=1e-2),
         ...     ops=(),
         ... )
-        >>> result.accuracies.shape, 0.1 < result.mean < 0.9
+        >>> result.accuracies.shape, result.mean > 0.2
         ((2,), True)
 
     Source: docs/algorithms.md, section 7.

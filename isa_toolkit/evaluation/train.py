@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +56,11 @@ class _Trained(NamedTuple):
 
 @cache
 def train_and_test(
-    network: Network, *, ops: tuple[str, ...], augment_mode: str, flips: bool
+    network: Network,
+    *,
+    ops: tuple[str, ...],
+    augment_mode: Literal["batch", "sample"],
+    flips: bool,
 ) -> Callable[..., TestResult]:
     """Return the compiled evaluation: the same object for equal arguments.
 

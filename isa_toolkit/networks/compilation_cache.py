@@ -1,7 +1,7 @@
-"""Compiled programs are kept on disk, so that a process finds what another compiled.
+"""Persistent cache of compiled programs: a process finds what another one compiled.
 
-Compiling takes most of a short run. JAX can keep its programs in a folder; this chooses
-one unless the user has, and says so to JAX before the first program is built.
+Compiling takes most of the time of a short run. JAX can store its programs in a folder;
+this module chooses one, unless the user has, before the first program is built.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ import jax
 
 from isa_toolkit.datasets.cache import cache_folder
 
-__all__ = ["SWITCH", "keep_compiled", "programs_folder"]
+__all__ = ["SWITCH", "programs_folder", "use_compilation_cache"]
 
-# Set to "off", nothing is kept.
+# Name of the environment variable that switches the cache off.
 SWITCH = "ISA_COMPILED_CACHE"
 # Programs that compile faster are not worth a file.
 _LEAST_SECONDS = 0.2
 
 
 @cache
-def keep_compiled() -> Path | None:
-    """Have JAX keep compiled programs, and return where; None if this did nothing.
+def use_compilation_cache() -> Path | None:
+    """Make JAX store compiled programs, and return the folder; None without effect.
 
-    Asked again it does nothing more. ``JAX_COMPILATION_CACHE_DIR`` (or the setting of that
-    name in JAX) is left as it is; ``ISA_COMPILED_CACHE=off`` keeps nothing. A folder that
-    cannot be written costs a warning and the time to compile. Nothing is ever thrown away
-    (programs are small, some 100 kB each); the folder may be deleted at any time.
+    Further calls have no effect. ``JAX_COMPILATION_CACHE_DIR`` (or the setting of that name
+    in JAX) stays as it is; ``ISA_COMPILED_CACHE=off`` switches the cache off. A folder that
+    cannot be written costs a warning and the time to compile. Nothing is ever deleted
+    (programs are small, some 100 kB each); the user may delete the folder at any time.
     """
     if os.environ.get(SWITCH, "").lower() in ("off", "0", "no"):
         return None
@@ -43,7 +43,7 @@ def keep_compiled() -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         warnings.warn(
-            f"Compiled programs are not kept: {error}. Set ISA_CACHE_DIR to a folder "
+            f"Compiled programs are not stored: {error}. Set ISA_CACHE_DIR to a folder "
             f"that can be written, or {SWITCH}=off.",
             RuntimeWarning,
             stacklevel=3,
@@ -65,8 +65,8 @@ def programs_folder() -> Path:
     """
     from importlib.metadata import version
 
-    told = hashlib.sha256(_processor().encode()).hexdigest()[:12]
-    return cache_folder() / "compiled" / f"jaxlib-{version('jaxlib')}-{told}"
+    digest = hashlib.sha256(_processor().encode()).hexdigest()[:12]
+    return cache_folder() / "compiled" / f"jaxlib-{version('jaxlib')}-{digest}"
 
 
 def _processor() -> str:
@@ -76,5 +76,5 @@ def _processor() -> str:
     except OSError:
         return f"{platform.machine()} {platform.processor()} {platform.node()}"
     kinds = ("flags", "Features", "model name", "CPU part")
-    told = {line for line in lines if line.startswith(kinds)}
-    return f"{platform.machine()} {sorted(told)}"
+    found = {line for line in lines if line.startswith(kinds)}
+    return f"{platform.machine()} {sorted(found)}"

@@ -51,14 +51,14 @@ def convolve(
         Feature maps, [n, h', w', o].
     """
     if jax.default_backend() != "cpu":
-        return _library(maps, kernel, strides, padding)
+        return _lax_conv(maps, kernel, strides, padding)
     if maps.shape[1] * maps.shape[2] <= _SMALL:
         flat = kernel.reshape(-1, kernel.shape[-1])
         return _patches(maps, kernel.shape[:2], strides, padding) @ flat
     return _patched(maps, kernel, strides, padding)
 
 
-def _library(
+def _lax_conv(
     maps: Array, kernel: Array, strides: tuple[int, int], padding: Padding
 ) -> Array:
     return lax.conv_general_dilated(
@@ -66,7 +66,7 @@ def _library(
     )
 
 
-_patched = jax.custom_jvp(_library, nondiff_argnums=(2, 3))
+_patched = jax.custom_jvp(_lax_conv, nondiff_argnums=(2, 3))
 
 
 @_patched.defjvp
@@ -81,7 +81,7 @@ def _(
     out = _patched(maps, kernel, strides, padding)
     # Linear in each tangent, so reverse mode transposes it: the second term into
     # patches^T @ cotangent.
-    through_maps = _library(maps_tangent, kernel, strides, padding)
+    through_maps = _lax_conv(maps_tangent, kernel, strides, padding)
     flat = kernel_tangent.reshape(-1, kernel.shape[-1])
     through_kernel = _patches(maps, kernel.shape[:2], strides, padding) @ flat
     return out, through_maps + through_kernel

@@ -1,8 +1,8 @@
-"""The ConvNet of FRePo, ISA and RCIG: width doubles per layer, norm before the conv.
+"""The ConvNets of FRePo, ISA, RFAD and RCIG, and of DC, DSA, DM and MTT.
 
-Layer i: [norm, if i > 0] -> 3x3 conv with bias -> ReLU -> 2x2 average pool. The input and
-the final features are never normalised. RCIG distils with a smooth ReLU, RFAD with one
-width throughout and no extra padding.
+FRePo's layer i is [norm, if i > 0] -> 3x3 conv with bias -> ReLU -> 2x2 average pool, and
+the width doubles per layer. RCIG distils with a smooth ReLU; RFAD with one width throughout
+and no extra padding; DC, DSA, DM and MTT with one width and the norm after the conv.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from jaxtyping import Array, Float
 from isa_toolkit.checks import fail
 from isa_toolkit.networks.base import make_norm
 from isa_toolkit.networks.conv import Conv
+from isa_toolkit.networks.layers import torch_conv, torch_dense
 
 __all__ = ["ConvNet", "default_depth", "smooth_relu"]
 
-# How sharply the smooth ReLU of RCIG bends; algorithms 2.1.
+# Sharpness of RCIG's smooth ReLU; docs/algorithms.md, section 2.1.
 _SHARPNESS = 60.0
 
 
@@ -26,12 +27,9 @@ def smooth_relu(values: Float[Array, "..."]) -> Float[Array, "..."]:
     """Return ``softplus(60 z) / 60``: ReLU within .012, with a second derivative.
 
     Args:
-        values: z.
+        values: Numbers z, of any shape.
 
-    Returns:
-        The same shape.
-
-    Source: algorithms 2.1 (RCIG).
+    Source: docs/algorithms.md, section 2.1 (RCIG).
     """
     return jax.nn.softplus(_SHARPNESS * values) / _SHARPNESS
 
@@ -45,8 +43,8 @@ def default_depth(image_shape: tuple[int, int, int]) -> int:
     Returns:
         3 up to 32 pixels, 4 up to 64, 5 up to 128, one more per further doubling.
 
-    Source: algorithms 2.1 for 28, 32, 64 and 128 pixels; the rule between and beyond
-    them is ours.
+    Source: docs/algorithms.md, section 2.1, for 28, 32, 64 and 128 pixels; the rule
+    between and beyond them is ours.
     """
     side = min(image_shape[:2])
     depth = 3
@@ -56,19 +54,24 @@ def default_depth(image_shape: tuple[int, int, int]) -> int:
 
 
 class ConvNet(nn.Module):
-    """FRePo's ConvNet as a Linen module.
+    """A ConvNet as a Linen module; the defaults are FRePo's.
 
     Attributes:
-        num_classes: length of the logits.
-        width: channels of the first layer; layer i has ``width * 2**i``.
-        depth: number of conv layers; each halves the resolution.
+        num_classes: Length of the logits.
+        width: Number of channels of the first layer; layer i has ``width * growth**i``.
+        depth: Number of conv layers; each halves the resolution.
         norm: ``"batch"``, ``"instance"`` or ``"none"``, before conv 1 .. depth - 1.
-        growth: factor from the width of one layer to that of the next.
-        pads_grey: pad one-channel input by 3.
-        smooth: the smooth ReLU of RCIG in place of ReLU.
+        growth: Factor from the width of one layer to that of the next.
+        pads_grey: Whether to pad one-channel input by 3 instead of 1 in the first conv
+            (28 pixels become 32).
+        smooth_depth: Highest depth at which RCIG's smooth ReLU replaces ReLU.
+        is_torch: Whether the norm follows every conv, batch norm keeps .9 of its old
+            statistics, and weights and biases are drawn as PyTorch does, uniform in
+            +-1/sqrt(fan_in); otherwise weights are LeCun normal, truncated, biases 0.
 
-    Source: algorithms 2.1 and 2.2. One-channel input is padded by 3 instead of 1 in the first
-    conv (28 pixels become 32). Weights are LeCun normal, truncated; biases 0.
+    As ``convnet_in`` it has 320,010 parameters for 32x32x3 images and 10 classes.
+
+    Source: docs/algorithms.md, sections 2.1, 2.2 (RFAD) and 2.3 (DM, MTT).
     """
 
     num_classes: int
@@ -77,7 +80,8 @@ class ConvNet(nn.Module):
     norm: str = "batch"
     growth: int = 2
     pads_grey: bool = True
-    smooth: bool = False
+    smooth_depth: int = 0
+    is_torch: bool = False
 
     @nn.compact
     def __call__(
@@ -85,15 +89,22 @@ class ConvNet(nn.Module):
     ) -> tuple[Float[Array, "n c"], Float[Array, "n d"]]:
         """Return (logits, features)."""
         maps = images
-        bend = smooth_relu if self.smooth else nn.relu
+        activation = smooth_relu if self.depth <= self.smooth_depth else nn.relu
         is_grey = self.pads_grey and images.shape[-1] == 1
         for layer in range(self.depth):
-            if layer > 0:
-                maps = make_norm(self.norm, train)(maps)
-            pad = 3 if layer == 0 and is_grey else 1
-            maps = Conv(self.width * self.growth**layer, padding=pad)(maps)
-            maps = nn.avg_pool(bend(maps), (2, 2), strides=(2, 2))
+            width = self.width * self.growth**layer
+            padding = 3 if layer == 0 and is_grey else 1
+            if self.is_torch:
+                maps = torch_conv(maps, width, padding)
+                maps = make_norm(self.norm, train, decay=0.9)(maps)
+            else:
+                if layer > 0:
+                    maps = make_norm(self.norm, train)(maps)
+                maps = Conv(width, padding=padding)(maps)
+            maps = nn.avg_pool(activation(maps), (2, 2), strides=(2, 2))
         features = jnp.reshape(maps, (maps.shape[0], -1))
+        if self.is_torch:
+            return torch_dense(features, self.num_classes), features
         return nn.Dense(self.num_classes)(features), features
 
 

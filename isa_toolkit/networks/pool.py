@@ -1,6 +1,6 @@
 """The pool: several partly trained networks, stacked, each at its own age.
 
-The outer loop draws one member per step, looks through it at real and distilled images,
+The outer loop draws one member per step, takes its features of real and distilled images,
 and then trains it one step further on the distilled set, or replaces it by a fresh one
 once it is old.
 """
@@ -15,6 +15,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from isa_toolkit.networks.base import Network
+from isa_toolkit.networks.training import half_squared_error
 
 __all__ = [
     "Learner",
@@ -36,10 +37,10 @@ _ADAM = optax.scale_by_adam()
 class Learner(NamedTuple):
     """A network in training; a pool is the same with a leading axis p.
 
-    params: trained numbers.
-    state: normalisation statistics.
+    params: Trained numbers.
+    state: Normalisation statistics.
     optimizer: Adam moments.
-    age: training steps taken, plus the stagger it was born with, [].
+    age: Number of training steps taken, plus the age it was created with, [].
     """
 
     params: PyTree
@@ -52,11 +53,8 @@ def fresh_learner(key: Key[Array, ""], network: Network) -> Learner:
     """Return a freshly drawn network with fresh Adam moments and age 0.
 
     Args:
-        key: consumed.
-        network: what to draw.
-
-    Returns:
-        The learner.
+        key: Random key; consumed.
+        network: Architecture to draw.
     """
     params, state = network.init(key)
     return Learner(params, state, _ADAM.init(params), jnp.zeros((), jnp.int32))
@@ -65,20 +63,17 @@ def fresh_learner(key: Key[Array, ""], network: Network) -> Learner:
 def init_pool(
     key: Key[Array, ""], network: Network, *, size: int, max_age: int, stagger: bool
 ) -> Learner:
-    """Return ``size`` fresh networks, stacked.
+    """Return fresh networks, stacked: learners with a leading axis p.
 
     Args:
-        key: consumed.
-        network: what to draw.
-        size: number of members p.
-        max_age: the age past which a member is replaced.
-        stagger: give member i the age ``(max_age // size) * i``, so that members are not
-            all replaced at once. Only the counter is staggered: all start untrained.
+        key: Random key; consumed.
+        network: Architecture to draw.
+        size: Number of members p.
+        max_age: Age past which a member is replaced.
+        stagger: Whether member i starts at the age ``(max_age // size) * i``, so that
+            members are not all replaced at once. All start untrained.
 
-    Returns:
-        Learners with leading axis p.
-
-    Source: algorithms 5.1.
+    Source: docs/algorithms.md, section 5.1.
     """
     pool = jax.vmap(lambda k: fresh_learner(k, network))(jax.random.split(key, size))
     if stagger:
@@ -88,27 +83,21 @@ def init_pool(
 
 
 def draw_member(key: Key[Array, ""], pool: Learner) -> Int[Array, ""]:
-    """Return the index of a member, uniformly drawn.
+    """Return the index of a member, drawn uniformly from 0 .. p - 1.
 
     Args:
-        key: consumed.
-        pool: learners with leading axis p.
-
-    Returns:
-        An index in 0 .. p - 1.
+        key: Random key; consumed.
+        pool: Learners with a leading axis p.
     """
     return jax.random.randint(key, (), 0, pool.age.shape[0])
 
 
 def take_member(pool: Learner, member: Int[Array, ""]) -> Learner:
-    """Return one member of the pool.
+    """Return one member of the pool, without the leading axis.
 
     Args:
-        pool: learners with leading axis p.
-        member: which.
-
-    Returns:
-        The learner, without leading axis.
+        pool: Learners with a leading axis p.
+        member: Index of the member.
     """
     return jax.tree.map(
         lambda leaf: jax.lax.dynamic_index_in_dim(leaf, member, keepdims=False), pool
@@ -119,12 +108,9 @@ def put_member(pool: Learner, member: Int[Array, ""], learner: Learner) -> Learn
     """Return the pool with one member replaced.
 
     Args:
-        pool: learners with leading axis p.
-        member: which.
-        learner: the new one.
-
-    Returns:
-        The pool.
+        pool: Learners with a leading axis p.
+        member: Index of the member.
+        learner: New member.
     """
     return jax.tree.map(
         lambda leaf, new: jax.lax.dynamic_update_index_in_dim(leaf, new, member, 0),
@@ -141,34 +127,29 @@ def online_step(
     *,
     learning_rate: Scalar,
 ) -> Learner:
-    """Return the learner after one Adam step on a distilled batch.
+    """Return the learner after one Adam step on a distilled batch, one step older.
 
-    The loss is ``1/2 sum_c (f(x) - y)_c^2``, mean over the batch, in training mode, with
-    neither augmentation nor mirrored copies.
+    The loss is half the squared error, mean over the batch, in training mode, with neither
+    augmentation nor horizontal flips.
 
     Args:
-        network: the learner's architecture.
-        learner: the learner.
-        images: distilled images, [m, h, w, ch].
-        labels: distilled labels, [m, c].
-        learning_rate: Adam's.
+        network: Architecture of the learner.
+        learner: Learner to train.
+        images: Distilled images, [m, h, w, ch].
+        labels: Distilled labels, [m, c].
+        learning_rate: Learning rate of Adam.
 
-    Returns:
-        The learner, one step older.
-
-    Source: algorithms 5.1.
+    Source: docs/algorithms.md, section 5.1.
     """
 
     def loss_of(params: PyTree) -> tuple[Float[Array, ""], PyTree]:
         output = network.apply(params, learner.state, images, train=True)
-        errors = jnp.square(output.logits - labels)
-        return 0.5 * jnp.mean(jnp.sum(errors, axis=-1)), output.state
+        return jnp.mean(half_squared_error(output.logits, labels)), output.state
 
     gradient, state = jax.grad(loss_of, has_aux=True)(learner.params)
     updates, optimizer = _ADAM.update(gradient, learner.optimizer)
-    params = jax.tree.map(
-        lambda value, update: value - learning_rate * update, learner.params, updates
-    )
+    updates = jax.tree.map(lambda update: -learning_rate * update, updates)
+    params = optax.apply_updates(learner.params, updates)
     return Learner(params, state, optimizer, learner.age + 1)
 
 
@@ -186,20 +167,17 @@ def update_member(
     """Return the learner one online step older, or a fresh one if it is past its age.
 
     Args:
-        key: consumed.
-        network: the learner's architecture.
-        learner: the learner.
-        images: distilled images, [m, h, w, ch].
-        labels: distilled labels, [m, c].
-        learning_rate: Adam's.
-        max_age: a learner whose age exceeds this is replaced.
-        batch_size: all distilled images are used while there are fewer than this,
-            otherwise so many, drawn without replacement.
+        key: Random key; consumed.
+        network: Architecture of the learner.
+        learner: Learner to train or replace.
+        images: Distilled images, [m, h, w, ch].
+        labels: Distilled labels, [m, c].
+        learning_rate: Learning rate of Adam.
+        max_age: Age past which a learner is replaced.
+        batch_size: Number of distilled images to train on, drawn without replacement;
+            all of them while there are fewer.
 
-    Returns:
-        The learner.
-
-    Source: algorithms 5.1 (a full life is ``max_age + 1`` online steps).
+    Source: docs/algorithms.md, section 5.1 (a full life is ``max_age + 1`` online steps).
     """
     fresh_key, batch_key = jax.random.split(key)
     if images.shape[0] >= batch_size:

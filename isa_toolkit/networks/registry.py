@@ -1,4 +1,4 @@
-"""Which networks exist, and how settings become one.
+"""Registry of networks, and how settings become one.
 
 ``NetworkSettings`` is what a user writes and a run stores; ``build`` turns it into the
 pure functions of :class:`~isa_toolkit.networks.base.Network`, the same object for the
@@ -9,78 +9,152 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import cache
-from typing import NamedTuple
+from functools import cache, partial
+from typing import Any, Literal, NamedTuple
 
 from flax import linen as nn
 
 from isa_toolkit import checks
 from isa_toolkit.networks.alexnet import AlexNet
 from isa_toolkit.networks.base import Network, from_module
-from isa_toolkit.networks.compilation_cache import keep_compiled
+from isa_toolkit.networks.compilation_cache import use_compilation_cache
 from isa_toolkit.networks.convnet import ConvNet, check_depth, default_depth
-from isa_toolkit.networks.convnet_in import ConvNetIN
 from isa_toolkit.networks.resnet import ResNet18, check_resnet18
 from isa_toolkit.networks.vgg import VGG11, check_vgg11
 
-__all__ = ["NETWORKS", "Architecture", "NetworkSettings", "build"]
+__all__ = [
+    "NETWORKS",
+    "Architecture",
+    "NetworkName",
+    "NetworkSettings",
+    "Norm",
+    "build",
+]
+
+NetworkName = Literal[
+    "convnet",
+    "convnet_flat",
+    "convnet_smooth",
+    "convnet_in",
+    "alexnet",
+    "vgg11",
+    "resnet18",
+]
+Norm = Literal["batch", "instance", "none"]
 
 
 class Architecture(NamedTuple):
     """A registered network.
 
-    module: ``(num_classes, width, depth, norm, image_shape) -> nn.Module``.
-    width: default width (channels of the first layer).
-    norms: the norms it can be built with; the first is its published one.
-    has_depth: whether ``depth`` can be chosen.
-    pads_grey: whether one-channel images gain 4 pixels in its first layer.
-    judged_as: the architecture that judges what was distilled with it; empty: itself.
+    module: ``(num_classes, width, norm[, depth]) -> nn.Module``.
+    width: Published width: number of channels of the first layer.
+    norms: Norms that it can be built with; the first is its published one.
+    has_depth: Whether ``depth`` can be chosen.
+    pads_grey: Whether one-channel images gain 4 pixels in its first layer.
+    evaluation_network: Architecture that evaluates what was distilled with it, where that
+        is another one.
+    check: ``(norm, image_shape)``, raises where they do not fit; or none.
     """
 
     module: Callable[..., nn.Module]
     width: int
-    norms: tuple[str, ...]
-    has_depth: bool
+    norms: tuple[Norm, ...]
+    has_depth: bool = False
     pads_grey: bool = True
-    judged_as: str = ""
+    evaluation_network: NetworkName | None = None
+    check: Callable[[str, tuple[int, int, int]], None] | None = None
 
 
+# The order of the norms says which is published.
+_BATCH: tuple[Norm, ...] = ("batch", "instance", "none")
+_NONE: tuple[Norm, ...] = ("none", "batch", "instance")
+_INSTANCE: tuple[Norm, ...] = ("instance", "batch", "none")
+
+NETWORKS: dict[str, Architecture] = {
+    "convnet": Architecture(ConvNet, 128, _BATCH, has_depth=True),
+    # RFAD's.
+    "convnet_flat": Architecture(
+        partial(ConvNet, growth=1, pads_grey=False),
+        256,
+        _NONE,
+        has_depth=True,
+        pads_grey=False,
+        evaluation_network="convnet",
+    ),
+    # RCIG's: smooth at depth 3, ReLU at 4 and 5.
+    "convnet_smooth": Architecture(
+        partial(ConvNet, smooth_depth=3),
+        128,
+        _NONE,
+        has_depth=True,
+        evaluation_network="convnet",
+    ),
+    # That of DC, DSA, DM and MTT.
+    "convnet_in": Architecture(
+        partial(ConvNet, growth=1, is_torch=True), 128, _INSTANCE, has_depth=True
+    ),
+    "alexnet": Architecture(AlexNet, 128, ("none", "batch")),
+    "vgg11": Architecture(VGG11, 64, _BATCH, check=check_vgg11),
+    "resnet18": Architecture(ResNet18, 64, _BATCH, check=check_resnet18),
+}
+
+
+@checks.suggest_keywords
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkSettings:
     """Which network to build.
 
     Attributes:
-        name: a key of ``NETWORKS``.
-        width: channels of the first layer; None for the architecture's published width.
-        depth: conv layers of a ConvNet; None for the published depth of the resolution.
-        norm: ``"batch"``, ``"instance"`` or ``"none"``; None for the published one.
+        name: Name of the architecture: a ConvNet (``"convnet"`` of FRePo and ISA,
+            ``"convnet_flat"`` of RFAD, ``"convnet_smooth"`` of RCIG, ``"convnet_in"`` of DM
+            and MTT), ``"alexnet"``, ``"vgg11"`` or ``"resnet18"``.
+        width: Number of channels of the first layer; None for the published number.
+        depth: Number of conv layers of a ConvNet; None for the published number for the
+            resolution.
+        norm: Normalisation; None for the published one.
 
     Raises:
-        ValueError: an unknown name, a width or depth below 1, a norm it does not have.
+        TypeError: A setting is unknown or of another type.
+        ValueError: A name is unknown, width or depth is below 1, or the architecture does
+            not have the norm.
+
+    Example:
+        >>> import jax
+        >>> from isa_toolkit.networks import NetworkSettings, build, count_parameters
+        >>> network = build(
+        ...     NetworkSettings(width=128), image_shape=(32, 32, 3), num_classes=10
+        ... )
+        >>> params, state = jax.eval_shape(network.init, jax.random.key(0))
+        >>> count_parameters(params)
+        1561610
     """
 
-    name: str = "convnet"
+    name: NetworkName = "convnet"
     width: int | None = None
     depth: int | None = None
-    norm: str | None = None
+    norm: Norm | None = None
 
     def __post_init__(self) -> None:
-        checks.check_one_of("network", self.name, NETWORKS)
-        architecture = NETWORKS[self.name]
+        name = checks.match_name("network", self.name, NETWORKS)
+        object.__setattr__(self, "name", name)
+        architecture = NETWORKS[name]
         if self.width is not None:
             checks.check_integer("width", self.width)
         if self.depth is not None:
             checks.check_integer("depth", self.depth)
             if not architecture.has_depth:
-                raise checks.fail("depth", f"be left out for {self.name!r}", self.depth)
+                raise checks.fail("depth", f"be left out for {name!r}", self.depth)
         if self.norm is not None:
-            checks.check_one_of(f"norm of {self.name!r}", self.norm, architecture.norms)
+            checks.check_one_of(f"norm of {name!r}", self.norm, architecture.norms)
 
     def resolve(self, image_shape: tuple[int, int, int]) -> NetworkSettings:
         """Return the settings with every default filled in for ``image_shape``.
 
+        Args:
+            image_shape: (height, width, channels).
+
         Raises:
-            ValueError: the depth would pool the image away.
+            ValueError: The depth would pool the image away.
         """
         architecture = NETWORKS[self.name]
         depth = self.depth
@@ -101,20 +175,20 @@ def build(
     image_shape: tuple[int, int, int],
     num_classes: int,
 ) -> Network:
-    """Return the network of ``settings`` for one image shape and class count.
+    """Return the network of ``settings`` for one image shape and number of classes.
 
     Args:
-        settings: which network.
+        settings: Which network to build.
         image_shape: (height, width, channels).
-        num_classes: length of the logits, at least 2.
+        num_classes: Length of the logits, at least 2.
 
     Returns:
         The network; the same object for equal arguments.
 
     Raises:
-        ValueError: the depth would pool the image away.
+        ValueError: The depth would pool the image away.
     """
-    keep_compiled()  # everything that is compiled begins with a network
+    use_compilation_cache()  # everything that is compiled begins with a network
     height, width, channels = image_shape
     shape = (int(height), int(width), int(channels))
     checks.check_integer("num_classes", num_classes, minimum=2)
@@ -125,79 +199,17 @@ def build(
 def _build(
     settings: NetworkSettings, image_shape: tuple[int, int, int], num_classes: int
 ) -> Network:
-    module = NETWORKS[settings.name].module(
-        num_classes, settings.width, settings.depth, settings.norm, image_shape
-    )
+    architecture = NETWORKS[settings.name]
+    if architecture.check is not None and settings.norm is not None:
+        architecture.check(settings.norm, image_shape)
+    size: dict[str, Any] = {"width": settings.width, "norm": settings.norm}
+    if architecture.has_depth:
+        size["depth"] = settings.depth
     return from_module(
         settings.name,
-        module,
+        architecture.module(num_classes=num_classes, **size),
         image_shape=image_shape,
         num_classes=num_classes,
         # The only one that is published with PyTorch's own initialisation.
         lecun=settings.name != "convnet_in",
     )
-
-
-def _convnet(num_classes, width, depth, norm, image_shape) -> nn.Module:
-    del image_shape
-    return ConvNet(num_classes=num_classes, width=width, depth=depth, norm=norm)
-
-
-def _convnet_flat(num_classes, width, depth, norm, image_shape) -> nn.Module:
-    del image_shape
-    return ConvNet(
-        num_classes=num_classes,
-        width=width,
-        depth=depth,
-        norm=norm,
-        growth=1,
-        pads_grey=False,
-    )
-
-
-def _convnet_smooth(num_classes, width, depth, norm, image_shape) -> nn.Module:
-    del image_shape
-    # RCIG bends smoothly at depth 3 and takes ReLU at 4 and 5; algorithms 2.1.
-    smooth = depth <= 3
-    return ConvNet(
-        num_classes=num_classes, width=width, depth=depth, norm=norm, smooth=smooth
-    )
-
-
-def _convnet_in(num_classes, width, depth, norm, image_shape) -> nn.Module:
-    del image_shape
-    return ConvNetIN(num_classes=num_classes, width=width, depth=depth, norm=norm)
-
-
-def _alexnet(num_classes, width, depth, norm, image_shape) -> nn.Module:
-    del depth, image_shape
-    return AlexNet(num_classes=num_classes, width=width, norm=norm)
-
-
-def _vgg11(num_classes, width, depth, norm, image_shape) -> nn.Module:
-    del depth
-    check_vgg11(norm, image_shape)
-    return VGG11(num_classes=num_classes, width=width, norm=norm)
-
-
-def _resnet18(num_classes, width, depth, norm, image_shape) -> nn.Module:
-    del depth
-    check_resnet18(norm, image_shape)
-    return ResNet18(num_classes=num_classes, width=width, norm=norm)
-
-
-NETWORKS: dict[str, Architecture] = {
-    "convnet": Architecture(_convnet, 128, ("batch", "instance", "none"), True),
-    # RFAD's: one width, no norm, no extra padding. RCIG's: the smooth ReLU up to depth
-    # 3, no norm.
-    "convnet_flat": Architecture(
-        _convnet_flat, 256, ("none", "batch", "instance"), True, False, "convnet"
-    ),
-    "convnet_smooth": Architecture(
-        _convnet_smooth, 128, ("none", "batch", "instance"), True, True, "convnet"
-    ),
-    "convnet_in": Architecture(_convnet_in, 128, ("instance", "batch", "none"), True),
-    "alexnet": Architecture(_alexnet, 128, ("none", "batch"), False),
-    "vgg11": Architecture(_vgg11, 64, ("batch", "instance", "none"), False),
-    "resnet18": Architecture(_resnet18, 64, ("batch", "instance", "none"), False),
-}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -174,15 +174,17 @@ class FitSettings:
 
     def optimizer(self) -> optax.GradientTransformation:
         """Return Adam under the schedule, without weight decay."""
-        return optax.adam(
-            lambda step: warmup_cosine(
+
+        def rate(step: Any) -> Array:
+            return warmup_cosine(
                 step,
                 peak=self.learning_rate,
                 final=self.final_learning_rate,
                 warmup=jnp.minimum(self.warmup_steps, self.steps // 2),
                 steps=self.steps,
             )
-        )
+
+        return optax.adam(rate)
 
 
 @jax.tree_util.register_dataclass
@@ -237,19 +239,18 @@ class SGDSettings:
 
     def optimizer(self) -> optax.GradientTransformation:
         """Return SGD with weight decay, momentum and the single decay of its rate."""
+
+        def momentum(step: Any) -> Array:
+            return jnp.where(step == self.decay_step, 0.0, self.momentum)
+
+        def rate(step: Any) -> Array:
+            decay = jnp.where(step < self.decay_step, 1.0, self.final_learning_rate)
+            return self.learning_rate * decay
+
         return optax.chain(
             optax.add_decayed_weights(self.weight_decay),
-            optax.inject_hyperparams(optax.trace)(
-                decay=lambda step: jnp.where(
-                    step == self.decay_step, 0.0, self.momentum
-                )
-            ),
-            optax.scale_by_learning_rate(
-                lambda step: (
-                    self.learning_rate
-                    * jnp.where(step < self.decay_step, 1.0, self.final_learning_rate)
-                )
-            ),
+            optax.inject_hyperparams(optax.trace)(decay=momentum),
+            optax.scale_by_learning_rate(rate),
         )
 
 

@@ -59,11 +59,11 @@ def _files(folder: Path) -> dict[Path, int]:
 
 
 def test_a_second_process_finds_the_programs_of_the_first(tmp_path):
-    told = Path(_run(tmp_path))
-    assert told.parent == tmp_path / "compiled"
+    folder = Path(_run(tmp_path))
+    assert folder.parent == tmp_path / "compiled"
     first = _files(tmp_path)
     assert first
-    assert _run(tmp_path) == str(told)
+    assert _run(tmp_path) == str(folder)
     assert _files(tmp_path) == first
 
 
@@ -81,13 +81,13 @@ def test_a_folder_that_cannot_be_written_costs_a_warning(tmp_path, monkeypatch):
     monkeypatch.setenv("ISA_CACHE_DIR", str(blocked))
     before = getattr(jax.config, NAME)
     jax.config.update(NAME, None)
-    compilation_cache.keep_compiled.cache_clear()
+    compilation_cache.use_compilation_cache.cache_clear()
     try:
-        with pytest.warns(RuntimeWarning, match="Compiled programs are not kept"):
-            assert compilation_cache.keep_compiled() is None
+        with pytest.warns(RuntimeWarning, match="Compiled programs are not stored"):
+            assert compilation_cache.use_compilation_cache() is None
     finally:
         jax.config.update(NAME, before)
-        compilation_cache.keep_compiled.cache_clear()
+        compilation_cache.use_compilation_cache.cache_clear()
 
 
 def test_machines_that_differ_keep_apart(tmp_path, monkeypatch):
