@@ -5,9 +5,7 @@ from isa_toolkit.evaluation.evaluation import (
     Comparison,
     Evaluation,
     EvaluationSettings,
-    Summary,
     evaluate,
-    summarise,
 )
 from isa_toolkit.evaluation.protocols import PROTOCOLS, Protocol
 from isa_toolkit.evaluation.rfad import RFADSettings
@@ -19,10 +17,8 @@ __all__ = [
     "EvaluationSettings",
     "Protocol",
     "RFADSettings",
-    "Summary",
     "evaluate",
     "full_data",
     "kmeans_real",
     "random_real",
-    "summarise",
 ]

@@ -1,17 +1,17 @@
 """Test accuracy of a distilled set: that of fresh networks trained on it.
 
-Two intervals answer two questions and are kept apart: over *networks*, how far another
-network trained on this very set would land; over *distilled sets*, how far another run
-of the method would.
+An interval over *networks* says how far another network trained on this very set would
+land. How far another run of the method would land is the question of an interval over
+*distilled sets*: ``isa_toolkit.analysis.intervals.nested_interval`` gives both.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +21,7 @@ from jaxtyping import Float
 from isa_toolkit import checks
 from isa_toolkit.analysis.intervals import (
     Interval,
-    NestedIntervals,
     mean_interval,
-    nested_interval,
     paired_interval,
 )
 from isa_toolkit.datasets import Dataset, load_dataset
@@ -49,9 +47,7 @@ __all__ = [
     "Comparison",
     "Evaluation",
     "EvaluationSettings",
-    "Summary",
     "evaluate",
-    "summarise",
     "with_learned",
 ]
 
@@ -376,17 +372,6 @@ class Comparison:
         return f"{mean:+.1f} ± {half:.1f} points ({pairs}{inside})"
 
 
-class Summary(NamedTuple):
-    """Accuracy of a method over several distilled sets.
-
-    network: Intervals of the trained networks' accuracy.
-    ridge: Intervals of the ridge predictor's accuracy.
-    """
-
-    network: NestedIntervals
-    ridge: NestedIntervals
-
-
 def evaluate(
     distilled: DistilledSet | str | Path | Any,
     dataset: Dataset | str | None = None,
@@ -574,34 +559,6 @@ def run_evaluation(
         jnp.float32(settings.ridge),
         jax.tree.map(jnp.asarray, validation or ()),
     )
-
-
-def summarise(evaluations: Sequence[Evaluation], *, level: float = 0.95) -> Summary:
-    """Return the accuracy of a method from the evaluations of several distilled sets.
-
-    Args:
-        evaluations: One evaluation per distilled set, with the same number of networks.
-        level: Confidence level of the intervals, above 0 and below 1.
-
-    Returns:
-        For each predictor the interval over networks and the one over distilled sets.
-
-    Raises:
-        ValueError: There are none, or their numbers of networks differ.
-    """
-    if not evaluations:
-        raise checks.fail("evaluations", "hold at least one", [])
-    sizes = {len(evaluation.network) for evaluation in evaluations}
-    if len(sizes) > 1:
-        raise checks.fail("evaluations", "have one number of networks", sorted(sizes))
-    network, ridge = (
-        nested_interval(
-            np.stack([getattr(evaluation, name) for evaluation in evaluations]),
-            level=level,
-        )
-        for name in PREDICTORS
-    )
-    return Summary(network=network, ridge=ridge)
 
 
 def check_fit(distilled: DistilledSet, dataset: Dataset) -> None:

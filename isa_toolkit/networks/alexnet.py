@@ -19,16 +19,17 @@ class AlexNet(nn.Module):
     conv3x3 1.5w -> pool -> dense; a norm (if any) and a ReLU after every conv.
 
     Attributes:
-        num_classes: length of the logits.
-        width: channels of the first layer, w; 128 gives 128-192-256-192-192.
+        num_classes: Length of the logits.
+        width: Number of channels of the first layer, w; 128 gives 128-192-256-192-192.
         norm: ``"none"`` (published) or ``"batch"``.
 
     1,872,202 parameters for 32x32x3 images and 10 classes; 3,072 features.
 
-    Source: kernel sizes, channels and the three max-pools from algorithms 2.1. Our
+    Source: kernel sizes, channels and the three max-pools from docs/algorithms.md,
+    section 2.1. Our
     reading: pools of 2x2 after conv 1, 2 and 5; padding that keeps the size, 2 more in
     the first layer for one channel; a single dense layer; biases everywhere; weights
-    LeCun normal and biases 0 as in the house ConvNet. A side of one pixel is no longer
+    LeCun normal and biases 0 as in FRePo's ConvNet. A side of one pixel is no longer
     pooled.
     """
 

@@ -1,11 +1,11 @@
-"""What a network is to the rest of the toolkit: two pure functions.
+"""A network as two pure functions.
 
 ``init(key) -> (params, state)`` and
 ``apply(params, state, images, train=False) -> (logits, features, state)``. Flax Linen sits
 underneath: a pool of networks is one stacked pytree under ``vmap``, and Linen's plain
 nested dictionaries stack, index and save without a split/merge step (with NNX every
 member of the pool would have to be split into a graph definition and a state first).
-Which architecture to build is :mod:`isa_toolkit.networks.registry`'s choice.
+``build`` of :mod:`isa_toolkit.networks.registry` makes one from settings.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ State = Mapping[str, Any]
 
 
 class NetworkOutput(NamedTuple):
-    """What a forward pass gives.
+    """Result of a forward pass.
 
-    logits: class scores, [n, c].
-    features: input of the last dense layer, flattened, not normalised, [n, d].
-    state: normalisation statistics after the pass; unchanged unless ``train``.
+    logits: Class scores, [n, c].
+    features: Input of the last dense layer, flattened, not normalised, [n, d].
+    state: Normalisation statistics after the pass; unchanged unless ``train``.
     """
 
     logits: Float[Array, "n c"]
@@ -38,13 +38,13 @@ class NetworkOutput(NamedTuple):
 
 
 class Network(NamedTuple):
-    """A network for one image shape and class count, ready to run.
+    """A network for one image shape and number of classes, ready to run.
 
-    name: the architecture's registered name.
+    name: Registered name of the architecture.
     init: ``(key) -> (params, state)``, a freshly drawn network.
     apply: ``(params, state, images, train=False) -> NetworkOutput``.
-    image_shape: (height, width, channels) it was built for.
-    num_classes: length of the logits.
+    image_shape: (height, width, channels) of its images.
+    num_classes: Length of the logits.
     """
 
     name: str
@@ -65,17 +65,14 @@ def from_module(
     """Wrap a Linen module whose call gives ``(logits, features)``.
 
     Args:
-        name: the architecture's registered name.
-        module: takes ``(images [n,h,w,ch], train: bool)``, keeps its running
+        name: Registered name of the architecture.
+        module: Module that takes ``(images [n,h,w,ch], train: bool)`` and has its running
             statistics, if any, in the ``batch_stats`` collection.
         image_shape: (height, width, channels).
-        num_classes: length of the logits.
-        lecun: every kernel is LeCun normal (truncated at two standard deviations, as
-            Flax's default), every bias 0, every scale 1; False draws as the module's
-            own initialisers say.
-
-    Returns:
-        The network.
+        num_classes: Length of the logits.
+        lecun: Whether every kernel is LeCun normal (truncated at two standard deviations,
+            as Flax's default), every bias 0, every scale 1; otherwise the module's own
+            initialisers draw.
     """
 
     def init(key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
@@ -150,20 +147,20 @@ def _draw_lecun(
 def make_norm(
     norm: str, train: bool, *, decay: float = 0.1
 ) -> Callable[[Array], Array]:
-    """Return the normalisation layer named ``norm``, for use inside a compact module.
+    """Return a normalisation layer, for use inside a compact module.
 
     Args:
         norm: ``"batch"`` (epsilon 1e-5, affine), ``"instance"`` (group norm with one
             channel per group, epsilon 1e-5, affine) or ``"none"``.
-        train: batch norm uses the statistics of the batch and updates its own.
-        decay: weight of the *old* statistics of batch norm, running <- decay running +
-            (1 - decay) batch. The default .1 is that of the released ConvNet; the rival
+        train: Whether batch norm uses the statistics of the batch and updates its own.
+        decay: Weight of the *old* statistics of batch norm, running <- decay running +
+            (1 - decay) batch. The default .1 is that of the released ConvNet; the other
             networks pass .9, which PyTorch calls momentum .1.
 
     Returns:
         The layer, a function of feature maps [n, h, w, k].
 
-    Source: algorithms 2.1 and 2.3.
+    Source: docs/algorithms.md, sections 2.1 and 2.3.
     """
     if norm == "batch":
         return nn.BatchNorm(use_running_average=not train, momentum=decay, epsilon=1e-5)

@@ -1,7 +1,4 @@
-"""Small layers that several architectures share.
-
-Which architecture uses which is its own file's choice.
-"""
+"""Small layers that several architectures use."""
 
 from __future__ import annotations
 
@@ -29,15 +26,15 @@ def first_padding(channels: int, kernel: int) -> int:
     """Return the padding of a network's first conv layer.
 
     Args:
-        channels: of the image.
-        kernel: side of the conv kernel, odd.
+        channels: Number of channels of the image.
+        kernel: Side of the conv kernel, odd.
 
     Returns:
         ``kernel // 2``, which keeps the size; 2 more for one-channel images, so that
         28-pixel digits become 32 pixels.
 
-    Source: algorithms 2.1 and 2.3 for 3x3 kernels; the same rule for 5x5 is our
-    reading.
+    Source: docs/algorithms.md, sections 2.1 and 2.3, for 3x3 kernels; the same rule
+    for 5x5 is our reading.
     """
     return kernel // 2 + (2 if channels == 1 else 0)
 
@@ -46,7 +43,7 @@ def max_pool(maps: Float[Array, "n h w k"]) -> Float[Array, "n h2 w2 k"]:
     """Return the 2x2 maximum with stride 2, along the axes longer than one pixel.
 
     Args:
-        maps: feature maps, [n, h, w, k].
+        maps: Feature maps, [n, h, w, k].
 
     Returns:
         Maps with each side halved, rounded down; a side of 1 stays 1, so that networks
@@ -62,14 +59,14 @@ def torch_conv(
     """Return a 3x3 conv with bias, drawn as PyTorch draws it by default.
 
     Args:
-        maps: feature maps, [n, h, w, k].
-        width: number of output channels.
-        padding: zeros on each side.
+        maps: Feature maps, [n, h, w, k].
+        width: Number of output channels.
+        padding: Number of zeros on each side.
 
     Returns:
         Maps of ``width`` channels. For use inside a compact Linen module.
 
-    Source: algorithms 2.3; weights and biases uniform in +-1/sqrt(9 k).
+    Source: docs/algorithms.md, section 2.3; weights and biases uniform in +-1/sqrt(9 k).
     """
     return Conv(
         width,
@@ -83,13 +80,13 @@ def torch_dense(features: Float[Array, "n d"], width: int) -> Float[Array, "n c"
     """Return a dense layer with bias, drawn as PyTorch draws it by default.
 
     Args:
-        features: [n, d].
-        width: number of outputs.
+        features: Features, [n, d].
+        width: Number of outputs.
 
     Returns:
         ``width`` numbers per row. For use inside a compact Linen module.
 
-    Source: algorithms 2.3; weights and biases uniform in +-1/sqrt(d).
+    Source: docs/algorithms.md, section 2.3; weights and biases uniform in +-1/sqrt(d).
     """
     return nn.Dense(
         width,
@@ -107,13 +104,13 @@ def check_instance_norm(
     would see nothing.
 
     Args:
-        name: the architecture's registered name.
-        norm: the chosen norm.
+        name: Registered name of the architecture.
+        norm: Name of the norm.
         image_shape: (height, width, channels).
-        pixels: height times width of the smallest map that is normalised.
+        pixels: Height times width of the smallest map that is normalised.
 
     Raises:
-        ValueError: instance norm and fewer than two pixels.
+        ValueError: Instance norm and fewer than two pixels.
     """
     if norm == "instance" and pixels < 2:
         raise fail(

@@ -1,9 +1,9 @@
-"""Products that carry no gradient, at a precision of choice.
+"""Matrix products without a gradient, at a chosen precision.
 
-Reading the real batch is most of an outer step, and the search for each sample's partner most
-of what ISA adds to it on an accelerator. Neither is differentiated, so both may be coarse
-where the ridge kernel and its solve, which amplify rounding, may not: those stay at the
-highest precision whatever is chosen here.
+The forward pass of the real batch takes most of an outer step, and the search for each
+sample's partner most of what ISA adds to it on an accelerator. Neither is differentiated, so
+both may be coarse. The ridge kernel and its solve amplify rounding: they stay at the highest
+precision whatever is chosen here.
 
 - ``"default"``: what the device does with float32 by itself. On NVIDIA GPUs since Ampere
   that is TensorFloat-32, factors rounded to ten bits; on the CPU it is float32.
@@ -35,17 +35,17 @@ def frozen_features(
     """Return a network's features of images, without gradient.
 
     Args:
-        network: the architecture.
-        params: its parameters.
-        state: its normalisation statistics, which are read as they are.
-        images: preprocessed, [n, h, w, ch].
-        precision: one of ``PRECISIONS``. Batch statistics are float32 in each.
+        network: Architecture of the network.
+        params: Its parameters.
+        state: Its normalisation statistics, which do not change.
+        images: Network inputs, [n, h, w, ch].
+        precision: One of ``PRECISIONS``. Batch statistics are float32 in each.
 
     Returns:
         Features, float32 whatever the precision, [n, d].
 
     Raises:
-        ValueError: an unknown precision.
+        ValueError: The precision is unknown.
     """
     check_one_of("precision", precision, PRECISIONS)
     if precision == "float32":
@@ -65,14 +65,14 @@ def products_of_rows(
     """Return the inner product of every row with every row, without gradient.
 
     Args:
-        rows: [n, d].
-        precision: one of ``PRECISIONS``.
+        rows: Vectors, [n, d].
+        precision: One of ``PRECISIONS``.
 
     Returns:
         ``rows rows^T``, of the rows' type (float32 for bfloat16), [n, n].
 
     Raises:
-        ValueError: an unknown precision.
+        ValueError: The precision is unknown.
     """
     check_one_of("precision", precision, PRECISIONS)
     rows = jax.lax.stop_gradient(rows)

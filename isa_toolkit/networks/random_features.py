@@ -17,10 +17,11 @@ from isa_toolkit.networks.base import Network
 
 __all__ = ["BIAS_DEVIATION", "draw_random", "nngp_features", "random_features"]
 
-# Of every bias of an RFAD network; its square is the kernel's constant. Algorithms 2.2.
+# Standard deviation of every bias of an RFAD network; its square is the kernel's
+# constant. docs/algorithms.md, section 2.2.
 BIAS_DEVIATION = 0.1
 
-# Images per forward pass where there are more; algorithms 4.4.
+# Images per forward pass where there are more; docs/algorithms.md, section 4.4.
 _PIECE = 1280
 
 
@@ -31,14 +32,14 @@ def draw_random(key: Key[Array, ""], network: Network, *, count: int) -> PyTree:
     whatever the network's own initialisation is.
 
     Args:
-        key: consumed.
-        network: the architecture.
-        count: how many.
+        key: Random key; consumed.
+        network: Architecture to draw.
+        count: Number of networks.
 
     Returns:
         Parameters with a leading axis ``count``.
 
-    Source: algorithms 2.2.
+    Source: docs/algorithms.md, section 2.2.
     """
     shapes, _ = jax.eval_shape(network.init, key)
     leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
@@ -65,15 +66,15 @@ def random_features(
     """Return ``Phi(x) = concat_j h_j(x) / sqrt(m d)``.
 
     Args:
-        network: the architecture.
-        params: of m networks, stacked.
-        state: normalisation statistics of a fresh network, shared by all.
-        images: [n, h, w, ch].
+        network: Architecture of the networks.
+        params: Parameters of m networks, stacked.
+        state: Normalisation statistics of a fresh network, the same for all.
+        images: Network inputs, [n, h, w, ch].
 
     Returns:
         Features, [n, m d].
 
-    Source: algorithms 4.4.
+    Source: docs/algorithms.md, section 4.4.
     """
 
     def of_one(drawn: PyTree) -> Float[Array, "n d"]:
@@ -87,8 +88,8 @@ def random_features(
 
     count = jax.tree.leaves(params)[0].shape[0]
     # Under vmap, XLA's CPU back end runs convolutions half as fast.
-    side_by_side = 1 if jax.default_backend() == "cpu" else count
-    features = jax.lax.map(of_one, params, batch_size=side_by_side)
+    at_once = 1 if jax.default_backend() == "cpu" else count
+    features = jax.lax.map(of_one, params, batch_size=at_once)
     features = jnp.moveaxis(features, 0, 1).reshape(images.shape[0], -1)
     return features / math.sqrt(features.shape[1])
 
@@ -99,12 +100,13 @@ def nngp_features(features: Float[Array, "n d"]) -> Float[Array, "n e"]:
     ``[sqrt(2) Phi, .1]``, e = d + 1: so the readout of every other method serves.
 
     Args:
-        features: Phi, [n, d].
+        features: Features Phi, [n, d].
 
     Returns:
         [n, d + 1].
 
-    Source: algorithms 4.4 (a last dense layer of variance 2 and bias variance .01).
+    Source: docs/algorithms.md, section 4.4 (a last dense layer of variance 2
+    and bias variance .01).
     """
     constant = jnp.full((features.shape[0], 1), BIAS_DEVIATION, features.dtype)
     return jnp.concatenate([math.sqrt(2) * features, constant], axis=1)

@@ -13,11 +13,11 @@ __all__ = ["ResNet18", "check_resnet18"]
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convs beside a shortcut: relu(norm(conv(relu(norm(conv x)))) + x).
+    """Two 3x3 convs and a shortcut: relu(norm(conv(relu(norm(conv x)))) + x).
 
     Attributes:
-        width: output channels.
-        stride: of the first conv, 1 or 2.
+        width: Number of output channels.
+        stride: Stride of the first conv, 1 or 2.
         norm: ``"batch"``, ``"instance"`` or ``"none"``.
 
     Where the shape changes, the shortcut is a normalised 1x1 conv. Convs carry a bias
@@ -53,18 +53,19 @@ class ResNet18(nn.Module):
     """ResNet18 as a Linen module: 3x3 stem, four stages of two blocks, global mean.
 
     Attributes:
-        num_classes: length of the logits.
-        width: channels of the stem and the first stage, doubled by each further stage;
-            64 gives 64-128-256-512.
+        num_classes: Length of the logits.
+        width: Number of channels of the stem and the first stage, doubled by each further
+            stage; 64 gives 64-128-256-512.
         norm: ``"batch"`` (published), ``"instance"`` or ``"none"``, after every conv.
 
     11,173,962 parameters for 32x32x3 images and 10 classes; 512 features at any size.
 
     Source: He et al. 2016, table 1, with the un-pooled 3x3 stem that replaces 7x7 on
     32-pixel images. **Deviation:** the released distillation code leaves its blocks
-    un-normalised and flattens the last maps (algorithms 2.1); this is the published
-    network. Our reading: 2 more pixels of padding in the stem for one channel; batch
-    norm keeps .9 of its old statistics; weights LeCun normal as in the house ConvNet.
+    un-normalised and flattens the last maps (docs/algorithms.md, section 2.1);
+    this is the published network. Our reading: 2 more pixels of padding in the stem for
+    one channel; batch norm keeps .9 of its old statistics; weights LeCun normal as in
+    FRePo's ConvNet.
     """
 
     num_classes: int
@@ -97,7 +98,7 @@ def check_resnet18(norm: str, image_shape: tuple[int, int, int]) -> None:
     """Refuse instance norm for images that become one pixel in the last stage.
 
     Raises:
-        ValueError: instance norm with images of at most 8 pixels (4 with one channel).
+        ValueError: Instance norm with images of at most 8 pixels (4 with one channel).
     """
     pixels = 1
     for side in image_shape[:2]:

@@ -29,18 +29,19 @@ class VGG11(nn.Module):
     """VGG11 as a Linen module: (3x3 conv -> norm -> ReLU) x 8 with five max-pools.
 
     Attributes:
-        num_classes: length of the logits.
-        width: channels of the first layer; 64 gives 64-128-256-256-512-512-512-512.
+        num_classes: Length of the logits.
+        width: Number of channels of the first layer; 64 gives 64-128-256-256-512-512-512-512.
         norm: ``"batch"`` (published), ``"instance"`` or ``"none"``, after every conv.
 
     9,231,114 parameters for 32x32x3 images and 10 classes; 512 features.
 
     Source: Simonyan and Zisserman 2015, configuration A, with the batch norm and the
-    single dense layer of its 32-pixel form; algorithms 2.1 for the channel list.
+    single dense layer of its 32-pixel form; docs/algorithms.md, section 2.1, for the
+    channel list.
     **Deviation:** the released distillation code builds every layer with 128 channels;
     this is the published list. Our reading: 2 more pixels of padding in the first layer
     for one channel; batch norm keeps .9 of its old statistics; weights LeCun normal and
-    biases 0 as in the house ConvNet; larger images give more features, without a global
+    biases 0 as in FRePo's ConvNet; larger images give more features, without a global
     pool. A side of one pixel is no longer pooled.
     """
 
@@ -68,7 +69,7 @@ def check_vgg11(norm: str, image_shape: tuple[int, int, int]) -> None:
     """Refuse instance norm for images that become one pixel before the last norm.
 
     Raises:
-        ValueError: instance norm with images below 32 pixels (28 with one channel).
+        ValueError: Instance norm with images below 32 pixels (28 with one channel).
     """
     pixels = 1
     for side in image_shape[:2]:

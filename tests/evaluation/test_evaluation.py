@@ -18,7 +18,6 @@ from isa_toolkit.evaluation import (
     EvaluationSettings,
     evaluate,
     random_real,
-    summarise,
 )
 from isa_toolkit.evaluation import evaluation as evaluation_module
 from isa_toolkit.evaluation.evaluation import check_fit, run_evaluation
@@ -140,34 +139,6 @@ def test_one_set_has_an_interval_over_networks():
         ValueError, match=r"predictor must be one of 'network', 'ridge'"
     ):
         accuracies([0.7]).interval("krr")
-
-
-def test_networks_and_distilled_sets_are_kept_apart():
-    # Networks agree, sets do not: one interval is narrow and the other is wide.
-    sets = [accuracies([0.6, 0.61]), accuracies([0.8, 0.81]), accuracies([0.7, 0.71])]
-    summary = summarise(sets).network
-    assert "networks" in summary.over_networks.kind
-    assert summary.over_sets.kind == "distilled sets"
-    assert (summary.over_networks.n, summary.over_sets.n) == (6, 3)
-    assert summary.over_networks.half_width < 0.02
-    assert summary.over_sets.half_width == pytest.approx(
-        4.3027 * 0.1 / 3**0.5, rel=1e-3
-    )
-
-
-def test_a_single_set_says_nothing_about_other_sets():
-    summary = summarise([accuracies([0.6, 0.7])])
-    assert np.isfinite(summary.ridge.over_networks.half_width)
-    assert np.isnan(summary.ridge.over_sets.half_width)
-
-
-def test_summaries_need_sets_of_equal_size():
-    with pytest.raises(ValueError, match=r"^evaluations must hold at least one"):
-        summarise([])
-    with pytest.raises(
-        ValueError, match=r"must have one number of networks, got \[1, 2\]"
-    ):
-        summarise([accuracies([0.5]), accuracies([0.5, 0.6])])
 
 
 def test_it_shows_mean_and_interval_of_both_predictors():
