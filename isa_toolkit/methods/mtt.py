@@ -26,7 +26,7 @@ from isa_toolkit.methods.base import (
     compiled_part,
     traced,
 )
-from isa_toolkit.methods.experts import ExpertKnobs, expert_shards
+from isa_toolkit.methods.expert_buffer import ExpertKnobs, expert_shards
 from isa_toolkit.methods.mtt_step import (
     QUANTITIES,
     REMEDIES,

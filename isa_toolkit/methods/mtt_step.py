@@ -17,7 +17,7 @@ from isa_toolkit.datasets.augmentation import dsa_augment, dsa_default_ops
 from isa_toolkit.losses import crucial
 from isa_toolkit.losses.matching import trajectory_loss
 from isa_toolkit.methods.base import Batch, first_failure
-from isa_toolkit.methods.experts import unravel_of
+from isa_toolkit.methods.expert_buffer import unravel_of
 from isa_toolkit.networks.base import Network
 from isa_toolkit.networks.training import cross_entropy
 

@@ -1,7 +1,7 @@
 """RCIG with crucial samples and Infinite Semantic Augmentation: what can be chosen.
 
 Its outer step is in :mod:`isa_toolkit.methods.rcig_step`, its inner problem in
-:mod:`isa_toolkit.methods.rcig_inner`.
+:mod:`isa_toolkit.methods.implicit_gradient`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from isa_toolkit.methods.base import (
     compiled_part,
     traced,
 )
+from isa_toolkit.methods.implicit_gradient import head_place
 from isa_toolkit.methods.optimizers import OPTIMIZERS
-from isa_toolkit.methods.rcig_inner import head_place
 from isa_toolkit.methods.rcig_state import (
     QUANTITIES,
     REMEDIES,

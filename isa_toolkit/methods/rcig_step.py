@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from isa_toolkit.losses.label_margin import label_margin_loss
 from isa_toolkit.losses.ridge import HIGHEST
-from isa_toolkit.methods import rcig_inner as inner
+from isa_toolkit.methods import implicit_gradient as inner
 from isa_toolkit.methods.base import Batch, first_failure
 from isa_toolkit.methods.optimizers import OPTIMIZERS
 from isa_toolkit.methods.rcig_state import (
@@ -84,7 +84,7 @@ def rcig_step(
     Args:
         settings: static parts are read.
         network: of the pool.
-        head: ``rcig_inner.head_place(network)``.
+        head: ``implicit_gradient.head_place(network)``.
         key: consumed.
         state: before the step.
         batch: target samples.

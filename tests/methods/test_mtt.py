@@ -22,7 +22,7 @@ from toy import (
 
 from isa_toolkit.methods import MTT, Batch
 from isa_toolkit.methods.base import traits_of
-from isa_toolkit.methods.experts import flat_size, unravel_of
+from isa_toolkit.methods.expert_buffer import flat_size, unravel_of
 from isa_toolkit.methods.mtt_step import skip_unused, unroll
 from isa_toolkit.networks import NetworkSettings, build
 from isa_toolkit.networks.base import Network, NetworkOutput

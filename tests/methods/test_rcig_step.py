@@ -14,8 +14,8 @@ import pytest
 from scipy import special
 from toy import dense_network, quick_jit, toy_problem
 
-from isa_toolkit.methods import RCIG, rcig_inner, rcig_state, rcig_step
-from isa_toolkit.methods.rcig_inner import Descent
+from isa_toolkit.methods import RCIG, implicit_gradient, rcig_state, rcig_step
+from isa_toolkit.methods.implicit_gradient import Descent
 
 SMALL = {"pool_size": 2, "inner_steps": 2, "tune": False, "drop_easy": 0.0}
 
@@ -99,12 +99,14 @@ def test_the_implicit_gradient_is_minus_that_of_the_slope(flips):
     """``- d/dpsi <v, dL/domega>`` of the inner objective of the mirrored set."""
     toy, network = toy_problem(), dense_network(2)
     params, state = network.init(jax.random.key(1))
-    base = rcig_inner.Base(network, params, state, rcig_inner.head_place(network))
+    base = implicit_gradient.Base(
+        network, params, state, implicit_gradient.head_place(network)
+    )
     draw = np.random.default_rng(0)
     omega, along = (
         tuple(
             jnp.asarray(0.1 * draw.normal(size=leaf.shape), jnp.float32)
-            for leaf in rcig_inner.blank_tangent(base)
+            for leaf in implicit_gradient.blank_tangent(base)
         )
         for _ in range(2)
     )
@@ -115,8 +117,8 @@ def test_the_implicit_gradient_is_minus_that_of_the_slope(flips):
         if flips:
             images = jnp.concatenate([images, images[:, :, ::-1]])
             labels = jnp.concatenate([labels, labels])
-        problem = rcig_inner.inner_problem(base, images, labels, 0.3)
-        loss = functools.partial(rcig_inner.objective, problem)
+        problem = implicit_gradient.inner_problem(base, images, labels, 0.3)
+        loss = functools.partial(implicit_gradient.objective, problem)
         return jax.jvp(loss, (omega,), (along,))[1]
 
     def run():

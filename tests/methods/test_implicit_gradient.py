@@ -19,7 +19,7 @@ from toy import (
     toy_problem,
 )
 
-from isa_toolkit.methods import rcig_inner as inner
+from isa_toolkit.methods import implicit_gradient as inner
 from isa_toolkit.networks.base import Network, NetworkOutput
 
 PENALTY = 0.3

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from toy import CLASSES, dense_network, quick_jit, toy_problem
 
-from isa_toolkit.methods.experts import (
+from isa_toolkit.methods.expert_buffer import (
     ExpertKnobs,
     expert_loss,
     expert_shards,
