@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from isa_toolkit.bench.steps import TimedLoop
-from isa_toolkit.methods.base import Batch
+from isa_toolkit.methods import Batch, method_of
 
 __all__ = ["Floor", "Rates", "floor", "measured_rates"]
 
@@ -71,14 +71,14 @@ def floor(timed: TimedLoop, rates: Rates) -> Floor:
         compiled one, where arithmetic is fused; what XLA does not count makes the floor
         too low, never too high.
     """
-    method = timed.settings.static().build(timed.network)
+    method = method_of(timed.settings)
     count = timed.batch_size
     batch = Batch(
         timed.targets.images[:count],
         jnp.zeros((count, timed.num_classes), jnp.float32),
     )
-    lowered = jax.jit(method.step).lower(
-        timed.keys.steps, timed.state, batch, timed.knobs
+    lowered = jax.jit(method.step, static_argnums=1).lower(
+        timed.traced.settings, timed.network, timed.keys.steps, timed.state, batch
     )
     flop = _counted(lowered, "flops")
     moved = _counted(lowered.compile(), "bytes accessed")

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, PyTree
 
 from isa_toolkit.bench.steps import TimedLoop
@@ -20,10 +21,10 @@ from isa_toolkit.distillation import loop
 from isa_toolkit.distillation.sampling import draw, first_order
 from isa_toolkit.losses import ridge as ridge_readout
 from isa_toolkit.losses.label_margin import label_margin_loss
+from isa_toolkit.losses.selection import target_loss
 from isa_toolkit.methods import FRePo
-from isa_toolkit.methods.frepo_step import FRePoState
-from isa_toolkit.methods.optimizers import OPTIMIZERS, cosine_decay
-from isa_toolkit.methods.target_loss import target_loss
+from isa_toolkit.methods.frepo import OPTIMIZERS
+from isa_toolkit.methods.frepo import State as FRePoState
 from isa_toolkit.networks.pool import (
     draw_member,
     put_member,
@@ -31,6 +32,7 @@ from isa_toolkit.networks.pool import (
     update_member,
 )
 from isa_toolkit.networks.precision import frozen_features
+from isa_toolkit.networks.training import cosine_decay
 
 __all__ = ["PHASES", "PythonLoop"]
 
@@ -78,7 +80,7 @@ class PythonLoop:
             jnp.asarray(self.step),
             len(timed.targets.labels),
             timed.batch_size,
-            "uniform",
+            "epochs",
         )
 
     def run(self, steps: int, *, timed: bool = False) -> None:
@@ -111,7 +113,12 @@ class PythonLoop:
             "distilled forward", parts["forward"], learner, state.images
         )
         prediction, ridge_back = call(
-            "ridge solve", parts["ridge"], features, state.labels, targets, timed.knobs
+            "ridge solve",
+            parts["ridge"],
+            features,
+            state.labels,
+            targets,
+            timed.traced.settings,
         )
         slope = call(
             "selection and ISA",
@@ -120,12 +127,18 @@ class PythonLoop:
             labels,
             targets,
             keys[1],
-            timed.knobs,
+            timed.traced.settings,
         )
         on_features, on_labels = call("ridge solve", parts["back"], ridge_back, slope)
         (on_images,) = call("distilled backward", parts["back"], back, on_features)
         moved, moved_labels, moments = call(
-            "optimiser", parts["move"], state, on_images, on_labels, timed.knobs
+            "optimiser",
+            parts["move"],
+            state,
+            on_images,
+            on_labels,
+            timed.traced.settings,
+            self.step / timed.traced.steps,
         )
         pool = call(
             "online update",
@@ -136,9 +149,9 @@ class PythonLoop:
             learner,
             moved,
             moved_labels,
-            timed.knobs,
+            timed.traced.settings,
         )
-        self.state = FRePoState(moved, moved_labels, moments, pool, state.step + 1)
+        self.state = FRePoState(moved, moved_labels, moments, pool)
         self.step += 1
 
 
@@ -149,7 +162,6 @@ def _called(_: str, part: Callable[..., Any], *given: Any) -> Any:
 def _parts(settings: FRePo, timed: TimedLoop) -> dict[str, Callable[..., Any]]:
     """Return the jitted parts of a step."""
     network, classes = timed.network, timed.num_classes
-    optimizer = OPTIMIZERS[settings.optimizer]
 
     def batch(
         keys: loop.RunKeys, step: Any, order: Array, targets: loop.Targets
@@ -159,7 +171,7 @@ def _parts(settings: FRePo, timed: TimedLoop) -> dict[str, Callable[..., Any]]:
             step,
             order,
             targets.labels,
-            drawing="uniform",
+            drawing="epochs",
             batch_size=timed.batch_size,
             num_classes=classes,
         )
@@ -205,32 +217,34 @@ def _parts(settings: FRePo, timed: TimedLoop) -> dict[str, Callable[..., Any]]:
                 prediction,
                 labels,
                 features,
-                loss="mse",
-                log_scale=0.0,
                 drop_easy=knobs.drop_easy,
                 drop_hard=knobs.drop_hard,
-                segment=(knobs.segment_start, knobs.segment_stop),
+                segment=knobs.segment,
                 partner=settings.partner,
                 key=key,
-                partner_precision=settings.target_precision,
+                precision=settings.target_precision,
             ).loss
 
         return jax.grad(loss_of)(prediction)
 
-    def move(state: FRePoState, on_images: Array, on_labels: Array, knobs: Any) -> Any:
+    def move(
+        state: FRePoState,
+        on_images: Array,
+        on_labels: Array,
+        knobs: Any,
+        progress: Array,
+    ) -> Any:
         if settings.label_margin:
             on_labels = on_labels + jax.grad(label_margin_loss)(state.labels)
         here = (state.images, state.labels)
+        rate = cosine_decay(
+            progress, peak=knobs.learning_rate, final=knobs.final_learning_rate
+        )
+        optimizer = OPTIMIZERS[settings.optimizer](rate)
         updates, moments = optimizer.update(
             (on_images, on_labels), state.optimizer, here
         )
-        rate = cosine_decay(
-            state.step,
-            peak=knobs.learning_rate,
-            final=knobs.final_learning_rate,
-            steps=knobs.steps,
-        )
-        images, labels = jax.tree.map(lambda a, b: a - rate * b, here, updates)
+        images, labels = optax.apply_updates(here, updates)
         return images, labels, moments
 
     def online(

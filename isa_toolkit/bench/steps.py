@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from isa_toolkit.distillation import Experiment, loop
+from isa_toolkit.methods import method_of
 from isa_toolkit.networks import build
 
 __all__ = ["TimedLoop"]
@@ -21,7 +22,7 @@ class TimedLoop:
     Attributes:
         settings: of the method, resolved.
         network: of the distillation.
-        knobs: traced numbers.
+        traced: traced numbers.
         keys: of seed ``experiment.seed``.
         targets: real images, on the device.
         batch_size: real images per step.
@@ -39,19 +40,21 @@ class TimedLoop:
             image_shape=data.image_shape,
             num_classes=data.num_classes,
         )
-        static = settings.method.static()
+        method = method_of(settings.method)
         self.keys = loop.run_keys(settings.seed)
-        self.knobs = settings.method.knobs(steps=settings.steps)
+        self.traced = loop.traced(settings.method, steps=settings.steps)
         self.batch_size, self.num_classes = resolved.batch_size, data.num_classes
         self.chunk = loop.chunk(
-            static,
+            method,
             self.network,
             num_classes=data.num_classes,
             batch_size=resolved.batch_size,
         )
         self.targets = loop.targets(data, drawing=resolved.drawing)
-        self.state = loop.first_state(static, self.network)(
-            self.keys.networks, *_first_images(data, settings.images_per_class)
+        self.state = loop.first_state(method, self.network)(
+            self.traced.settings,
+            self.keys.networks,
+            *_first_images(data, settings.images_per_class),
         )
         self.step = 0
 
@@ -65,7 +68,7 @@ class TimedLoop:
             FloatingPointError: a step was not finite, so its time means nothing.
         """
         result = self.chunk(
-            self.keys, self.state, self.targets, self.knobs, self.step, steps
+            self.keys, self.state, self.targets, self.traced, self.step, steps
         )
         jax.block_until_ready(result)
         self.state, done = result.state, int(result.done)
@@ -80,7 +83,7 @@ class TimedLoop:
         """Return the loop's program, lowered and not compiled."""
         jitted: Any = self.chunk
         return jitted.lower(
-            self.keys, self.state, self.targets, self.knobs, self.step, 1
+            self.keys, self.state, self.targets, self.traced, self.step, 1
         )
 
 

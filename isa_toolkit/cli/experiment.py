@@ -111,7 +111,7 @@ def parse_with_method(
     from isa_toolkit.methods import METHODS
 
     method = METHODS[check_one_of("--method", _method_in(words), METHODS)]
-    plain = _unchecked(method, lists)
+    plain = _unchecked(method.settings, lists)
     combined = dataclasses.make_dataclass(
         "Options",
         [("settings", tyro.conf.OmitArgPrefixes[plain], plain())],
@@ -138,14 +138,12 @@ def experiment_of(
     """
     import isa_toolkit.distillation as room
     from isa_toolkit.methods import METHODS
-    from isa_toolkit.methods.base import traits_of
     from isa_toolkit.networks import NetworkSettings
 
-    kind = METHODS[options.method]
+    method = METHODS[options.method]
     scale = presets.scale(options.scale, options.method)
-    traits = traits_of(kind)
     batch_size = options.batch_size
-    if batch_size is None and traits.drawing != "none":
+    if batch_size is None and method.sampling != "none":
         batch_size = scale.batch_size
     chosen = {
         name: value
@@ -165,9 +163,9 @@ def experiment_of(
             "seed": seed,
             "steps": options.steps if options.steps is not None else scale.steps,
             "batch_size": batch_size,
-            "method": kind(**chosen),
+            "method": method.settings(**chosen),
             "network": NetworkSettings(
-                name=options.network or traits.network,
+                name=options.network or method.network,
                 width=options.width if options.width is not None else scale.width,
                 depth=options.depth,
                 norm=options.norm,

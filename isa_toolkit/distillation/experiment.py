@@ -21,8 +21,7 @@ from isa_toolkit.datasets import Dataset, load_dataset
 from isa_toolkit.datasets.arrays import check_images_per_class
 from isa_toolkit.errors import InvalidTypeError
 from isa_toolkit.evaluation import EvaluationSettings
-from isa_toolkit.methods import METHODS, FRePo, MethodSettings
-from isa_toolkit.methods.base import traits_of
+from isa_toolkit.methods import METHODS, FRePo, MethodSettings, method_of
 from isa_toolkit.networks import NETWORKS, NetworkSettings
 from isa_toolkit.networks.training import FitSettings, dsa_fit
 
@@ -117,29 +116,30 @@ class Experiment:
             )
         if isinstance(self.method, str):
             name = checks.match_name("method", self.method, METHODS)
-            object.__setattr__(self, "method", METHODS[name]())
-        method: Any = self.method
-        if not isinstance(method, tuple(METHODS.values())):
-            known = ", ".join(kind.__name__ for kind in METHODS.values())
+            object.__setattr__(self, "method", METHODS[name].settings())
+        kinds = tuple(method.settings for method in METHODS.values())
+        if not isinstance(self.method, kinds):
+            known = ", ".join(kind.__name__ for kind in kinds)
             raise InvalidTypeError(
-                f"method must be one of {known}, or a name, got {type(method).__name__}."
+                f"method must be one of {known}, or a name, "
+                f"got {type(self.method).__name__}."
             )
         checks.check_integer("images_per_class", self.images_per_class)
         checks.check_integer("steps", self.steps)
-        traits = traits_of(method)
+        method = method_of(self.method)
         if self.network is None:
-            object.__setattr__(self, "network", NetworkSettings(name=traits.network))
-        if self.batch_size is None and traits.draws:
-            object.__setattr__(self, "batch_size", traits.draws)
+            object.__setattr__(self, "network", NetworkSettings(name=method.network))
+        if self.batch_size is None and method.batch_size:
+            object.__setattr__(self, "batch_size", method.batch_size)
         if self.batch_size is not None:
-            if traits.drawing == "none":
+            if method.sampling == "none":
                 raise checks.fail(
                     "batch_size",
                     f"be left out for method {method.name!r}",
                     self.batch_size,
                     "This method uses no real images.",
                 )
-            fewest = 1 if traits.drawing == "per_class" else 2
+            fewest = 1 if method.sampling == "per_class" else 2
             checks.check_integer("batch_size", self.batch_size, minimum=fewest)
         checks.check_integer("seed", self.seed, minimum=0)
         self._check_validation()
@@ -274,7 +274,7 @@ class ResolvedExperiment:
     @property
     def drawing(self) -> str:
         """How the real images of a step are drawn, which the method decides."""
-        return traits_of(self.method).drawing
+        return method_of(self.method).sampling
 
     @property
     def batch_size(self) -> int:
@@ -295,7 +295,7 @@ class ResolvedExperiment:
         settings = self.settings
         count = settings.images_per_class * self.dataset.num_classes
         network = self.network
-        if traits_of(self.method).protocol == "dsa":
+        if method_of(self.method).protocol == "dsa":
             return EvaluationSettings(
                 network=network,
                 networks=settings.validation_networks,

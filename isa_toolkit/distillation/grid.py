@@ -14,18 +14,22 @@ from pathlib import Path
 
 from isa_toolkit import checks
 from isa_toolkit.distillation import distributed as processes
-from isa_toolkit.distillation.api import claim, load_targets, store_of
+from isa_toolkit.distillation.api import (
+    LIMIT_BYTES,
+    check_prepared_size,
+    claim,
+    load_targets,
+    store_of,
+)
 from isa_toolkit.distillation.experiment import Experiment, ResolvedExperiment
 from isa_toolkit.distillation.lanes import run_all, takes_side_by_side
-from isa_toolkit.distillation.param_grid import combinations, refusal, resolve_alike
+from isa_toolkit.distillation.param_grid import combinations, resolve_alike
 from isa_toolkit.distillation.placement import place
 from isa_toolkit.distillation.program import follow
 from isa_toolkit.distillation.run import Run
 from isa_toolkit.distillation.run_state import Callback, DivergedError, Worker
 from isa_toolkit.distillation.sharding import Devices, check_layout, make_layout
-from isa_toolkit.distillation.shards import LIMIT_BYTES, wanted_shards
 from isa_toolkit.distillation.signals import heed_signals
-from isa_toolkit.methods.base import Shards
 
 __all__ = ["distill_grid"]
 
@@ -132,7 +136,8 @@ def distill_grid(
         check_layout(layout, resolved[0])
         distinct = list({one.hash: one for one in resolved}.values())
         placed = place(distinct[0], placement)
-        shards = _shared_shards(distinct, shards_limit_bytes)
+        for one in distinct:
+            check_prepared_size(one, shards_limit_bytes)
         stores = {one.hash: store_of(one, out) for one in distinct}
         workers = [
             Worker(one, stores[one.hash], callbacks, request) for one in distinct
@@ -141,7 +146,6 @@ def distill_grid(
             load_targets,
             distinct[0],
             workers[0].path,
-            shards,
             layout=layout,
             placement=placed,
         )
@@ -174,22 +178,6 @@ def distill_grid(
 
 
 # --- what is run ------------------------------------------------------------------------
-
-
-def _shared_shards(
-    resolved: Sequence[ResolvedExperiment], limit_bytes: int
-) -> Shards | None:
-    """Return what the method makes first: the same for all."""
-    found = [wanted_shards(one, limit_bytes=limit_bytes) for one in resolved]
-    first = found[0]
-    if first is not None:
-        for other in found[1:]:
-            assert other is not None
-            for name, value in first.description.items():
-                its = other.description[name]
-                if value != its:
-                    raise refusal(f"{name} of the {first.kind}", value, its)
-    return first
 
 
 def _refuse_existing(

@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
-from jaxtyping import Array, Bool, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from isa_toolkit.datasets.device import to_inputs
 from isa_toolkit.distillation.sampling import Targets, draw, first_order, targets
 from isa_toolkit.distillation.sharding import RUNS, Layout
-from isa_toolkit.methods.base import Batch, MethodSettings, traits_of
+from isa_toolkit.methods.base import Batch, Method, as_arrays
 from isa_toolkit.networks import Network
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "ChunkResult",
     "RunKeys",
     "Targets",
+    "Traced",
     "all_finite",
     "chunk",
     "first_state",
@@ -41,6 +42,7 @@ __all__ = [
     "lanes_finite",
     "run_keys",
     "targets",
+    "traced",
 ]
 
 # Steps whose diagnostics one call can return; the longest chunk.
@@ -62,6 +64,27 @@ class RunKeys(NamedTuple):
     steps: Key[Array, ""]
 
 
+class Traced(NamedTuple):
+    """The traced numbers of one run.
+
+    settings: Resolved settings of the method, each traced number a float32 array.
+    steps: Number of steps of the run, [].
+    """
+
+    settings: Any
+    steps: Float[Array, ""]
+
+
+def traced(settings: Any, *, steps: int) -> Traced:
+    """Return the traced numbers of a run.
+
+    Args:
+        settings: Resolved settings of the method.
+        steps: Number of steps of the run.
+    """
+    return Traced(as_arrays(settings), jnp.asarray(steps, jnp.float32))
+
+
 class ChunkResult(NamedTuple):
     """What one compiled call gives.
 
@@ -78,7 +101,7 @@ class ChunkResult(NamedTuple):
 def run_keys(seed: int) -> RunKeys:
     """Return the keys of a run.
 
-    They depend on the seed alone, so runs that differ in their knobs start from the same
+    They depend on the seed alone, so runs that differ in traced settings start from the same
     images and networks and see the same batches: comparisons are paired.
 
     Args:
@@ -144,21 +167,26 @@ Chunk = Callable[..., ChunkResult]
 
 
 @cache
-def first_state(settings: MethodSettings, network: Network) -> Callable[..., PyTree]:
+def first_state(method: Method, network: Network) -> Callable[..., PyTree]:
     """Return the compiled ``init`` of a method: the same object for equal arguments.
 
     Args:
-        settings: of the method, ``settings.static()``.
-        network: of the distillation.
+        method: The method.
+        network: Network of the distillation.
 
     Returns:
-        ``(key, images, labels) -> state``, jitted: runs in one process compile it once.
+        ``(settings, key, images, labels) -> state``, jitted: runs in one process compile
+        it once.
     """
-    return jax.jit(settings.build(network).init)
+
+    def init(settings: Any, *rest: Array) -> PyTree:
+        return method.init(settings, network, *rest)
+
+    return jax.jit(init)
 
 
 def chunk(
-    settings: MethodSettings,
+    method: Method,
     network: Network,
     *,
     num_classes: int,
@@ -168,41 +196,41 @@ def chunk(
 ) -> Chunk:
     """Return the compiled loop of a method: the same object for equal arguments.
 
-    The result takes ``(keys, state, targets, knobs, start, count)``: ``start`` is the step
+    The result takes ``(keys, state, targets, traced, start, count)``: ``start`` is the step
     that comes next, ``count`` (at most ``RECORD_LENGTH``) how many to take; both are traced,
     and ``state`` is donated. It stops after the first step whose ``info.failure`` is not 0.
 
     Args:
-        settings: of the method, ``settings.static()``: without what the knobs hold.
+        method: The method.
         network: of the distillation.
         num_classes: c.
         batch_size: targets per step, at most the size of the training set; how they are
-            drawn is the method's ``traits``.
+            drawn is the method's ``sampling``.
         layout: devices that divide the batch, on which all arguments lie; None for one.
         streamed: the targets are batch after batch, from step ``targets.first`` on.
 
     Returns:
         The jitted function.
     """
-    return _chunk(settings, network, num_classes, batch_size, layout, streamed)
+    return _chunk(method, network, num_classes, batch_size, layout, streamed)
 
 
 @cache
 def _chunk(
-    settings: MethodSettings,
+    method: Method,
     network: Network,
     num_classes: int,
     batch_size: int,
     layout: Layout | None,
     streamed: bool,
 ) -> Chunk:
-    run = _loop(settings, network, num_classes, batch_size, layout, streamed)
+    run = _loop(method, network, num_classes, batch_size, layout, streamed)
     placed: Any = {} if layout is None else {"out_shardings": layout.whole}
     return jax.jit(run, donate_argnames="state", **placed)
 
 
 def grid_chunk(
-    settings: MethodSettings,
+    method: Method,
     network: Network,
     *,
     num_classes: int,
@@ -212,9 +240,9 @@ def grid_chunk(
 ) -> Chunk:
     """Return the compiled loop of many runs: the same object for equal arguments.
 
-    The result is like that of ``chunk``, but keys, state, knobs, start and count, and what
+    The result is like that of ``chunk``, but keys, state, traced, start and count, and what
     it gives, have a leading axis over the runs; the targets are shared. A run whose count
-    is 0 keeps its state. One program serves all runs of one number, whatever their knobs.
+    is 0 keeps its state. One program serves all runs of one number.
 
     Side by side, the runs are ``vmap``ped: products of all runs are one, and add up in
     another order than a single run's. One after the other inside the same program, each
@@ -222,7 +250,7 @@ def grid_chunk(
     since there ``vmap`` turns convolutions into grouped ones.
 
     Args:
-        settings: of the method, ``settings.static()``.
+        method: The method.
         network: of the distillation.
         num_classes: c.
         batch_size: targets per step and run.
@@ -234,19 +262,19 @@ def grid_chunk(
     Returns:
         The jitted function.
     """
-    return _grid_chunk(settings, network, num_classes, batch_size, side_by_side, layout)
+    return _grid_chunk(method, network, num_classes, batch_size, side_by_side, layout)
 
 
 @cache
 def _grid_chunk(
-    settings: MethodSettings,
+    method: Method,
     network: Network,
     num_classes: int,
     batch_size: int,
     side_by_side: bool,
     layout: Layout | None,
 ) -> Chunk:
-    run = _loop(settings, network, num_classes, batch_size, layout)
+    run = _loop(method, network, num_classes, batch_size, layout)
     many = jax.vmap(run, in_axes=(0, 0, None, 0, 0, 0))
     many = many if side_by_side else _one_by_one(run)
     # No keyword: vmap knows places alone.
@@ -273,14 +301,14 @@ def _one_by_one(run: Chunk) -> Chunk:
         keys: RunKeys,
         state: PyTree,
         targets: Targets,
-        knobs: PyTree,
+        traced: Traced,
         start: Int[Array, " r"],
         count: Int[Array, " r"],
     ) -> ChunkResult:
         runs = start.shape[0]
 
         def one(index: Int[Array, ""] | int, state: PyTree) -> ChunkResult:
-            mine = lane((keys, knobs, start, count), index)
+            mine = lane((keys, traced, start, count), index)
             return run(mine[0], lane(state, index), targets, *mine[1:])
 
         def body(index: Int[Array, ""], carry: ChunkResult) -> ChunkResult:
@@ -304,15 +332,14 @@ def _one_by_one(run: Chunk) -> Chunk:
 
 
 def _loop(
-    settings: MethodSettings,
+    method: Method,
     network: Network,
     num_classes: int,
     batch_size: int,
     layout: Layout | None,
     streamed: bool = False,
 ) -> Chunk:
-    method = settings.build(network)
-    drawing = "streamed" if streamed else traits_of(settings).drawing
+    drawing = "streamed" if streamed else method.sampling
     off, on = -1 / num_classes, 1 - 1 / num_classes
 
     def step_once(
@@ -320,7 +347,7 @@ def _loop(
         state: PyTree,
         order: Int[Array, " n"],
         targets: Targets,
-        knobs: PyTree,
+        traced: Traced,
         step: Int[Array, ""],
     ) -> tuple[PyTree, Int[Array, " n"], Any]:
         chosen, order = draw(
@@ -339,22 +366,24 @@ def _loop(
             images = to_inputs(images, targets.numbers)
         if layout is not None:
             images, labels = layout.split(images), layout.split(labels)
-        batch = Batch(images, labels, targets.extra)
+        batch = Batch(images, labels, targets.extra, step / traced.steps)
         key = jax.random.fold_in(keys.steps, step)
-        state, info = method.step(key, state, batch, knobs)
+        state, info = method.step(traced.settings, network, key, state, batch)
         return state, order, info
 
     def run(
         keys: RunKeys,
         state: PyTree,
         targets: Targets,
-        knobs: PyTree,
+        traced: Traced,
         start: Int[Array, ""],
         count: Int[Array, ""],
     ) -> ChunkResult:
         size = targets.labels.shape[0]
         order = first_order(keys.order, start, size, batch_size, drawing)
-        shapes = jax.eval_shape(step_once, keys, state, order, targets, knobs, start)[2]
+        shapes = jax.eval_shape(step_once, keys, state, order, targets, traced, start)[
+            2
+        ]
         infos = jax.tree.map(
             lambda leaf: jnp.zeros((RECORD_LENGTH, *leaf.shape), leaf.dtype), shapes
         )
@@ -366,7 +395,7 @@ def _loop(
         def body(carry: PyTree) -> PyTree:
             state, order, infos, done, _ = carry
             state, order, info = step_once(
-                keys, state, order, targets, knobs, start + done
+                keys, state, order, targets, traced, start + done
             )
             infos = jax.tree.map(
                 lambda record, leaf: jax.lax.dynamic_update_index_in_dim(

@@ -17,7 +17,8 @@ from jaxtyping import PyTree
 from isa_toolkit.datasets.mapped import available_bytes
 from isa_toolkit.distillation import loop
 from isa_toolkit.distillation.experiment import ResolvedExperiment
-from isa_toolkit.methods.base import Batch
+from isa_toolkit.methods import Batch, method_of
+from isa_toolkit.methods.base import as_arrays
 from isa_toolkit.networks import build
 
 __all__ = [
@@ -106,18 +107,19 @@ def traced_step(resolved: ResolvedExperiment, *, extra: PyTree = ()) -> TracedSt
     network = build(
         resolved.network, image_shape=data.image_shape, num_classes=data.num_classes
     )
-    method = settings.method.static().build(network)
+    method = method_of(settings.method)
     drawn = 0 if resolved.drawing == "none" else resolved.batch_size
 
     def floats(size: int, shape: tuple[int, ...]) -> Any:
         return jax.ShapeDtypeStruct((size, *shape), jnp.float32)
 
-    key, knobs, extra = jax.eval_shape(
-        lambda: (jax.random.key(0), settings.method.knobs(steps=settings.steps), extra)
+    key, numbers, extra = jax.eval_shape(
+        lambda: (jax.random.key(0), as_arrays(settings.method), extra)
     )
     count = settings.images_per_class * data.num_classes
     state = jax.eval_shape(
-        method.init,
+        lambda settings, *rest: method.init(settings, network, *rest),
+        numbers,
         key,
         floats(count, data.image_shape),
         floats(count, (data.num_classes,)),
@@ -125,9 +127,9 @@ def traced_step(resolved: ResolvedExperiment, *, extra: PyTree = ()) -> TracedSt
     batch = Batch(
         floats(drawn, data.image_shape), floats(drawn, (data.num_classes,)), extra
     )
-    made, (_, info) = jax.make_jaxpr(method.step, return_shape=True)(
-        key, state, batch, knobs
-    )
+    made, (_, info) = jax.make_jaxpr(
+        lambda settings, *rest: method.step(settings, network, *rest), return_shape=True
+    )(numbers, key, state, batch)
     return TracedStep(made.jaxpr, state, batch, info)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from isa_toolkit import checks
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distillation.experiment import Experiment, ResolvedExperiment
+from isa_toolkit.methods.base import static_fields
 
 __all__ = ["combinations", "programs", "refusal", "resolve_alike"]
 
@@ -139,11 +140,8 @@ def _difference(one: Experiment, other: Experiment) -> tuple[str, Any, Any] | No
     ]
     pairs.append(("method", one.method.name, other.method.name))
     if one.method.name == other.method.name:
-        fixed: list[Any] = [one.method.static(), other.method.static()]
-        pairs += [
-            (field.name, *(getattr(settings, field.name) for settings in fixed))
-            for field in dataclasses.fields(fixed[0])
-        ]
+        mine, its = static_fields(one.method), static_fields(other.method)
+        pairs += [(name, mine[name], its[name]) for name in mine]
     for pair in pairs:
         _, mine, its = pair
         if mine is not its and _as_plain(mine) != _as_plain(its):

@@ -41,12 +41,12 @@ class Alone:
         self, worker: Worker, targets: loop.Targets, layout: Layout | None = None
     ) -> None:
         self._worker, self._targets, self._layout = worker, targets, layout
-        fixed = worker.keys, worker.knobs, worker.state()
+        fixed = worker.keys, worker.traced, worker.state()
         if layout is not None:
             fixed = layout.everywhere(fixed)
-        self._keys, self._knobs, self._state = fixed
+        self._keys, self._traced, self._state = fixed
         self._chunk = loop.chunk(
-            worker.static,
+            worker.method,
             worker.network,
             num_classes=worker.resolved.dataset.num_classes,
             batch_size=worker.resolved.batch_size,
@@ -67,7 +67,7 @@ class Alone:
             count = min(count, room)
         numbers = np.int32(step), np.int32(count)
         state, infos, done = self._chunk(
-            self._keys, self._state, targets, self._knobs, *self._put(numbers)
+            self._keys, self._state, targets, self._traced, *self._put(numbers)
         )
         self._state = state
         infos, done, is_finite = jax.device_get((infos, done, loop.all_finite(state)))
@@ -107,22 +107,22 @@ class Together:
         self._workers, self._targets, self._layout = workers, targets, layout
         self._lanes, self._idle = lanes, lanes - len(workers)
         filled = [*workers, *[workers[-1]] * self._idle]
-        self._keys, self._knobs, self._state = (
+        self._keys, self._traced, self._state = (
             jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
             for trees in (
                 [worker.keys for worker in filled],
-                [worker.knobs for worker in filled],
+                [worker.traced for worker in filled],
                 [worker.state() for worker in filled],
             )
         )
         if layout is not None:
-            self._keys, self._knobs, self._state = layout.over_runs(
-                (self._keys, self._knobs, self._state)
+            self._keys, self._traced, self._state = layout.over_runs(
+                (self._keys, self._traced, self._state)
             )
         for place, worker in enumerate(workers):
             worker.state = partial(self.state_of, place)
         self._chunk = loop.grid_chunk(
-            first.static,
+            first.method,
             first.network,
             num_classes=first.resolved.dataset.num_classes,
             batch_size=first.resolved.batch_size,
@@ -137,7 +137,7 @@ class Together:
         numbers = np.asarray(start, np.int32), np.asarray([*counts, *idle], np.int32)
         put = jax.device_put if self._layout is None else self._layout.over_runs
         self._state, infos, done = self._chunk(
-            self._keys, self._state, self._targets, self._knobs, *put(numbers)
+            self._keys, self._state, self._targets, self._traced, *put(numbers)
         )
         finite = loop.lanes_finite(self._layout)(self._state)
         infos, done, finite = jax.device_get((infos, done, finite))

@@ -24,6 +24,7 @@ from isa_toolkit.distillation.experiment import ResolvedExperiment
 from isa_toolkit.distillation.signals import StopRequest
 from isa_toolkit.distillation.store import RunStore
 from isa_toolkit.distilled import DistilledSet
+from isa_toolkit.methods import method_of
 from isa_toolkit.networks import Network, build
 
 __all__ = ["Callback", "DivergedError", "Part", "Progress", "Worker", "writing"]
@@ -125,9 +126,8 @@ class Worker:
             image_shape=resolved.dataset.image_shape,
             num_classes=resolved.dataset.num_classes,
         )
-        self.static = settings.method.static()
-        self.method = self.static.build(self.network)
-        self.knobs = settings.method.knobs(steps=settings.steps)
+        self.method = method_of(settings.method)
+        self.traced = loop.traced(settings.method, steps=settings.steps)
         self.keys = loop.run_keys(settings.seed)
         self.step = 0
         self.elapsed_s = 0.0
@@ -179,8 +179,8 @@ class Worker:
             checkpoints: of the run.
         """
         self.checkpoints = checkpoints
-        draw = loop.first_state(self.static, self.network)
-        state = draw(self.keys.networks, *self._first_set())
+        draw = loop.first_state(self.method, self.network)
+        state = draw(self.traced.settings, self.keys.networks, *self._first_set())
         stored = checkpoints.restore(state, experiment=self.resolved.hash)
         self.step, self.elapsed_s = 0, 0.0
         if stored is not None:
@@ -193,8 +193,10 @@ class Worker:
 
     def stand_by(self) -> None:
         """Have a state of the right shapes and types, its numbers to be taken over."""
-        draw = loop.first_state(self.static, self.network)
-        shapes = jax.eval_shape(draw, self.keys.networks, *self._first_set())
+        draw = loop.first_state(self.method, self.network)
+        shapes = jax.eval_shape(
+            draw, self.traced.settings, self.keys.networks, *self._first_set()
+        )
         self.take_over(
             jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
         )
@@ -337,10 +339,7 @@ class Worker:
         data = self.resolved.train
         images, classes = events.first_images(self.resolved)
         labels = np.eye(data.num_classes, dtype=np.float32)[classes]
-        labels = self.settings.method.first_labels(
-            jnp.asarray(labels - 1 / data.num_classes)
-        )
-        return jnp.asarray(images), labels
+        return jnp.asarray(images), jnp.asarray(labels - 1 / data.num_classes)
 
     def _learned(self) -> dict[str, float]:
         """Return what belongs to the present set besides images and labels."""

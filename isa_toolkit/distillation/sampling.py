@@ -1,7 +1,7 @@
 """Which real images a step sees: shuffled epochs, so many of each class, or none.
 
 All of it is index draws on the device; what a method asks for stands in its
-:class:`~isa_toolkit.methods.base.Traits`.
+:class:`~isa_toolkit.methods.base.Method`.
 """
 
 from __future__ import annotations
@@ -106,12 +106,12 @@ def first_order(
         step: that comes next.
         size: of the training set.
         batch_size: targets per step.
-        drawing: one of ``DRAWINGS``.
+        drawing: the method's ``sampling``.
 
     Returns:
-        A permutation [n]; empty unless the drawing is uniform.
+        A permutation [n]; empty unless it is ``"epochs"``.
     """
-    if drawing != "uniform":
+    if drawing != "epochs":
         return jnp.zeros((0,), jnp.int32)
     epoch = step // (size // batch_size)
     return jax.random.permutation(jax.random.fold_in(key, epoch), size)
@@ -135,7 +135,7 @@ def draw(
         step: steps taken, [].
         order: from ``first_order`` or the step before.
         labels: class numbers of the training set, [s].
-        drawing: one of ``DRAWINGS``, or ``"streamed"``: batch after batch.
+        drawing: the method's ``sampling``, or ``"streamed"``: batch after batch.
         batch_size: b; of per-class drawing a multiple of the number of classes.
         num_classes: c.
         first: of ``"streamed"``: the step of the first batch, [].
@@ -145,7 +145,7 @@ def draw(
     """
     if drawing == "streamed":
         return (step - first) * batch_size + jnp.arange(batch_size), order
-    if drawing == "uniform":
+    if drawing == "epochs":
         return batch_indices(key, step, order, batch_size, "shuffled")
     if drawing == "none":
         return jnp.zeros((0,), jnp.int32), order

@@ -20,7 +20,6 @@ from isa_toolkit.datasets.augmentation import GRAY_OPS, RGB_OPS, dsa_default_ops
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.evaluation.rfad import RFADSettings
 from isa_toolkit.methods import METHODS
-from isa_toolkit.methods.base import traits_of
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.training import FitSettings, SGDSettings, dsa_fit
 
@@ -51,8 +50,8 @@ def protocol_of(distilled: DistilledSet) -> str:
         distilled: Set whose manifest names the method.
     """
     experiment = distilled.manifest.get("experiment") or {}
-    method = METHODS.get((experiment.get("method") or {}).get("name", ""))
-    return traits_of(method).protocol
+    method = (experiment.get("method") or {}).get("name", "frepo")
+    return METHODS[method].protocol if method in METHODS else "isa"
 
 
 def default_network(protocol: str, **size: Any) -> NetworkSettings:

@@ -31,7 +31,7 @@ from isa_toolkit.figures.budgets import BUDGETS, Budget
 from isa_toolkit.figures.evaluations import evaluated
 from isa_toolkit.figures.together import distil_together
 from isa_toolkit.figures.variants import Variant
-from isa_toolkit.methods.base import traits_of
+from isa_toolkit.methods import method_of
 from isa_toolkit.networks import NetworkSettings
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class Study:
         """
         budget = self.budget
         method = variant.method(budget.learning_rate)
-        traits = traits_of(method)
+        entry = method_of(method)
         steps, batch_size = budget.steps[images_per_class], budget.batch_size
         if method.name in budget.methods:
             steps, batch_size, changes = budget.methods[method.name]
@@ -162,9 +162,9 @@ class Study:
             dataset=self.dataset,
             method=method,
             images_per_class=images_per_class,
-            network=NetworkSettings(name=traits.network, width=budget.width),
+            network=NetworkSettings(name=entry.network, width=budget.width),
             steps=steps,
-            batch_size=None if traits.drawing == "none" else batch_size,
+            batch_size=None if entry.sampling == "none" else batch_size,
             seed=seed,
             selection="last",
             validation_every=max(1, steps // _SNAPSHOTS),

@@ -2,7 +2,7 @@
 
 Selection is a 0/1 weight over ranks, not a gather: ``drop_easy`` and ``drop_hard`` stay
 traced numbers, so a slider never recompiles, and runs that differ in them share one
-program. Dropped rows keep their place and weigh nothing.
+program. Dropped rows stay in the batch with weight 0.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ __all__ = ["ranks", "scores", "select", "weighted_mean"]
 Scalar = Float[Array, ""] | float
 
 # float32 rounds fractions such as .3 up: .3 * 50 traces to 15.0000006. A count that
-# exceeds a whole number by less than this share of itself, the rounding of share and
-# product (each at most 2^-24), is taken as that number.
+# exceeds an integer by less than this fraction of itself, the rounding of factor and
+# product (each at most 2^-24), is taken as that integer.
 _ROUNDING = 3e-7
 
 
 def scores(residual: Float[Array, "n c"]) -> Float[Array, " n"]:
-    """Return how badly each target is predicted: large is hard, small is easy.
+    """Return the score of each target: large is hard, small is easy.
 
     ``s_i = 1/2 sum_c A_ic^2`` with A = ``residual``.
 
     Args:
-        residual: prediction minus label, [n, c].
+        residual: Prediction minus label, [n, c].
 
     Returns:
         Scores, half the sum over classes, [n].
 
-    Source: algorithms 6.1, step 1.
+    Source: docs/algorithms.md, section 6.1, step 1.
     """
     return 0.5 * jnp.sum(jnp.square(residual), axis=-1)
 
@@ -41,14 +41,14 @@ def ranks(values: Float[Array, " n"]) -> Int[Array, " n"]:
     """Return the rank of each value, 0 for the smallest; equal values by position.
 
     Args:
-        values: [n].
+        values: Numbers to rank, [n].
 
     Returns:
         A permutation of 0 .. n - 1, [n].
     """
     order = jnp.argsort(values, stable=True)
-    places = jnp.arange(values.shape[0], dtype=order.dtype)
-    return jnp.zeros_like(order).at[order].set(places)
+    positions = jnp.arange(values.shape[0], dtype=order.dtype)
+    return jnp.zeros_like(order).at[order].set(positions)
 
 
 def select(
@@ -56,19 +56,20 @@ def select(
 ) -> Float[Array, " n"]:
     """Return the weight of each target: 1 if kept, 0 if dropped.
 
-    The ``drop_easy`` share with the smallest scores and the ``drop_hard`` share with
-    the largest go. A share p of n samples is ``n - floor((1 - p) n)`` of them, in exact
-    arithmetic; at least one sample stays.
+    The fraction ``drop_easy`` with the smallest scores and the fraction ``drop_hard`` with
+    the largest are dropped. A fraction p of n samples is ``n - floor((1 - p) n)`` of them,
+    in exact arithmetic; at least one sample is kept.
 
     Args:
-        values: scores, [n]; no gradient flows through them.
-        drop_easy: share of the batch to drop from the easy end, in [0, 1).
-        drop_hard: share to drop from the hard end, in [0, 1).
+        values: Scores, [n]; no gradient flows through them.
+        drop_easy: Fraction of the batch to drop from the easy end, in [0, 1).
+        drop_hard: Fraction of the batch to drop from the hard end, in [0, 1).
 
     Returns:
         Weights, [n].
 
-    Source: algorithms 6.1, step 2 (``topk = 1 - drop_easy``, or ``-(1 - drop_hard)``).
+    Source: docs/algorithms.md, section 6.1, step 2 (``topk = 1 - drop_easy``, or
+    ``-(1 - drop_hard)``).
     """
     values = jax.lax.stop_gradient(values)
     count = values.shape[0]
@@ -79,9 +80,9 @@ def select(
     return kept.astype(values.dtype)
 
 
-def _dropped(count: int, share: Scalar) -> Int[Array, ""]:
-    """Return how many of ``count`` samples a share drops, at most all but one."""
-    exact = jnp.asarray(share, jnp.float32) * count
+def _dropped(count: int, fraction: Scalar) -> Int[Array, ""]:
+    """Return how many of ``count`` samples are dropped, at most all but one."""
+    exact = jnp.asarray(fraction, jnp.float32) * count
     dropped = jnp.ceil(exact * (1 - _ROUNDING)).astype(jnp.int32)
     return jnp.clip(dropped, 0, count - 1)
 
@@ -92,7 +93,7 @@ def weighted_mean(
     """Return the mean of ``values`` over the kept samples.
 
     Args:
-        values: [n]; dropped ones may be infinite.
+        values: Numbers, [n]; dropped ones may be infinite.
         weights: 1 for kept, 0 for dropped, [n].
 
     Returns:

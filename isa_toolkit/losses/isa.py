@@ -36,19 +36,19 @@ def segment_loss(
 
     ``1/2 sum_c ( A^2 + (a + b) A B + (a^2 + a b + b^2)/3 B^2 )`` with A = ``residual``,
     B = ``difference``, a = ``start``, b = ``stop``. (0, 0) is the plain loss; (0, e)
-    steps away from the partner, as the released code does; (-1, 0) walks the whole way
+    steps away from the partner, as the released code does; (-1, 0) goes the whole way
     to it, as the paper's text says; (t, t) is one mixed sample per pair.
 
     Args:
-        residual: prediction minus label, [n, c].
-        difference: residual minus the partner's residual, [n, c].
-        start: one end of the segment, in units of ``z_i - z_j``.
-        stop: the other end.
+        residual: Prediction minus label, [n, c].
+        difference: Residual minus the partner's residual, [n, c].
+        start: First end a of the segment, in units of ``z_i - z_j``.
+        stop: Last end b of the segment.
 
     Returns:
         Loss per sample, half the sum over classes, [n].
 
-    Source: algorithms 6.1; the paper, section D.
+    Source: docs/algorithms.md, section 6.1; the paper, section D.
     """
     linear = start + stop
     quadratic = (start * start + start * stop + stop * stop) / 3
@@ -68,14 +68,14 @@ def virtual_loss(
     """Return ``1/2 sum_c (A + t B)_c^2`` at single positions, the sampled form.
 
     Args:
-        residual: prediction minus label, [n, c].
-        difference: residual minus the partner's residual, [n, c].
-        position: t, one for all or one per sample, [n].
+        residual: Prediction minus label, [n, c].
+        difference: Residual minus the partner's residual, [n, c].
+        position: Position t, one for all or one per sample, [n].
 
     Returns:
         Loss per sample, half the sum over classes, [n].
 
-    Source: algorithms 6.3 ("single-step semantic augmentation").
+    Source: docs/algorithms.md, section 6.3 ("single-step semantic augmentation").
     """
     step = jnp.broadcast_to(jnp.asarray(position), residual.shape[:1])[:, None]
     return 0.5 * jnp.sum(jnp.square(residual + step * difference), axis=-1)
@@ -93,22 +93,22 @@ def nearest_partners(
     no other kept target is its own partner, which makes its difference 0.
 
     Args:
-        features: target features, [n, d].
-        weights: 1 for kept, 0 for dropped, [n]. Dropped rows get a partner, too; they
-            weigh nothing.
-        groups: partners are looked for among samples with the same number only, such as
-            the class; None for all.
-        precision: of the cosines, one of ``isa_toolkit.networks.precision.PRECISIONS``.
-            Coarser than float32, rounding chooses among neighbours that are as near as
-            the rounding is coarse.
+        features: Target features, [n, d].
+        weights: 1 for kept, 0 for dropped, [n]. Dropped rows get a partner, too, which
+            has no effect.
+        groups: Group of each sample, such as its class: the partner is in the same group;
+            None for one group.
+        precision: Precision of the cosines, one of
+            ``isa_toolkit.networks.precision.PRECISIONS``. Coarser than float32, rounding
+            chooses among neighbours whose cosines differ by less than the rounding.
 
     Returns:
         Indices into the batch, [n].
 
     Raises:
-        ValueError: an unknown precision.
+        InvalidValueError: An unknown precision.
 
-    Source: algorithms 6.1, step 3; groups and precision are ours.
+    Source: docs/algorithms.md, section 6.1, step 3; groups and precision are ours.
     **Deviation:** the released code takes the second-largest entry of the row, which is
     the sample itself when an exact duplicate comes first; here the diagonal is masked.
     """
@@ -134,11 +134,11 @@ def random_partners(
 ) -> Int[Array, " n"]:
     """Return for each kept target another kept target, uniformly drawn.
 
-    The kept samples are put on a random circle and each takes the next, so no sample is
-    its own partner (unless it is the only one) and each is a partner once.
+    The kept samples form a random cycle and each takes the next one, so no sample is its
+    own partner (unless it is the only one) and each is a partner once.
 
     Args:
-        key: consumed.
+        key: Random key.
         weights: 1 for kept, 0 for dropped, [n].
 
     Returns:
@@ -150,9 +150,9 @@ def random_partners(
     draws = jax.random.uniform(key, (count,))
     order = jnp.argsort(jnp.where(weights > 0, draws, jnp.inf), stable=True)
     kept = jnp.maximum(jnp.sum(weights > 0), 1)
-    place = jnp.arange(count)
-    following = order[jnp.where(place + 1 < kept, place + 1, 0)]
-    target = jnp.where(place < kept, following, order)
+    position = jnp.arange(count)
+    following = order[jnp.where(position + 1 < kept, position + 1, 0)]
+    target = jnp.where(position < kept, following, order)
     return jnp.zeros_like(order).at[order].set(target)
 
 
@@ -165,13 +165,13 @@ def random_permutation(
     does.
 
     Args:
-        key: consumed.
+        key: Random key.
         weights: 1 for kept, 0 for dropped, [n].
 
     Returns:
         Indices into the batch, [n]; a dropped sample stays where it is.
 
-    Source: algorithms 6.3 ("pi random permutation of the kept samples").
+    Source: docs/algorithms.md, section 6.3 ("pi random permutation of the kept samples").
     """
     draws = jax.random.uniform(key, weights.shape)
     kept = weights > 0

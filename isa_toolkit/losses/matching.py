@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from isa_toolkit.losses import crucial, isa
+from isa_toolkit.losses.selection import Partner, find_partners
 
 __all__ = [
-    "MATCHING_PARTNERS",
     "MeanTerms",
     "class_mean_loss",
     "segment_distance",
@@ -25,15 +25,13 @@ __all__ = [
 
 Scalar = Float[Array, ""] | float
 
-MATCHING_PARTNERS = ("nearest", "random", "same_class", "none")
-
 
 class MeanTerms(NamedTuple):
     """The loss of matched class means and what it was made of.
 
-    loss: summed over classes and features, [].
+    loss: Loss, summed over classes and features, [].
     weights: 1 for kept targets, 0 for dropped, [c, k].
-    partner: of each target, as an index into the c * k targets, [c * k].
+    partner: Partner of each target, as an index into the c * k targets, [c * k].
     """
 
     loss: Float[Array, ""]
@@ -53,15 +51,15 @@ def segment_distance(
     :func:`isa_toolkit.losses.isa.segment_loss`, without its half.
 
     Args:
-        residual: A, [n, d].
-        difference: B, [n, d].
-        start: a.
-        stop: b.
+        residual: Residuals A, [n, d].
+        difference: Differences B, [n, d].
+        start: First end a of the segment.
+        stop: Last end b of the segment.
 
     Returns:
         Squared distances, sums over d, [n].
 
-    Source: algorithms 10.
+    Source: docs/algorithms.md, section 10.
     """
     return 2 * isa.segment_loss(residual, difference, start, stop)
 
@@ -73,33 +71,33 @@ def class_mean_loss(
     drop_easy: Scalar,
     drop_hard: Scalar,
     segment: tuple[Scalar, Scalar],
-    partner: str,
+    partner: Partner,
     key: Key[Array, ""],
 ) -> MeanTerms:
-    """Return how far the mean features of real and distilled images are apart.
+    """Return the squared distance of the mean features of real and distilled images.
 
     Plain: ``sum_c || mean_i z_i^c - mu_c ||^2``. With residuals ``A_i = z_i - mu_{y_i}``,
-    difficulties ``||A_i||^2``, the easiest and hardest share of *each class* dropped, a
+    scores ``||A_i||^2``, the easy and hard ends of *each class* dropped, a
     partner j(i) among all that are kept and ``B_i = A_i - A_j(i)``, aggregated first since
     means are matched: ``sum_c ( ||Abar||^2 + (a+b) <Abar, Bbar> + (a^2+ab+b^2)/3
     ||Bbar||^2 )`` with the means Abar, Bbar over the kept targets of class c.
 
     Args:
-        targets: features of real images, k of each class, without gradient, [c, k, d].
-        means: mean feature of the distilled images of each class, mu, [c, d].
-        drop_easy: share of each class dropped from the easy end; traced.
-        drop_hard: share dropped from the hard end; traced.
-        segment: ends (a, b); traced.
-        partner: one of ``MATCHING_PARTNERS``; ``"nearest"`` by cosine of the features
-            and ``"random"`` look through all classes, ``"same_class"`` takes the nearest
-            of one's own (then mu cancels from B), ``"none"`` has B = 0.
-        key: for random partners.
+        targets: Features of real images, k of each class, without gradient, [c, k, d].
+        means: Mean feature mu of the distilled images of each class, [c, d].
+        drop_easy: Fraction of each class to drop from the easy end; traced.
+        drop_hard: Fraction of each class to drop from the hard end; traced.
+        segment: Ends (a, b) of the segment; traced.
+        partner: How a partner is found: ``"nearest"`` by cosine of the features and
+            ``"random"`` search all classes, ``"same_class"`` takes the nearest of its own
+            class (then mu cancels from B), ``"none"`` has B = 0.
+        key: Random key, for random partners.
 
     Returns:
         The terms.
 
-    Source: algorithms 4.5 for the plain loss; crucial samples and ISA are algorithms
-    10's proposal, not the paper's.
+    Source: docs/algorithms.md, section 4.5 for the plain loss; crucial samples and ISA are
+    the proposal of section 10, not the paper's.
     """
     classes, count, _ = targets.shape
     residual = targets - means[:, None]
@@ -107,23 +105,20 @@ def class_mean_loss(
     weights = jax.vmap(
         lambda row: crucial.select(row, drop_easy=drop_easy, drop_hard=drop_hard)
     )(scores)
-    share = weights / jnp.sum(weights, axis=1, keepdims=True)
-    flat, kept = targets.reshape(classes * count, -1), weights.reshape(-1)
-    own = jnp.arange(classes * count)
-    chosen = own
-    if partner == "same_class":
-        inside = jax.vmap(isa.nearest_partners)(targets, weights)
-        chosen = (inside + count * jnp.arange(classes)[:, None]).reshape(-1)
-    elif partner == "nearest":
-        chosen = isa.nearest_partners(flat, kept)
-    elif partner == "random":
-        chosen = isa.random_partners(key, kept)
-    mean = jnp.einsum("ck,ckd->cd", share, residual)
+    chosen = find_partners(
+        targets.reshape(classes * count, -1),
+        weights.reshape(-1),
+        jnp.repeat(jnp.arange(classes), count),
+        partner=partner,
+        key=key,
+    )
+    of_class = weights / jnp.sum(weights, axis=1, keepdims=True)
+    mean = jnp.einsum("ck,ckd->cd", of_class, residual)
     if partner == "none":
         difference = jnp.zeros_like(mean)
     else:
         theirs = residual.reshape(classes * count, -1)[chosen].reshape(residual.shape)
-        difference = mean - jnp.einsum("ck,ckd->cd", share, theirs)
+        difference = mean - jnp.einsum("ck,ckd->cd", of_class, theirs)
     loss = jnp.sum(segment_distance(mean, difference, *segment))
     return MeanTerms(loss, weights, chosen)
 
@@ -135,7 +130,7 @@ def trajectory_loss(
     target: Float[Array, " p"],
     segment: tuple[Scalar, Scalar],
 ) -> Float[Array, ""]:
-    """Return how far a student ends from its expert, relative to the expert's own way.
+    """Return the squared distance of a student to its expert, relative to the expert's own.
 
     Plain: ``||theta_N - theta*_{t+M}||^2 / ||theta*_t - theta*_{t+M}||^2``. Along a
     segment the target is ``theta*_{t+M} + lam D`` with the expert's last epoch
@@ -144,16 +139,17 @@ def trajectory_loss(
     ``||A||^2 - (a+b) <A, D> + (a^2+ab+b^2)/3 ||D||^2``.
 
     Args:
-        student: theta_N, [p].
-        first: theta*_t, where both start, [p].
-        before: theta*_{t+M-1}, [p].
-        target: theta*_{t+M}, [p].
-        segment: ends (a, b); traced. Above 0 lies beyond the target.
+        student: Parameters theta_N of the student at its end, [p].
+        first: Parameters theta*_t where both start, [p].
+        before: Parameters theta*_{t+M-1} of the expert one epoch before the target, [p].
+        target: Parameters theta*_{t+M} of the expert, [p].
+        segment: Ends (a, b) of the segment; traced. Above 0 lies beyond the target.
 
     Returns:
         The loss, [].
 
-    Source: algorithms 4.6; the segment is algorithms 10's proposal P2, not the paper's.
+    Source: docs/algorithms.md, section 4.6; the segment is proposal P2 of section 10, not
+    the paper's.
     """
     residual, last = student - target, before - target
     distance = segment_distance(residual[None], last[None], *segment)[0]

@@ -23,14 +23,14 @@ def scaled_cross_entropy(
     """Return ``- sum_c (y + 1/C)_c log softmax(exp(k) P)_c``.
 
     Args:
-        prediction: P, [n, c].
-        labels: y, centred: ``y + 1/C`` are probabilities, [n, c].
-        log_scale: k (RFAD) or tau (RCIG), learned.
+        prediction: Predictions P, [n, c].
+        labels: Centred labels y: ``y + 1/C`` are probabilities, [n, c].
+        log_scale: Learned logarithm of the scale: k (RFAD) or tau (RCIG).
 
     Returns:
         Loss per sample, [n].
 
-    Source: algorithms 4.3 and 4.4.
+    Source: docs/algorithms.md, sections 4.3 and 4.4.
     """
     probability = labels + 1 / labels.shape[-1]
     return -jnp.sum(
@@ -55,19 +55,19 @@ def segment_cross_entropy(
     cross-entropy is unbounded below.
 
     Args:
-        prediction: P_i, [n, c].
-        labels: y_i, centred, [n, c].
-        prediction_difference: P_i - P_j, [n, c].
-        label_difference: y_i - y_j, [n, c].
-        log_scale: of the prediction.
-        start: a, in [-1, 0].
-        stop: b, in [-1, 0].
+        prediction: Predictions P_i, [n, c].
+        labels: Centred labels y_i, [n, c].
+        prediction_difference: Differences P_i - P_j to the partner, [n, c].
+        label_difference: Differences y_i - y_j to the partner, [n, c].
+        log_scale: Logarithm of what predictions are multiplied by.
+        start: First end a of the segment, in [-1, 0].
+        stop: Last end b of the segment, in [-1, 0].
 
     Returns:
         Loss per sample, [n].
 
-    Source: algorithms 10, RFAD and RCIG: a proposal there; the paper's own form is
-    UNKNOWN.
+    Source: docs/algorithms.md, section 10, RFAD and RCIG: a proposal there; the paper's own
+    form is UNKNOWN.
     """
 
     def at(position: Float[Array, ""]) -> Float[Array, " n"]:

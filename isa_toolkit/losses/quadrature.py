@@ -26,20 +26,20 @@ def segment_mean(
     ``2 nodes - 1`` or less. With a = b it is the value there.
 
     Args:
-        function: of a position; called once per node.
-        start: a; may be traced.
-        stop: b; may be traced.
-        nodes: how many positions; static.
+        function: Function of a position; called once per node.
+        start: First end a; may be traced.
+        stop: Last end b; may be traced.
+        nodes: Number of positions; static.
 
     Returns:
         The mean, shaped like a value of ``function``.
 
-    Source: algorithms 10.
+    Source: docs/algorithms.md, section 10.
     """
-    places, weights = np.polynomial.legendre.leggauss(nodes)
+    positions, weights = np.polynomial.legendre.leggauss(nodes)
     middle, half = (start + stop) / 2, (stop - start) / 2
     values = [
-        0.5 * float(weight) * function(jnp.asarray(middle + half * float(place)))
-        for place, weight in zip(places, weights, strict=True)
+        0.5 * float(weight) * function(jnp.asarray(middle + half * float(position)))
+        for position, weight in zip(positions, weights, strict=True)
     ]
     return sum(values[1:], start=values[0])

@@ -24,8 +24,8 @@ Scalar = Float[Array, ""] | float
 class Readout(NamedTuple):
     """A linear predictor on features.
 
-    weights: ``W`` of ``P(z) = z W``, [d, c].
-    regulariser: the absolute ``lam`` that was added to the diagonal, [].
+    weights: Matrix ``W`` of ``P(z) = z W``, [d, c].
+    regulariser: Absolute ``lam`` that was added to the diagonal, [].
     """
 
     weights: Float[Array, "d c"]
@@ -41,14 +41,14 @@ def dual_readout(
     ``lam = ridge * tr(F F^T) / m``.
 
     Args:
-        features: distilled features, [m, d].
-        labels: distilled labels, [m, c].
-        ridge: relative ridge, a fraction of the mean diagonal of the kernel.
+        features: Distilled features, [m, d].
+        labels: Distilled labels, [m, c].
+        ridge: Relative ridge, a fraction of the mean diagonal of the kernel.
 
     Returns:
         The readout; NaN where the Cholesky factorisation fails.
 
-    Source: algorithms 4.1 (FRePo), a Cholesky solve.
+    Source: docs/algorithms.md, section 4.1 (FRePo), a Cholesky solve.
     """
     kernel = jnp.matmul(features, features.T, precision=HIGHEST)
     lam = ridge * jnp.trace(kernel) / kernel.shape[0]
@@ -67,9 +67,9 @@ def primal_readout(
     identity ``(F^T F + lam I)^-1 F^T = F^T (F F^T + lam I)^-1``.
 
     Args:
-        features: [m, d].
-        labels: [m, c].
-        ridge: relative ridge.
+        features: Distilled features, [m, d].
+        labels: Distilled labels, [m, c].
+        ridge: Relative ridge, a fraction of the mean diagonal of the kernel.
 
     Returns:
         The readout; NaN where the Cholesky factorisation fails.
@@ -90,9 +90,9 @@ def readout(
     """Return the ridge readout by whichever of dual and primal is smaller.
 
     Args:
-        features: [m, d].
-        labels: [m, c].
-        ridge: relative ridge.
+        features: Distilled features, [m, d].
+        labels: Distilled labels, [m, c].
+        ridge: Relative ridge, a fraction of the mean diagonal of the kernel.
 
     Returns:
         The readout.
@@ -108,8 +108,8 @@ def predict(
     """Return ``P = features @ weights`` at the highest matrix precision.
 
     Args:
-        features: [n, d].
-        weights: [d, c].
+        features: Features, [n, d].
+        weights: Readout W, [d, c].
 
     Returns:
         Predictions, [n, c].

@@ -1,19 +1,38 @@
-"""Distillation methods: settings that build pairs of pure functions."""
+"""Distillation methods: settings, and pairs of pure functions.
 
-from isa_toolkit.methods.base import Batch, Method, MethodSettings
+Example:
+    >>> from isa_toolkit.methods import METHODS, FRePo, method_of
+    >>> sorted(METHODS)
+    ['dm', 'frepo', 'mtt', 'rcig', 'rfad']
+    >>> method_of(FRePo(drop_easy=0.1)).protocol
+    'isa'
+"""
+
+from typing import Any
+
+from isa_toolkit.methods import dm, frepo, mtt, rcig, rfad
+from isa_toolkit.methods.base import Batch, Method
 from isa_toolkit.methods.dm import DM
 from isa_toolkit.methods.frepo import FRePo
 from isa_toolkit.methods.mtt import MTT
 from isa_toolkit.methods.rcig import RCIG
 from isa_toolkit.methods.rfad import RFAD
 
-METHODS: dict[str, type[MethodSettings]] = {
-    "dm": DM,
-    "frepo": FRePo,
-    "mtt": MTT,
-    "rcig": RCIG,
-    "rfad": RFAD,
+METHODS: dict[str, Method] = {
+    module.METHOD.name: module.METHOD for module in (dm, frepo, mtt, rcig, rfad)
 }
+
+MethodSettings = DM | FRePo | MTT | RCIG | RFAD
+
+
+def method_of(settings: Any) -> Method:
+    """Return the registered method of some settings.
+
+    Args:
+        settings: Settings of a method, such as ``FRePo()``.
+    """
+    return METHODS[settings.name]
+
 
 __all__ = [
     "DM",
@@ -25,4 +44,5 @@ __all__ = [
     "FRePo",
     "Method",
     "MethodSettings",
+    "method_of",
 ]

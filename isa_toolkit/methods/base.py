@@ -1,219 +1,322 @@
-"""What a method is: settings that build a pair of pure functions.
+"""What a method is: settings, and two pure functions of them.
 
-A method's settings are a frozen dataclass (``FRePo(drop_easy=0.2)``); ``build`` turns them
-into a :class:`Method` for one network, and ``knobs`` into the traced numbers that a step
-takes. What is in the knobs never recompiles; what is not is compiled in.
+The settings are a frozen dataclass that is a pytree: its traced fields are leaves, so
+changing one never recompiles; ``static`` marks the fields that are compiled in. ``init``
+and ``step`` take the settings as their first argument.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+import functools
+import types
+import typing
+from collections.abc import Callable, Collection, Mapping
+from numbers import Real
+from typing import Any, Literal, NamedTuple, TypeVar
 
+import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
-from isa_toolkit.networks.base import Network
+from isa_toolkit import checks
 
 __all__ = [
-    "DRAWINGS",
     "Batch",
-    "LabelsAsGiven",
     "Method",
-    "MethodSettings",
-    "Shards",
-    "Traits",
-    "compiled_part",
+    "Sampling",
+    "add_flips",
+    "as_arrays",
+    "check_selection",
+    "check_settings",
+    "default_segment",
     "first_failure",
-    "traced",
-    "traits_of",
+    "has_values",
+    "required",
+    "static",
+    "static_fields",
 ]
 
+_Value = TypeVar("_Value")
 _Settings = TypeVar("_Settings")
-_Knobs = TypeVar("_Knobs")
 
-# How the target samples of a step are drawn.
-DRAWINGS = ("uniform", "per_class", "none")
+Sampling = Literal["epochs", "per_class", "none"]
 
 
 class Batch(NamedTuple):
-    """Target samples of one step.
+    """Input of one step.
 
-    images: preprocessed real images, [n, h, w, ch]; of ``"per_class"`` drawing class
-        after class, the same number of each; of ``"none"`` empty.
-    labels: centred one-hot, [n, c].
-    extra: what ``Method.shards`` made, whole; () for a method that needs none.
+    images: Preprocessed real images, [n, h, w, ch]; with sampling ``"per_class"`` class
+        after class, the same number of each; with ``"none"`` empty.
+    labels: Centred one-hot labels, [n, c].
+    extra: What ``Method.prepare`` returned; () for a method without it.
+    progress: Fraction of the run's steps that are done, in [0, 1], [].
     """
 
     images: Float[Array, "n h w ch"]
     labels: Float[Array, "n c"]
     extra: PyTree = ()
+    progress: Float[Array, ""] | float = 0.0
 
 
-class Traits(NamedTuple):
-    """What a method asks of the loop, and in which form it has the paper's two ideas.
-
-    A settings class carries it as ``traits``; one that says nothing is like FRePo.
-
-    drawing: one of ``DRAWINGS``: shuffled epochs of the whole training set, so many of
-        each class drawn anew without replacement each step, or no real images at all.
-    draws: published number of them: in all, of each class, or 0.
-    network: name of the architecture it is published with.
-    protocol: name of the evaluation protocol it is published with.
-    crucial: what is scored and dropped.
-    isa: what is averaged along a segment.
-    """
-
-    drawing: str = "uniform"
-    draws: int = 1024
-    network: str = "convnet"
-    protocol: str = "isa"
-    crucial: str = "each target sample, by the loss of its prediction"
-    isa: str = "the loss of each kept sample, along its own segment"
+def _images_and_labels(state: Any) -> tuple[Array, Array]:
+    return state.images, state.labels
 
 
-def traits_of(settings: Any) -> Traits:
-    """Return the traits of a method's settings: FRePo's where it says nothing."""
-    return getattr(settings, "traits", Traits())
-
-
-def compiled_part(settings: _Settings, *knobs: str) -> _Settings:
-    """Return the settings with every knob at a fixed value: what is compiled in.
-
-    Args:
-        settings: a frozen dataclass with ``drop_easy``, ``drop_hard`` and ``segment``.
-        knobs: names of the others that are traced; they become 0.
-
-    Returns:
-        Settings that are equal for all runs that can share one program.
-    """
-    made: Any = settings
-    return dataclasses.replace(
-        made,
-        drop_easy=0.0,
-        drop_hard=0.0,
-        segment=(0.0, 0.0),
-        **dict.fromkeys(knobs, 0.0),
-    )
-
-
-def traced(kind: Callable[..., _Knobs], *numbers: float) -> _Knobs:
-    """Return knobs as float32 scalars.
-
-    Args:
-        kind: their named tuple.
-        numbers: in its order.
-    """
-    return kind(*(jnp.asarray(number, jnp.float32) for number in numbers))
-
-
-class LabelsAsGiven:
-    """Settings of a method that starts with centred one-hot labels, not scaled."""
-
-    def first_labels(self, labels: Float[Array, "m c"]) -> Float[Array, "m c"]:
-        """Return the labels that the distilled set starts with: those given.
-
-        Args:
-            labels: centred one-hot, [m, c].
-
-        Returns:
-            The same.
-
-        Source: algorithms 1.1 and 1.2.
-        """
-        return labels
-
-
-class Shards(NamedTuple):
-    """Data that a method makes once, keeps beside the runs and shares between them.
-
-    kind: what it is, a word for the folder.
-    description: everything that its numbers depend on, JSON-able; its hash names the
-        folder.
-    sizes: bytes of each shard.
-    make: ``(index, heed) -> {name: array}``: a pure function of the description and the
-        index. It calls ``heed`` every few seconds, which raises if it is to stop.
-    gather: ``[shard, ...] -> pytree``: what goes to the device as ``Batch.extra``.
-    """
-
-    kind: str
-    description: dict[str, Any]
-    sizes: tuple[int, ...]
-    make: Callable[[int, Callable[[], None]], dict[str, np.ndarray]]
-    gather: Callable[[Sequence[dict[str, np.ndarray]]], PyTree]
-
-
-def _no_numbers(state: PyTree) -> dict[str, Array]:
+def _nothing(state: Any) -> dict[str, Array]:
     del state
     return {}
 
 
-class Method(NamedTuple):
-    """A distillation method, ready to run.
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Method:
+    """A distillation method: one entry of ``METHODS``.
 
-    init: ``(key, images, labels) -> state`` from the first distilled images
-        [m, h, w, ch] and labels [m, c]; the state is everything the next step needs.
-    step: ``(key, state, batch, knobs) -> (state, info)``; ``info.failure`` is 0, or 1 + the
-        place in ``quantities`` of the first quantity that is not finite.
-    distilled: ``state -> (images, labels)``.
-    quantities: what ``info.failure`` can name, in the order of computation.
-    remedies: quantity -> one sentence on what to try, with settings in braces.
-    learned: ``state -> {name: number}``: what belongs to the distilled set besides
-        images and labels, such as a learned step size; goes into its manifest.
-    shards: ``(images [n, h, w, ch], labels [n]) -> Shards`` from the whole training set
-        (network inputs, class numbers), or None.
+    Attributes:
+        name: Registered name.
+        settings: Settings dataclass. Its ``resolve(dataset=, images_per_class=,
+            num_classes=)`` returns settings in which no traced field is None.
+        init: ``(settings, network, key, images, labels) -> state`` from the first distilled
+            images [m, h, w, ch] and their centred one-hot labels [m, c].
+        step: ``(settings, network, key, state, batch) -> (state, info)``. The state holds
+            everything the next step needs; ``info.failure`` is 0, or 1 + the index in
+            ``quantities`` of the first quantity that is not finite.
+        sampling: How the real images of a step are drawn: shuffled ``"epochs"`` of the
+            training set, ``"per_class"`` (so many of each class, anew each step) or
+            ``"none"``.
+        batch_size: Published number of real images in a step: in all, of each class, or 0.
+        network: Name of the architecture that the method is published with.
+        protocol: Name of the evaluation protocol that the method is published with.
+        quantities: What ``info.failure`` can name, in the order of computation.
+        remedies: Quantity -> one sentence on what to try, with settings in braces.
+        distilled: ``state -> (images, labels)``.
+        learned: ``state -> {name: number}``: what belongs to the distilled set besides
+            images and labels, such as a learned step size.
+        prepare: ``(settings, network, images, labels, cache_folder, *, progress,
+            check_cancelled) -> Batch.extra`` from the training set (network inputs
+            [n, h, w, ch] and class indices [n]), or None. The result depends on static
+            settings, the network and the data only; what is written to ``cache_folder``
+            is found again by every run. ``check_cancelled`` raises to end it.
+        prepared_bytes: ``(settings, network) -> int``: size of what ``prepare`` writes.
     """
 
-    init: Callable[..., PyTree]
-    step: Callable[..., tuple[PyTree, Any]]
-    distilled: Callable[[PyTree], tuple[Array, Array]]
+    name: str
+    settings: type
+    init: Callable[..., Any]
+    step: Callable[..., tuple[Any, Any]]
     quantities: tuple[str, ...]
-    remedies: Mapping[str, str] = MappingProxyType({})
-    learned: Callable[[PyTree], dict[str, Array]] = _no_numbers
-    shards: Callable[..., Shards] | None = None
+    sampling: Sampling = "epochs"
+    batch_size: int = 1024
+    network: str = "convnet"
+    protocol: str = "isa"
+    remedies: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    distilled: Callable[[Any], tuple[Array, Array]] = _images_and_labels
+    learned: Callable[[Any], dict[str, Array]] = _nothing
+    prepare: Callable[..., PyTree] | None = None
+    prepared_bytes: Callable[..., int] | None = None
 
 
-@runtime_checkable
-class MethodSettings(Protocol):
-    """What every method's settings dataclass offers."""
-
-    @property
-    def name(self) -> str:
-        """Return the registered name."""
-        ...
-
-    def resolve(self, *, dataset: str, images_per_class: int, num_classes: int) -> Any:
-        """Return the settings with what depends on the data set filled in."""
-        ...
-
-    def static(self) -> Any:
-        """Return the settings with every knob at a fixed value: what is compiled in."""
-        ...
-
-    def build(self, network: Network) -> Method:
-        """Return the method for one network."""
-        ...
-
-    def first_labels(self, labels: Array) -> Array:
-        """Return the first distilled labels from centred one-hot ones."""
-        ...
-
-    def knobs(self, *, steps: int) -> PyTree:
-        """Return the traced numbers of a run of ``steps`` steps."""
-        ...
-
-
-def first_failure(*finite: Bool[Array, ""]) -> Int[Array, ""]:
-    """Return 0 if all are true, else 1 + the place of the first that is not.
+def static(default: _Value) -> _Value:
+    """Return a dataclass field that is compiled in: part of the tree's structure.
 
     Args:
-        finite: one flag per quantity, in the order of ``Method.quantities``.
+        default: Default value; hashable.
+    """
+    return dataclasses.field(default=default, metadata={"static": True})
+
+
+def static_fields(settings: Any) -> dict[str, Any]:
+    """Return the settings that are compiled in, by name.
+
+    Args:
+        settings: Settings of a method.
+    """
+    return {
+        field.name: getattr(settings, field.name)
+        for field in dataclasses.fields(settings)
+        if field.metadata.get("static")
+    }
+
+
+def as_arrays(settings: _Settings) -> _Settings:
+    """Return the settings with each traced number as a float32 array.
+
+    Args:
+        settings: Resolved settings of a method.
+    """
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), settings)
+
+
+def required(settings: Any, name: str) -> Any:
+    """Return a setting that ``resolve`` fills in.
+
+    Args:
+        settings: Settings of a method.
+        name: Name of the setting.
+
+    Raises:
+        InvalidValueError: The setting is None.
+    """
+    value = getattr(settings, name)
+    if value is None:
+        raise checks.fail(name, "be resolved", None, "Call resolve first.")
+    return value
+
+
+def first_failure(*quantities: PyTree) -> Int[Array, ""]:
+    """Return 0 if all quantities are finite, else 1 + the index of the first that is not.
+
+    Args:
+        quantities: Trees of arrays, in the order of ``Method.quantities``.
 
     Returns:
-        The code of ``info.failure``.
+        The code of ``info.failure``, [].
     """
-    flags = jnp.stack(finite)
+    sums = [sum(map(jnp.sum, jax.tree.leaves(quantity))) for quantity in quantities]
+    flags = jnp.stack([jnp.isfinite(jnp.asarray(total)) for total in sums])
     return jnp.where(jnp.all(flags), 0, 1 + jnp.argmin(flags)).astype(jnp.int32)
+
+
+def add_flips(
+    images: Float[Array, "m h w ch"], labels: Float[Array, "m c"]
+) -> tuple[Float[Array, "2*m h w ch"], Float[Array, "2*m c"]]:
+    """Return a set followed by its horizontal flips, under the same labels.
+
+    Args:
+        images: Images, [m, h, w, ch].
+        labels: Labels, [m, c].
+    """
+    return jnp.concatenate([images, images[:, :, ::-1]]), jnp.concatenate([labels] * 2)
+
+
+# --- checks of settings ---------------------------------------------------------------
+
+
+def has_values(settings: Any) -> bool:
+    """Return whether the traced fields hold what a user gives, so that it can be checked.
+
+    JAX rebuilds settings with tracers, arrays and placeholders in place of numbers, and
+    ``__post_init__`` runs then, too.
+
+    Args:
+        settings: Settings of a method.
+    """
+    return all(isinstance(leaf, Real | str) for leaf in jax.tree.leaves(settings))
+
+
+@functools.cache
+def _types(kind: type) -> dict[str, tuple[Any, ...]]:
+    """Return the types that each field of a dataclass accepts."""
+    hints = typing.get_type_hints(kind)
+    return {
+        name: typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        for name, hint in hints.items()
+    }
+
+
+def check_settings(
+    settings: Any,
+    *,
+    fractions: Collection[str] = (),
+    positive: Collection[str] = (),
+    from_zero: Collection[str] = (),
+) -> None:
+    """Refuse values that do not have the type of their field, or are out of range.
+
+    A field of type ``Literal`` takes one of its choices, an integer is at least 1 and a
+    number at least 0. None is accepted where the type says so.
+
+    Args:
+        settings: Settings of a method.
+        fractions: Names of numbers that lie in [0, 1).
+        positive: Names of numbers that are above 0.
+        from_zero: Names of integers that may be 0.
+
+    Raises:
+        InvalidTypeError: A value of the wrong type.
+        InvalidValueError: A value out of its range.
+    """
+    for name, accepted in _types(type(settings)).items():
+        value, kind = getattr(settings, name), accepted[0]
+        if value is None and types.NoneType in accepted:
+            continue
+        if typing.get_origin(kind) is Literal:
+            checks.check_one_of(name, value, typing.get_args(kind))
+        elif kind is bool:
+            checks.check_boolean(name, value)
+        elif kind is int:
+            checks.check_integer(name, value, minimum=0 if name in from_zero else 1)
+        elif kind is float and name in fractions:
+            checks.check_fraction(name, value)
+        elif kind is float and name in positive:
+            checks.check_positive(name, value)
+        elif kind is float:
+            checks.check_at_least(name, value, 0)
+
+
+def default_segment(loss: str, partner: str) -> tuple[float, float]:
+    """Return the segment that a loss is averaged over where none is chosen.
+
+    Args:
+        loss: ``"mse"`` or ``"cross_entropy"``.
+        partner: How a partner is found.
+
+    Returns:
+        (0, .5) for the squared error, as the released ISA code; (-1, 0), the whole way to
+        the partner, for the cross-entropy, which has no other bounded choice; (0, 0)
+        without a partner.
+    """
+    if partner == "none":
+        return (0.0, 0.0)
+    return (-1.0, 0.0) if loss == "cross_entropy" else (0.0, 0.5)
+
+
+def check_selection(
+    settings: Any, prefix: str = "", *, cross_entropy: bool = False
+) -> None:
+    """Refuse a selection or segment without a meaning; make the segment two floats.
+
+    Args:
+        settings: Frozen dataclass with ``drop_easy``, ``drop_hard``, ``segment`` and,
+            unless partners do not exist for the method, ``partner``. A segment of None is
+            left to ``resolve``.
+        prefix: Prefix of these names, such as ``"expert_"``.
+        cross_entropy: Whether a cross-entropy is averaged along the segment.
+
+    Raises:
+        InvalidTypeError: A value is not a number.
+        InvalidValueError: A value is out of its range, or they do not fit together.
+    """
+    easy, hard = f"{prefix}drop_easy", f"{prefix}drop_hard"
+    dropped = sum(
+        checks.check_fraction(name, getattr(settings, name)) for name in (easy, hard)
+    )
+    if dropped >= 1:
+        raise checks.fail(
+            f"{easy} + {hard}", "be below 1", dropped, "Keep at least some samples."
+        )
+    name = f"{prefix}segment"
+    segment = getattr(settings, name)
+    if segment is None and types.NoneType in _types(type(settings))[name]:
+        return
+    if not isinstance(segment, tuple | list) or len(segment) != 2:
+        raise checks.fail(name, "be a pair (start, stop)", segment)
+    ends = tuple(checks.check_number(name, end) for end in segment)
+    object.__setattr__(settings, name, ends)
+    partner = getattr(settings, f"{prefix}partner", None)
+    if partner == "none" and ends != (0, 0):
+        raise checks.fail(
+            name,
+            f"be (0, 0) when {prefix}partner is 'none'",
+            ends,
+            f"Use {prefix}partner='nearest' for semantic augmentation.",
+        )
+    inside = all(-1 <= end <= 0 for end in ends)
+    if cross_entropy and not inside and partner != "same_class":
+        raise checks.fail(
+            name,
+            "lie in [-1, 0] for a cross-entropy",
+            ends,
+            "Beyond it a virtual label weighs another class negatively, so the "
+            "cross-entropy is unbounded below. Use (-1, 0), the whole way to the partner.",
+        )

@@ -1,8 +1,8 @@
-"""DM, distribution matching, with crucial samples and ISA.
+"""DM, distribution matching (Zhao & Bilen, 2023), with crucial samples and ISA.
 
-Reads like section 4.5 of the algorithm sheet: a fresh network, real and distilled images
-of each class under one Siamese augmentation, the squared distance of their mean features,
-one step of SGD with momentum on the images. The labels are hard and stay.
+Reads like section 4.5 of docs/algorithms.md: a fresh network, real and distilled images of
+each class under one Siamese augmentation, the squared distance of their mean features, one
+step of SGD with momentum on the images. The labels are hard and do not change.
 """
 
 from __future__ import annotations
@@ -12,50 +12,50 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+import optax
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from isa_toolkit import checks
 from isa_toolkit.datasets.augmentation import DSA_OPS, dsa_augment, dsa_default_ops
-from isa_toolkit.losses.matching import MATCHING_PARTNERS, MeanTerms, class_mean_loss
+from isa_toolkit.losses.matching import MeanTerms, class_mean_loss
+from isa_toolkit.losses.selection import Partner
 from isa_toolkit.methods.base import (
     Batch,
-    LabelsAsGiven,
     Method,
-    Traits,
-    compiled_part,
+    check_selection,
+    check_settings,
     first_failure,
-    traced,
+    has_values,
+    required,
+    static,
 )
-from isa_toolkit.methods.shares import check_crucial
 from isa_toolkit.networks.base import Network
 from isa_toolkit.presets import preset
 
-__all__ = ["DM", "DMInfo", "DMKnobs", "DMState"]
+__all__ = ["DM", "METHOD", "Info", "State"]
 
 Scalar = Float[Array, ""]
 
 
-class DMState(NamedTuple):
+class State(NamedTuple):
     """Everything a DM run carries from one step to the next.
 
-    images: distilled images, class after class, [m, h, w, ch].
-    labels: centred one-hot, never changed, [m, c].
-    velocity: of the images, [m, h, w, ch].
-    step: outer steps taken, [].
+    images: Distilled images, class after class, [m, h, w, ch].
+    labels: Centred one-hot labels, never changed, [m, c].
+    optimizer: Momentum of the images.
     """
 
     images: Float[Array, "m h w ch"]
     labels: Float[Array, "m c"]
-    velocity: Float[Array, "m h w ch"]
-    step: Int[Array, ""]
+    optimizer: PyTree
 
 
-class DMInfo(NamedTuple):
+class Info(NamedTuple):
     """Diagnostics of one step, before its update.
 
-    loss: summed over classes and features, [].
-    kept: number of real images kept, [].
-    failure: 0, or 1 + the place in ``quantities`` of what is not finite, [].
+    loss: Loss, summed over classes and features, [].
+    kept: Number of real images kept, [].
+    failure: 0, or 1 + the index in ``quantities`` of what is not finite, [].
     """
 
     loss: Scalar
@@ -63,51 +63,46 @@ class DMInfo(NamedTuple):
     failure: Int[Array, ""]
 
 
-class DMKnobs(NamedTuple):
-    """The traced numbers of a run: changing one never recompiles.
-
-    drop_easy: share of each class dropped from the easy end, [].
-    drop_hard: share dropped from the hard end, [].
-    segment_start: one end of the segment, [].
-    segment_stop: the other, [].
-    learning_rate: of the images, [].
-    momentum: of the images, [].
-    """
-
-    drop_easy: Scalar
-    drop_hard: Scalar
-    segment_start: Scalar
-    segment_stop: Scalar
-    learning_rate: Scalar
-    momentum: Scalar
-
-
+@checks.suggest_keywords
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DM(LabelsAsGiven):
+class DM:
     """Settings of DM, with crucial samples and ISA switched on.
 
     ``DM(drop_easy=0, segment=(0, 0))`` is DM itself. Crucial samples and ISA on DM are our
-    reading; the paper gives no formulas for it.
+    reading; the paper gives no formulas for it: each real image is scored within its class
+    by its distance to the distilled class mean, and the distance of the class means is
+    averaged along the mean segment of each class.
 
     Attributes:
-        drop_easy: share of each class of the real batch to drop from the easy end (small
+        drop_easy: Fraction of each class of the real batch to drop from the easy end (small
             distance to the distilled mean of its class), in [0, 1).
-        drop_hard: share to drop from the hard end, in [0, 1).
-        segment: ends (a, b) of the ISA segment in units of ``z_i - z_partner``; (0, 0):
+        drop_hard: Fraction of each class of the real batch to drop from the hard end, in
+            [0, 1).
+        segment: Ends (a, b) of the ISA segment in units of ``z_i - z_partner``; (0, 0) for
             no augmentation.
-        partner: ``"nearest"`` kept image of any class by cosine, ``"random"``,
-            ``"same_class"`` (the nearest of its own), or ``"none"`` (needs segment
-            (0, 0)).
-        ops: ops of the Siamese augmentation; None for the published ones by number of
-            channels, empty for none.
-        learning_rate: of the images; None for the published one (1; 10 for CIFAR-10 at
-            100 images per class and more).
-        momentum: of the images, in [0, 1).
+        partner: Partner of each kept image: the ``"nearest"`` kept image of any class by
+            cosine, a ``"random"`` one, the nearest of the ``"same_class"``, or ``"none"``
+            (needs segment (0, 0)).
+        ops: Operations of the Siamese augmentation; None for the published ones by number
+            of channels, empty for none.
+        learning_rate: Learning rate of the images; None for the published one (1; 10 for
+            CIFAR-10 at 100 images per class and more).
+        momentum: Momentum of the images, in [0, 1).
 
     Raises:
-        ValueError: a value out of its range, a combination that has no meaning.
+        InvalidValueError: A value out of its range, a combination that has no meaning.
+        InvalidTypeError: A value of the wrong type, an unknown keyword.
 
-    Source: algorithms 4.5; crucial samples and ISA 10.
+    Example:
+        >>> from isa_toolkit import DM
+        >>> settings = DM(drop_easy=0.1)
+        >>> settings.resolve(
+        ...     dataset="cifar10", images_per_class=10, num_classes=10
+        ... ).learning_rate
+        1.0
+
+    Source: docs/algorithms.md, section 4.5; crucial samples and ISA: section 10.
     **Deviation:** a class with fewer real images than are asked for gives as many of each
     class as the smallest has.
     """
@@ -115,52 +110,36 @@ class DM(LabelsAsGiven):
     drop_easy: float = 0.2
     drop_hard: float = 0.0
     segment: tuple[float, float] = (0.0, 0.5)
-    partner: str = "nearest"
-    ops: tuple[str, ...] | None = None
+    partner: Partner = static("nearest")
+    ops: tuple[str, ...] | None = static(None)
     learning_rate: float | None = None
     momentum: float = 0.5
 
     name = "dm"
-    traits = Traits(
-        drawing="per_class",
-        draws=256,
-        network="convnet_in",
-        protocol="dsa",
-        crucial="each real image within its class, by the distance to the class mean",
-        isa="the distance of the class means, along the mean segment of each class",
-    )
 
     def __post_init__(self) -> None:
-        check_crucial(self)
-        checks.check_one_of("partner", self.partner, MATCHING_PARTNERS)
-        if self.partner == "none" and self.segment != (0, 0):
-            raise checks.fail(
-                "segment",
-                "be (0, 0) when partner is 'none'",
-                self.segment,
-                "Use partner='nearest' for semantic augmentation.",
-            )
+        if not has_values(self):
+            return
+        check_selection(self)
+        check_settings(self, fractions=("momentum",))
         if self.ops is not None:
-            # A tuple, whatever was given: settings are keys of compiled programs.
+            # A tuple, whatever was given: static settings are keys of compiled programs.
             ops = checks.check_names("ops", self.ops, DSA_OPS)
             object.__setattr__(self, "ops", ops)
-        if self.learning_rate is not None:
-            checks.check_at_least("learning_rate", self.learning_rate, 0)
-        checks.check_fraction("momentum", self.momentum)
 
     def resolve(self, *, dataset: str, images_per_class: int, num_classes: int) -> DM:
         """Return the settings with what depends on the data set filled in.
 
         Args:
-            dataset: registered name.
-            images_per_class: IPC.
-            num_classes: C.
+            dataset: Registered name of the data set.
+            images_per_class: Number of distilled images per class.
+            num_classes: Number of classes; nothing depends on it.
 
         Returns:
             Settings in which nothing but ``ops`` is None.
 
         Warns:
-            UserWarning: no published row gives the learning rate.
+            UserWarning: No published row gives the learning rate.
         """
         del num_classes
         rate = self.learning_rate
@@ -168,81 +147,45 @@ class DM(LabelsAsGiven):
             rate = preset("dm", dataset, images_per_class)["learning_rate"]
         return dataclasses.replace(self, learning_rate=rate)
 
-    def static(self) -> DM:
-        """Return the settings with every knob at a fixed value: what is compiled in.
 
-        Returns:
-            Settings that are equal for all runs that can share one program.
-        """
-        return compiled_part(self, "learning_rate", "momentum")
-
-    def knobs(self, *, steps: int) -> DMKnobs:
-        """Return the traced numbers of a run.
-
-        Args:
-            steps: its length; DM's learning rate does not depend on it.
-
-        Returns:
-            The knobs, float32 scalars.
-
-        Raises:
-            ValueError: the settings are not resolved.
-        """
-        del steps
-        if self.learning_rate is None:
-            raise checks.fail(
-                "learning_rate", "be resolved", None, "Call resolve first."
-            )
-        numbers = (
-            self.drop_easy,
-            self.drop_hard,
-            *self.segment,
-            self.learning_rate,
-            self.momentum,
-        )
-        return traced(DMKnobs, *numbers)
-
-    def build(self, network: Network) -> Method:
-        """Return the method for one network.
-
-        Args:
-            network: of the distillation (published: ConvNet with instance norm).
-
-        Returns:
-            ``init``, ``step`` and ``distilled``.
-        """
-
-        def init(
-            key: Key[Array, ""],
-            images: Float[Array, "m h w ch"],
-            labels: Float[Array, "m c"],
-        ) -> DMState:
-            del key
-            still = jnp.zeros_like(images)
-            return DMState(images, labels, still, jnp.zeros((), jnp.int32))
-
-        def step(
-            key: Key[Array, ""], state: DMState, batch: Batch, knobs: DMKnobs
-        ) -> tuple[DMState, DMInfo]:
-            return _step(self, network, key, state, batch, knobs)
-
-        def distilled(state: DMState) -> tuple[Array, Array]:
-            return state.images, state.labels
-
-        return Method(init, step, distilled, QUANTITIES)
+def _optimizer(settings: DM) -> optax.GradientTransformation:
+    return optax.sgd(required(settings, "learning_rate"), settings.momentum)
 
 
-QUANTITIES = ("the target features", "the loss", "the gradient")
-
-
-def _step(
+def init(
     settings: DM,
     network: Network,
     key: Key[Array, ""],
-    state: DMState,
-    batch: Batch,
-    knobs: DMKnobs,
-) -> tuple[DMState, DMInfo]:
+    images: Float[Array, "m h w ch"],
+    labels: Float[Array, "m c"],
+) -> State:
+    """Return the first state.
+
+    Args:
+        settings: Resolved settings.
+        network: Network of the distillation (published: ConvNet with instance norm).
+        key: Not used: a network is drawn at each step.
+        images: First distilled images, class after class.
+        labels: Centred one-hot labels.
+    """
+    del network, key
+    return State(images, labels, _optimizer(settings).init(images))
+
+
+def step(
+    settings: DM, network: Network, key: Key[Array, ""], state: State, batch: Batch
+) -> tuple[State, Info]:
+    """Return the state after one step, and its diagnostics.
+
+    Args:
+        settings: Resolved settings.
+        network: Network of the distillation.
+        key: Random key of this step.
+        state: State before the step.
+        batch: Real images, class after class, the same number of each.
+
+    Source: docs/algorithms.md, section 4.5.
+    """
     network_key, augment_key, partner_key = jax.random.split(key, 3)
     params, norms = network.init(network_key)
     ops = settings.ops
@@ -267,29 +210,30 @@ def _step(
         terms = class_mean_loss(
             target_features,
             jnp.mean(features(images), axis=1),
-            drop_easy=knobs.drop_easy,
-            drop_hard=knobs.drop_hard,
-            segment=(knobs.segment_start, knobs.segment_stop),
+            drop_easy=settings.drop_easy,
+            drop_hard=settings.drop_hard,
+            segment=settings.segment,
             partner=settings.partner,
             key=partner_key,
         )
         return terms.loss, terms
 
     (loss, terms), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.images)
-    velocity = knobs.momentum * state.velocity + gradient
-    info = DMInfo(
-        loss=loss,
-        kept=jnp.sum(terms.weights),
-        failure=first_failure(
-            jnp.isfinite(jnp.sum(target_features)),
-            jnp.isfinite(loss),
-            jnp.isfinite(jnp.sum(gradient)),
-        ),
-    )
-    following = DMState(
-        state.images - knobs.learning_rate * velocity,
-        state.labels,
-        velocity,
-        state.step + 1,
-    )
-    return following, info
+    updates, moments = _optimizer(settings).update(gradient, state.optimizer)
+    images = optax.apply_updates(state.images, updates)
+    failure = first_failure(target_features, loss, gradient)
+    info = Info(loss, jnp.sum(terms.weights), failure)
+    return State(images, state.labels, moments), info
+
+
+METHOD = Method(
+    name="dm",
+    settings=DM,
+    init=init,
+    step=step,
+    quantities=("the target features", "the loss", "the gradient"),
+    sampling="per_class",
+    batch_size=256,
+    network="convnet_in",
+    protocol="dsa",
+)

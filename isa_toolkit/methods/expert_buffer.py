@@ -1,17 +1,27 @@
-"""Expert trajectories for MTT: networks trained on real images, a snapshot per epoch.
+"""The expert buffer of MTT: networks trained on real images, a snapshot per epoch.
 
 Plain SGD on cross-entropy under DSA's augmentation. Crucial samples and ISA can be part of
 that training: the easy samples of each minibatch are dropped, and the loss is averaged
-along a segment of the penultimate features by quadrature. That is our reading (P1 of
-algorithms 10); the paper gives no formulas for MTT.
+along a segment of the penultimate features. That is our reading (P1 of docs/algorithms.md,
+section 10); the paper gives no formulas for MTT.
+
+Experts are trained once and written in parts of ten to a folder that is named by the hash
+of everything that their numbers depend on. A part is a safetensors file that is there whole
+or not at all, so the training can be cancelled and resumed at any time, and processes that
+need the same experts divide the parts among them.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Any, NamedTuple
+import json
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,207 +29,177 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from isa_toolkit import checks
 from isa_toolkit.datasets.augmentation import dsa_augment
-from isa_toolkit.losses import crucial, isa
-from isa_toolkit.methods.base import Shards
+from isa_toolkit.files import write_atomically, write_json
+from isa_toolkit.losses.selection import Partner, target_loss
+from isa_toolkit.methods.base import as_arrays, static
 from isa_toolkit.networks.base import Network, NetworkOutput
 
 __all__ = [
-    "PER_SHARD",
-    "ExpertKnobs",
-    "describe",
+    "ExpertSettings",
+    "buffer_bytes",
+    "buffer_folder",
     "expert_loss",
-    "expert_shards",
     "flat_size",
+    "load_or_train_experts",
     "train_experts",
     "unravel_of",
 ]
 
-Scalar = Float[Array, ""] | float
-
-# Experts trained side by side, and lost together when making them is interrupted.
-PER_SHARD = 10
-
-# Gauss-Legendre on [-1, 1]: three nodes, exact for polynomials up to the fifth degree.
-_NODES = ((-(0.6**0.5), 5 / 18), (0.0, 8 / 18), (0.6**0.5, 5 / 18))
+# Experts of one part: trained in one call, and lost if it is interrupted.
+_PART = 10
+_POLL_S = 0.2
 
 
-class ExpertKnobs(NamedTuple):
-    """The traced numbers of an expert's training.
+@checks.suggest_keywords
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExpertSettings:
+    """How each expert is trained.
 
-    learning_rate: of SGD, [].
-    drop_easy: share of each minibatch dropped from the easy end, [].
-    drop_hard: share dropped from the hard end, [].
-    segment_start: one end of the segment, [].
-    segment_stop: the other, [].
+    Attributes:
+        learning_rate: Learning rate of SGD.
+        drop_easy: Fraction of each minibatch to drop from the easy end, in [0, 1).
+        drop_hard: Fraction of each minibatch to drop from the hard end, in [0, 1).
+        segment: Ends (a, b) of the segment that the loss is averaged over.
+        partner: Partner of each kept sample, see ``find_partners``.
+        batch_size: Number of real images in a step.
+        ops: Operations of DSA's augmentation; empty for none.
     """
 
-    learning_rate: Scalar
-    drop_easy: Scalar
-    drop_hard: Scalar
-    segment_start: Scalar
-    segment_stop: Scalar
+    learning_rate: float
+    drop_easy: float = 0.0
+    drop_hard: float = 0.0
+    segment: tuple[float, float] = (0.0, 0.0)
+    partner: Partner = static("none")
+    batch_size: int = static(256)
+    ops: tuple[str, ...] = static(())
 
 
 def expert_loss(
+    settings: ExpertSettings,
     output: NetworkOutput,
     labels: Float[Array, "n c"],
-    knobs: ExpertKnobs,
-    *,
-    partner: str,
     key: Key[Array, ""],
 ) -> Float[Array, ""]:
     """Return the cross-entropy of a minibatch, with crucial samples and ISA.
 
-    Per-sample cross-entropy decides which samples are kept. With a partner j(i) among
-    them the loss of a kept sample is the mean over t in [a, b] of the cross-entropy at
-    logits ``f_i + t (f_i - f_j)`` and label ``y_i + t (y_i - y_j)``: the logits are affine
-    in the penultimate features, so this is mixing there. Three Gauss-Legendre nodes.
+    The logits are affine in the penultimate features, so their segment is mixing there.
 
     Args:
-        output: of the network on the minibatch.
-        labels: one-hot, not centred, [n, c].
-        knobs: of the training.
-        partner: ``"nearest"`` kept sample by cosine of the features, ``"random"``,
-            ``"same_class"`` or ``"none"`` (plain cross-entropy); static.
-        key: for random partners.
+        settings: How the expert is trained.
+        output: Output of the network on the minibatch.
+        labels: Centred one-hot labels, [n, c].
+        key: Random key, for random partners.
 
     Returns:
         Mean over the kept samples, [].
 
-    Source: ours, P1 of algorithms 10. Under partner ``"none"`` and with nothing dropped
-    the experts of algorithms 4.6.
+    Source: ours, P1 of docs/algorithms.md, section 10. With partner ``"none"`` and nothing
+    dropped: the experts of section 4.6.
     """
-    scores = jax.nn.log_softmax(output.logits)
-    losses = -jnp.sum(labels * scores, axis=-1)
-    weights = crucial.select(
-        losses, drop_easy=knobs.drop_easy, drop_hard=knobs.drop_hard
-    )
-    if partner != "none":
-        chosen = _partners(output.features, labels, weights, partner, key)
-        middle = (knobs.segment_start + knobs.segment_stop) / 2
-        half = (knobs.segment_stop - knobs.segment_start) / 2
-        losses = jnp.zeros_like(losses)
-        for node, share in _NODES:
-            t = middle + half * node
-            logits = output.logits + t * (output.logits - output.logits[chosen])
-            mixed = labels + t * (labels - labels[chosen])
-            entropy = -jnp.sum(mixed * jax.nn.log_softmax(logits), axis=-1)
-            losses = losses + share * entropy
-    return crucial.weighted_mean(losses, weights)
+    return target_loss(
+        output.logits,
+        labels,
+        output.features,
+        loss="cross_entropy",
+        drop_easy=settings.drop_easy,
+        drop_hard=settings.drop_hard,
+        segment=settings.segment,
+        partner=settings.partner,
+        key=key,
+    ).loss
 
 
-def _partners(
-    features: Float[Array, "n d"],
+@partial(jax.jit, static_argnums=1)
+def _epoch(
+    settings: ExpertSettings,
+    network: Network,
+    keys: Key[Array, " e"],
+    flats: Float[Array, "e p"],
+    number: Int[Array, ""],
+    images: Float[Array, "n h w ch"],
     labels: Float[Array, "n c"],
-    weights: Float[Array, " n"],
-    partner: str,
-    key: Key[Array, ""],
-) -> Int[Array, " n"]:
-    if partner == "random":
-        return isa.random_partners(key, weights)
-    groups = jnp.argmax(labels, axis=-1) if partner == "same_class" else None
-    return isa.nearest_partners(features, weights, groups)
-
-
-@cache
-def _trainer(
-    network: Network, batch_size: int, ops: tuple[str, ...], partner: str
-) -> tuple[Callable[..., Float[Array, "e p"]], Callable[..., Float[Array, "e p"]]]:
-    """Return first weights and one epoch, compiled: the same for equal arguments."""
+) -> Float[Array, "e p"]:
+    """Return flat parameters of experts after one epoch."""
     unravel, norms = unravel_of(network)
+    count, size = images.shape[0], settings.batch_size
+    batches = count // size
 
-    def first(key: Key[Array, ""]) -> Float[Array, " p"]:
-        return ravel_pytree(network.init(jax.random.split(key, 3)[0])[0])[0]
-
-    def epoch(
-        key: Key[Array, ""],
-        flat: Float[Array, " p"],
-        number: Int[Array, ""],
-        images: Float[Array, "n h w ch"],
-        labels: Float[Array, "n c"],
-        knobs: ExpertKnobs,
-    ) -> Float[Array, " p"]:
+    def one(key: Key[Array, ""], flat: Float[Array, " p"]) -> Float[Array, " p"]:
         _, order_key, step_key = jax.random.split(key, 3)
-        count = images.shape[0]
-        batches = count // batch_size
 
         def step(
-            flat: Float[Array, " p"], chosen: tuple[Int[Array, " b"], Int[Array, ""]]
+            flat: Float[Array, " p"], drawn: tuple[Int[Array, " b"], Int[Array, ""]]
         ) -> tuple[Float[Array, " p"], None]:
-            places, number = chosen
+            chosen, index = drawn
             augment_key, partner_key = jax.random.split(
-                jax.random.fold_in(step_key, number)
+                jax.random.fold_in(step_key, index)
             )
-            batch = dsa_augment(augment_key, images[places], ops=ops)
+            batch = dsa_augment(augment_key, images[chosen], ops=settings.ops)
 
             def loss_of(flat: Float[Array, " p"]) -> Float[Array, ""]:
                 output = network.apply(unravel(flat), norms, batch, train=True)
-                return expert_loss(
-                    output, labels[places], knobs, partner=partner, key=partner_key
-                )
+                return expert_loss(settings, output, labels[chosen], partner_key)
 
-            return flat - knobs.learning_rate * jax.grad(loss_of)(flat), None
+            return flat - settings.learning_rate * jax.grad(loss_of)(flat), None
 
         order = jax.random.permutation(jax.random.fold_in(order_key, number), count)
-        places = order[: batches * batch_size].reshape(batches, batch_size)
-        numbers = number * batches + jnp.arange(batches)
-        return jax.lax.scan(step, flat, (places, numbers))[0]
+        chosen = order[: batches * size].reshape(batches, size)
+        indices = number * batches + jnp.arange(batches)
+        return jax.lax.scan(step, flat, (chosen, indices))[0]
 
-    def many(
-        keys: Key[Array, " e"], flats: Float[Array, "e p"], *arguments: PyTree
-    ) -> Float[Array, "e p"]:
-        def one(each: tuple[Array, Array]) -> Array:
-            return epoch(*each, *arguments)
+    # On the CPU grouped convolutions are slow: one expert after the other.
+    if jax.default_backend() == "cpu":
+        return jax.lax.map(lambda each: one(*each), (keys, flats))
+    return jax.vmap(one)(keys, flats)
 
-        # On the CPU grouped convolutions are slow: one after the other, as evaluations.
-        if jax.default_backend() == "cpu":
-            return jax.lax.map(one, (keys, flats))
-        return jax.vmap(lambda *each: one(each))(keys, flats)
 
-    return jax.jit(jax.vmap(first)), jax.jit(many)
+@partial(jax.jit, static_argnums=0)
+def _first_parameters(network: Network, keys: Key[Array, " e"]) -> Float[Array, "e p"]:
+    return jax.vmap(
+        lambda key: ravel_pytree(network.init(jax.random.split(key, 3)[0])[0])[0]
+    )(keys)
 
 
 def train_experts(
-    keys: Key[Array, " e"],
+    settings: ExpertSettings,
     network: Network,
+    keys: Key[Array, " e"],
     images: Float[Array, "n h w ch"],
     labels: Float[Array, "n c"],
     *,
     epochs: int,
-    batch_size: int,
-    ops: tuple[str, ...],
-    partner: str,
-    knobs: ExpertKnobs,
-    heed: Callable[[], None] = lambda: None,
+    check_cancelled: Callable[[], None] = lambda: None,
 ) -> Float[np.ndarray, "e s p"]:
     """Return the parameters of freshly drawn networks before and after every epoch.
 
     Args:
-        keys: one per expert: its first weights, order and augmentation.
-        network: the architecture.
-        images: real images, network inputs, [n, h, w, ch].
-        labels: one-hot, not centred, [n, c].
-        epochs: of each; s = epochs + 1 snapshots.
-        batch_size: real images in a step, at most n.
-        ops: of DSA; empty for none.
-        partner: see ``expert_loss``.
-        knobs: the traced numbers.
-        heed: called after every epoch; it may raise to end the training.
+        settings: How each expert is trained; at most n images in a step.
+        network: Architecture of the experts.
+        keys: Random key of each expert: its first weights, order and augmentation.
+        images: Real images, network inputs, [n, h, w, ch].
+        labels: Centred one-hot labels, [n, c].
+        epochs: Number of epochs of each; s = epochs + 1 snapshots.
+        check_cancelled: Called after every epoch; it may raise to end the training.
 
     Returns:
         Flat parameters, [e, s, p], in the order of ``ravel_pytree``.
 
-    Source: algorithms 4.6, "Expert buffer": no momentum, no weight decay, no decay.
+    Source: docs/algorithms.md, section 4.6, "Expert buffer": no momentum, no weight decay,
+    no decay of the learning rate.
     **Deviation:** what is left over after full minibatches is left out of an epoch.
     """
-    first, epoch = _trainer(network, batch_size, ops, partner)
-    flats = first(keys)
+    settings = as_arrays(settings)
+    flats = _first_parameters(network, keys)
     snapshots = [np.asarray(flats)]
     for number in range(epochs):
-        flats = epoch(keys, flats, jnp.int32(number), images, labels, knobs)
+        flats = _epoch(
+            settings, network, keys, flats, jnp.int32(number), images, labels
+        )
         snapshots.append(np.asarray(flats))
-        heed()
+        check_cancelled()
     return np.stack(snapshots, axis=1)
 
 
@@ -227,111 +207,141 @@ def unravel_of(network: Network) -> tuple[Callable[[Array], PyTree], PyTree]:
     """Return the function from flat parameters to the network's, and a blank state.
 
     Args:
-        network: the architecture.
+        network: Architecture.
     """
-    params, norms = jax.eval_shape(network.init, jax.random.key(0))
-
-    def blank(tree: PyTree) -> PyTree:
-        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree)
-
-    return ravel_pytree(blank(params))[1], blank(norms)
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    params, norms = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return ravel_pytree(params)[1], norms
 
 
 def flat_size(network: Network) -> int:
-    """Return p, the number of trained numbers of a network.
+    """Return p, the number of parameters of a network.
 
     Args:
-        network: the architecture.
+        network: Architecture.
     """
     params, _ = jax.eval_shape(network.init, jax.random.key(0))
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def expert_shards(
+# --- the buffer on the disk -------------------------------------------------------------
+
+
+def buffer_bytes(network: Network, *, count: int, epochs: int) -> int:
+    """Return the size of the buffer on the disk, in bytes.
+
+    Args:
+        network: Architecture of the experts.
+        count: Number of experts.
+        epochs: Number of epochs of each.
+    """
+    return 4 * count * (epochs + 1) * flat_size(network)
+
+
+def load_or_train_experts(
+    settings: ExpertSettings,
     network: Network,
     images: np.ndarray,
     labels: np.ndarray,
+    cache_folder: Path,
     *,
     count: int,
     epochs: int,
-    needed: int,
-    batch_size: int,
-    ops: tuple[str, ...],
-    partner: str,
+    snapshots: int,
     seed: int,
-    knobs: ExpertKnobs,
-) -> Shards:
-    """Return the experts of a training set as data to be made once, ten in a shard.
+    progress: bool | None = False,
+    check_cancelled: Callable[[], None] = lambda: None,
+) -> Float[np.ndarray, "e s p"]:
+    """Return the experts of a training set; those that are missing are trained first.
 
     Args:
-        network: the architecture.
-        images: network inputs of the whole training set, [n, h, w, ch].
-        labels: class numbers, [n].
-        count: experts.
-        epochs: of each.
-        needed: snapshots that go to the device; later ones are stored, too.
-        batch_size: real images in a step; at most n are taken.
-        ops: of DSA.
-        partner: see ``expert_loss``.
-        seed: of the experts; number i is drawn from ``fold_in(key(seed), i)``.
-        knobs: numbers.
+        settings: How each expert is trained.
+        network: Architecture of the experts.
+        images: Network inputs of the whole training set, [n, h, w, ch].
+        labels: Class indices, [n].
+        cache_folder: Folder that holds buffers.
+        count: Number of experts, e.
+        epochs: Number of epochs of each.
+        snapshots: Number of snapshots to return, s; later ones are on the disk, too.
+        seed: Seed of the experts; number i is drawn from ``fold_in(key(seed), i)``.
+        progress: Whether to show a progress bar; None: only on a terminal or in a notebook.
+        check_cancelled: Called every few seconds; what it raises ends the training, and
+            whole parts are kept.
 
     Returns:
-        The shards; together they give flat parameters, [e, s, p], s = ``needed``.
+        Flat parameters, [e, s, p].
 
-    Source: algorithms 4.6.
+    Raises:
+        OSError: The folder cannot be written.
+
+    Source: docs/algorithms.md, section 4.6.
     """
-    batch_size = min(batch_size, len(images))
-    starts = range(0, count, PER_SHARD)
-    each = 4 * (epochs + 1) * flat_size(network)
+    import tqdm.auto
 
-    def make(index: int, heed: Callable[[], None]) -> dict[str, np.ndarray]:
-        numbers = np.arange(starts[index], min(starts[index] + PER_SHARD, count))
-        root = jax.random.key(seed)
-        made = train_experts(
-            jax.vmap(lambda number: jax.random.fold_in(root, number))(numbers),
-            network,
-            jnp.asarray(images),
-            jax.nn.one_hot(jnp.asarray(labels), network.num_classes),
-            epochs=epochs,
-            batch_size=batch_size,
-            ops=ops,
-            partner=partner,
-            knobs=ExpertKnobs(*(jnp.float32(number) for number in knobs)),
-            heed=heed,
-        )
-        return {"parameters": made}
-
-    def gather(made: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
-        return np.concatenate([shard["parameters"][:, :needed] for shard in made])
-
-    description = describe(
-        network,
-        images,
-        labels,
-        count=count,
-        epochs=epochs,
-        batch_size=batch_size,
-        ops=list(ops),
-        partner=partner,
-        seed=seed,
-        knobs={name: float(value) for name, value in knobs._asdict().items()},
+    size = min(settings.batch_size, len(images))
+    settings = dataclasses.replace(settings, batch_size=size)
+    description = _describe(
+        settings, network, images, labels, count=count, epochs=epochs, seed=seed
     )
-    sizes = tuple(each * min(PER_SHARD, count - start) for start in starts)
-    return Shards("experts", description, sizes, make, gather)
+    folder = buffer_folder(cache_folder, description)
+    root = jax.random.key(seed)
+
+    def train(start: int) -> np.ndarray:
+        numbers = np.arange(start, min(start + _PART, count))
+        classes = jax.nn.one_hot(jnp.asarray(labels), network.num_classes)
+        return train_experts(
+            settings,
+            network,
+            jax.vmap(lambda number: jax.random.fold_in(root, number))(numbers),
+            jnp.asarray(images),
+            classes - 1 / network.num_classes,
+            epochs=epochs,
+            check_cancelled=check_cancelled,
+        )
+
+    starts = range(0, count, _PART)
+    parts: dict[int, np.ndarray] = {}
+    disable = None if progress is None else not progress
+    with tqdm.auto.tqdm(
+        total=len(starts), desc="experts", unit="part", disable=disable
+    ) as bar:
+        while len(parts) < len(starts):
+            before = len(parts)
+            for index, start in enumerate(starts):
+                if index in parts:
+                    continue
+                part = _load_or_make(
+                    folder, index, description, partial(train, start), check_cancelled
+                )
+                if part is not None:
+                    parts[index] = part[:, :snapshots]
+                    bar.update()
+                    check_cancelled()
+            if len(parts) == before:  # other processes train the missing ones
+                time.sleep(_POLL_S)
+                check_cancelled()
+    return np.concatenate([parts[index] for index in sorted(parts)])
 
 
-def describe(
-    network: Network, images: np.ndarray, labels: np.ndarray, **settings: Any
-) -> dict[str, Any]:
-    """Return everything that experts depend on, JSON-able.
+def buffer_folder(cache_folder: Path, description: dict[str, Any]) -> Path:
+    """Return the folder of a buffer: ``<cache_folder>/experts-<hash>``.
 
     Args:
-        network: the architecture, told by its name and the shape of every parameter.
-        images: network inputs of the training set, told by their SHA-256.
-        labels: class numbers, likewise.
-        settings: of the training.
+        cache_folder: Folder that holds buffers.
+        description: Everything that the numbers depend on, JSON-able.
     """
+    text = json.dumps(description, sort_keys=True)
+    return cache_folder / f"experts-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _describe(
+    settings: ExpertSettings,
+    network: Network,
+    images: np.ndarray,
+    labels: np.ndarray,
+    **numbers: int,
+) -> dict[str, Any]:
+    """Return everything that experts depend on, JSON-able."""
     digest = hashlib.sha256()
     for array in (images, labels):
         digest.update(f"{array.dtype} {array.shape}".encode())
@@ -348,5 +358,56 @@ def describe(
             "image_shape": list(network.image_shape),
             "parameters": shapes,
         },
-        **settings,
+        **dataclasses.asdict(settings),
+        **numbers,
     }
+
+
+def _load_or_make(
+    folder: Path,
+    index: int,
+    description: dict[str, Any],
+    make: Callable[[], np.ndarray],
+    check_cancelled: Callable[[], None],
+) -> np.ndarray | None:
+    """Return a part, or None while another process makes it."""
+    from filelock import FileLock, Timeout
+    from safetensors.numpy import save
+
+    path = folder / f"{index:04d}.safetensors"
+    array = _load(path)
+    if array is not None:
+        return array
+    check_cancelled()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / f".{index:04d}.lock", blocking=False):
+            # Another process may have made it meanwhile.
+            array = _load(path, warn=False)
+            if array is None:
+                if not (folder / "description.json").exists():
+                    write_json(folder / "description.json", description)
+                # safetensors writes memory in its order, whatever the strides.
+                array = np.ascontiguousarray(make())
+                write_atomically(path, save({"parameters": array}))
+            return array
+    except Timeout:
+        return None
+
+
+def _load(path: Path, *, warn: bool = True) -> np.ndarray | None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    if not path.exists():
+        return None
+    try:
+        return load_file(path)["parameters"]
+    except SafetensorError:
+        if warn:
+            warnings.warn(
+                f"The file {path} is damaged; it is made again.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        return None

@@ -1,43 +1,101 @@
-"""FRePo with crucial samples and Infinite Semantic Augmentation: its settings.
+"""FRePo with crucial samples and Infinite Semantic Augmentation (ISA).
 
-What can be chosen, what of it is compiled in and what is traced; the step itself is
-``frepo_step``'s.
+Reads like sections 4.1, 5.1 and 6 of docs/algorithms.md: draw a network from the pool, read
+real and distilled features with it, solve the ridge readout, keep the hard targets, average
+the loss along a segment, step images and labels, age the network.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Literal, NamedTuple
 
-from jaxtyping import Array, Float
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from isa_toolkit import checks
-from isa_toolkit.methods import frepo_step
-from isa_toolkit.methods.base import Method, compiled_part, traced
-from isa_toolkit.methods.frepo_step import (
-    FRePoInfo,
-    FRePoKnobs,
-    FRePoState,
-    OuterUpdate,
-    outer_update,
+from isa_toolkit.losses import ridge
+from isa_toolkit.losses.label_margin import label_margin_loss
+from isa_toolkit.losses.selection import (
+    Augmentation,
+    Partner,
+    TargetTerms,
+    target_loss,
 )
-from isa_toolkit.methods.optimizers import OPTIMIZERS
-from isa_toolkit.methods.outer import AUGMENTATIONS, PARTNERS, REDUCTIONS
-from isa_toolkit.methods.shares import check_crucial
+from isa_toolkit.methods.base import (
+    Batch,
+    Method,
+    add_flips,
+    check_selection,
+    check_settings,
+    first_failure,
+    has_values,
+    required,
+    static,
+)
 from isa_toolkit.networks.base import Network
-from isa_toolkit.networks.precision import PRECISIONS
+from isa_toolkit.networks.pool import (
+    Learner,
+    draw_member,
+    init_pool,
+    put_member,
+    take_member,
+    update_member,
+)
+from isa_toolkit.networks.precision import frozen_features
+from isa_toolkit.networks.training import cosine_decay
 from isa_toolkit.presets import preset, published_rows
 
-__all__ = [
-    "FRePo",
-    "FRePoInfo",
-    "FRePoKnobs",
-    "FRePoState",
-    "OuterUpdate",
-    "outer_update",
-]
+__all__ = ["METHOD", "FRePo", "Info", "OuterUpdate", "State", "outer_update"]
+
+Scalar = Float[Array, ""]
+
+OPTIMIZERS = {"lamb": optax.lamb, "adam": optax.adam}
 
 
+class State(NamedTuple):
+    """Everything a FRePo run carries from one step to the next.
+
+    images: Distilled images in whitened space, [m, h, w, ch].
+    labels: Distilled labels, [m, c].
+    optimizer: Moments of (images, labels).
+    pool: p stacked learners, each at its own age.
+    """
+
+    images: Float[Array, "m h w ch"]
+    labels: Float[Array, "m c"]
+    optimizer: PyTree
+    pool: Learner
+
+
+class Info(NamedTuple):
+    """Diagnostics of one step, before its update.
+
+    loss: Whole loss, [].
+    target_loss: Term of the target batch (kept samples, segment), [].
+    label_loss: Label-margin term, [].
+    target_accuracy: Fraction of the whole target batch that the readout classifies, [].
+    kept: Number of targets kept, [].
+    member: Index of the network of the pool that was used, [].
+    age: Age of that network, [].
+    failure: 0, or 1 + the index in ``quantities`` of what is not finite, [].
+    """
+
+    loss: Scalar
+    target_loss: Scalar
+    label_loss: Scalar
+    target_accuracy: Scalar
+    kept: Scalar
+    member: Int[Array, ""]
+    age: Int[Array, ""]
+    failure: Int[Array, ""]
+
+
+@checks.suggest_keywords
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FRePo:
     """Settings of FRePo, with crucial samples and ISA switched on.
@@ -45,107 +103,100 @@ class FRePo:
     ``FRePo(drop_easy=0, segment=(0, 0))`` is FRePo itself.
 
     Attributes:
-        drop_easy: share of each target batch to drop from the easy end, in [0, 1).
-        drop_hard: share to drop from the hard end, in [0, 1).
-        segment: ends (a, b) of the ISA segment in units of ``z_i - z_partner``. (0, 0):
-            no augmentation; (0, e): away from the partner (released code); (-1, 0): the
-            way to the partner (the paper's text); (t, t): one mixed sample.
-        augmentation: ``"segment"``, the closed-form mean over the segment (ISA);
-            ``"single"``, one virtual point per sample and step, drawn from it; or
-            ``"mixup"``, vanilla MixUp of target images and labels (a second feature pass
-            over the batch; pairs by a random permutation whatever ``partner`` is; needs
-            segment (0, 0)). The last two are our reading of the ablation of Figure 3c:
-            their details are UNKNOWN.
-        partner: ``"nearest"`` kept target by cosine, ``"random"`` kept target, or ``"none"``
-            (no partner is looked for; needs segment (0, 0)).
-        reduction: ``"half_sum"`` over classes, as FRePo, or ``"released"``, the mean over
-            classes of the released ISA code: 2/C times as large against the label margin.
-        ridge: relative ridge.
-        flips: double the distilled set with mirrored copies in the outer loss; None for
-            the published choice of the data set (for your own data: no).
-        label_scale: first labels are centred one-hot divided by this; None for sqrt(C/10).
-        learn_labels: step the labels, too.
-        label_margin: add the label-margin hinge.
-        optimizer: ``"lamb"`` or ``"adam"``, of images and labels.
-        learning_rate: at step 0.
-        final_learning_rate: share of it left after the cosine decay, in [0, 1].
-        pool_size: number of networks.
-        max_online_updates: a network whose age exceeds this is replaced.
-        stagger: start the ages spread over a life (the counters only).
-        online_learning_rate: Adam's, of the networks.
-        online_batch_size: distilled images per online step.
-        target_precision: of what reads the real batch (most of a step) and looks for the
-            nearest partner: ``"default"``, the device's own (TensorFloat-32 on NVIDIA GPUs,
-            float32 on the CPU); ``"float32"``; or ``"bfloat16"``, for accelerators. The
-            ridge kernel and its solve stay at the highest.
+        drop_easy: Fraction of each target batch to drop from the easy end, in [0, 1).
+        drop_hard: Fraction of each target batch to drop from the hard end, in [0, 1).
+        segment: Ends (a, b) of the ISA segment in units of ``z_i - z_partner``. (0, 0): no
+            augmentation; (0, e): away from the partner (released code); (-1, 0): the way to
+            the partner (the paper's text); (t, t): one mixed sample.
+        augmentation: Kind of augmentation: ``"segment"``, the closed-form mean over the
+            segment (ISA); ``"single"``, one virtual point per sample and step, drawn from
+            it; or ``"mixup"``, vanilla MixUp of target images and labels (a second feature
+            pass over the batch; pairs by a random permutation whatever ``partner`` is;
+            needs segment (0, 0)). The last two are our reading of the ablation of Figure
+            3c: their details are UNKNOWN.
+        partner: Partner of each kept target: the ``"nearest"`` kept target by cosine, a
+            ``"random"`` kept target, the nearest of the ``"same_class"``, or ``"none"``
+            (needs segment (0, 0)).
+        reduction: Reduction over classes: ``"half_sum"``, as FRePo, or ``"released"``, the
+            mean over classes of the released ISA code: 2/C times as large against the label
+            margin.
+        ridge: Relative ridge, a fraction of the mean diagonal of the kernel.
+        flips: Whether to double the distilled set with horizontal flips in the outer loss;
+            None for the published choice of the data set (for your own data: no).
+        label_scale: Number that the first, centred one-hot labels are divided by; None for
+            sqrt(C/10).
+        learn_labels: Whether to step the labels, too.
+        label_margin: Whether to add the label-margin hinge.
+        optimizer: Optimizer of images and labels: ``"lamb"`` or ``"adam"``.
+        learning_rate: Learning rate of images and labels at step 0.
+        final_learning_rate: Fraction of the learning rate left after the cosine decay, in
+            [0, 1].
+        pool_size: Number of networks in the pool.
+        max_online_updates: Age past which a network is replaced.
+        stagger: Whether to start the ages spread over a life (the counters only).
+        online_learning_rate: Learning rate of Adam, of the networks.
+        online_batch_size: Number of distilled images per online step.
+        target_precision: Precision of what reads the real batch (most of a step) and looks
+            for the nearest partner: ``"default"``, the device's own (TensorFloat-32 on
+            NVIDIA GPUs, float32 on the CPU); ``"float32"``; or ``"bfloat16"``, for
+            accelerators. The ridge kernel and its solve stay at the highest.
 
     Raises:
-        ValueError: a value out of its range, a combination that has no meaning.
-        TypeError: a value of the wrong kind.
+        InvalidValueError: A value out of its range, a combination that has no meaning.
+        InvalidTypeError: A value of the wrong type, an unknown keyword.
 
-    Source: algorithms 4.1, 5.1 and 6 (6.3 for ``augmentation``). The defaults .2 and
-    (0, .5) are the authors' README setting for CIFAR-10 at 10 images per class;
-    per-data-set values are UNKNOWN.
+    Example:
+        >>> from isa_toolkit import FRePo
+        >>> FRePo(drop_easy=0, segment=(0, 0)).segment
+        (0.0, 0.0)
+        >>> FRePo().resolve(
+        ...     dataset="cifar10", images_per_class=10, num_classes=10
+        ... ).flips
+        True
+
+    Source: docs/algorithms.md, sections 4.1, 5.1 and 6 (6.3 for ``augmentation``). The
+    defaults .2 and (0, .5) are the authors' README setting for CIFAR-10 at 10 images per
+    class; per-data-set values are UNKNOWN.
     """
 
     drop_easy: float = 0.2
     drop_hard: float = 0.0
     segment: tuple[float, float] = (0.0, 0.5)
-    augmentation: str = "segment"
-    partner: str = "nearest"
-    reduction: str = "half_sum"
+    augmentation: Augmentation = static("segment")
+    partner: Partner = static("nearest")
+    reduction: Literal["half_sum", "released"] = static("half_sum")
     ridge: float = 1e-6
-    flips: bool | None = None
+    flips: bool | None = static(None)
     label_scale: float | None = None
-    learn_labels: bool = True
-    label_margin: bool = True
-    optimizer: str = "lamb"
+    learn_labels: bool = static(True)
+    label_margin: bool = static(True)
+    optimizer: Literal["lamb", "adam"] = static("lamb")
     learning_rate: float = 3e-4
     final_learning_rate: float = 0.1
-    pool_size: int = 10
-    max_online_updates: int = 100
-    stagger: bool = True
+    pool_size: int = static(10)
+    max_online_updates: int = static(100)
+    stagger: bool = static(True)
     online_learning_rate: float = 3e-4
-    online_batch_size: int = 1000
-    target_precision: str = "default"
+    online_batch_size: int = static(1000)
+    target_precision: Literal["default", "float32", "bfloat16"] = static("default")
 
     name = "frepo"
 
     def __post_init__(self) -> None:
-        check_crucial(self)
-        ends = self.segment
-        checks.check_one_of("augmentation", self.augmentation, AUGMENTATIONS)
-        if self.augmentation == "mixup" and ends != (0, 0):
+        if not has_values(self):
+            return
+        check_selection(self)
+        check_settings(
+            self, positive=("label_scale",), from_zero=("max_online_updates",)
+        )
+        checks.check_in_range("final_learning_rate", self.final_learning_rate, 0, 1)
+        if self.augmentation == "mixup" and self.segment != (0, 0):
             raise checks.fail(
                 "segment",
                 "be (0, 0) when augmentation is 'mixup'",
-                ends,
+                self.segment,
                 "MixUp mixes images, not along a segment of feature space.",
             )
-        checks.check_one_of("partner", self.partner, PARTNERS)
-        if self.partner == "none" and ends != (0, 0):
-            raise checks.fail(
-                "segment",
-                "be (0, 0) when partner is 'none'",
-                ends,
-                "Use partner='nearest' for semantic augmentation.",
-            )
-        checks.check_one_of("reduction", self.reduction, REDUCTIONS)
-        checks.check_at_least("ridge", self.ridge, 0)
-        if self.flips is not None:
-            checks.check_boolean("flips", self.flips)
-        for name in ("learn_labels", "label_margin", "stagger"):
-            checks.check_boolean(name, getattr(self, name))
-        if self.label_scale is not None:
-            checks.check_positive("label_scale", self.label_scale)
-        checks.check_one_of("optimizer", self.optimizer, OPTIMIZERS)
-        checks.check_at_least("learning_rate", self.learning_rate, 0)
-        checks.check_in_range("final_learning_rate", self.final_learning_rate, 0, 1)
-        checks.check_integer("pool_size", self.pool_size)
-        checks.check_integer("max_online_updates", self.max_online_updates, minimum=0)
-        checks.check_at_least("online_learning_rate", self.online_learning_rate, 0)
-        checks.check_integer("online_batch_size", self.online_batch_size)
-        checks.check_one_of("target_precision", self.target_precision, PRECISIONS)
 
     def resolve(
         self, *, dataset: str, images_per_class: int, num_classes: int
@@ -153,9 +204,9 @@ class FRePo:
         """Return the settings with what depends on the data set filled in.
 
         Args:
-            dataset: registered name.
-            images_per_class: IPC.
-            num_classes: C.
+            dataset: Registered name of the data set.
+            images_per_class: Number of distilled images per class.
+            num_classes: Number of classes, C.
 
         Returns:
             Settings in which nothing is None.
@@ -168,64 +219,219 @@ class FRePo:
             scale = math.sqrt(num_classes / 10)
         return dataclasses.replace(self, flips=flips, label_scale=scale)
 
-    def static(self) -> FRePo:
-        """Return the settings with every knob at a fixed value: what is compiled in.
 
-        Returns:
-            Settings that are equal for all runs that can share one program.
-        """
-        return dataclasses.replace(
-            compiled_part(
-                self,
-                "ridge",
-                "learning_rate",
-                "final_learning_rate",
-                "online_learning_rate",
-            ),
-            label_scale=1.0,
+def init(
+    settings: FRePo,
+    network: Network,
+    key: Key[Array, ""],
+    images: Float[Array, "m h w ch"],
+    labels: Float[Array, "m c"],
+) -> State:
+    """Return the first state.
+
+    Args:
+        settings: Resolved settings.
+        network: Network of the distillation (published: ConvNet with batch norm).
+        key: Random key.
+        images: First distilled images.
+        labels: Centred one-hot labels, divided by ``label_scale`` here.
+
+    Source: docs/algorithms.md, section 1.1, "Synthetic init".
+    """
+    labels = labels / required(settings, "label_scale")
+    pool = init_pool(
+        key,
+        network,
+        size=settings.pool_size,
+        max_age=settings.max_online_updates,
+        stagger=settings.stagger,
+    )
+    optimizer = OPTIMIZERS[settings.optimizer](settings.learning_rate)
+    return State(images, labels, optimizer.init((images, labels)), pool)
+
+
+def step(
+    settings: FRePo, network: Network, key: Key[Array, ""], state: State, batch: Batch
+) -> tuple[State, Info]:
+    """Return the state after one outer step, and its diagnostics.
+
+    Args:
+        settings: Resolved settings.
+        network: Network of the distillation.
+        key: Random key of this step.
+        state: State before the step.
+        batch: Target samples.
+
+    Source: docs/algorithms.md, sections 4.1, 5.1 and 6.
+    """
+    member_key, partner_key, online_key = jax.random.split(key, 3)
+    member = draw_member(member_key, state.pool)
+    learner = take_member(state.pool, member)
+    with jax.named_scope("target_features"):
+        target_features = frozen_features(
+            network,
+            learner.params,
+            learner.state,
+            batch.images,
+            settings.target_precision,
         )
-
-    def knobs(self, *, steps: int) -> FRePoKnobs:
-        """Return the traced numbers of a run.
-
-        Args:
-            steps: its length, for the cosine schedule.
-
-        Returns:
-            The knobs, float32 scalars.
-        """
-        numbers = (
-            self.drop_easy,
-            self.drop_hard,
-            *self.segment,
-            self.ridge,
-            self.learning_rate,
-            self.final_learning_rate,
-            steps,
-            self.online_learning_rate,
+    update = outer_update(
+        settings, network, learner, state, target_features, batch, partner_key
+    )
+    with jax.named_scope("online_update"):
+        aged = update_member(
+            online_key,
+            network,
+            learner,
+            update.images,
+            update.labels,
+            learning_rate=settings.online_learning_rate,
+            max_age=settings.max_online_updates,
+            batch_size=settings.online_batch_size,
         )
-        return traced(FRePoKnobs, *numbers)
+    right = jnp.argmax(update.prediction, -1) == jnp.argmax(batch.labels, -1)
+    info = Info(
+        loss=update.loss,
+        target_loss=update.target.loss,
+        label_loss=update.label_loss,
+        target_accuracy=jnp.mean(right.astype(jnp.float32)),
+        kept=jnp.sum(update.target.weights),
+        member=member,
+        age=learner.age,
+        failure=first_failure(
+            target_features,
+            update.distilled_features,
+            update.readout,
+            update.loss,
+            update.gradient,
+        ),
+    )
+    pool = put_member(state.pool, member, aged)
+    return State(update.images, update.labels, update.optimizer, pool), info
 
-    def first_labels(self, labels: Float[Array, "m c"]) -> Float[Array, "m c"]:
-        """Return the labels that the distilled set starts with.
 
-        Args:
-            labels: centred one-hot, [m, c].
+class OuterUpdate(NamedTuple):
+    """Result of one outer update.
 
-        Returns:
-            Labels divided by ``label_scale``, [m, c].
+    images: Distilled images after it, [m, h, w, ch].
+    labels: Distilled labels after it, [m, c].
+    optimizer: Moments after it.
+    gradient: Gradient of (images, labels).
+    loss: Whole loss before it, [].
+    target: Loss of the target batch before it.
+    label_loss: Label-margin term before it, [].
+    prediction: Predictions of the whole target batch, [n, c].
+    distilled_features: Features of the distilled set with its flips, if any, [m, d].
+    readout: Ridge weights, [d, c].
+    """
 
-        Source: algorithms 1.1, "Synthetic init".
-        """
-        return labels / (self.label_scale or 1.0)
+    images: Float[Array, "m h w ch"]
+    labels: Float[Array, "m c"]
+    optimizer: PyTree
+    gradient: tuple[Array, Array]
+    loss: Scalar
+    target: TargetTerms
+    label_loss: Scalar
+    prediction: Float[Array, "n c"]
+    distilled_features: Float[Array, "m d"]
+    readout: Float[Array, "d c"]
 
-    def build(self, network: Network) -> Method:
-        """Return the method for one network.
 
-        Args:
-            network: of the distillation (published: ConvNet with batch norm).
+def outer_update(
+    settings: FRePo,
+    network: Network,
+    learner: Learner,
+    state: State,
+    target_features: Float[Array, "n d"],
+    batch: Batch,
+    key: Key[Array, ""],
+) -> OuterUpdate:
+    """Return images and labels one optimizer step further, through one network.
 
-        Returns:
-            ``init``, ``step`` and ``distilled``.
-        """
-        return frepo_step.build(self, network)
+    ``P = F_T W`` with the ridge readout W of the distilled features; the loss of P on the
+    target batch plus the label margin is differentiated.
+
+    Args:
+        settings: Resolved settings.
+        network: Architecture of the learner.
+        learner: Network that is looked through.
+        state: Images, labels and moments before the update.
+        target_features: Features of the real batch, without gradient, [n, d].
+        batch: The real batch; images are read by augmentation ``"mixup"`` only.
+        key: Random key of the augmentation.
+
+    Source: docs/algorithms.md, section 4.1: images and labels are two leaves of one
+    optimizer.
+    """
+
+    def loss_of(distilled: tuple[Array, Array]) -> tuple[Scalar, PyTree]:
+        images, labels = support = distilled
+        if settings.flips:
+            support = add_flips(images, labels)
+        with jax.named_scope("distilled_features"):
+            features = network.apply(learner.params, learner.state, support[0]).features
+        with jax.named_scope("ridge"):
+            readout = ridge.readout(features, support[1], settings.ridge).weights
+            prediction = ridge.predict(target_features, readout)
+
+        def mixed_prediction(chosen: Array, t: Array | float) -> Array:
+            mixed = (1 - t) * batch.images + t * batch.images[chosen]
+            seen = frozen_features(
+                network, learner.params, learner.state, mixed, settings.target_precision
+            )
+            return ridge.predict(seen, readout)
+
+        with jax.named_scope("selection"):
+            target = target_loss(
+                prediction,
+                batch.labels,
+                target_features,
+                drop_easy=settings.drop_easy,
+                drop_hard=settings.drop_hard,
+                segment=settings.segment,
+                partner=settings.partner,
+                key=key,
+                augmentation=settings.augmentation,
+                mixed_prediction=mixed_prediction,
+                precision=settings.target_precision,
+            )
+        if settings.reduction == "released":
+            target = target._replace(loss=target.loss * (2 / labels.shape[-1]))
+        margin = jnp.zeros_like(target.loss)
+        if settings.label_margin:
+            margin = label_margin_loss(labels)
+        loss = target.loss + margin
+        return loss, (target, margin, prediction, features, readout)
+
+    distilled = (state.images, state.labels)
+    (loss, terms), gradient = jax.value_and_grad(loss_of, has_aux=True)(distilled)
+    if not settings.learn_labels:
+        gradient = (gradient[0], jnp.zeros_like(gradient[1]))
+    with jax.named_scope("optimizer"):
+        rate = cosine_decay(
+            batch.progress,
+            peak=settings.learning_rate,
+            final=settings.final_learning_rate,
+        )
+        optimizer = OPTIMIZERS[settings.optimizer](rate)
+        updates, moments = optimizer.update(gradient, state.optimizer, distilled)
+        images, labels = optax.apply_updates(distilled, updates)
+    return OuterUpdate(images, labels, moments, gradient, loss, *terms)
+
+
+QUANTITIES = (
+    "the target features",
+    "the distilled features",
+    "the ridge readout (Cholesky solve)",
+    "the loss",
+    "the gradient",
+)
+
+METHOD = Method(
+    name="frepo",
+    settings=FRePo,
+    init=init,
+    step=step,
+    quantities=QUANTITIES,
+    remedies={QUANTITIES[2]: "Raise ridge (now {ridge:g}) or lower learning_rate."},
+)

@@ -25,10 +25,9 @@ __all__ = [
     "Base",
     "Descent",
     "InnerProblem",
-    "blank_tangent",
     "capped",
     "descend",
-    "head_place",
+    "head_index",
     "inner_problem",
     "inner_product",
     "kernel_factor",
@@ -36,6 +35,7 @@ __all__ = [
     "objective",
     "slope_along",
     "tuned_rate",
+    "zero_tangent",
 ]
 
 Scalar = Float[Array, ""]
@@ -102,7 +102,7 @@ class Descent(NamedTuple):
         return ~(self.losses[-1] <= self.losses[0])
 
 
-def head_place(network: Network) -> int:
+def head_index(network: Network) -> int:
     """Return which leaf of the parameters is the kernel of the last dense layer.
 
     Args:
@@ -132,7 +132,7 @@ def head_place(network: Network) -> int:
     return places[-1]
 
 
-def blank_tangent(base: Base) -> Tangent:
+def zero_tangent(base: Base) -> Tangent:
     """Return omega = 0: one array for each parameter but the dense kernel.
 
     Args:

@@ -1,50 +1,89 @@
-"""MTT, matching training trajectories, with crucial samples and ISA.
+"""MTT, matching training trajectories (Cazenavette et al., 2022), with crucial samples and ISA.
 
-Reads like section 4.6 of the algorithm sheet: pick an expert and an epoch, train a student
+Reads like section 4.6 of docs/algorithms.md: pick an expert and an epoch, train a student
 from there on the distilled images for a few steps, compare where it ends with where the
 expert is some epochs later, differentiate through the student's whole training, step the
-images and the student's step size. Real images enter through the experts alone.
+images and the student's step size. Real images enter through the experts alone, see
+:mod:`isa_toolkit.methods.expert_buffer`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from isa_toolkit import checks
-from isa_toolkit.datasets.augmentation import DSA_OPS, dsa_default_ops
-from isa_toolkit.losses.matching import MATCHING_PARTNERS
+from isa_toolkit.datasets.augmentation import DSA_OPS, dsa_augment, dsa_default_ops
+from isa_toolkit.losses import crucial
+from isa_toolkit.losses.matching import trajectory_loss
+from isa_toolkit.losses.selection import Partner
 from isa_toolkit.methods.base import (
     Batch,
-    LabelsAsGiven,
     Method,
-    Shards,
-    Traits,
-    compiled_part,
-    traced,
+    check_selection,
+    check_settings,
+    first_failure,
+    has_values,
+    required,
+    static,
 )
-from isa_toolkit.methods.expert_buffer import ExpertKnobs, expert_shards
-from isa_toolkit.methods.mtt_step import (
-    QUANTITIES,
-    REMEDIES,
-    MTTInfo,
-    MTTKnobs,
-    MTTState,
-    mtt_step,
-    resolved,
+from isa_toolkit.methods.expert_buffer import (
+    ExpertSettings,
+    buffer_bytes,
+    load_or_train_experts,
+    unravel_of,
 )
-from isa_toolkit.methods.shares import check_crucial
 from isa_toolkit.networks.base import Network
+from isa_toolkit.networks.training import cross_entropy
 from isa_toolkit.presets import preset
 
-__all__ = ["MTT", "MTTInfo", "MTTKnobs", "MTTState"]
+__all__ = ["METHOD", "MTT", "Info", "State", "skip_unused", "unroll"]
+
+Scalar = Float[Array, ""]
 
 
+class State(NamedTuple):
+    """Everything an MTT run carries from one step to the next.
+
+    images: Distilled images, [m, h, w, ch].
+    labels: Centred one-hot labels, never changed, [m, c].
+    rate: Step size of the student, always above 0, [].
+    optimizer: Momentum of (images, rate).
+    """
+
+    images: Float[Array, "m h w ch"]
+    labels: Float[Array, "m c"]
+    rate: Scalar
+    optimizer: PyTree
+
+
+class Info(NamedTuple):
+    """Diagnostics of one step, before its update.
+
+    loss: Mean over the kept candidates, [].
+    kept: Number of candidates kept, [].
+    rate: Step size of the student, [].
+    failure: 0, or 1 + the index in ``quantities`` of what is not finite, [].
+    """
+
+    loss: Scalar
+    kept: Scalar
+    rate: Scalar
+    failure: Int[Array, ""]
+
+
+@checks.suggest_keywords
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MTT(LabelsAsGiven):
+class MTT:
     """Settings of MTT, with crucial samples and ISA switched on.
 
     ``MTT(candidates=1, drop_easy=0, segment=(0, 0))`` is MTT itself. The paper gives no
@@ -55,46 +94,59 @@ class MTT(LabelsAsGiven):
     trained.
 
     None in any field stands for the published value of the data set and the images per
-    class (table A of algorithms 4.6).
+    class (docs/algorithms.md, section 4.6, table A).
 
     Attributes:
-        drop_easy: share of the candidates to drop from the easy end (small loss), in
+        drop_easy: Fraction of the candidates to drop from the easy end (small loss), in
             [0, 1).
-        drop_hard: share to drop from the hard end, in [0, 1).
-        segment: ends (a, b) of the target's segment, in units of the expert's last
-            epoch: 0 is the target itself, -1 one epoch before it, above 0 beyond it.
-        candidates: trajectory pieces (expert and first epoch) per step; a step costs as
-            many times as much.
-        student_steps: N, unrolled steps of the student.
-        target_epochs: M, epochs of the expert that the student is to reach.
-        max_start_epoch: T+; pieces start at epoch 0 .. T+ - 1.
-        student_batch_size: distilled images in a student's step; None also where the
-            published value is all of them.
-        student_learning_rate: its step size at first; learned from there.
-        learning_rate: of the images.
-        rate_learning_rate: of the step size.
-        momentum: of both, in [0, 1).
-        ops: ops of DSA's augmentation, for student and experts; None for the published
-            ones by number of channels, empty for none.
-        expert_count: experts.
-        expert_epochs: epochs of each.
-        expert_learning_rate: of their SGD.
-        expert_batch_size: real images in one of their steps.
-        expert_drop_easy: share of each of their minibatches dropped from the easy end.
-        expert_drop_hard: share dropped from the hard end.
-        expert_segment: ends of the segment that their loss is averaged over, in units of
-            ``z_i - z_partner`` at the penultimate layer; within [-1, 0] unless partners
-            share a class, since cross-entropy has no lower bound beyond.
-        expert_partner: ``"nearest"`` kept sample of the minibatch by cosine,
-            ``"random"``, ``"same_class"``, or ``"none"`` (needs segment (0, 0)).
-        expert_seed: of the experts; runs that share all of this share them.
+        drop_hard: Fraction of the candidates to drop from the hard end, in [0, 1).
+        segment: Ends (a, b) of the target's segment in units of the expert's last epoch: 0
+            is the target itself, -1 one epoch before it, above 0 beyond it.
+        candidates: Number of trajectory pieces (expert and first epoch) per step; a step
+            costs as many times as much.
+        student_steps: Number N of unrolled steps of the student.
+        target_epochs: Number M of epochs of the expert that the student is to reach.
+        max_start_epoch: Number T+ of start epochs: pieces start at epoch 0 .. T+ - 1.
+        student_batch_size: Number of distilled images in a step of the student; None also
+            where the published value is all of them.
+        student_learning_rate: First step size of the student; learned from there.
+        learning_rate: Learning rate of the images.
+        rate_learning_rate: Learning rate of the step size.
+        momentum: Momentum of images and step size, in [0, 1).
+        ops: Operations of DSA's augmentation, for student and experts; None for the
+            published ones by number of channels, empty for none.
+        expert_count: Number of experts.
+        expert_epochs: Number of epochs of each expert.
+        expert_learning_rate: Learning rate of the experts' SGD.
+        expert_batch_size: Number of real images in a step of an expert.
+        expert_drop_easy: Fraction of each of their minibatches to drop from the easy end, in
+            [0, 1).
+        expert_drop_hard: Fraction of each of their minibatches to drop from the hard end, in
+            [0, 1).
+        expert_segment: Ends (a, b) of the segment that their loss is averaged over, in units
+            of ``z_i - z_partner`` at the penultimate layer; within [-1, 0] unless partners
+            have the same class, since a cross-entropy has no lower bound beyond.
+        expert_partner: Partner of each kept sample of their minibatches: ``"nearest"`` by
+            cosine, ``"random"``, the nearest of the ``"same_class"``, or ``"none"`` (needs
+            segment (0, 0)).
+        expert_seed: Seed of the experts; runs that have the same ``expert_`` settings have
+            the same experts.
 
     Raises:
-        ValueError: a value out of its range, a combination that has no meaning.
+        InvalidValueError: A value out of its range, a combination that has no meaning.
+        InvalidTypeError: A value of the wrong type, an unknown keyword.
 
-    Source: algorithms 4.6; crucial samples and ISA 10 (P1, P2).
+    Example:
+        >>> from isa_toolkit import MTT
+        >>> settings = MTT(student_steps=20)
+        >>> settings.resolve(
+        ...     dataset="cifar10", images_per_class=1, num_classes=10
+        ... ).expert_count
+        100
+
+    Source: docs/algorithms.md, section 4.6; crucial samples and ISA: section 10 (P1, P2).
     **Deviation:** the step size a is multiplied by ``exp(-rate_learning_rate v / a)``
-    (v its velocity) instead of ``rate_learning_rate v`` being subtracted: equal to first
+    (v its momentum) instead of ``rate_learning_rate v`` being subtracted: equal to first
     order, and a stays positive. Pieces are drawn at random rather than expert by expert.
     A student's batches are full; what is left over of a permutation is left out.
     """
@@ -102,40 +154,40 @@ class MTT(LabelsAsGiven):
     drop_easy: float = 0.2
     drop_hard: float = 0.0
     segment: tuple[float, float] = (0.0, 0.5)
-    candidates: int = 4
-    student_steps: int | None = None
-    target_epochs: int | None = None
-    max_start_epoch: int | None = None
-    student_batch_size: int | None = None
+    candidates: int = static(4)
+    student_steps: int | None = static(None)
+    target_epochs: int | None = static(None)
+    max_start_epoch: int | None = static(None)
+    student_batch_size: int | None = static(None)
     student_learning_rate: float | None = None
     learning_rate: float | None = None
     rate_learning_rate: float | None = None
     momentum: float = 0.5
-    ops: tuple[str, ...] | None = None
-    expert_count: int | None = None
-    expert_epochs: int | None = None
-    expert_learning_rate: float | None = None
-    expert_batch_size: int | None = None
-    expert_drop_easy: float = 0.0
-    expert_drop_hard: float = 0.0
-    expert_segment: tuple[float, float] = (0.0, 0.0)
-    expert_partner: str = "none"
-    expert_seed: int = 0
+    ops: tuple[str, ...] | None = static(None)
+    # Static: what `prepare` reads.
+    expert_count: int | None = static(None)
+    expert_epochs: int | None = static(None)
+    expert_learning_rate: float | None = static(None)
+    expert_batch_size: int | None = static(None)
+    expert_drop_easy: float = static(0.0)
+    expert_drop_hard: float = static(0.0)
+    expert_segment: tuple[float, float] = static((0.0, 0.0))
+    expert_partner: Partner = static("none")
+    expert_seed: int = static(0)
 
     name = "mtt"
-    traits = Traits(
-        drawing="none",
-        draws=0,
-        network="convnet_in",
-        protocol="dsa",
-        crucial="pieces of trajectories by their loss, or the experts' minibatches",
-        isa="the target parameters along an epoch, or the experts' features",
-    )
 
     def __post_init__(self) -> None:
-        check_crucial(self)
-        check_crucial(self, "expert_")
-        checks.check_integer("candidates", self.candidates)
+        if not has_values(self):
+            return
+        check_selection(self)
+        check_selection(self, "expert_", cross_entropy=True)
+        check_settings(
+            self,
+            fractions=("momentum",),
+            positive=("student_learning_rate", "expert_learning_rate"),
+            from_zero=("expert_seed",),
+        )
         if self.candidates == 1 and self.drop_easy + self.drop_hard > 0:
             raise checks.fail(
                 "candidates",
@@ -143,56 +195,19 @@ class MTT(LabelsAsGiven):
                 1,
                 "Draw more, or keep everything with drop_easy=0.",
             )
-        for name in _COUNTS:
-            value = getattr(self, name)
-            if value is not None:
-                checks.check_integer(name, value)
-        for name in ("student_learning_rate", "expert_learning_rate"):
-            value = getattr(self, name)
-            if value is not None:
-                checks.check_positive(name, value)
-        for name in ("learning_rate", "rate_learning_rate"):
-            value = getattr(self, name)
-            if value is not None:
-                checks.check_at_least(name, value, 0)
-        checks.check_fraction("momentum", self.momentum)
-        checks.check_integer("expert_seed", self.expert_seed, minimum=0)
         if self.ops is not None:
-            # A tuple, whatever was given: settings are keys of compiled programs.
+            # A tuple, whatever was given: static settings are keys of compiled programs.
             ops = checks.check_names("ops", self.ops, DSA_OPS)
             object.__setattr__(self, "ops", ops)
-        self._check_expert_segment()
-        self._check_epochs()
-
-    def _check_expert_segment(self) -> None:
-        checks.check_one_of("expert_partner", self.expert_partner, MATCHING_PARTNERS)
-        ends = self.expert_segment
-        if self.expert_partner == "none" and ends != (0, 0):
-            raise checks.fail(
-                "expert_segment",
-                "be (0, 0) when expert_partner is 'none'",
-                ends,
-                "Use expert_partner='nearest' for semantic augmentation of the experts.",
-            )
-        inside = all(-1 <= end <= 0 for end in ends)
-        if self.expert_partner in ("nearest", "random") and not inside:
-            raise checks.fail(
-                "expert_segment",
-                "lie within [-1, 0] for method 'mtt'",
-                ends,
-                "Cross-entropy has no lower bound beyond the sample; walk to the partner "
-                "with (-1, 0), or use expert_partner='same_class'.",
-            )
-
-    def _check_epochs(self) -> None:
-        """Refuse pieces that end after their expert."""
-        start, ahead = self.max_start_epoch, self.target_epochs
-        if start is None or ahead is None or self.expert_epochs is None:
-            return
-        if start - 1 + ahead > self.expert_epochs:
+        start, ahead, epochs = (
+            self.max_start_epoch,
+            self.target_epochs,
+            self.expert_epochs,
+        )
+        if None not in (start, ahead, epochs) and start - 1 + ahead > epochs:
             raise checks.fail(
                 "max_start_epoch - 1 + target_epochs",
-                f"be at most expert_epochs = {self.expert_epochs}",
+                f"be at most expert_epochs = {epochs}",
                 start - 1 + ahead,
                 "Train the experts for longer, or start earlier.",
             )
@@ -201,159 +216,337 @@ class MTT(LabelsAsGiven):
         """Return the settings with what depends on the data set filled in.
 
         Args:
-            dataset: registered name.
-            images_per_class: IPC.
-            num_classes: C.
+            dataset: Registered name of the data set.
+            images_per_class: Number of distilled images per class.
+            num_classes: Number of classes.
 
         Returns:
             Settings in which nothing but ``ops`` is None.
 
         Raises:
-            ValueError: the filled-in values do not fit together.
+            InvalidValueError: The filled-in values do not fit together.
 
         Warns:
-            UserWarning: no published row gives them.
+            UserWarning: No published row gives them.
         """
         total = images_per_class * num_classes
-        missing = [name for name in _PUBLISHED if getattr(self, name) is None]
-        filled: dict[str, Any] = {}
+        filled = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.default is None and field.name != "ops"
+        }
+        missing = [name for name, value in filled.items() if value is None]
         if missing:
             row = preset("mtt", dataset, images_per_class)
-            filled = {name: row.get(name) for name in missing}
-        batch = filled.get("student_batch_size", self.student_batch_size) or total
-        filled["student_batch_size"] = min(batch, total)
+            filled.update({name: row.get(name) for name in missing})
+        batch_size = filled["student_batch_size"] or total
+        filled["student_batch_size"] = min(batch_size, total)
         return dataclasses.replace(self, **filled)
 
-    def static(self) -> MTT:
-        """Return the settings with every knob at a fixed value: what is compiled in.
 
-        Returns:
-            Settings that are equal for all runs that can share one program; experts
-            are data, so how they were made is left out.
-        """
-        experts_fields = {
-            field.name: field.default
-            for field in dataclasses.fields(self)
-            if field.name.startswith("expert_")
-        }
-        return dataclasses.replace(
-            compiled_part(self, "learning_rate", "rate_learning_rate", "momentum"),
-            **experts_fields,
+def _ops(settings: MTT, network: Network) -> tuple[str, ...]:
+    if settings.ops is None:
+        return dsa_default_ops(network.image_shape)
+    return settings.ops
+
+
+def init(
+    settings: MTT,
+    network: Network,
+    key: Key[Array, ""],
+    images: Float[Array, "m h w ch"],
+    labels: Float[Array, "m c"],
+) -> State:
+    """Return the first state.
+
+    Args:
+        settings: Resolved settings.
+        network: Network of student and experts (published: ConvNet with instance norm).
+        key: Not used: everything random is drawn at each step.
+        images: First distilled images.
+        labels: Centred one-hot labels.
+    """
+    del network, key
+    first = required(settings, "student_learning_rate")
+    rate = jnp.full_like(images, first, shape=())
+    return State(
+        images, labels, rate, optax.trace(settings.momentum).init((images, rate))
+    )
+
+
+def step(
+    settings: MTT, network: Network, key: Key[Array, ""], state: State, batch: Batch
+) -> tuple[State, Info]:
+    """Return the state after one outer step, and its diagnostics.
+
+    Args:
+        settings: Resolved settings.
+        network: Network of student and experts.
+        key: Random key of this step.
+        state: State before the step.
+        batch: Its ``extra`` holds the experts' flat parameters, [e, s, p].
+
+    Source: docs/algorithms.md, section 4.6, and P2 of section 10.
+    """
+    trajectories: Float[Array, "e s p"] = batch.extra
+    ahead = required(settings, "target_epochs")
+    expert_key, epoch_key, student_key = jax.random.split(key, 3)
+    shape = (settings.candidates,)
+    chosen = jax.random.randint(expert_key, shape, 0, trajectories.shape[0])
+    epochs = jax.random.randint(
+        epoch_key, shape, 0, required(settings, "max_start_epoch")
+    )
+    keys = jax.random.split(student_key, settings.candidates)
+
+    def distance(learned: tuple[Array, Scalar], fixed: PyTree) -> Scalar:
+        images, rate = learned
+        labels, own_key, (first, before, target), segment = fixed
+        end = unroll(
+            network,
+            first,
+            images,
+            labels,
+            rate,
+            own_key,
+            steps=required(settings, "student_steps"),
+            batch_size=required(settings, "student_batch_size"),
+            ops=_ops(settings, network),
         )
+        return trajectory_loss(end, first, before, target, segment)
 
-    def knobs(self, *, steps: int) -> MTTKnobs:
-        """Return the traced numbers of a run.
+    def loss_of(learned: tuple[Array, Scalar]) -> tuple[Scalar, Array]:
+        def candidate(
+            drawn: tuple[Int[Array, ""], Int[Array, ""], Key[Array, ""]],
+        ) -> Scalar:
+            expert, epoch, own_key = drawn
+            ends = (epoch, epoch + ahead - 1, epoch + ahead)
+            points = tuple(trajectories[expert, end] for end in ends)
+            fixed = (state.labels, own_key, points, settings.segment)
+            return skip_unused(distance)(learned, fixed)
 
-        Args:
-            steps: its length; MTT's learning rates do not depend on it.
-
-        Returns:
-            The knobs, float32 scalars.
-
-        Raises:
-            ValueError: the settings are not resolved.
-        """
-        del steps
-        numbers = (
-            self.drop_easy,
-            self.drop_hard,
-            *self.segment,
-            resolved(self, "learning_rate"),
-            resolved(self, "rate_learning_rate"),
-            self.momentum,
+        if jax.default_backend() == "cpu":
+            # One after the other: batched candidates mean grouped convolutions, and no
+            # backward pass could be left out. (`batch_size=1` would be a `vmap`, too.)
+            losses = jax.lax.map(candidate, (chosen, epochs, keys))
+        else:
+            losses = jax.vmap(candidate)((chosen, epochs, keys))
+        weights = crucial.select(
+            losses, drop_easy=settings.drop_easy, drop_hard=settings.drop_hard
         )
-        return traced(MTTKnobs, *numbers)
+        return crucial.weighted_mean(losses, weights), weights
 
-    def build(self, network: Network) -> Method:
-        """Return the method for one network.
+    learned = (state.images, state.rate)
+    (loss, weights), gradient = jax.value_and_grad(loss_of, has_aux=True)(learned)
+    momentum, moments = optax.trace(settings.momentum).update(gradient, state.optimizer)
+    images = state.images - required(settings, "learning_rate") * momentum[0]
+    # To first order rate - rate_learning_rate * momentum, and never below 0.
+    change = -required(settings, "rate_learning_rate") * momentum[1] / state.rate
+    rate = (state.rate * jnp.exp(change)).astype(state.rate.dtype)
+    info = Info(
+        loss=loss,
+        kept=jnp.sum(weights),
+        rate=state.rate,
+        failure=first_failure(
+            trajectories[chosen, epochs + ahead],
+            jnp.where(state.rate > 0, state.rate, jnp.nan),
+            loss,
+            gradient,
+        ),
+    )
+    return State(images, state.labels, rate, moments), info
 
-        Args:
-            network: of student and experts (published: ConvNet with instance norm).
 
-        Returns:
-            ``init``, ``step``, ``distilled`` and the experts as ``shards``.
+def unroll(
+    network: Network,
+    theta: Float[Array, " p"],
+    images: Float[Array, "m h w ch"],
+    labels: Float[Array, "m c"],
+    rate: Scalar,
+    key: Key[Array, ""],
+    *,
+    steps: int,
+    batch_size: int,
+    ops: tuple[str, ...],
+    rematerialise: bool = True,
+) -> Float[Array, " p"]:
+    """Return where a student ends after plain gradient steps on the distilled images.
 
-        Raises:
-            ValueError: the settings are not resolved.
-        """
-        first_rate = resolved(self, "student_learning_rate")
+    ``theta <- theta - rate * grad CE(batch)`` under DSA, parameters drawn per image. The
+    batch is everything, or consecutive pieces of reshuffled permutations.
 
-        def init(
-            key: Key[Array, ""],
-            images: Float[Array, "m h w ch"],
-            labels: Float[Array, "m c"],
-        ) -> MTTState:
-            del key
-            rate = jnp.asarray(first_rate, images.dtype)
-            return MTTState(
-                images,
-                labels,
-                jnp.zeros_like(images),
-                rate,
-                jnp.zeros_like(rate),
-                jnp.zeros((), jnp.int32),
-            )
+    Args:
+        network: Architecture of the student.
+        theta: Flat parameters at the start, [p].
+        images: Distilled images, [m, h, w, ch].
+        labels: Labels; the largest entry of a row is its class, [m, c].
+        rate: Step size.
+        key: Random key of order and augmentation.
+        steps: Number N of steps; static.
+        batch_size: Number of images in a step, at most m; static.
+        ops: Operations of DSA; static.
+        rematerialise: Whether to compute the inside of each step again in the backward pass,
+            so that one parameter vector and no activations are kept per step.
 
-        def step(
-            key: Key[Array, ""], state: MTTState, batch: Batch, knobs: MTTKnobs
-        ) -> tuple[MTTState, MTTInfo]:
-            return mtt_step(self, network, key, state, batch, knobs)
+    Returns:
+        Flat parameters at the end, [p].
 
-        def distilled(state: MTTState) -> tuple[Array, Array]:
-            return state.images, state.labels
-
-        return Method(
-            init,
-            step,
-            distilled,
-            QUANTITIES,
-            REMEDIES,
-            learned=lambda state: {"student_learning_rate": state.rate},
-            shards=lambda images, labels: _experts(self, network, images, labels),
+    Source: docs/algorithms.md, section 4.6; rematerialisation is the remedy of section 11.
+    """
+    unravel, norms = unravel_of(network)
+    order_key, augment_key = jax.random.split(key)
+    count = images.shape[0]
+    epochs = -(-steps // (count // batch_size))
+    if batch_size < count:
+        whole = (count // batch_size) * batch_size
+        orders = jax.vmap(lambda own: jax.random.permutation(own, count)[:whole])(
+            jax.random.split(order_key, epochs)
         )
+        indices = orders.reshape(-1, batch_size)[:steps]
+    else:
+        indices = jnp.broadcast_to(jnp.arange(count), (steps, count))
+
+    def inner(
+        theta: Float[Array, " p"], drawn: tuple[Int[Array, " b"], Key[Array, ""]]
+    ) -> tuple[Float[Array, " p"], None]:
+        chosen, own_key = drawn
+        batch = dsa_augment(own_key, images[chosen], ops=ops)
+
+        def loss_of(theta: Float[Array, " p"]) -> Scalar:
+            logits = network.apply(unravel(theta), norms, batch, train=True).logits
+            return jnp.mean(cross_entropy(logits, labels[chosen]))
+
+        return theta - rate * jax.grad(loss_of)(theta), None
+
+    # In a scan XLA cannot merge the second computation with the first.
+    body = jax.checkpoint(inner, prevent_cse=False) if rematerialise else inner
+    keys = jax.random.split(augment_key, steps)
+    return jax.lax.scan(body, theta, (indices, keys))[0]
 
 
-# What a published row gives, by the same names.
-_COUNTS = (
-    "student_steps",
-    "target_epochs",
-    "max_start_epoch",
-    "student_batch_size",
-    "expert_count",
-    "expert_epochs",
-    "expert_batch_size",
-)
-_PUBLISHED = (
-    *_COUNTS,
-    "student_learning_rate",
-    "learning_rate",
-    "rate_learning_rate",
-    "expert_learning_rate",
-)
+def skip_unused(
+    function: Callable[[PyTree, PyTree], Scalar],
+) -> Callable[[PyTree, PyTree], Scalar]:
+    """Return the same function, its backward pass left out where nothing depends on it.
+
+    A candidate that is dropped has a cotangent of 0; going back through its student's
+    training costs three times as much as going forward. Under ``vmap`` nothing is left
+    out.
+
+    Args:
+        function: Function of what is learned and what is not, to a number.
+
+    Returns:
+        The function, differentiable in its first argument.
+    """
+
+    @jax.custom_vjp
+    def call(learned: PyTree, fixed: PyTree) -> Scalar:
+        return function(learned, fixed)
+
+    def forward(learned: PyTree, fixed: PyTree) -> tuple[Scalar, PyTree]:
+        value, pull = jax.vjp(lambda own: function(own, fixed), learned)
+        return value, (pull, learned)
+
+    def backward(kept: PyTree, cotangent: Scalar) -> tuple[PyTree, None]:
+        pull, learned = kept
+        gradient = jax.lax.cond(
+            cotangent != 0,
+            lambda: pull(cotangent)[0],
+            lambda: jax.tree.map(jnp.zeros_like, learned),
+        )
+        return gradient, None
+
+    call.defvjp(forward, backward)
+    return call
 
 
-def _experts(settings: MTT, network: Network, images: Any, labels: Any) -> Shards:
-    """Return the experts of a training set."""
-    ops = settings.ops
-    if ops is None:
-        ops = dsa_default_ops(network.image_shape)
-    return expert_shards(
+def prepared_bytes(settings: MTT, network: Network) -> int:
+    """Return the size of the expert buffer on the disk, in bytes.
+
+    Args:
+        settings: Resolved settings.
+        network: Network of student and experts.
+    """
+    return buffer_bytes(
+        network,
+        count=required(settings, "expert_count"),
+        epochs=required(settings, "expert_epochs"),
+    )
+
+
+def prepare(
+    settings: MTT,
+    network: Network,
+    images: Float[np.ndarray, "n h w ch"],
+    labels: Int[np.ndarray, " n"],
+    cache_folder: Path,
+    *,
+    progress: bool | None = False,
+    check_cancelled: Callable[[], None] = lambda: None,
+) -> Float[np.ndarray, "e s p"]:
+    """Return the expert trajectories of a training set, trained once and cached.
+
+    Args:
+        settings: Resolved settings; the ``expert_`` ones are read.
+        network: Network of student and experts.
+        images: Network inputs of the whole training set, [n, h, w, ch].
+        labels: Class indices, [n].
+        cache_folder: Folder that holds expert buffers.
+        progress: Whether to show a progress bar; None: only on a terminal or in a notebook.
+        check_cancelled: Called every few seconds; what it raises ends the training.
+
+    Source: docs/algorithms.md, section 4.6.
+    """
+    experts = ExpertSettings(
+        learning_rate=required(settings, "expert_learning_rate"),
+        drop_easy=settings.expert_drop_easy,
+        drop_hard=settings.expert_drop_hard,
+        segment=settings.expert_segment,
+        partner=settings.expert_partner,
+        batch_size=required(settings, "expert_batch_size"),
+        ops=_ops(settings, network),
+    )
+    return load_or_train_experts(
+        experts,
         network,
         images,
         labels,
-        count=resolved(settings, "expert_count"),
-        epochs=resolved(settings, "expert_epochs"),
+        cache_folder,
+        count=required(settings, "expert_count"),
+        epochs=required(settings, "expert_epochs"),
         # The last piece starts at T+ - 1 and ends M epochs later.
-        needed=resolved(settings, "max_start_epoch")
-        + resolved(settings, "target_epochs"),
-        batch_size=resolved(settings, "expert_batch_size"),
-        ops=ops,
-        partner=settings.expert_partner,
+        snapshots=required(settings, "max_start_epoch")
+        + required(settings, "target_epochs"),
         seed=settings.expert_seed,
-        knobs=ExpertKnobs(
-            resolved(settings, "expert_learning_rate"),
-            settings.expert_drop_easy,
-            settings.expert_drop_hard,
-            *settings.expert_segment,
-        ),
+        progress=progress,
+        check_cancelled=check_cancelled,
     )
+
+
+QUANTITIES = (
+    "the experts' trajectories",
+    "the student's step size",
+    "the loss",
+    "the gradient",
+)
+
+METHOD = Method(
+    name="mtt",
+    settings=MTT,
+    init=init,
+    step=step,
+    quantities=QUANTITIES,
+    sampling="none",
+    batch_size=0,
+    network="convnet_in",
+    protocol="dsa",
+    remedies={
+        QUANTITIES[0]: "Lower expert_learning_rate (now {expert_learning_rate:g}).",
+        QUANTITIES[1]: "Lower rate_learning_rate (now {rate_learning_rate:g}).",
+        QUANTITIES[2]: "Lower student_learning_rate (now {student_learning_rate:g}) or "
+        "learning_rate (now {learning_rate:g}).",
+    },
+    learned=lambda state: {"student_learning_rate": state.rate},
+    prepare=prepare,
+    prepared_bytes=prepared_bytes,
+)

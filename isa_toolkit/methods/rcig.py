@@ -1,51 +1,143 @@
-"""RCIG with crucial samples and Infinite Semantic Augmentation: what can be chosen.
+"""RCIG with crucial samples and Infinite Semantic Augmentation (ISA).
 
-Its outer step is in :mod:`isa_toolkit.methods.rcig_step`, its inner problem in
+Reads like sections 4.3 and 5.2 of docs/algorithms.md: draw a network from the pool, solve
+its linearised inner problem, read the real images with it, keep the hard targets, average
+the loss along a segment, solve for the implicit gradient, step images, labels and
+temperature, train the network on. The inner problem is in
 :mod:`isa_toolkit.methods.implicit_gradient`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+import optax
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from isa_toolkit import checks
+from isa_toolkit.losses.label_margin import label_margin_loss
+from isa_toolkit.losses.ridge import HIGHEST
+from isa_toolkit.losses.selection import Loss, Partner, target_loss
+from isa_toolkit.methods import implicit_gradient as inner
 from isa_toolkit.methods.base import (
     Batch,
-    LabelsAsGiven,
     Method,
-    Traits,
-    compiled_part,
-    traced,
+    add_flips,
+    check_selection,
+    check_settings,
+    default_segment,
+    first_failure,
+    has_values,
+    required,
+    static,
 )
-from isa_toolkit.methods.implicit_gradient import head_place
-from isa_toolkit.methods.optimizers import OPTIMIZERS
-from isa_toolkit.methods.rcig_state import (
-    QUANTITIES,
-    REMEDIES,
-    Rates,
-    RCIGInfo,
-    RCIGKnobs,
-    RCIGState,
-    averaged,
-)
-from isa_toolkit.methods.rcig_step import rcig_step
-from isa_toolkit.methods.target_loss import TargetLossSettings
 from isa_toolkit.networks import Network
-from isa_toolkit.networks.pool import init_pool
+from isa_toolkit.networks.pool import (
+    Learner,
+    draw_member,
+    fresh_learner,
+    init_pool,
+    online_step,
+    put_member,
+    take_member,
+)
 from isa_toolkit.presets import preset, published_rows
 
-__all__ = ["RCIG"]
+__all__ = ["METHOD", "RCIG", "Info", "Rates", "State"]
 
-# Of every released configuration but depth 5 (.05).
-_RIDGE, _LEARNING_RATE = 5e-4, 3e-3
+Scalar = Float[Array, ""]
+# Images, labels and log temperature: what is learned.
+Learned = tuple[Array, Array, Array]
+
+# Images and labels have another learning rate than the temperature.
+_ADABELIEF = optax.scale_by_belief(eps=1e-16)
+
+# docs/algorithms.md, section 4.3: how often the inner rate is adapted, and when.
+_ADAPT_EVERY = 50
+_WORSE, _SHRINK = 0.29, 0.9
+_MONOTONE, _GROW = 0.70, 1.05
 
 
+class Rates(NamedTuple):
+    """Learning rates that tune themselves, and what was counted for it.
+
+    inner: Learning rate of Adam, of the inner problem, [].
+    solve: Learning rate of Adam, of the inverse-Hessian-vector product, [].
+    worse: Number of inner runs since the last adaptation that ended above their start, [].
+    monotone: Number of inner runs since then that went down at every step, [].
+    """
+
+    inner: Scalar
+    solve: Scalar
+    worse: Int[Array, ""]
+    monotone: Int[Array, ""]
+
+
+class State(NamedTuple):
+    """Everything an RCIG run carries from one step to the next.
+
+    images: Distilled images in whitened space, [m, h, w, ch].
+    labels: Distilled labels, [m, c].
+    log_temperature: Logarithm tau of what the cross-entropy multiplies predictions by, [].
+    optimizer: Moments of the three above.
+    average: Running means of images and labels: the result of the run.
+    pool: p stacked learners.
+    rates: Learning rates of the inner problem.
+    step: Number of outer steps taken, [].
+    """
+
+    images: Float[Array, "m h w ch"]
+    labels: Float[Array, "m c"]
+    log_temperature: Scalar
+    optimizer: PyTree
+    average: tuple[Array, Array]
+    pool: Learner
+    rates: Rates
+    step: Int[Array, ""]
+
+
+class Info(NamedTuple):
+    """Diagnostics of one step, before its update.
+
+    loss: Whole loss, [].
+    target_loss: Term of the target batch (kept samples, segment), [].
+    label_loss: Label-margin term, [].
+    target_accuracy: Fraction of the whole target batch that the predictor classifies, [].
+    kept: Number of targets kept, [].
+    scale: What the cross-entropy multiplies predictions by, ``exp(tau)``, [].
+    inner_loss: Loss of the inner problem after its steps, [].
+    inner_rate: Learning rate of those steps, [].
+    solve_rate: Learning rate of the steps to the implicit gradient, [].
+    implicit_ratio: Length of the implicit gradient of the images over that of the direct
+        one, at most 1, [].
+    member: Index of the network of the pool that was used, [].
+    age: Age of that network, [].
+    failure: 0, or 1 + the index in ``quantities`` of what is not finite, [].
+    """
+
+    loss: Scalar
+    target_loss: Scalar
+    label_loss: Scalar
+    target_accuracy: Scalar
+    kept: Scalar
+    scale: Scalar
+    inner_loss: Scalar
+    inner_rate: Scalar
+    solve_rate: Scalar
+    implicit_ratio: Scalar
+    member: Int[Array, ""]
+    age: Int[Array, ""]
+    failure: Int[Array, ""]
+
+
+@checks.suggest_keywords
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RCIG(TargetLossSettings, LabelsAsGiven):
+class RCIG:
     """Settings of RCIG, with crucial samples and ISA switched on.
 
     ``RCIG(drop_easy=0, segment=(0, 0))`` is RCIG itself. Its network is the ConvNet with
@@ -53,220 +145,505 @@ class RCIG(TargetLossSettings, LabelsAsGiven):
     experiment names none.
 
     Attributes:
-        loss: ``"cross_entropy"`` at a learned temperature, or ``"mse"``, half the sum of
-            squares over classes.
-        drop_easy: share of each target batch to drop from the easy end, in [0, 1).
-        drop_hard: share to drop from the hard end, in [0, 1).
-        segment: ends (a, b) of the ISA segment in units of ``z_i - z_partner``, within
+        loss: Loss of the targets: ``"cross_entropy"`` at a learned temperature, or
+            ``"mse"``, half the sum of squares over classes.
+        drop_easy: Fraction of each target batch to drop from the easy end, in [0, 1).
+        drop_hard: Fraction of each target batch to drop from the hard end, in [0, 1).
+        segment: Ends (a, b) of the ISA segment in units of ``z_i - z_partner``, within
             [-1, 0] for the cross-entropy. None for (-1, 0) with the cross-entropy and
             (0, .5) with the squared error; (0, 0) without a partner.
-        partner: ``"nearest"`` kept target by cosine of the features, ``"random"`` kept
-            target, or ``"none"`` (needs segment (0, 0)).
-        ridge: absolute, per distilled image: ``l2 = ridge IPC C``; None for the published
-            one (5e-4, at depth 5 .05).
-        flips: double the distilled set with mirrored copies; None for the published
-            choice of the data set (for your own data: no).
-        learn_labels: step the labels, too.
-        label_margin: add the label-margin hinge, here up to 1/(2C).
-        learning_rate: AdaBelief's, of images and labels; None for the published 3e-3 (for
-            digits our own).
-        temperature_learning_rate: AdaBelief's, of the log temperature.
-        average_decay: of the running mean that is the result, in [0, 1).
-        inner_steps: Adam steps of the inner problem, and as many of the
+        partner: Partner of each kept target: the ``"nearest"`` kept target by cosine of the
+            features, a ``"random"`` kept target, the nearest of the ``"same_class"``, or
+            ``"none"`` (needs segment (0, 0)).
+        ridge: Absolute ridge per distilled image: ``l2 = ridge IPC C``; None for the
+            published one (5e-4, at depth 5 .05).
+        flips: Whether to double the distilled set with horizontal flips; None for the
+            published choice of the data set (for your own data: no).
+        learn_labels: Whether to step the labels, too.
+        label_margin: Whether to add the label-margin hinge, here up to 1/(2C).
+        learning_rate: Learning rate of AdaBelief, of images and labels; None for the
+            published 3e-3 (for digits our own).
+        temperature_learning_rate: Learning rate of AdaBelief, of the log temperature.
+        average_decay: Decay of the running mean that is the result, in [0, 1).
+        inner_steps: Number of Adam steps of the inner problem, and as many of the
             inverse-Hessian-vector product.
-        inner_learning_rate: of the former at step 0.
-        solve_learning_rate: of the latter at step 0.
-        tune: let both rates grow at step 0 until a run fails to fall at every step, and
-            the inner one follow every 50 steps; False keeps them.
-        distilled_subset: random distilled images, mirrored ones included, that carry a
+        inner_learning_rate: Learning rate of the former at step 0.
+        solve_learning_rate: Learning rate of the latter at step 0.
+        tune: Whether to let both rates grow at step 0 until a run fails to fall at every
+            step, and to adapt the inner one every 50 steps; False keeps them.
+        distilled_subset: Number of random distilled images, flips included, that carry a
             gradient in one step; 0 for all, None for the published number.
-        target_subset: random real images that do; 0 for all, None for the published
-            number.
-        pool_size: number of networks.
-        max_online_updates: a network that has reached this age is replaced.
-        most_online_steps: a network takes 1 to so many steps when it was used.
-        online_learning_rate: Adam's, of the networks.
+        target_subset: Number of random real images that carry a gradient in one step; 0 for
+            all, None for the published number.
+        pool_size: Number of networks in the pool.
+        max_online_updates: Age at which a network is replaced.
+        most_online_steps: Largest number of steps that a network takes after it was used;
+            the smallest is 1.
+        online_learning_rate: Learning rate of Adam, of the networks.
 
     Raises:
-        ValueError: a value out of its range, a combination that has no meaning.
+        InvalidValueError: A value out of its range, a combination that has no meaning.
+        InvalidTypeError: A value of the wrong type, an unknown keyword.
 
-    Source: algorithms 4.3, 5.2 and 8; crucial samples and ISA on it are the proposal of
-    section 10, the paper's own form is UNKNOWN. That sub-sampled gradients are not scaled
-    up, and that an age counts Adam steps, is our reading.
+    Example:
+        >>> from isa_toolkit import RCIG
+        >>> settings = RCIG(loss="mse")
+        >>> settings.resolve(
+        ...     dataset="cifar10", images_per_class=1, num_classes=10
+        ... ).segment
+        (0.0, 0.5)
+
+    Source: docs/algorithms.md, sections 4.3, 5.2 and 8; crucial samples and ISA on it are
+    the proposal of section 10, the paper's own form is UNKNOWN. That sub-sampled gradients
+    are not scaled up, and that an age counts Adam steps, is our reading.
     **Deviation:** the loss of the pool is not divided by C, which Adam does not notice;
-    the dense kernel has no tangent at all (section 8 tells of a leak). What the "two
+    the dense kernel has no tangent at all (section 8 reports a leak). What the "two
     partial backward passes" of one released configuration are is UNKNOWN to us; if they are
     the sum over two disjoint subsets of rows, one pass over both (``distilled_subset``
     twice as large) is the same, and only takes more memory.
     """
 
-    loss: str = "cross_entropy"
+    loss: Loss = static("cross_entropy")
     drop_easy: float = 0.2
     drop_hard: float = 0.0
     segment: tuple[float, float] | None = None
-    partner: str = "nearest"
+    partner: Partner = static("nearest")
     ridge: float | None = None
-    flips: bool | None = None
-    learn_labels: bool = True
-    label_margin: bool = True
+    flips: bool | None = static(None)
+    learn_labels: bool = static(True)
+    label_margin: bool = static(True)
     learning_rate: float | None = None
     temperature_learning_rate: float = 3e-2
     average_decay: float = 0.99
-    inner_steps: int = 20
+    inner_steps: int = static(20)
     inner_learning_rate: float = 1e-5
     solve_learning_rate: float = 5e-5
-    tune: bool = True
-    distilled_subset: int | None = None
-    target_subset: int | None = None
-    pool_size: int = 30
-    max_online_updates: int = 100
-    most_online_steps: int = 15
+    tune: bool = static(True)
+    distilled_subset: int | None = static(None)
+    target_subset: int | None = static(None)
+    pool_size: int = static(30)
+    max_online_updates: int = static(100)
+    most_online_steps: int = static(15)
     online_learning_rate: float = 5e-5
 
     name = "rcig"
-    # Algorithms 2.1 and 4.3.
-    traits = Traits(network="convnet_smooth", protocol="rcig")
 
     def __post_init__(self) -> None:
-        self._check_target_loss()
-        for name in ("ridge", "learning_rate"):
-            if getattr(self, name) is not None:
-                checks.check_at_least(name, getattr(self, name), 0)
-        for name in (
-            "temperature_learning_rate",
-            "inner_learning_rate",
-            "solve_learning_rate",
-            "online_learning_rate",
-        ):
-            checks.check_at_least(name, getattr(self, name), 0)
-        for name in ("learn_labels", "label_margin", "tune"):
-            checks.check_boolean(name, getattr(self, name))
-        if self.flips is not None:
-            checks.check_boolean("flips", self.flips)
-        checks.check_fraction("average_decay", self.average_decay)
-        for name in ("inner_steps", "pool_size", "most_online_steps"):
-            checks.check_integer(name, getattr(self, name))
-        checks.check_integer("max_online_updates", self.max_online_updates)
-        for name in ("distilled_subset", "target_subset"):
-            if getattr(self, name) is not None:
-                checks.check_integer(name, getattr(self, name), minimum=0)
+        if not has_values(self):
+            return
+        check_selection(self, cross_entropy=self.loss == "cross_entropy")
+        check_settings(
+            self,
+            fractions=("average_decay",),
+            from_zero=("distilled_subset", "target_subset"),
+        )
 
     def resolve(self, *, dataset: str, images_per_class: int, num_classes: int) -> RCIG:
         """Return the settings with what depends on the data set filled in.
 
         Args:
-            dataset: registered name.
-            images_per_class: IPC.
-            num_classes: C; nothing depends on it.
+            dataset: Registered name of the data set.
+            images_per_class: Number of distilled images per class.
+            num_classes: Number of classes; nothing depends on it.
 
         Returns:
             Settings in which nothing is None.
         """
         del num_classes
-        names = ("ridge", "flips", "learning_rate", "distilled_subset", "target_subset")
-        open_ones = [name for name in names if getattr(self, name) is None]
-        chosen = {
-            "ridge": _RIDGE,
+        # Of every released configuration but depth 5.
+        filled = {
+            "ridge": 5e-4,
             "flips": False,
-            "learning_rate": _LEARNING_RATE,
+            "learning_rate": 3e-3,
             "distilled_subset": 0,
             "target_subset": 0,
         }
-        if open_ones and dataset in published_rows("rcig"):
-            chosen |= preset("rcig", dataset, images_per_class)
+        missing = [name for name in filled if getattr(self, name) is None]
+        if missing and dataset in published_rows("rcig"):
+            filled |= preset("rcig", dataset, images_per_class)
         return dataclasses.replace(
             self,
-            segment=self.chosen_segment,
-            **{name: chosen[name] for name in open_ones},
+            segment=self.segment or default_segment(self.loss, self.partner),
+            **{name: filled[name] for name in missing},
         )
 
-    def static(self) -> RCIG:
-        """Return the settings with every knob at a fixed value: what is compiled in.
 
-        Returns:
-            Settings that are equal for all runs that can share one program.
-        """
-        return compiled_part(
-            self,
-            "ridge",
-            "learning_rate",
-            "temperature_learning_rate",
-            "inner_learning_rate",
-            "solve_learning_rate",
-            "online_learning_rate",
+def init(
+    settings: RCIG,
+    network: Network,
+    key: Key[Array, ""],
+    images: Float[Array, "m h w ch"],
+    labels: Float[Array, "m c"],
+) -> State:
+    """Return the first state.
+
+    Args:
+        settings: Resolved settings.
+        network: Network of the pool.
+        key: Random key.
+        images: First distilled images.
+        labels: Centred one-hot labels.
+
+    Raises:
+        InvalidValueError: The network has no dense layer on its features.
+    """
+    inner.head_index(network)
+    learned = (images, labels, jnp.zeros_like(images, shape=()))
+    pool = init_pool(
+        key,
+        network,
+        size=settings.pool_size,
+        max_age=settings.max_online_updates,
+        stagger=False,
+    )
+    rates = Rates(
+        jnp.full_like(images, settings.inner_learning_rate, shape=()),
+        jnp.full_like(images, settings.solve_learning_rate, shape=()),
+        jnp.zeros((), jnp.int32),
+        jnp.zeros((), jnp.int32),
+    )
+    return State(
+        *learned,
+        optimizer=_ADABELIEF.init(learned),
+        # Copies: a buffer that two leaves share cannot be donated.
+        average=(jnp.copy(images), jnp.copy(labels)),
+        pool=pool,
+        rates=rates,
+        step=jnp.zeros((), jnp.int32),
+    )
+
+
+def step(
+    settings: RCIG, network: Network, key: Key[Array, ""], state: State, batch: Batch
+) -> tuple[State, Info]:
+    """Return the state after one outer step, and its diagnostics.
+
+    Args:
+        settings: Resolved settings.
+        network: Network of the pool.
+        key: Random key of this step.
+        state: State before the step.
+        batch: Target samples.
+
+    Source: docs/algorithms.md, sections 4.3 and 5.2.
+    """
+    keys = jax.random.split(key, 5)
+    member = draw_member(keys[0], state.pool)
+    learner = take_member(state.pool, member)
+    head = inner.head_index(network)
+    base = inner.Base(network, learner.params, learner.state, head)
+    penalty = required(settings, "ridge") * state.images.shape[0]
+    learned: Learned = (state.images, state.labels, state.log_temperature)
+    zero, is_first = inner.zero_tangent(base), (state.step == 0) & settings.tune
+
+    # The inner problem: a tangent for this distilled set.
+    problem = inner.inner_problem(
+        base, *_support(settings, state.images, state.labels), penalty
+    )
+
+    def inner_run(rate: Scalar) -> inner.Descent:
+        return inner.descend(
+            lambda tangent: inner.objective(problem, tangent),
+            zero,
+            rate=rate,
+            steps=settings.inner_steps,
         )
 
-    def knobs(self, *, steps: int) -> RCIGKnobs:
-        """Return the traced numbers of a run.
+    inner_rate = inner.tuned_rate(inner_run, state.rates.inner, is_first)
+    inside = inner_run(inner_rate)
+    tangent = inside.point
 
-        Args:
-            steps: its length; nothing depends on it, the learning rates are constant.
+    # The outer loss; targets are chosen once, for both of its gradients.
+    def outer(learned: Learned, tangent: inner.Tangent) -> tuple[Scalar, _OuterTerms]:
+        return _outer_loss(settings, base, learned, tangent, batch, penalty, keys[1:4])
 
-        Returns:
-            The knobs, float32 scalars.
-        """
-        del steps
-        numbers = (
-            self.drop_easy,
-            self.drop_hard,
-            *self.chosen_segment,
-            _RIDGE if self.ridge is None else self.ridge,
-            _LEARNING_RATE if self.learning_rate is None else self.learning_rate,
-            self.temperature_learning_rate,
-            self.inner_learning_rate,
-            self.solve_learning_rate,
-            self.online_learning_rate,
+    (loss, terms), (direct, slope) = jax.value_and_grad(
+        outer, argnums=(0, 1), has_aux=True
+    )(learned, tangent)
+
+    # H v = slope, H the Hessian of the inner objective: the minimum of a quadratic.
+    def solve(rate: Scalar) -> inner.Descent:
+        return inner.descend(
+            lambda v: (
+                inner.objective(problem, v, jnp.zeros_like(problem.labels))
+                - inner.inner_product(slope, v)
+            ),
+            zero,
+            rate=rate,
+            steps=settings.inner_steps,
         )
-        return traced(RCIGKnobs, *numbers)
 
-    def build(self, network: Network) -> Method:
-        """Return the method for one network.
+    solve_rate = inner.tuned_rate(solve, state.rates.solve, is_first)
+    implicit = _implicit(
+        settings, base, learned, tangent, solve(solve_rate).point, penalty, keys[2]
+    )
+    implicit = jax.tree.map(inner.capped, implicit, direct)
+    gradient = jax.tree.map(jnp.add, direct, implicit)
 
-        Args:
-            network: of the pool.
+    following = _update(settings, state, learned, gradient)
+    trained = _trained(
+        settings, network, keys[4], learner, following.images, following.labels
+    )
+    following = following._replace(
+        pool=put_member(state.pool, member, trained),
+        rates=_adapted(settings, state, inside, inner_rate, solve_rate),
+    )
+    right = jnp.argmax(terms.prediction, -1) == jnp.argmax(batch.labels, -1)
+    lengths = [jnp.linalg.norm(part[0].ravel()) for part in (implicit, direct)]
+    info = Info(
+        loss=loss,
+        target_loss=terms.target_loss,
+        label_loss=terms.label_loss,
+        target_accuracy=jnp.mean(right.astype(jnp.float32)),
+        kept=jnp.sum(terms.weights),
+        scale=jnp.exp(state.log_temperature),
+        inner_loss=inside.losses[-1],
+        inner_rate=inner_rate,
+        solve_rate=solve_rate,
+        implicit_ratio=lengths[0] / jnp.maximum(lengths[1], 1e-30),
+        member=member,
+        age=learner.age,
+        failure=first_failure(
+            problem.features,
+            problem.factor,
+            inside.losses[-1],
+            terms.target_features,
+            (loss, terms.readout),
+            gradient,
+        ),
+    )
+    return following, info
 
-        Returns:
-            ``init``, ``step`` and ``distilled``.
 
-        Raises:
-            ValueError: the network has no dense layer on its features.
-        """
-        head = head_place(network)
+class _OuterTerms(NamedTuple):
+    """The outer loss of one step and what it was made of.
 
-        def init(
-            key: Key[Array, ""],
-            images: Float[Array, "m h w ch"],
-            labels: Float[Array, "m c"],
-        ) -> RCIGState:
-            learned = (images, labels, jnp.zeros((), images.dtype))
-            none = jnp.zeros((), jnp.int32)
-            return RCIGState(
-                *learned,
-                optimizer=OPTIMIZERS["adabelief"].init(learned),
-                average=jax.tree.map(jnp.zeros_like, learned),
-                pool=init_pool(
-                    key,
-                    network,
-                    size=self.pool_size,
-                    max_age=self.max_online_updates,
-                    stagger=False,
-                ),
-                # Replaced by the knobs at step 0.
-                rates=Rates(
-                    jnp.zeros((), images.dtype),
-                    jnp.zeros((), images.dtype),
-                    none,
-                    none,
-                ),
-                step=none,
-            )
+    target_loss: Mean over the kept targets, [].
+    label_loss: Label-margin term, [].
+    prediction: Predictions of the whole target batch, [n, c].
+    weights: 1 for kept targets, 0 for dropped ones, [n].
+    readout: Optimal readout w*, [d, c].
+    target_features: Features h(X_T), [n, d].
+    """
 
-        def step(
-            key: Key[Array, ""], state: RCIGState, batch: Batch, knobs: RCIGKnobs
-        ) -> tuple[RCIGState, RCIGInfo]:
-            return rcig_step(self, network, head, key, state, batch, knobs)
+    target_loss: Scalar
+    label_loss: Scalar
+    prediction: Float[Array, "n c"]
+    weights: Float[Array, " n"]
+    readout: Float[Array, "d c"]
+    target_features: Float[Array, "n d"]
 
-        def distilled(state: RCIGState) -> tuple[Array, Array]:
-            return averaged(state, self.average_decay)
 
-        return Method(init, step, distilled, QUANTITIES, REMEDIES)
+def _support(settings: RCIG, images: Array, labels: Array) -> tuple[Array, Array]:
+    """Return the distilled set, with its horizontal flips if the settings ask for them."""
+    return add_flips(images, labels) if settings.flips else (images, labels)
+
+
+def _with_gradient(
+    function: Callable[[Array], PyTree],
+    images: Float[Array, "n h w ch"],
+    count: int | None,
+    key: Key[Array, ""],
+) -> PyTree:
+    """Return ``function(images)``, with a gradient through ``count`` random rows only.
+
+    0 or None: through all. The gradient of the rows is not scaled up.
+    """
+    if not count or count >= images.shape[0]:
+        return function(images)
+    values = jax.lax.stop_gradient(function(images))
+    chosen = jax.random.choice(key, images.shape[0], (count,), replace=False)
+    return jax.tree.map(
+        lambda whole, part: whole.at[chosen].set(part),
+        values,
+        function(images[chosen]),
+    )
+
+
+def _outer_loss(
+    settings: RCIG,
+    base: inner.Base,
+    learned: Learned,
+    tangent: inner.Tangent,
+    batch: Batch,
+    penalty: Scalar,
+    keys: Key[Array, " 3"],
+) -> tuple[Scalar, _OuterTerms]:
+    """Return the loss of predicting the targets, and its parts."""
+    partner_key, distilled_key, target_key = keys
+    images, labels, log_temperature = learned
+    support, support_labels = _support(settings, images, labels)
+
+    def linear(images: Array) -> tuple[Array, Array]:
+        return inner.linear_part(base, images, tangent)
+
+    change, features = _with_gradient(
+        linear, support, settings.distilled_subset, distilled_key
+    )
+    factor = inner.kernel_factor(features, penalty)
+    dual = jax.scipy.linalg.cho_solve((factor, True), support_labels - change)
+    readout = jnp.matmul(features.T, dual, precision=HIGHEST)
+    target_change, target_features = _with_gradient(
+        linear, batch.images, settings.target_subset, target_key
+    )
+    prediction = target_change + jnp.matmul(target_features, readout, precision=HIGHEST)
+    target = target_loss(
+        prediction,
+        batch.labels,
+        target_features,
+        loss=settings.loss,
+        log_scale=log_temperature,
+        drop_easy=settings.drop_easy,
+        drop_hard=settings.drop_hard,
+        segment=required(settings, "segment"),
+        partner=settings.partner,
+        key=partner_key,
+    )
+    margin = jnp.zeros_like(target.loss)
+    if settings.label_margin:
+        margin = label_margin_loss(labels, limit=0.5)
+    terms = _OuterTerms(
+        target.loss, margin, prediction, target.weights, readout, target_features
+    )
+    return target.loss + margin, terms
+
+
+def _implicit(
+    settings: RCIG,
+    base: inner.Base,
+    learned: Learned,
+    tangent: inner.Tangent,
+    direction: inner.Tangent,
+    penalty: Scalar,
+    key: Key[Array, ""],
+) -> Learned:
+    """Return ``- d/dpsi <v, dL/domega>``: 0 for the temperature, which L lacks."""
+
+    def slope_of(distilled: tuple[Array, Array]) -> Scalar:
+        support, labels = _support(settings, *distilled)
+
+        def both(images: Array) -> tuple[Array, Array, Array]:
+            change, features = inner.linear_part(base, images, tangent)
+            along, _ = inner.linear_part(base, images, direction)
+            return change, along, features
+
+        change, along, features = _with_gradient(
+            both, support, settings.distilled_subset, key
+        )
+        return inner.slope_along(
+            labels,
+            features,
+            change,
+            along,
+            inner_product=inner.inner_product(tangent, direction),
+            penalty=penalty,
+        )
+
+    images, labels = jax.grad(slope_of)(learned[:2])
+    return -images, -labels, jnp.zeros_like(learned[2])
+
+
+def _update(settings: RCIG, state: State, learned: Learned, gradient: Learned) -> State:
+    """Return the state after AdaBelief's step, with the running means.
+
+    After t steps the mean is ``(1 - d) sum_k d^(t - k) x_k / (1 - d^t)``.
+    """
+    if not settings.learn_labels:
+        gradient = (gradient[0], jnp.zeros_like(gradient[1]), gradient[2])
+    updates, moments = _ADABELIEF.update(gradient, state.optimizer)
+    rate = required(settings, "learning_rate")
+    rates = (rate, rate, settings.temperature_learning_rate)
+    stepped = jax.tree.map(lambda x, a, u: x - a * u, learned, rates, updates)
+    decay = settings.average_decay
+    weight = (1 - decay) / (1 - jnp.power(decay, state.step + 1))
+    average = jax.tree.map(
+        lambda mean, value: (mean + weight * (value - mean)).astype(mean.dtype),
+        state.average,
+        stepped[:2],
+    )
+    images, labels, log_temperature = stepped
+    return state._replace(
+        images=images,
+        labels=labels,
+        log_temperature=log_temperature,
+        optimizer=moments,
+        average=average,
+        step=state.step + 1,
+    )
+
+
+def _trained(
+    settings: RCIG,
+    network: Network,
+    key: Key[Array, ""],
+    learner: Learner,
+    images: Array,
+    labels: Array,
+) -> Learner:
+    """Return the pool member some ordinary Adam steps on, or a fresh one if it is old."""
+    count_key, fresh_key = jax.random.split(key)
+    support, support_labels = _support(settings, images, labels)
+    count = jax.random.randint(count_key, (), 1, settings.most_online_steps + 1)
+    older = jax.lax.fori_loop(
+        0,
+        count,
+        lambda _, learner: online_step(
+            network,
+            learner,
+            support,
+            support_labels,
+            learning_rate=settings.online_learning_rate,
+        ),
+        learner,
+    )
+    return jax.lax.cond(
+        older.age >= settings.max_online_updates,
+        lambda: fresh_learner(fresh_key, network),
+        lambda: older,
+    )
+
+
+def _adapted(
+    settings: RCIG,
+    state: State,
+    inside: inner.Descent,
+    inner_rate: Scalar,
+    solve_rate: Scalar,
+) -> Rates:
+    """Return the rates of the next step: every 50 steps the inner one may change."""
+    worse = state.rates.worse + inside.is_worse
+    monotone = state.rates.monotone + inside.is_monotone
+    is_due = (state.step + 1) % _ADAPT_EVERY == 0
+    if settings.tune:
+        shrink = is_due & (worse >= _WORSE * _ADAPT_EVERY)
+        grow = is_due & (monotone >= _MONOTONE * _ADAPT_EVERY)
+        inner_rate = inner_rate * jnp.where(shrink, _SHRINK, 1)
+        inner_rate = inner_rate * jnp.where(grow, _GROW, 1)
+    return Rates(
+        inner_rate,
+        solve_rate,
+        jnp.where(is_due, 0, worse),
+        jnp.where(is_due, 0, monotone),
+    )
+
+
+QUANTITIES = (
+    "the distilled features",
+    "the ridge readout (Cholesky solve)",
+    "the inner run",
+    "the target features",
+    "the loss",
+    "the gradient",
+)
+
+METHOD = Method(
+    name="rcig",
+    settings=RCIG,
+    init=init,
+    step=step,
+    quantities=QUANTITIES,
+    network="convnet_smooth",
+    protocol="rcig",
+    remedies={QUANTITIES[1]: "Raise ridge (now {ridge:g}) or lower learning_rate."},
+    distilled=lambda state: state.average,
+)

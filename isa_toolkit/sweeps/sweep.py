@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from isa_toolkit import checks
 from isa_toolkit.distillation import Experiment, Run
-from isa_toolkit.distillation.shards import LIMIT_BYTES
+from isa_toolkit.distillation.api import LIMIT_BYTES
 from isa_toolkit.distillation.store import is_held
 from isa_toolkit.files import read_json, write_json
 from isa_toolkit.sweeps.engines import EngineName, make_engine

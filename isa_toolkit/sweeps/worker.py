@@ -406,7 +406,7 @@ def experiment_from(description: Mapping[str, Any], **where: Any) -> Experiment:
         where: What ``data_source`` returns, because it is not in the description.
     """
     method = dict(description["method"])
-    settings: Any = METHODS[method.pop("name")]
+    settings: Any = METHODS[method.pop("name")].settings
     own = ("dataset", "method", "network", "source", "root", "limit")
     plain = {
         field.name: description[field.name]

@@ -29,7 +29,7 @@ from isa_toolkit.distillation import (
 from isa_toolkit.distillation.memory import memory_estimate
 from isa_toolkit.distillation.param_grid import programs, resolve_alike
 from isa_toolkit.distillation.store import RunStore
-from isa_toolkit.methods import DM, MTT
+from isa_toolkit.methods import DM, MTT, method_of
 from isa_toolkit.networks import NetworkSettings, build
 
 SHORT = 16
@@ -88,7 +88,7 @@ def grid_program(side_by_side: bool) -> Any:
         resolved.network, image_shape=data.image_shape, num_classes=data.num_classes
     )
     return loop.grid_chunk(
-        resolved.settings.method.static(),
+        method_of(resolved.method),
         network,
         num_classes=data.num_classes,
         batch_size=32,
@@ -436,9 +436,9 @@ def test_experts_must_be_the_same(tmp_path: Path) -> None:
         network=NetworkSettings(width=4, depth=2),
         steps=4,
     )
-    # How experts are made is not compiled in, but they are shared.
+    # The experts are data that all runs of a program share.
     other = dataclasses.replace(mtt.method, expert_learning_rate=0.1)  # pyright: ignore
-    with pytest.raises(ValueError, match=r"^knobs of the experts must be the same"):
+    with pytest.raises(ValueError, match=r"^expert_learning_rate must be the same"):
         distill_grid([mtt, dataclasses.replace(mtt, method=other)], out=tmp_path)
     assert not list(tmp_path.iterdir())
 

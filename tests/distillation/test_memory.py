@@ -14,6 +14,7 @@ from isa_toolkit.distillation.memory import (
     memory_estimate,
     peak_bytes,
 )
+from isa_toolkit.methods import method_of
 from isa_toolkit.networks import build
 
 RUNS = 3
@@ -26,9 +27,9 @@ def xla_bytes(side_by_side: bool) -> int:
     network = build(
         resolved.network, image_shape=data.image_shape, num_classes=data.num_classes
     )
-    static = settings.method.static()
+    method = method_of(settings.method)
     program = loop.grid_chunk(
-        static,
+        method,
         network,
         num_classes=data.num_classes,
         batch_size=resolved.batch_size,
@@ -39,17 +40,18 @@ def xla_bytes(side_by_side: bool) -> int:
         keys = loop.run_keys(0)
         labels = jnp.zeros((data.num_classes, data.num_classes))
         images = jnp.zeros((data.num_classes, *data.image_shape))
-        state = static.build(network).init(keys.networks, images, labels)
+        traced = loop.traced(settings.method, steps=8)
+        state = method.init(traced.settings, network, keys.networks, images, labels)
         numbers = jnp.zeros((), jnp.int32)
-        return keys, state, settings.method.knobs(steps=8), numbers
+        return keys, state, traced, numbers
 
-    keys, state, knobs, numbers = jax.tree.map(
+    keys, state, traced, numbers = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((RUNS, *leaf.shape), leaf.dtype),
         jax.eval_shape(arguments),
     )
     targets = loop.targets(data, drawing=resolved.drawing)
     plan = (
-        program.lower(keys, state, targets, knobs, numbers, numbers)
+        program.lower(keys, state, targets, traced, numbers, numbers)
         .compile()
         .memory_analysis()
     )

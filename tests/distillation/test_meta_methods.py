@@ -11,8 +11,7 @@ from tiny_run import result_bytes, stop_at
 
 from isa_toolkit.cli import main
 from isa_toolkit.distillation import Experiment, distill
-from isa_toolkit.methods import RCIG, RFAD
-from isa_toolkit.methods.base import traits_of
+from isa_toolkit.methods import RCIG, RFAD, method_of
 from isa_toolkit.networks import NetworkSettings
 
 METHODS = {
@@ -27,7 +26,7 @@ def experiment(method: Any) -> Experiment:
     return Experiment(
         dataset="digits",
         method=method,
-        network=NetworkSettings(name=traits_of(method).network, width=2, depth=2),
+        network=NetworkSettings(name=method_of(method).network, width=2, depth=2),
         steps=6,
         batch_size=16,
         selection="last",
@@ -53,7 +52,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(name: str, tmp_path: Path) ->
     assert resumed.is_done
     assert result_bytes(resumed.path) == result_bytes(whole.path)
     network = whole.distilled.manifest["network"]
-    assert network["name"] == traits_of(METHODS[name]).network
+    assert network["name"] == method_of(METHODS[name]).network
 
 
 @pytest.mark.slow

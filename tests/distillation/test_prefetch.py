@@ -22,7 +22,7 @@ from isa_toolkit.distillation import (
     prefetch as streamed,
 )
 from isa_toolkit.distillation.placement import place
-from isa_toolkit.methods import DM, MTT
+from isa_toolkit.methods import DM, MTT, method_of
 from isa_toolkit.networks import NetworkSettings, build
 
 IMAGE_BYTES = 8 * 8
@@ -118,13 +118,13 @@ def test_a_block_is_read_while_the_device_works(compiled: Path, tmp_path, monkey
     assert all(step < start for start, step in asked[1:])
 
 
-def test_knobs_and_blocks_share_one_program(compiled: Path, tmp_path: Path):
+def test_settings_and_blocks_share_one_program(compiled: Path, tmp_path: Path):
     del compiled
     for drop_easy in (0.1, 0.5):
         distill(tiny(drop_easy=drop_easy), out=tmp_path, placement="host")
     resolved = tiny().resolve()
     program = loop.chunk(
-        resolved.settings.method.static(),
+        method_of(resolved.method),
         build(resolved.network, image_shape=(8, 8, 1), num_classes=10),
         num_classes=10,
         batch_size=resolved.batch_size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import shutil
@@ -84,7 +85,7 @@ def test_metrics_are_means_over_their_steps(tmp_path: Path, whole: Run) -> None:
         np.testing.assert_allclose(coarse[name].to_numpy(), means, rtol=1e-12)
 
 
-def test_metrics_keep_what_the_knobs_ask(whole: Run) -> None:
+def test_metrics_keep_what_the_settings_ask(whole: Run) -> None:
     train = whole.metrics[whole.metrics.kind == "train"]
     # 20 % of 32 rows are dropped, rounded to whole rows.
     assert set(train.kept) <= {25.0, 26.0}
@@ -530,10 +531,12 @@ def test_the_last_good_checkpoint_survives_divergence(
     chunk = run.loop.chunk
 
     def poisoned(*arguments, **settings):
-        def take(keys, state, targets, knobs, start, count):
-            knobs = knobs._replace(ridge=knobs.ridge * np.float32(np.nan))
+        def take(keys, state, targets, traced, start, count):
+            ridge = traced.settings.ridge * np.float32(np.nan)
+            settings = dataclasses.replace(traced.settings, ridge=ridge)
+            traced = traced._replace(settings=settings)
             return chunk(*arguments, **settings)(
-                keys, state, targets, knobs, start, count
+                keys, state, targets, traced, start, count
             )
 
         return take

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from isa_toolkit.losses import crucial, isa, ridge
-from isa_toolkit.methods.frepo import FRePo, FRePoState, outer_update
-from isa_toolkit.methods.optimizers import OPTIMIZERS
+from isa_toolkit.methods import Batch
+from isa_toolkit.methods.base import as_arrays
+from isa_toolkit.methods.frepo import OPTIMIZERS, FRePo, State, outer_update
 from isa_toolkit.networks import NetworkSettings, build
 from isa_toolkit.networks.pool import Learner, online_step
 
@@ -164,9 +165,8 @@ def test_target_features(problem):
 def test_outer_steps(problem):
     arrays, settings = problem.arrays, problem.settings
     start = (jnp.asarray(arrays["x_s"]), jnp.asarray(arrays["y_s"]))
-    moments = OPTIMIZERS[settings.optimizer].init(start)
-    state = FRePoState(*start, moments, problem.learner, jnp.zeros((), jnp.int32))
-    knobs = settings.knobs(steps=len(arrays["x_t"]))
+    moments = OPTIMIZERS[settings.optimizer](0.0).init(start)
+    state = State(*start, moments, problem.learner)
 
     @jax.jit
     def update(state, images, labels):
@@ -174,28 +174,24 @@ def test_outer_steps(problem):
             problem.learner.params, problem.learner.state, images
         ).features
         return outer_update(
-            settings,
+            as_arrays(settings),
             problem.network,
             problem.learner,
             state,
             features,
-            labels,
-            knobs,
+            Batch(images, labels),
             jax.random.key(0),
         )
 
     for step, (x_t, y_t) in enumerate(zip(arrays["x_t"], arrays["y_t"], strict=True)):
         after = update(state, jnp.asarray(x_t), jnp.asarray(y_t))
-        terms = after.terms
         np.testing.assert_allclose(
-            terms.target_loss, arrays["kernel_loss"][step], rtol=1e-3
+            after.target.loss, arrays["kernel_loss"][step], rtol=1e-3
         )
         np.testing.assert_allclose(
-            terms.label_loss, arrays["label_loss"][step], rtol=1e-3
+            after.label_loss, arrays["label_loss"][step], rtol=1e-3
         )
-        state = FRePoState(
-            after.images, after.labels, after.optimizer, state.pool, state.step + 1
-        )
+        state = State(after.images, after.labels, after.optimizer, state.pool)
         assert_moved_alike(after.images, arrays["x_s_after"][step], arrays["x_s"])
         assert_moved_alike(after.labels, arrays["y_s_after"][step], arrays["y_s"])
 

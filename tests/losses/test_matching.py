@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,11 +11,11 @@ import pytest
 from toy import quick_jit
 
 from isa_toolkit.losses.matching import (
-    MATCHING_PARTNERS,
     class_mean_loss,
     segment_distance,
     trajectory_loss,
 )
+from isa_toolkit.losses.selection import Partner
 
 C, K, D = 3, 10, 4
 
@@ -84,7 +86,7 @@ def test_the_loss_is_the_double_loop(features, partner, easy, hard, segment):
     np.testing.assert_array_equal(seen.weights.sum(1), [K - easy - hard] * C)
 
 
-@pytest.mark.parametrize("partner", MATCHING_PARTNERS)
+@pytest.mark.parametrize("partner", get_args(Partner))
 def test_with_nothing_dropped_and_no_segment_it_is_the_distance_of_means(
     features, partner
 ):

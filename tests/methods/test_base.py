@@ -1,26 +1,79 @@
-"""What methods share."""
+"""What methods have in common."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from isa_toolkit.methods.base import Batch, first_failure
+from isa_toolkit.methods import METHODS, FRePo, method_of
+from isa_toolkit.methods.base import (
+    Batch,
+    add_flips,
+    as_arrays,
+    default_segment,
+    first_failure,
+    required,
+    static_fields,
+)
 
 
-@pytest.mark.parametrize("flags", [*itertools.product([True, False], repeat=3)])
-def test_the_code_is_one_plus_the_place_of_the_first_failure(flags):
-    code = first_failure(*(jnp.asarray(flag) for flag in flags))
-    assert int(code) == (0 if all(flags) else 1 + flags.index(False))
+@pytest.mark.parametrize("finite", [*itertools.product([True, False], repeat=3)])
+def test_the_code_is_one_plus_the_index_of_the_first_failure(finite):
+    values = [jnp.ones(2) if one else (jnp.ones(1), jnp.inf) for one in finite]
+    code = first_failure(*values)
+    assert int(code) == (0 if all(finite) else 1 + finite.index(False))
     assert code.dtype == jnp.int32
     assert code.shape == ()
 
 
-def test_a_batch_is_images_and_labels():
+def test_a_batch_needs_images_and_labels_only():
     batch = Batch(jnp.zeros((2, 4, 4, 1)), jnp.eye(2))
-    assert np.shape(batch.images)[0] == np.shape(batch.labels)[0]
-    assert Batch._fields == ("images", "labels", "extra")
     assert batch.extra == ()
+    assert batch.progress == 0
+
+
+def test_flips_follow_the_images_under_the_same_labels():
+    images = jnp.arange(12.0).reshape(2, 2, 3, 1)
+    both, labels = add_flips(images, jnp.eye(2))
+    np.testing.assert_array_equal(both[:2], images)
+    np.testing.assert_array_equal(both[2:], np.asarray(images)[:, :, ::-1])
+    np.testing.assert_array_equal(labels, np.tile(np.eye(2), (2, 1)))
+
+
+def test_traced_settings_are_leaves_and_static_ones_are_structure():
+    one, other = FRePo(ridge=1e-3), FRePo(drop_easy=0.1, segment=(0, 1))
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    assert jax.tree.structure(one) != jax.tree.structure(FRePo(pool_size=3))
+    assert static_fields(one)["partner"] == "nearest"
+    assert "ridge" not in static_fields(one)
+    arrays = as_arrays(one)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(arrays))
+    assert method_of(arrays) is METHODS["frepo"]
+
+
+def test_settings_can_be_rebuilt_around_anything_that_jax_puts_into_them():
+    leaves, structure = jax.tree.flatten(FRePo())
+    for leaf in (object(), jnp.zeros(3), jax.ShapeDtypeStruct((), jnp.float32)):
+        made = jax.tree.unflatten(structure, [leaf] * len(leaves))
+        assert made.ridge is leaf
+    traced = jax.jit(lambda s: dataclasses.replace(s, ridge=2 * s.ridge).ridge)
+    assert float(traced(FRePo(ridge=1e-3))) == pytest.approx(2e-3)
+    # Numbers are checked however they came in.
+    with pytest.raises(ValueError, match="drop_easy"):
+        jax.tree.unflatten(structure, [2.0] * len(leaves))
+
+
+def test_the_default_segment_is_one_that_the_loss_accepts():
+    assert default_segment("mse", "nearest") == (0.0, 0.5)
+    assert default_segment("cross_entropy", "random") == (-1.0, 0.0)
+    assert default_segment("cross_entropy", "none") == (0.0, 0.0)
+
+
+def test_what_is_not_resolved_is_named():
+    with pytest.raises(ValueError, match="label_scale must be resolved"):
+        required(FRePo(), "label_scale")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import inspect
 import re
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from toy import (
+    Bound,
     Toy,
     as_double,
     assert_same_bytes,
@@ -25,8 +25,8 @@ from toy import (
     toy_problem,
 )
 
-from isa_toolkit.methods import METHODS, Batch, Method, MethodSettings
-from isa_toolkit.methods.base import traits_of
+from isa_toolkit.methods import METHODS, Batch, Method
+from isa_toolkit.methods.base import as_arrays, static_fields
 
 STEPS = 30
 
@@ -36,165 +36,172 @@ VARIANTS = {
     "frepo, mixup": {"augmentation": "mixup", "segment": (0.0, 0.0)},
 }
 
+# Values that make a method small enough for a test; a method takes those that it has.
+SMALL = {
+    "pool_size": 3,
+    "max_online_updates": 4,
+    "most_online_steps": 2,
+    "networks": 3,
+    "inner_steps": 4,
+    "tune": False,
+    "student_steps": 3,
+    "student_batch_size": 4,
+    "target_epochs": 2,
+    "max_start_epoch": 2,
+    "student_learning_rate": 0.1,
+    "rate_learning_rate": 1e-3,
+    "candidates": 3,
+    "expert_count": 2,
+    "expert_epochs": 4,
+    "expert_batch_size": 8,
+}
+
 
 class Case(NamedTuple):
     """One method on the toy problem, compiled.
 
-    settings: as small as it goes.
-    method: built for the toy ConvNet.
-    toy: the problem.
-    batch: target samples, drawn as the method wants them.
-    state: before the first step.
-    step: the compiled step.
-    traces: how often the step was traced, one entry each time.
+    settings: As small as it goes.
+    method: Entry of the registry.
+    toy: The problem.
+    batch: Target samples, drawn as the method wants them.
+    init: The compiled init: settings -> state.
+    step: The compiled step.
+    traces: How often the step was traced, one entry each time.
     """
 
-    settings: MethodSettings
+    settings: Any
     method: Method
     toy: Toy
     batch: Batch
-    state: Any
+    init: Callable
     step: Callable
     traces: list[int]
 
-    def run(self, settings: MethodSettings, steps: int, seed: int = 0) -> list[Any]:
+    def run(self, settings: Any, steps: int, seed: int = 0) -> list[Any]:
         """Return (state, info) after each of ``steps`` steps."""
-        knobs, state, record = settings.knobs(steps=steps), self.state, []
+        settings, record = as_arrays(settings), []
+        state = self.init(settings)
         for step in range(steps):
             key = jax.random.fold_in(jax.random.key(seed), step)
-            state, info = self.step(key, state, self.batch, knobs)
+            batch = self.batch._replace(progress=jnp.float32(step / max(steps, 2)))
+            state, info = self.step(settings, key, state, batch)
             record.append((state, info))
         return record
 
 
-def small(name: str) -> MethodSettings:
-    method = METHODS[name.partition(",")[0]]
-    fields = {field.name for field in dataclasses.fields(method)}
-    wanted: dict[str, Any] = {
-        "pool_size": 3,
-        "max_online_updates": 4,
-        "most_online_steps": 2,
-        "networks": 3,
-        "inner_steps": 4,
-        "tune": False,
-        "student_steps": 3,
-        "student_batch_size": 4,
-        "target_epochs": 2,
-        "max_start_epoch": 2,
-        "student_learning_rate": 0.1,
-        "rate_learning_rate": 1e-3,
-        "candidates": 3,
-        "expert_count": 2,
-        "expert_epochs": 4,
-        "expert_batch_size": 8,
-    }
-    chosen = {key: wanted[key] for key in fields & set(wanted)}
-    settings = method(**chosen, **VARIANTS.get(name, {}))
+def small(name: str) -> Any:
+    kind = METHODS[name.partition(",")[0]].settings
+    fields = {field.name for field in dataclasses.fields(kind)}
+    chosen = {key: SMALL[key] for key in fields & set(SMALL)}
+    settings = kind(**chosen, **VARIANTS.get(name, {}))
     return settings.resolve(dataset="digits", images_per_class=2, num_classes=3)
 
 
-def batch_of(settings: MethodSettings, toy: Toy) -> Batch:
-    """Return the toy's target samples as the method draws them, with what it makes."""
-    images, labels, _ = toy.batch
+def batch_of(settings: Any, method: Method, toy: Toy, folder: Any) -> Batch:
+    """Return the toy's target samples as the method draws them, with what it prepares."""
+    images, labels, *_ = toy.batch
     classes = np.argmax(np.asarray(labels), axis=-1)
-    drawing = traits_of(settings).drawing
     order = {
-        "uniform": np.arange(len(classes)),
+        "epochs": np.arange(len(classes)),
         "per_class": np.argsort(classes, kind="stable"),
         "none": np.arange(0),
-    }[drawing]
-    make, extra = settings.build(toy_convnet()).shards, ()
-    if make is not None:
-        shards = make(np.asarray(images), classes.astype(np.int32))
-        extra = shards.gather(
-            [shards.make(i, lambda: None) for i in range(len(shards.sizes))]
+    }[method.sampling]
+    extra = ()
+    if method.prepare is not None:
+        extra = method.prepare(
+            settings,
+            toy_convnet(),
+            np.asarray(images),
+            classes.astype(np.int32),
+            folder,
         )
     return Batch(images[order], labels[order], jax.tree.map(jnp.asarray, extra))
 
 
-def changed(settings: MethodSettings) -> list[MethodSettings]:
-    """Return the settings with each knob at another value.
+def changed(settings: Any) -> dict[str, Any]:
+    """Return, for each traced field, the settings with another value of it.
 
-    What a knob is, the method says: ``static`` puts every one at a fixed value.
+    A value that the settings refuse is followed by the next candidate.
     """
-    numbers = [
-        ("drop_easy", 0.4),
-        ("drop_hard", 0.3),
-        ("segment", (-1.0, 0.5)),
-        ("segment", (0.0, 0.25)),
-        ("ridge", 1e-3),
-        ("learning_rate", 0.02),
-        ("final_learning_rate", 0.5),
-        ("online_learning_rate", 1e-3),
-        ("momentum", 0.9),
-        ("rate_learning_rate", 1e-2),
-        ("transform_learning_rate", 1e-3),
-        ("scale_learning_rate", 0.1),
-        ("temperature_learning_rate", 0.1),
-        ("inner_learning_rate", 1e-4),
-        ("solve_learning_rate", 1e-4),
-    ]
-    if getattr(settings, "loss", None) == "cross_entropy":
-        # Beyond the partner the cross-entropy is unbounded, and refused.
-        numbers[2:4] = [("segment", (0.0, 0.0)), ("segment", (-0.5, -0.25))]
-    fields = {field.name for field in dataclasses.fields(settings)}
-    variants = []
-    for name, value in numbers:
-        # What has no meaning for a method is refused by its settings.
-        with contextlib.suppress(ValueError):
-            if name in fields:
-                variants.append(dataclasses.replace(settings, **{name: value}))
+    variants = {}
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.name in static_fields(settings):
+            continue
+        candidates = [0.0, 0.9 * value, value + 0.4] if np.isscalar(value) else []
+        if field.name == "segment":
+            candidates = [(-1.0, -0.25), (-0.75, 0.0), (-0.5, -0.25)]
+        for other in candidates[::-1]:
+            try:
+                variant = dataclasses.replace(settings, **{field.name: other})
+            except ValueError:
+                continue
+            if variant != settings:
+                variants[field.name] = variant
+                break
     return variants
 
 
 @pytest.fixture(scope="module", params=sorted([*METHODS, *VARIANTS]))
-def case(request: pytest.FixtureRequest) -> Case:
-    settings = small(request.param)
-    method, toy, traces = settings.build(toy_convnet()), toy_problem(), []
+def case(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Case:
+    settings, toy, traces = small(request.param), toy_problem(), []
+    bound = Bound(settings, toy_convnet())
 
     def step(*arguments: Any) -> Any:
         traces.append(1)
-        return method.step(*arguments)
+        return bound.step(*arguments)
 
-    state = quick_jit(method.init)(jax.random.key(3), toy.images, toy.labels)
-    batch = batch_of(settings, toy)
-    return Case(settings, method, toy, batch, state, quick_jit(step), traces)
+    @quick_jit
+    def init(settings: Any) -> Any:
+        return bound.method.init(
+            settings, bound.network, jax.random.key(3), toy.images, toy.labels
+        )
+
+    folder = tmp_path_factory.mktemp("prepared")
+    batch = batch_of(settings, bound.method, toy, folder)
+    return Case(settings, bound.method, toy, batch, init, quick_jit(step), traces)
 
 
 def test_the_name_is_that_of_the_registry(case):
-    assert METHODS[case.settings.name] is type(case.settings)
+    assert METHODS[case.settings.name] is case.method
+    assert case.method.settings is type(case.settings)
 
 
-def test_a_knob_never_recompiles(case):
+def test_a_traced_field_never_recompiles(case):
     variants = changed(case.settings)
-    assert len(variants) >= 3
+    traced = {field.name for field in dataclasses.fields(case.settings)}
+    traced -= set(static_fields(case.settings))
+    # A variant that allows no segment has no other value of it.
+    assert traced - set(variants) <= {"segment"}
+    assert {"drop_easy", "drop_hard", "learning_rate"} <= set(variants)
     first, info = case.run(case.settings, 1)[0]
-    for settings in variants:
+    for settings in variants.values():
         # All that share a program say so: the queue of runs packs them by this.
-        assert settings.static() == case.settings.static()
+        assert jax.tree.structure(settings) == jax.tree.structure(case.settings)
         state, _ = case.run(settings, 2)[0]
         assert jax.tree.structure(state) == jax.tree.structure(first)
     assert len(case.traces) == 1
     assert case.step._cache_size() == 1
+    assert case.init._cache_size() == 1
     assert int(info.failure) == 0
 
 
-def test_every_knob_does_something(case):
+def test_every_traced_field_does_something(case):
     plain = case.run(case.settings, 2)[-1][0]
-    for settings in changed(case.settings):
+    for name, settings in changed(case.settings).items():
         other = case.run(settings, 2)[-1][0]
         leaves = zip(jax.tree.leaves(plain), jax.tree.leaves(other), strict=True)
-        assert any(np.any(np.asarray(a) != np.asarray(b)) for a, b in leaves), str(
-            settings
-        )
+        assert any(np.any(np.asarray(a) != np.asarray(b)) for a, b in leaves), name
 
 
-def test_the_state_keeps_its_structure_shapes_and_kinds(case):
+def test_the_state_keeps_its_structure_shapes_and_types(case):
     def shapes(state):
         return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state)
 
     (state, info), *_ = case.run(case.settings, 1)
-    assert shapes(state) == shapes(case.state)
+    assert shapes(state) == shapes(case.init(as_arrays(case.settings)))
     assert all(leaf.shape == () for leaf in jax.tree.leaves(info))
     images, labels = case.method.distilled(state)
     assert images.shape == case.toy.images.shape
@@ -202,9 +209,18 @@ def test_the_state_keeps_its_structure_shapes_and_kinds(case):
 
 
 def test_the_first_distilled_set_is_what_init_was_given(case):
-    images, labels = case.method.distilled(case.state)
+    images, labels = case.method.distilled(case.init(as_arrays(case.settings)))
     np.testing.assert_array_equal(images, case.toy.images)
-    np.testing.assert_array_equal(labels, case.toy.labels)
+    # A method may scale its labels.
+    scale = np.max(labels) / np.max(case.toy.labels)
+    np.testing.assert_allclose(labels, scale * case.toy.labels, rtol=1e-6)
+
+
+def test_no_two_leaves_of_the_state_have_one_buffer(case):
+    """Else it cannot be donated."""
+    leaves = jax.tree.leaves(case.init(as_arrays(case.settings)))
+    pointers = {leaf.unsafe_buffer_pointer() for leaf in leaves}
+    assert len(pointers) == len(leaves)
 
 
 def test_the_same_key_gives_the_same_bytes_and_another_does_not(case):
@@ -217,27 +233,31 @@ def test_the_same_key_gives_the_same_bytes_and_another_does_not(case):
 
 
 def test_the_loss_falls_on_the_toy_set(case):
-    rate = {"dm": 0.3, "mtt": 3.0}.get(case.settings.name, 0.03)
-    settings = dataclasses.replace(case.settings, learning_rate=rate)
-    record = case.run(settings, STEPS)
-    losses = [float(info.loss) for _, info in record]
-    assert all(int(info.failure) == 0 for _, info in record)
-    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    """At one of some learning rates: how large a step should be is the method's."""
+    ratios = []
+    for rate in (0.03, 0.3, 3.0):
+        settings = dataclasses.replace(case.settings, learning_rate=rate)
+        record = case.run(settings, STEPS)
+        losses = [float(info.loss) for _, info in record]
+        if all(int(info.failure) == 0 for _, info in record):
+            ratios.append(np.mean(losses[-5:]) - 0.8 * np.mean(losses[:5]))
+    assert min(ratios) < 0
 
 
-def test_runs_batched_over_seeds_and_knobs_equal_single_ones(case):
+def test_runs_batched_over_seeds_and_settings_equal_single_ones(case):
     """Equal up to rounding: batched products add up in another order."""
-    variants = [case.settings, *changed(case.settings)[:2]]
-    stacked = jax.tree.map(
-        lambda *leaves: jnp.stack(leaves), *(v.knobs(steps=2) for v in variants)
-    )
-    many = quick_jit(jax.vmap(case.method.step, in_axes=(0, 0, None, 0)))
-    states = jax.tree.map(lambda leaf: jnp.stack([leaf] * len(variants)), case.state)
+    variants = [case.settings, *list(changed(case.settings).values())[:2]]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(as_arrays, variants))
+    bound = Bound(case.settings, toy_convnet())
+    many = quick_jit(jax.vmap(bound.step, in_axes=(0, 0, 0, None)))
+    states = [case.init(as_arrays(settings)) for settings in variants]
+    states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
     for step in range(2):
         keys = jnp.stack(
             [jax.random.fold_in(jax.random.key(seed), step) for seed in range(3)]
         )
-        states, _ = many(keys, states, case.batch, stacked)
+        batch = case.batch._replace(progress=jnp.float32(step / 2))
+        states, _ = many(stacked, keys, states, batch)
     batched, _ = jax.vmap(case.method.distilled)(states)
     for seed, settings in enumerate(variants):
         state, _ = case.run(settings, 2, seed)[-1]
@@ -250,14 +270,17 @@ def test_runs_batched_over_seeds_and_knobs_equal_single_ones(case):
 def test_gradients_are_finite_and_equal_central_differences(case):
     drawn = quick_jit(toy_convnet().init)(jax.random.key(2))
     with double_precision():
-        method = case.settings.build(double_network(toy_convnet(), drawn))
+        network = double_network(toy_convnet(), drawn)
         images, labels, batch = as_double((*case.toy[:2], case.batch))
-        key, knobs = jax.random.key(1), as_double(case.settings.knobs(steps=2))
-        start = quick_jit(method.init)(key, images, labels)
+        key, settings = jax.random.key(1), as_double(as_arrays(case.settings))
+        start = quick_jit(lambda *given: case.method.init(settings, network, *given))(
+            key, images, labels
+        )
+        labels = start.labels
 
         def loss(distilled):
             state = start._replace(images=distilled[0], labels=distilled[1])
-            return method.step(key, state, batch, knobs)[1].loss
+            return case.method.step(settings, network, key, state, batch)[1].loss
 
         # One program for value and slope: it takes a while to compile.
         compiled = quick_jit(jax.value_and_grad(loss))
@@ -282,15 +305,29 @@ def test_gradients_are_finite_and_equal_central_differences(case):
 
 def test_documented_fields_are_the_real_ones(case):
     state, info = case.run(case.settings, 1)[0]
-    for value in (state, info, case.settings.knobs(steps=1), case.method):
+    for value in (state, info):
         kind = type(value)
         # Python 3.13 strips the indentation itself.
         text = inspect.cleandoc(kind.__doc__)
         documented = re.findall(r"^(\w+): ", text, re.MULTILINE)
         assert documented == list(kind._fields), kind
+    for kind in (type(case.settings), Method):
+        text = inspect.cleandoc(kind.__doc__)
+        listed = text.partition("Attributes:\n")[2].partition("\n\n")[0]
+        documented = re.findall(r"^ {4}(\w+): ", listed, re.MULTILINE)
+        fields = [field.name for field in dataclasses.fields(kind)]
+        assert sorted(documented) == sorted(fields), kind
 
 
 def test_a_failure_can_be_named(case):
-    assert case.method.quantities
-    assert all(name == name.strip() for name in case.method.quantities)
-    assert len(set(case.method.quantities)) == len(case.method.quantities)
+    quantities = case.method.quantities
+    assert quantities
+    assert len(set(quantities)) == len(quantities)
+    assert set(case.method.remedies) <= set(quantities)
+    values = dataclasses.asdict(case.settings)
+    assert all(text.format(**values) for text in case.method.remedies.values())
+
+
+def test_settings_suggest_the_keyword_that_was_meant(case):
+    with pytest.raises(TypeError, match="learning_rate"):
+        type(case.settings)(lr=0.1)

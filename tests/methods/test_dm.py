@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy import CLASSES, dense_network, quick_jit, toy_problem
+from toy import CLASSES, Bound, dense_network, quick_jit, toy_problem
 
-from isa_toolkit.methods import DM, Batch
-from isa_toolkit.methods.base import traits_of
+from isa_toolkit.methods import DM, METHODS, Batch
+from isa_toolkit.methods.base import as_arrays
 
 PLAIN = DM(drop_easy=0, segment=(0, 0), partner="none", ops=(), learning_rate=0.5)
 
@@ -25,12 +25,12 @@ def problem():
 
 def steps(settings: DM, count: int):
     toy, batch = problem()
-    method = settings.build(dense_network())
-    state = method.init(jax.random.key(0), toy.images, toy.labels)
-    step, infos = quick_jit(method.step), []
+    bound = Bound(settings, dense_network())
+    state = bound.init(jax.random.key(0), toy.images, toy.labels)
+    step, infos = quick_jit(bound.step), []
     for number in range(count):
         key = jax.random.fold_in(jax.random.key(1), number)
-        state, info = step(key, state, batch, settings.knobs(steps=count))
+        state, info = step(as_arrays(settings), key, state, batch)
         infos.append(info)
     return toy, batch, state, infos
 
@@ -59,7 +59,6 @@ def test_two_steps_are_momentum_on_the_distance_of_class_means():
         images = images - 0.5 * velocity
     np.testing.assert_allclose(state.images, images, atol=1e-4)
     np.testing.assert_array_equal(state.labels, toy.labels)
-    assert int(state.step) == 2
 
 
 def test_each_step_draws_a_fresh_network_and_augmentation():
@@ -92,12 +91,10 @@ def test_the_learning_rate_is_the_published_one():
     assert kept.learning_rate == 3
 
 
-def test_it_says_in_which_form_it_has_the_papers_ideas():
-    traits = traits_of(DM())
-    assert traits.drawing == "per_class"
-    assert "class" in traits.crucial
-    assert "class" in traits.isa
-    assert (traits.network, traits.protocol) == ("convnet_in", "dsa")
+def test_real_images_are_drawn_per_class():
+    method = METHODS["dm"]
+    assert (method.sampling, method.batch_size) == ("per_class", 256)
+    assert (method.network, method.protocol) == ("convnet_in", "dsa")
 
 
 @pytest.mark.parametrize(
@@ -120,5 +117,6 @@ def test_bad_settings_get_one_sentence(changes, sentence):
 
 
 def test_what_is_not_resolved_does_not_run():
+    toy, _ = problem()
     with pytest.raises(ValueError, match="learning_rate must be resolved"):
-        DM().knobs(steps=1)
+        Bound(DM(), dense_network()).init(jax.random.key(0), toy.images, toy.labels)

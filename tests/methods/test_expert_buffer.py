@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from filelock import FileLock
+from safetensors.numpy import load_file
 from toy import CLASSES, dense_network, quick_jit, toy_problem
 
 from isa_toolkit.methods.expert_buffer import (
-    ExpertKnobs,
+    ExpertSettings,
+    buffer_bytes,
     expert_loss,
-    expert_shards,
     flat_size,
+    load_or_train_experts,
     train_experts,
     unravel_of,
 )
 from isa_toolkit.networks.base import NetworkOutput
 
 N = 12
-
-
-def knobs(rate=0.1, easy=0.0, hard=0.0, segment=(0.0, 0.0)) -> ExpertKnobs:
-    return ExpertKnobs(*map(jnp.float32, (rate, easy, hard, *segment)))
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +38,11 @@ def output() -> tuple[NetworkOutput, np.ndarray]:
     return NetworkOutput(jnp.asarray(logits), jnp.asarray(features), {}), labels
 
 
-def loss(output: Any, partner: str, numbers: ExpertKnobs) -> float:
+def loss(output: Any, partner: str, **changes: Any) -> float:
     seen, labels = output
-    compiled = quick_jit(
-        lambda: expert_loss(
-            seen, jnp.asarray(labels), numbers, partner=partner, key=jax.random.key(0)
-        )
-    )
-    return float(compiled())
+    settings = ExpertSettings(learning_rate=0.1, partner=partner, **changes)
+    centred = jnp.asarray(labels - 1 / CLASSES)
+    return float(quick_jit(expert_loss)(settings, seen, centred, jax.random.key(0)))
 
 
 def entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -55,12 +53,12 @@ def entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("partner", ["none", "nearest", "random", "same_class"])
 def test_with_nothing_dropped_and_no_segment_it_is_cross_entropy(output, partner):
     expected = entropy(np.asarray(output[0].logits), output[1]).mean()
-    assert loss(output, partner, knobs()) == pytest.approx(expected, rel=1e-5)
+    assert loss(output, partner) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_easy_and_the_hard_ends_are_dropped(output):
     values = np.sort(entropy(np.asarray(output[0].logits), output[1]))
-    seen = loss(output, "none", knobs(easy=0.25, hard=1 / 12))
+    seen = loss(output, "none", drop_easy=0.25, drop_hard=1 / 12)
     assert seen == pytest.approx(values[3:-1].mean(), rel=1e-5)
 
 
@@ -84,25 +82,23 @@ def test_the_segment_is_the_integral_of_mixed_cross_entropy(output, partner):
             labels[i] + t * (labels[i] - labels[j]),
         )
         total.append(np.trapezoid(mixed, t[:, 0]))
-    seen = loss(output, partner, knobs(easy=0.25, segment=(-1.0, 0.0)))
+    seen = loss(output, partner, drop_easy=0.25, segment=(-1.0, 0.0))
     # Three nodes against four hundred.
     assert seen == pytest.approx(np.mean(total), rel=2e-3)
 
 
-def trained(seeds, **changes: Any) -> np.ndarray:
-    toy = toy_problem()
-    settings: dict[str, Any] = {
-        "epochs": 2,
-        "batch_size": 24,
-        "ops": (),
-        "partner": "none",
-        "knobs": knobs(),
-        **changes,
-    }
+def trained(seeds, *, epochs: int = 2, batch_size: int = 24, **more: Any) -> np.ndarray:
+    batch = toy_problem().batch
+    settings = ExpertSettings(learning_rate=0.1, batch_size=batch_size)
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
-    labels = jax.nn.one_hot(jnp.argmax(toy.batch.labels, -1), CLASSES)
-    return np.asarray(
-        train_experts(keys, dense_network(), toy.batch.images, labels, **settings)
+    return train_experts(
+        settings,
+        dense_network(),
+        keys,
+        batch.images,
+        batch.labels,
+        epochs=epochs,
+        **more,
     )
 
 
@@ -129,31 +125,116 @@ def test_experts_are_each_their_own_and_do_not_depend_on_company():
     assert np.abs(both[0] - both[1]).max() > 0.01
 
 
-def test_shards_cut_the_snapshots_that_no_piece_reaches():
-    toy = toy_problem()
-    classes = np.argmax(np.asarray(toy.batch.labels), -1).astype(np.int32)
-    numbers = ExpertKnobs(0.1, 0.0, 0.0, 0.0, 0.0)
-    shards = expert_shards(
-        dense_network(), np.asarray(toy.batch.images), classes,
-        count=2, epochs=2, needed=2, batch_size=99, ops=(), partner="none", seed=3,
-        knobs=numbers,
-    )  # fmt: skip
-    made = shards.make(0, lambda: None)
-    assert made["parameters"].nbytes == shards.sizes[0]
-    assert shards.gather([made]).shape == (2, 2, flat_size(dense_network()))
-    np.testing.assert_array_equal(
-        shards.make(0, lambda: None)["parameters"], made["parameters"]
-    )
-
-
 def test_training_can_be_ended_after_any_epoch():
     epochs = []
 
-    def heed():
+    def check_cancelled():
         epochs.append(1)
         if len(epochs) == 2:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        trained([3], epochs=5, heed=heed)
+        trained([3], epochs=5, check_cancelled=check_cancelled)
     assert len(epochs) == 2
+
+
+# --- the buffer on the disk -------------------------------------------------------------
+
+
+class Buffer:
+    """A buffer of 12 experts in two parts; counts the epochs that are trained."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.epochs, self.fails_after = folder, 0, None
+
+    def check_cancelled(self) -> None:
+        self.epochs += 1
+        if self.epochs == self.fails_after:
+            raise InterruptedError
+
+    def load(self, **changes: Any) -> np.ndarray:
+        batch = toy_problem().batch
+        settings = {"count": 12, "epochs": 2, "snapshots": 2, "seed": 3, **changes}
+        return load_or_train_experts(
+            ExpertSettings(learning_rate=0.1, batch_size=99),
+            dense_network(),
+            np.asarray(batch.images),
+            np.argmax(np.asarray(batch.labels), -1).astype(np.int32),
+            self.folder,
+            check_cancelled=self.check_cancelled,
+            **settings,
+        )
+
+    @property
+    def parts(self) -> list[tuple[str, int]]:
+        files = sorted(self.folder.rglob("*.safetensors"))
+        return [(file.name, file.stat().st_mtime_ns) for file in files]
+
+
+@pytest.fixture
+def buffer(tmp_path: Path) -> Buffer:
+    return Buffer(tmp_path)
+
+
+def test_experts_are_trained_once_and_cut_to_what_is_needed(buffer):
+    first = buffer.load()
+    size = flat_size(dense_network())
+    assert first.shape == (12, 2, size)
+    assert [name for name, _ in buffer.parts] == [
+        "0000.safetensors",
+        "0001.safetensors",
+    ]
+    parts = buffer.parts
+    np.testing.assert_array_equal(buffer.load(), first)
+    assert buffer.parts == parts
+    stored = sum(
+        file["parameters"].nbytes
+        for file in map(load_file, sorted(buffer.folder.rglob("*.safetensors")))
+    )
+    assert stored == buffer_bytes(dense_network(), count=12, epochs=2)
+
+
+def test_a_cancelled_training_keeps_whole_parts_and_resumes(buffer):
+    # Once before the first part, twice within, once after; then within the second.
+    buffer.fails_after = 6
+    with pytest.raises(InterruptedError):
+        buffer.load()
+    parts = buffer.parts
+    assert [name for name, _ in parts] == ["0000.safetensors"]
+    buffer.fails_after = None
+    whole = buffer.load()
+    assert buffer.parts[0] == parts[0]
+    np.testing.assert_array_equal(whole, Buffer(buffer.folder / "again").load())
+
+
+def test_other_settings_are_another_buffer(buffer):
+    first, other = buffer.load(count=1), buffer.load(count=1, seed=4)
+    assert len({file.parent for file in buffer.folder.rglob("*.safetensors")}) == 2
+    assert (first != other).any()
+
+
+def test_a_damaged_part_is_made_again_with_a_warning(buffer):
+    first = buffer.load(count=1)
+    [path] = buffer.folder.rglob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.warns(RuntimeWarning, match="damaged"):
+        np.testing.assert_array_equal(buffer.load(count=1), first)
+
+
+def test_a_part_that_another_process_trains_is_waited_for(buffer):
+    other = Buffer(buffer.folder / "other")
+    theirs = other.load()
+    [path, _] = sorted(other.folder.rglob("*.safetensors"))
+    folder = buffer.folder / path.parent.name
+    folder.mkdir()
+    lock = FileLock(folder / ".0000.lock", thread_local=False)
+    lock.acquire()
+
+    def check_cancelled() -> None:
+        if (folder / "0001.safetensors").exists() and lock.is_locked:
+            shutil.copy(path, folder / "0000.safetensors")
+            lock.release()
+
+    buffer.check_cancelled = check_cancelled
+    np.testing.assert_array_equal(buffer.load(), theirs)
+    assert not lock.is_locked

@@ -30,12 +30,12 @@ def tiny(width: int = 4) -> SimpleNamespace:
     toy = toy_problem()
     network = dense_network(width)
     params, state = as_double(network.init(jax.random.key(1)))
-    base = inner.Base(network, params, state, inner.head_place(network))
+    base = inner.Base(network, params, state, inner.head_index(network))
     draw = np.random.default_rng(0)
     omega, along = (
         tuple(
             jnp.asarray(0.1 * draw.normal(size=leaf.shape))
-            for leaf in inner.blank_tangent(base)
+            for leaf in inner.zero_tangent(base)
         )
         for _ in range(2)
     )
@@ -55,7 +55,7 @@ def test_the_head_is_the_dense_kernel():
     network = toy_convnet()
     params, _ = jax.eval_shape(network.init, jax.random.key(0))
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-    found = jax.tree_util.keystr(paths[inner.head_place(network)])
+    found = jax.tree_util.keystr(paths[inner.head_index(network)])
     assert found == "['Dense_0']['kernel']"
 
 
@@ -68,7 +68,7 @@ def test_a_network_without_a_dense_layer_on_its_features_is_refused():
         return NetworkOutput(features @ params["kernel"], features, state)
 
     with pytest.raises(ValueError, match=r"network must end in a dense layer of shape"):
-        inner.head_place(Network("odd", init, apply, (2, 1, 1), 3))
+        inner.head_index(Network("odd", init, apply, (2, 1, 1), 3))
 
 
 def test_the_linear_part_is_the_change_of_the_logits():
@@ -161,7 +161,7 @@ def test_the_implicit_gradient_is_that_of_the_solved_inner_problem():
     with double_precision():
         case = tiny(2)
         batch, zero = as_double(case.toy.batch), jnp.zeros_like(case.labels)
-        blank, back = ravel_pytree(inner.blank_tangent(case.base))
+        blank, back = ravel_pytree(inner.zero_tangent(case.base))
 
         def outer(images, labels, omega):
             change, features = inner.linear_part(case.base, images, back(omega))

@@ -126,7 +126,7 @@ def sizes_of(layout: Layout | None) -> list[str]:
         program._keys,
         program._state,
         program._targets,
-        program._knobs,
+        program._traced,
         *put((np.int32(0), np.int32(1))),
     )
     return sorted(set(re.findall(r"f32\[([\d,]+)\]", lowered.compile().as_text())))

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from isa_toolkit.methods.base import Batch
+from isa_toolkit.methods import Batch, method_of
+from isa_toolkit.methods.base import as_arrays
 from isa_toolkit.networks import Network, NetworkSettings, build
 from isa_toolkit.networks.base import NetworkOutput
 
@@ -48,6 +49,24 @@ def toy_problem(seed: int = 0, *, per_class: int = 2, targets: int = 24) -> Toy:
 
     images, labels = sample(np.repeat(np.arange(CLASSES), per_class))
     return Toy(images, labels, Batch(*sample(np.arange(targets) % CLASSES)))
+
+
+class Bound:
+    """A method with its settings' structure and network bound, as the driver uses it."""
+
+    def __init__(self, settings: Any, network: Network) -> None:
+        self.method, self.network, self.settings = (
+            method_of(settings),
+            network,
+            settings,
+        )
+
+    def init(self, key: jax.Array, images: jax.Array, labels: jax.Array) -> Any:
+        settings = as_arrays(self.settings)
+        return self.method.init(settings, self.network, key, images, labels)
+
+    def step(self, settings: Any, key: jax.Array, state: Any, batch: Batch) -> Any:
+        return self.method.step(settings, self.network, key, state, batch)
 
 
 def toy_convnet(norm: str = "batch") -> Network:
@@ -126,7 +145,8 @@ def double_precision() -> AbstractContextManager[Any]:
 def as_double(tree: Any) -> Any:
     """Return ``tree`` with its floating leaves in float64; to be used inside."""
 
-    def cast(leaf: jax.Array) -> jax.Array:
+    def cast(leaf: Any) -> jax.Array:
+        leaf = jnp.asarray(leaf)
         return leaf.astype("float64") if leaf.dtype == "float32" else leaf
 
     return jax.tree.map(cast, tree)
