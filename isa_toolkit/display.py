@@ -83,25 +83,27 @@ def picture_grid(rows: Sequence[np.ndarray], *, side: int = 48) -> Image:
 def html_grid(
     title: str, rows: Sequence[tuple[str, np.ndarray]], *, note: str = ""
 ) -> str:
-    """Return a table with a named row of images for each class.
+    """Return named rows of images; short rows stand in one line.
 
     Args:
-        title: Text above the table.
+        title: Text above the images.
         rows: Name and images of each row, as ``class_rows`` returns them.
-        note: Text below the table, or none.
+        note: Text below the images, or none.
 
     Returns:
         HTML in which all text is escaped and each row is one embedded PNG.
     """
-    lines = []
+    figures = []
     for name, images in rows:
         buffer = io.BytesIO()
         picture_grid([images]).save(buffer, "PNG")
         data = base64.b64encode(buffer.getvalue()).decode()
         text = html.escape(name)
-        lines.append(
-            f'<tr><th scope="row">{text}</th><td><img alt="images of class {text}" '
-            f'src="data:image/png;base64,{data}"></td></tr>'
+        figures.append(
+            f'<figure style="margin:0"><img alt="images of class {text}" '
+            f'src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'
         )
     below = f"<p>{html.escape(note)}</p>" if note else ""
-    return f"<p>{html.escape(title)}</p><table>{''.join(lines)}</table>{below}"
+    style = "display:flex;flex-wrap:wrap;gap:8px"
+    grid = f'<div style="{style}">{"".join(figures)}</div>'
+    return f"<p>{html.escape(title)}</p>{grid}{below}"

@@ -138,10 +138,11 @@ class DistilledSet:
         return html_grid(repr(self), rows, note=note)
 
     def show(self, *, columns: int = 10) -> Image:
-        """Return a picture of the images, one row for each class.
+        """Return a picture of the images: one row for each class.
 
         Args:
-            columns: Highest number of images in a row.
+            columns: Highest number of images in a row; images of classes with one image
+                each fill the rows class after class.
 
         Returns:
             A Pillow image, which a notebook shows by itself; ``save`` writes it.
@@ -153,6 +154,10 @@ class DistilledSet:
             columns=checks.check_integer("columns", columns),
             rows=len(self.class_names),
         )
+        if all(len(images) == 1 for _, images in rows):
+            images = np.concatenate([images for _, images in rows])
+            starts = range(0, len(images), columns)
+            return picture_grid([images[at : at + columns] for at in starts])
         return picture_grid([images for _, images in rows])
 
     @classmethod

@@ -241,6 +241,11 @@ def test_it_shows_itself_in_one_line_and_as_escaped_images() -> None:
     # Four images of 5 x 6 pixels, enlarged eight times, with gaps of 2.
     assert one.show().size == (4 * (48 + 2) - 2, 40)
     assert one.show(columns=2).size == (2 * (48 + 2) - 2, 40)
+    few = a_set(
+        images=one.images[:2], pixels=one.pixels[:2], labels=np.eye(2, dtype="float32")
+    )
+    assert few.show().size == (2 * (48 + 2) - 2, 40)
+    assert few.show(columns=1).size == (48, 2 * (40 + 2) - 2)
 
 
 def test_images_that_are_not_shown_are_counted() -> None:

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isa_toolkit import evaluate as room
 from isa_toolkit.datasets import load_dataset
-from isa_toolkit.evaluation import random_real
+from isa_toolkit.evaluation import evaluation, random_real, train
 
 PAGE = Path(__file__).parents[1] / "docs" / "using_distilled_sets.md"
 
@@ -28,7 +27,7 @@ def test_the_snippets_on_distilled_sets_run(
     distilled.export("digits.npz", kind="npz")
     distilled.export("digits-png", kind="png")
     # A minute of training is not what is tested.
-    monkeypatch.setattr(room.evaluation, "run_evaluation", one_guess)
+    monkeypatch.setattr(evaluation, "run_evaluation", one_guess)
     known: dict[str, object] = {}
     ran = [code for code in snippets() if "import torch" not in code]
     assert len(ran) == 3
@@ -43,4 +42,4 @@ def test_the_snippets_on_distilled_sets_run(
 
 def one_guess(*arguments: object, **rest: object) -> object:
     del arguments, rest
-    return room.train.TestResult(np.array([0.5]), np.array([0.5]), {})
+    return train.TestResult(np.array([0.5]), np.array([0.5]), {})

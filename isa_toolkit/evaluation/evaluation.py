@@ -11,7 +11,7 @@ import dataclasses
 import html
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +40,7 @@ from isa_toolkit.evaluation.protocols import (
 )
 from isa_toolkit.evaluation.rfad import RFADSettings, rfad_settings, validation_images
 from isa_toolkit.evaluation.train import TestResult, train_and_test
-from isa_toolkit.networks import NETWORKS, NetworkSettings, build
+from isa_toolkit.networks import NetworkSettings, build
 from isa_toolkit.networks.training import FitSettings, SGDSettings
 
 __all__ = [
@@ -102,9 +102,6 @@ class EvaluationSettings:
     def __post_init__(self) -> None:
         protocol = checks.match_name("protocol", self.protocol, PROTOCOLS)
         object.__setattr__(self, "protocol", protocol)
-        if isinstance(self.network, str):
-            name = checks.match_name("network", self.network, NETWORKS)
-            object.__setattr__(self, "network", NetworkSettings(name=name))
         checks.check_integer("networks", self.networks)
         checks.check_integer("seed", self.seed, minimum=0)
         checks.check_integer("epochs", self.epochs)
@@ -399,7 +396,8 @@ def evaluate(
             made the set.
         networks: Number of fresh networks to train (5 if left out).
         seed: Random seed of networks, order and augmentation (0 if left out).
-        network: Architecture to train, or its name.
+        network: Architecture to train, or its name for its published size and
+            normalisation.
         **changes: Further settings of ``EvaluationSettings`` by name, such as ``fit``,
             ``epochs``, ``ops`` or ``ridge``.
 
@@ -413,7 +411,6 @@ def evaluate(
 
     Example:
         >>> import isa_toolkit as isa
-        >>> from isa_toolkit.networks.training import FitSettings
         >>> digits = isa.load_dataset("digits")
         >>> few = isa.evaluation.random_real(digits, images_per_class=1)
         >>> result = isa.evaluate(
@@ -421,7 +418,7 @@ def evaluate(
         ...     digits,
         ...     networks=2,
         ...     network=isa.NetworkSettings(width=4, depth=1, norm="none"),
-        ...     fit=FitSettings(steps=100, learning_rate=1e-2),
+        ...     fit=isa.networks.FitSettings(steps=100, learning_rate=1e-2),
         ...     ops=(),
         ... )
         >>> result.accuracies.shape, result.mean > 0.2
@@ -429,6 +426,8 @@ def evaluate(
 
     Source: docs/algorithms.md, section 7.
     """
+    if isinstance(network, str):
+        network = NetworkSettings(name=cast(Any, network))
     named = {
         "protocol": protocol,
         "networks": networks,

@@ -7,13 +7,16 @@ from isa_toolkit.networks.registry import (
     NetworkSettings,
     build,
 )
+from isa_toolkit.networks.training import FitSettings, SGDSettings
 
 __all__ = [
     "NETWORKS",
     "Architecture",
+    "FitSettings",
     "Network",
     "NetworkOutput",
     "NetworkSettings",
+    "SGDSettings",
     "build",
     "count_parameters",
 ]
