@@ -71,7 +71,7 @@ def _machine() -> dict[str, Any]:
     import importlib.metadata
 
     from isa_toolkit import __version__
-    from isa_toolkit.datasets.mapped import available_bytes
+    from isa_toolkit.datasets.memory_map import available_bytes
 
     versions = {}
     for name in PACKAGES:

@@ -17,7 +17,10 @@ from jaxtyping import Float
 
 from isa_toolkit.checks import as_text, check_one_of, fail
 from isa_toolkit.datasets import preprocessing as pixels
-from isa_toolkit.datasets.arrays import (
+from isa_toolkit.datasets.images import crop_and_resize
+from isa_toolkit.datasets.memory_map import MappedImages, as_mapped, check_fits
+from isa_toolkit.datasets.preprocessing import Preprocessing, pieces
+from isa_toolkit.datasets.validation import (
     Split,
     as_images,
     as_labels,
@@ -25,9 +28,6 @@ from isa_toolkit.datasets.arrays import (
     check_classes,
     stratified_split,
 )
-from isa_toolkit.datasets.images import crop_and_resize
-from isa_toolkit.datasets.mapped import MappedImages, as_mapped, check_fits
-from isa_toolkit.datasets.preprocessing import Preprocessing, pieces
 
 __all__ = ["Dataset"]
 

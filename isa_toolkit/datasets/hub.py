@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 from isa_toolkit.checks import as_text, fail
-from isa_toolkit.datasets.catalogue import DATASETS, DatasetSpec
-from isa_toolkit.datasets.local import parquet_source
+from isa_toolkit.datasets.formats import parquet_source
 from isa_toolkit.datasets.records import Source
+from isa_toolkit.datasets.registry import DATASETS, DatasetSpec
 
 __all__ = ["read_hub"]
 

@@ -12,19 +12,19 @@ import numpy as np
 
 from isa_toolkit.checks import as_text, check_integer, check_one_of, fail
 from isa_toolkit.datasets import preprocessing as pixels
-from isa_toolkit.datasets.arrays import (
+from isa_toolkit.datasets.dataset import Dataset
+from isa_toolkit.datasets.decode_cache import read_or_map
+from isa_toolkit.datasets.digits import read_digits
+from isa_toolkit.datasets.formats import read_local
+from isa_toolkit.datasets.hub import read_hub
+from isa_toolkit.datasets.records import Source
+from isa_toolkit.datasets.registry import DATASETS, DatasetSpec
+from isa_toolkit.datasets.validation import (
     Split,
     balanced_subset,
     check_classes,
     stratified_split,
 )
-from isa_toolkit.datasets.catalogue import DATASETS, DatasetSpec
-from isa_toolkit.datasets.dataset import Dataset
-from isa_toolkit.datasets.digits import read_digits
-from isa_toolkit.datasets.hub import read_hub
-from isa_toolkit.datasets.local import read_local
-from isa_toolkit.datasets.records import Source
-from isa_toolkit.datasets.spool import read_or_map
 
 __all__ = ["SOURCES", "load_dataset"]
 

@@ -1,6 +1,6 @@
 """Parquet in the Hugging Face layout: image bytes or plain arrays, labels, class names.
 
-Finding the shards is left to :mod:`isa_toolkit.datasets.local` and
+Finding the shards is left to :mod:`isa_toolkit.datasets.formats` and
 :mod:`isa_toolkit.datasets.hub`.
 """
 
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isa_toolkit.checks import as_text, fail
-from isa_toolkit.datasets.arrays import as_images
 from isa_toolkit.datasets.images import Encoded
 from isa_toolkit.datasets.records import (
     Records,
@@ -22,6 +21,7 @@ from isa_toolkit.datasets.records import (
     from_encoded,
     resize_all,
 )
+from isa_toolkit.datasets.validation import as_images
 
 if TYPE_CHECKING:
     import pyarrow as pa

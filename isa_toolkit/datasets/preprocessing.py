@@ -18,7 +18,7 @@ from jaxtyping import Float, Shaped, UInt8
 
 from isa_toolkit.checks import as_text, check_one_of, fail
 from isa_toolkit.datasets import cache as disk
-from isa_toolkit.datasets.mapped import MappedImages
+from isa_toolkit.datasets.memory_map import MappedImages
 from isa_toolkit.datasets.whitening import (
     REGULARISER,
     ZCA,

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from isa_toolkit.checks import as_text, fail
-from isa_toolkit.datasets.arrays import as_images, as_labels
 from isa_toolkit.datasets.images import Encoded, crop_and_resize, decode_all
+from isa_toolkit.datasets.validation import as_images, as_labels
 
 __all__ = [
     "Records",
@@ -81,7 +81,7 @@ def from_arrays(name: str, images: Any, labels: Any) -> Records:
 
     Args:
         name: where they come from, for errors.
-        images: as :func:`isa_toolkit.datasets.arrays.as_images` takes them.
+        images: as :func:`isa_toolkit.datasets.validation.as_images` takes them.
         labels: class indices, [n].
 
     Raises:

@@ -18,7 +18,7 @@ import numpy as np
 
 from isa_toolkit import checks, presets
 from isa_toolkit.datasets import Dataset, load_dataset
-from isa_toolkit.datasets.arrays import check_images_per_class
+from isa_toolkit.datasets.validation import check_images_per_class
 from isa_toolkit.errors import InvalidTypeError
 from isa_toolkit.evaluation import EvaluationSettings
 from isa_toolkit.methods import METHODS, FRePo, MethodSettings, method_of

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from isa_toolkit.datasets.device import to_inputs
+from isa_toolkit.datasets.device_preprocessing import to_inputs
 from isa_toolkit.distillation.sampling import Targets, draw, first_order, targets
 from isa_toolkit.distillation.sharding import RUNS, Layout
 from isa_toolkit.methods.base import Batch, Method, as_arrays

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from isa_toolkit.datasets.mapped import available_bytes
+from isa_toolkit.datasets.memory_map import available_bytes
 from isa_toolkit.distillation import loop
 from isa_toolkit.distillation.experiment import ResolvedExperiment
 from isa_toolkit.methods import Batch, method_of

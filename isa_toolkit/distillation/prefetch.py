@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PyTree
 
-from isa_toolkit.datasets.device import device_inputs
+from isa_toolkit.datasets.device_preprocessing import device_inputs
 from isa_toolkit.distillation import loop
 from isa_toolkit.distillation.experiment import ResolvedExperiment
 from isa_toolkit.distillation.run_state import Worker

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 from isa_toolkit.datasets import Dataset
-from isa_toolkit.datasets.device import device_inputs
+from isa_toolkit.datasets.device_preprocessing import device_inputs
 from isa_toolkit.networks.training import batch_indices
 
 __all__ = ["Targets", "class_indices", "draw", "first_order", "targets"]

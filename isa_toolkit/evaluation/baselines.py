@@ -9,7 +9,7 @@ import numpy as np
 
 from isa_toolkit import checks
 from isa_toolkit.datasets import Dataset, centred_one_hot
-from isa_toolkit.datasets.arrays import check_images_per_class
+from isa_toolkit.datasets.validation import check_images_per_class
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.evaluation.evaluation import (
     Evaluation,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from isa_toolkit.datasets import preprocessing
-from isa_toolkit.datasets.device import device_inputs, to_inputs
+from isa_toolkit.datasets.device_preprocessing import device_inputs, to_inputs
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from isa_toolkit.checks import as_text, fail
-from isa_toolkit.datasets.catalogue import DatasetSpec
 from isa_toolkit.datasets.folders import find_folders
 from isa_toolkit.datasets.idx import find_idx
 from isa_toolkit.datasets.npz import read_npz
 from isa_toolkit.datasets.parquet import LABEL_COLUMNS, read_class_names, read_parquet
 from isa_toolkit.datasets.records import Source
+from isa_toolkit.datasets.registry import DatasetSpec
 
 __all__ = ["EXPECTED", "LabelledImages", "read_images", "read_local", "sort_shards"]
 

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from image_files import IMAGES, put_image, write_parquet
 
-from isa_toolkit.datasets import Dataset, load_dataset, spool
-from isa_toolkit.datasets.mapped import MappedImages
+from isa_toolkit.datasets import Dataset, decode_cache, load_dataset
+from isa_toolkit.datasets.memory_map import MappedImages
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a set of 23 images that is taken for a large one."""
     monkeypatch.setenv("ISA_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(spool, "MAPPED_BYTES", 100)
-    monkeypatch.setattr(spool, "_PIECE", 5)
+    monkeypatch.setattr(decode_cache, "MAPPED_BYTES", 100)
+    monkeypatch.setattr(decode_cache, "_PIECE", 5)
     (tmp_path / "set").mkdir()
     write_parquet(tmp_path / "set" / "train-00000-of-00001.parquet", row_group_size=4)
     return tmp_path / "set"
@@ -35,7 +35,7 @@ def kept(folder: Path) -> list[Path]:
 
 def test_the_images_are_those_in_memory(folder: Path, monkeypatch):
     there = load(folder)
-    monkeypatch.setattr(spool, "MAPPED_BYTES", 2**40)
+    monkeypatch.setattr(decode_cache, "MAPPED_BYTES", 2**40)
     here = load(folder)
     assert isinstance(there.train.images, MappedImages)
     assert isinstance(here.train.images, np.ndarray)
@@ -47,7 +47,7 @@ def test_a_second_time_nothing_is_decoded(folder: Path, monkeypatch):
     first = load(folder)
     [file] = kept(folder)
     before = file.stat().st_mtime_ns
-    monkeypatch.setattr(spool, "_write", None)
+    monkeypatch.setattr(decode_cache, "_write", None)
     assert load(folder).fingerprint == first.fingerprint
     assert file.stat().st_mtime_ns == before
 
@@ -128,9 +128,9 @@ def test_what_a_killed_process_left_is_removed(folder: Path):
     for path in (mine, theirs, other):
         path.write_bytes(b"half")
     # What has just been written may be another machine's.
-    spool._remove_abandoned(file)
+    decode_cache._remove_abandoned(file)
     assert kept(folder) == sorted([file, mine, theirs, other])
     for path in (mine, theirs, other):
         os.utime(path, (0, 0))
-    spool._remove_abandoned(file)
+    decode_cache._remove_abandoned(file)
     assert kept(folder) == sorted([file, mine, other])

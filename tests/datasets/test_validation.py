@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from isa_toolkit.datasets.arrays import (
+from isa_toolkit.datasets.validation import (
     as_images,
     as_labels,
     balanced_subset,

@@ -7,8 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isa_toolkit.datasets import Dataset, mapped
-from isa_toolkit.datasets.mapped import MappedImages, as_mapped, check_fits, map_file
+from isa_toolkit.datasets import Dataset, memory_map
+from isa_toolkit.datasets.memory_map import (
+    MappedImages,
+    as_mapped,
+    check_fits,
+    map_file,
+)
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 3), np.uint8)
 LABELS = np.arange(50) % 5
@@ -55,15 +60,15 @@ def test_no_rows_are_an_empty_array(stored: Path):
 
 
 def test_long_stretches_are_read_in_pieces(stored: Path, monkeypatch):
-    monkeypatch.setattr(mapped, "_READ_BYTES", 3 * 8 * 8 * 3)
+    monkeypatch.setattr(memory_map, "_READ_BYTES", 3 * 8 * 8 * 3)
     read = []
-    pread = mapped.os.pread
+    pread = memory_map.os.pread
 
     def spy(file, size, begin):
         read.append(size // (8 * 8 * 3))
         return pread(file, size, begin)
 
-    monkeypatch.setattr(mapped.os, "pread", spy)
+    monkeypatch.setattr(memory_map.os, "pread", spy)
     np.testing.assert_array_equal(np.asarray(map_file(stored)), IMAGES)
     assert max(read) == 3
     assert sum(read) == 50
@@ -125,7 +130,7 @@ def test_a_size_that_is_asked_for_is_made_in_memory(stored: Path):
 
 def test_the_memory_is_not_filled(stored: Path, monkeypatch):
     data = Dataset.from_arrays(np.load(stored, mmap_mode="r"), LABELS)
-    monkeypatch.setattr(mapped, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(memory_map, "available_bytes", lambda: 1000)
     with pytest.raises(ValueError, match=r"inputs of 40 train images must fit"):
         data.inputs("train")
     check_fits("ten bytes", 10)

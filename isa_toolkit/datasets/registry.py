@@ -1,7 +1,7 @@
 """The data sets known by name: where they lie, their constants, what to expect.
 
 A new data set is one entry of :data:`DATASETS`. How files are read is decided in
-:mod:`isa_toolkit.datasets.local`, what is done to pixels in
+:mod:`isa_toolkit.datasets.formats`, what is done to pixels in
 :mod:`isa_toolkit.datasets.preprocessing`.
 """
 

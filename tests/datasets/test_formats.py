@@ -7,7 +7,7 @@ import pytest
 from image_files import write_parquet as write
 
 from isa_toolkit.datasets import DATASETS
-from isa_toolkit.datasets.local import read_local, sort_shards
+from isa_toolkit.datasets.formats import read_local, sort_shards
 
 TESTS = ("test", "validation", "valid", "val")
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from isa_toolkit.checks import as_text, check_integer, fail
-from isa_toolkit.datasets.mapped import MappedImages
+from isa_toolkit.datasets.memory_map import MappedImages
 
 __all__ = [
     "Split",

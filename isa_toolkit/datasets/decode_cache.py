@@ -19,7 +19,7 @@ from jaxtyping import Int, UInt8
 
 from isa_toolkit.checks import as_text, fail
 from isa_toolkit.datasets.cache import cache_folder
-from isa_toolkit.datasets.mapped import MappedImages, map_file
+from isa_toolkit.datasets.memory_map import MappedImages, map_file
 from isa_toolkit.datasets.records import Records
 
 __all__ = ["MAPPED_BYTES", "read_or_map"]
