@@ -80,7 +80,6 @@ def test_the_conda_environment_is_in_step_with_pyproject() -> None:
     wanted = _bounds(
         project["dependencies"]
         + extras["notebooks"]
-        + extras["hub"]
         + extras["ray"]
         + extras["slurm"]
         + extras["dev"]
@@ -98,8 +97,8 @@ def test_the_conda_environment_is_in_step_with_pyproject() -> None:
 
 def test_extras_name_what_they_are_for() -> None:
     extras = PYPROJECT["project"]["optional-dependencies"]
-    assert set(extras) == {"notebooks", "hub", "ray", "slurm", "cuda13", "dev"}
-    assert "isa-toolkit[notebooks,hub,ray,slurm]" in extras["dev"]
+    assert set(extras) == {"notebooks", "ray", "slurm", "cuda13", "dev"}
+    assert "isa-toolkit[notebooks,ray,slurm]" in extras["dev"]
 
 
 def test_the_version_is_the_same_everywhere() -> None:

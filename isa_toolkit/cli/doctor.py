@@ -18,7 +18,7 @@ __all__ = ["DoctorOptions", "run"]
 PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy",
     "scikit-learn", "pyarrow", "pillow", "matplotlib", "safetensors",
-    "ipywidgets", "anywidget", "jupyterlab", "ipykernel", "huggingface_hub",
+    "ipywidgets", "anywidget", "jupyterlab", "ipykernel", "datasets",
 )  # fmt: skip
 
 

@@ -1,49 +1,77 @@
-"""The data set as every other room sees it: two splits, class names, preprocessing.
+"""The data set as every other package sees it: two splits, class names, preprocessing.
 
 Reading files is left to :mod:`isa_toolkit.datasets.load`.
 """
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import functools
 import hashlib
+import html
+import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from isa_toolkit.checks import as_text, check_one_of, fail
+from isa_toolkit.checks import as_text, check_integer, check_one_of, fail
 from isa_toolkit.datasets import preprocessing as pixels
 from isa_toolkit.datasets.images import crop_and_resize
 from isa_toolkit.datasets.memory_map import MappedImages, as_mapped, check_fits
 from isa_toolkit.datasets.preprocessing import Preprocessing, pieces
+from isa_toolkit.datasets.registry import Whitening
 from isa_toolkit.datasets.validation import (
     Split,
     as_images,
-    as_labels,
     centred_one_hot,
     check_classes,
+    encode_labels,
     stratified_split,
 )
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 __all__ = ["Dataset"]
 
+SplitName = Literal["train", "test"]
+
 _SPLITS = ("train", "test")
+_SHOWN_CLASSES = 20
+_SHOWN_IMAGES = 8
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Dataset:
-    """Labelled images to distil from (train) and to judge by (test).
+    """Labelled images to distil from (train) and to evaluate on (test).
 
-    name: what it is called in run folders and tables.
-    train: training images and labels; every class is present.
-    test: test images and labels.
-    class_names: one per class, in label order.
-    preprocessing: pixels to network inputs and back, fitted on training images.
-    provenance: where the images come from, in plain JSON types.
+    Its length is the number of training images. In a notebook it shows a table of classes
+    with some of their images.
+
+    Attributes:
+        name: Name of the data set in run folders and tables.
+        train: Training images and labels; every class is present.
+        test: Test images and labels.
+        class_names: Names of the classes in label order.
+        preprocessing: Map from pixels to network inputs and back, fitted on the training
+            images.
+        provenance: Origin of the images, in plain JSON types.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> images = rng.integers(0, 256, (40, 8, 8, 1), np.uint8)
+        >>> data = Dataset.from_arrays(images, np.arange(40) % 4, name="noise")
+        >>> data
+        Dataset('noise': 32 training and 8 test images of 8x8x1, 4 classes, standardised)
+        >>> data.inputs("test").shape, data.targets("test").shape
+        ((8, 8, 8, 1), (8, 4))
+        >>> image, label = data.train[0]
+        >>> image.shape, label
+        ((8, 8, 1), 0)
     """
 
     name: str
@@ -65,7 +93,7 @@ class Dataset:
                 "It names run folders.",
             )
         for name, split in (("train", self.train), ("test", self.test)):
-            images, labels = split
+            images, labels = split.images, split.labels
             if images.dtype != np.uint8 or images.shape[1:] != self.image_shape:
                 shape = "x".join(map(str, self.image_shape))
                 raise fail(
@@ -84,6 +112,73 @@ class Dataset:
                 images.flags.writeable = False
         check_classes(self.train.labels, self.test.labels, self.class_names)
 
+    def __len__(self) -> int:
+        return len(self.train)
+
+    def __repr__(self) -> str:
+        name = self.name if len(self.name) <= 60 else f"{self.name[:57]}..."
+        shape = "x".join(map(str, self.image_shape))
+        return (
+            f"Dataset({name!r}: {len(self.train)} training and {len(self.test)} test "
+            f"images of {shape}, {self.num_classes} classes, {self.preprocessing.kind})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return a table of classes: names, numbers of images, and some of the images."""
+        counts = [
+            np.bincount(split.labels, minlength=self.num_classes)
+            for split in (self.train, self.test)
+        ]
+        rows = []
+        for label, name in enumerate(self.class_names[:_SHOWN_CLASSES]):
+            picture = self._picture([label], _SHOWN_IMAGES, side=1)
+            rows.append(
+                f"<tr><td>{html.escape(name[:80])}</td><td>{counts[0][label]}</td>"
+                f'<td>{counts[1][label]}</td><td><img alt="" '
+                f'style="height: 32px; image-rendering: pixelated" src="{_as_url(picture)}">'
+                "</td></tr>"
+            )
+        hidden = self.num_classes - _SHOWN_CLASSES
+        if hidden > 0:
+            rows.append(f'<tr><td colspan="4">... and {hidden} more classes</td></tr>')
+        notes = [f"ignored {one}" for one in self.provenance.get("ignored", ())]
+        if self.provenance.get("left_out"):
+            notes.append(
+                f"left out {self.provenance['left_out']} files without an image"
+            )
+        return (
+            f"<p>{html.escape(repr(self))}</p>"
+            + "".join(f"<p>{html.escape(note)}</p>" for note in notes)
+            + "<table><tr><th>class</th><th>train</th><th>test</th><th></th></tr>"
+            + "".join(rows)
+            + "</table>"
+        )
+
+    def show(self, images_per_class: int = _SHOWN_IMAGES) -> Image.Image:
+        """Return a picture of training images, one row per class, that a notebook shows.
+
+        Args:
+            images_per_class: Number of images in a row: the first ones of the class.
+        """
+        count = check_integer("images_per_class", images_per_class)
+        return self._picture(list(range(self.num_classes)), count, side=48)
+
+    def _picture(self, labels: list[int], columns: int, side: int) -> Image.Image:
+        """Return a grid of training images, enlarged by a whole factor to about ``side``."""
+        from PIL import Image
+
+        height, width, channels = self.image_shape
+        grid = np.full((len(labels), columns, height, width, channels), 255, np.uint8)
+        for row, label in enumerate(labels):
+            members = np.flatnonzero(self.train.labels == label)[:columns]
+            grid[row, : len(members)] = self.train.images[members]
+        sheet = grid.transpose(0, 2, 1, 3, 4).reshape(
+            len(labels) * height, columns * width, channels
+        )
+        factor = max(1, side // max(height, width))
+        sheet = sheet.repeat(factor, axis=0).repeat(factor, axis=1)
+        return Image.fromarray(sheet[..., 0] if channels == 1 else sheet)
+
     @property
     def num_classes(self) -> int:
         """Number of classes."""
@@ -98,25 +193,26 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256 (hex) of both splits: pixels, shapes and labels."""
         digest = hashlib.sha256()
-        for array in (*self.train, *self.test):
+        splits = (self.train, self.test)
+        for array in (one for split in splits for one in (split.images, split.labels)):
             digest.update(f"{array.dtype} {array.shape}".encode())
             for piece in pieces(array):
                 digest.update(np.ascontiguousarray(array[piece]).data)
         return digest.hexdigest()
 
-    def inputs(self, split: str = "train") -> Float[np.ndarray, "n h w ch"]:
+    def inputs(self, split: SplitName = "train") -> Float[np.ndarray, "n h w ch"]:
         """Return the network inputs of a split, computed once and kept.
 
         Args:
-            split: ``"train"`` or ``"test"``.
+            split: Name of the split, ``"train"`` or ``"test"``.
 
         Returns:
             Preprocessed images, float32 [n, h, w, ch], read-only.
 
         Raises:
-            ValueError: unknown split; images on the disk that would not fit in memory.
+            ValueError: Unknown split; images on the disk that would not fit in memory.
         """
-        split = check_one_of("split", split, _SPLITS)
+        check_one_of("split", split, _SPLITS)
         if split not in self._kept:
             images = getattr(self, split).images
             if isinstance(images, MappedImages):
@@ -126,33 +222,33 @@ class Dataset:
             self._kept[split] = made
         return self._kept[split]
 
-    def targets(self, split: str = "train") -> Float[np.ndarray, "n c"]:
+    def targets(self, split: SplitName = "train") -> Float[np.ndarray, "n c"]:
         """Return centred one-hot targets of a split: 1 - 1/C on the class, else -1/C.
 
         Args:
-            split: ``"train"`` or ``"test"``.
+            split: Name of the split, ``"train"`` or ``"test"``.
 
         Returns:
             float32 [n, c].
 
         Raises:
-            ValueError: unknown split.
+            ValueError: Unknown split.
         """
-        split = check_one_of("split", split, _SPLITS)
+        check_one_of("split", split, _SPLITS)
         return centred_one_hot(getattr(self, split).labels, self.num_classes)
 
     def holdout(self, fraction: float, *, seed: int = 0) -> tuple[Dataset, Split]:
         """Return the data set with a smaller training part, and what was held out.
 
         Args:
-            fraction: share of each class to hold out, above 0 and below 1.
-            seed: of the draw.
+            fraction: Fraction of each class to hold out, above 0 and below 1.
+            seed: Seed of the draw.
 
         Returns:
-            (dataset, held_out): the same preprocessing object and test split.
+            (dataset, held_out): The same preprocessing object and test split.
 
         Raises:
-            ValueError: a fraction outside (0, 1), or too few images.
+            ValueError: A fraction outside (0, 1), or too few images.
         """
         kept, held = stratified_split(self.train.labels, fraction, seed=seed)
         provenance = {
@@ -175,7 +271,7 @@ class Dataset:
         *,
         class_names: Sequence[str] | None = None,
         name: str = "arrays",
-        whitening: str = "standardise",
+        whitening: Whitening = "standardise",
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         test_fraction: float = 0.2,
@@ -187,64 +283,68 @@ class Dataset:
         """Return a data set of one's own arrays.
 
         Args:
-            train_images: uint8 or floats in [0, 1], [n, h, w, ch] or grey [n, h, w]; a
-                list of images of different sizes when ``resolution`` is given. A memory
-                map ``np.load(path, mmap_mode="r")`` of uint8 [n, h, w, ch] stays on the
-                disk, and the file must stay as it is.
-            train_labels: class indices from 0, [n].
-            test_images: the same for testing; None holds out a part of the training
-                images, the same share of each class.
-            test_labels: class indices, [m].
-            class_names: one per class; None calls them "0", "1", ...
-            name: what it is called in run folders and tables.
-            whitening: ``"standardise"``, ``"zca"`` (blocks above 64 pixels) or
-                ``"none"``, fitted on the training images.
-            mean: channel means of pixels in [0, 1]; None measures them.
-            std: channel standard deviations; None measures them.
-            test_fraction: share held out when there are no test images.
-            seed: of that draw.
-            resolution: side in pixels to crop the centre and resize to.
-            cache: where a fitted ZCA is kept: None the user's cache folder, a path
+            train_images: Training images, uint8 or floats in [0, 1], [n, h, w, ch] or grey
+                [n, h, w]; a list of images of different sizes when ``resolution`` is
+                given. A memory map ``np.load(path, mmap_mode="r")`` of uint8
+                [n, h, w, ch] stays on the disk, and the file must stay as it is.
+            train_labels: Labels of the training images, [n]: class indices from 0, numbers
+                from 1, or names.
+            test_images: Test images of the same form; None holds out a part of the
+                training images, the same fraction of each class.
+            test_labels: Labels of the test images, [m].
+            class_names: Names of the classes; None takes those of the labels.
+            name: Name of the data set in run folders and tables.
+            whitening: Preprocessing of the pixels, fitted on the training images:
+                ``"standardise"``, ``"zca"`` (blocks above 64 pixels) or ``"none"``.
+            mean: Channel means of pixels in [0, 1]; None measures them.
+            std: Channel standard deviations; None measures them.
+            test_fraction: Fraction held out when there are no test images.
+            seed: Seed of that draw.
+            resolution: Side in pixels to crop the centre and resize to.
+            cache: Folder where a fitted ZCA is kept: None the user's cache folder, a path
                 another, False nowhere.
-            provenance: where the images come from, in plain JSON types.
+            provenance: Origin of the images, in plain JSON types.
 
         Returns:
             The data set, sharing no memory with the arguments but for memory maps.
 
         Raises:
-            ValueError: images or labels of a wrong form, shape or range, a class
+            ValueError: Images or labels of a wrong form, shape or range, a class
                 without a training image, unknown whitening.
 
         Example:
             >>> rng = np.random.default_rng(0)
             >>> images = rng.integers(0, 256, (40, 8, 8, 1), np.uint8)
             >>> data = Dataset.from_arrays(images, np.arange(40) % 4)
-            >>> data.num_classes, len(data.train.labels), len(data.test.labels)
+            >>> data.num_classes, len(data.train), len(data.test)
             (4, 32, 8)
         """
         check_one_of("whitening", whitening, pixels.WHITENINGS)
-        train = _as_split("train", train_images, train_labels, resolution)
         facts = {"source": "arrays", **(provenance or {})}
-        if test_images is None:
-            if test_labels is not None:
-                raise fail("test_images", "come with test_labels", test_images)
+        images = _checked_images("train", train_images, train_labels, resolution)
+        if test_images is None and test_labels is not None:
+            raise fail("test_images", "come with test_labels", test_images)
+        test = None
+        if test_images is not None:
+            test = _checked_images("test", test_images, test_labels, resolution)
+            if test.shape[1:] != images.shape[1:]:
+                raise fail(
+                    "test_images",
+                    "have the shape of train_images",
+                    as_text(f"{test.shape[1:]}, not {images.shape[1:]}"),
+                    "Pass resolution if only sizes differ.",
+                )
+        labels, encoded, names = encode_labels(
+            train_labels, test_labels, class_names=tuple(map(str, class_names or ()))
+        )
+        train = Split(images, labels)
+        if test is None or encoded is None:
             kept, held = stratified_split(train.labels, test_fraction, seed=seed)
-            train, test = train.take(kept), train.take(held)
+            train, held_out = train.take(kept), train.take(held)
             facts["test_split"] = f"{test_fraction:g} of train, seed {seed}"
         else:
-            test = _as_split("test", test_images, test_labels, resolution)
-        if train.images.shape[1:] != test.images.shape[1:]:
-            raise fail(
-                "test_images",
-                "have the shape of train_images",
-                as_text(f"{test.images.shape[1:]}, not {train.images.shape[1:]}"),
-                "Pass resolution if only sizes differ.",
-            )
-        if class_names is None:
-            if train.labels.min() < 0:
-                raise fail("train_labels", "be at least 0", int(train.labels.min()))
-            class_names = [str(label) for label in range(train.labels.max() + 1)]
-        check_classes(train.labels, test.labels, class_names)
+            held_out = Split(test, encoded)
+        check_classes(train.labels, held_out.labels, names)
         fitted = pixels.fit(
             train.images,
             whitening,
@@ -252,30 +352,42 @@ class Dataset:
             std=None if std is None else tuple(std),
             cache=cache,
         )
-        facts["train_count"], facts["test_count"] = len(train.labels), len(test.labels)
+        facts["train_count"], facts["test_count"] = len(train), len(held_out)
         return cls(
             name=name,
             train=train,
-            test=test,
-            class_names=tuple(map(str, class_names)),
+            test=held_out,
+            class_names=names,
             preprocessing=fitted,
             provenance=facts,
         )
 
 
-def _as_split(name: str, images: Any, labels: Any, resolution: int | None) -> Split:
+def _as_url(picture: Image.Image) -> str:
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def _checked_images(
+    name: str, images: Any, labels: Any, resolution: int | None
+) -> np.ndarray | MappedImages:
+    """Return images of one size, with as many labels."""
     if labels is None:
         raise fail(f"{name}_labels", f"come with {name}_images", labels)
-    mapped = as_mapped(images)
-    sizes = (resolution, resolution)
-    if mapped is not None and (resolution is None or mapped.shape[1:3] == sizes):
-        return Split(mapped, as_labels(f"{name}_labels", labels, len(mapped)))
-    checked = as_images(f"{name}_images", _one_size(name, images, resolution))
-    return Split(checked, as_labels(f"{name}_labels", labels, len(checked)))
+    checked = as_mapped(images)
+    size = (resolution, resolution)
+    if checked is None or (resolution is not None and checked.shape[1:3] != size):
+        checked = as_images(f"{name}_images", _one_size(name, images, resolution))
+    count = np.shape(labels)[0] if np.ndim(labels) else 0
+    if count != len(checked):
+        found = as_text(f"{count} labels for {len(checked)} images")
+        raise fail(f"{name}_labels", "hold one label per image", found)
+    return checked
 
 
 def _one_size(name: str, images: Any, resolution: int | None) -> Any:
-    """Return ``images`` as something of one size, resized if that is asked for."""
+    """Return ``images`` as something of one size, resized to ``resolution`` if given."""
     if isinstance(images, np.ndarray) and images.dtype != object:
         if resolution is None or images.ndim < 3 or not len(images):
             return images

@@ -1,7 +1,7 @@
-"""Decoded once and mapped: images of a set that is too large for the memory.
+"""The cache folder: what is kept there, and decoded images that exceed the memory.
 
-They are decoded some at a time into one file of the cache folder, which later runs map
-as it is.
+Images of a set that is too large are decoded in pieces into one file, which later runs
+map as it is.
 """
 
 from __future__ import annotations
@@ -10,26 +10,80 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from jaxtyping import Int, UInt8
 
 from isa_toolkit.checks import as_text, fail
-from isa_toolkit.datasets.cache import cache_folder
 from isa_toolkit.datasets.memory_map import MappedImages, map_file
-from isa_toolkit.datasets.records import Records
 
-__all__ = ["MAPPED_BYTES", "read_or_map"]
+if TYPE_CHECKING:
+    from isa_toolkit.datasets.readers import Records
+
+__all__ = ["MAPPED_BYTES", "cache_folder", "kept_or_made", "read_or_map"]
+
+T = TypeVar("T")
 
 # Pixels beyond this stay on the disk: CIFAR takes .15 GiB, Tiny ImageNet 1.1, ImageNet at
 # 64 pixels 14.7.
 MAPPED_BYTES = 4 * 2**30
 _PIECE = 4096
-# Who decodes writes a piece every few seconds.
+# The process that decodes writes a piece every few seconds.
 _ABANDONED_S = 600.0
+
+
+def cache_folder() -> Path:
+    """Return ``ISA_CACHE_DIR`` if it is set, or the user's cache folder."""
+    chosen = os.environ.get("ISA_CACHE_DIR")
+    if chosen:
+        return Path(chosen)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("isa_toolkit"))
+
+
+def kept_or_made(
+    path: Path,
+    read: Callable[[Path], T],
+    make: Callable[[], T],
+    write: Callable[[T, Path], None],
+) -> T:
+    """Return what a cache file holds, or make it anew and keep it there.
+
+    Args:
+        path: Path of the cache file.
+        read: Function that reads it and raises ``ValueError`` if it is damaged.
+        make: Function that makes the value when there is no usable file.
+        write: Function that writes the value to the path.
+
+    Returns:
+        The kept or made value. A damaged file, or a folder that cannot be written,
+        gives a ``RuntimeWarning`` and the value all the same.
+    """
+    if path.is_file():
+        try:
+            return read(path)
+        except ValueError:
+            warnings.warn(
+                f"The cache file {path} is damaged; it is fitted again.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+    made = make()
+    try:
+        write(made, path)
+    except OSError as error:
+        warnings.warn(
+            f"The cache folder {path.parent} cannot be written ({error.strerror}); "
+            "set ISA_CACHE_DIR to one that can.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return made
 
 
 def read_or_map(
@@ -43,27 +97,27 @@ def read_or_map(
     """Return the images of some records, in memory or, if they are many, on the disk.
 
     Args:
-        records: of one split.
-        indices: which, ascending.
-        channels: see ``Records.read``.
-        resolution: see ``Records.read``.
-        facts: where they come from; ``root`` and ``files`` name files, or folders of them,
+        records: Records of one split.
+        indices: Indices of the images, ascending.
+        channels: Number of channels; None keeps that of the files.
+        resolution: Side in pixels; None keeps that of the files.
+        facts: Origin of the images; ``root`` and ``files`` name files, or folders of them,
             whose sizes and times belong to the name in the cache.
 
     Returns:
         uint8 [k, h, w, ch].
 
     Raises:
-        ValueError: damaged images, or images of several sizes.
-        OSError: the cache folder cannot be written.
+        ValueError: Damaged images, or images of several sizes.
+        OSError: The cache folder cannot be written.
     """
     shape = records.read(indices[:1], channels, resolution).shape[1:]
     if len(indices) * int(np.prod(shape)) <= MAPPED_BYTES:
         return records.read(indices, channels, resolution)
     digest = hashlib.sha256(repr((channels, resolution, shape)).encode())
     _add_stamps(digest, facts)
-    for numbers in (indices, records.labels):
-        digest.update(np.ascontiguousarray(numbers).data)
+    for values in (indices, records.labels):
+        digest.update(repr(values.tolist()).encode())
     path = cache_folder() / f"images-{digest.hexdigest()[:32]}.npy"
     if not path.is_file():
         _write(path, records, indices, channels, resolution, shape)
@@ -131,7 +185,7 @@ def _add_stamps(digest: Any, facts: Mapping[str, Any]) -> None:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Remove what processes that were killed had decoded of the same images."""
+    """Remove partial files of the same images that killed processes left."""
     for left in path.parent.glob(f"{path.name}.*.partial"):
         pid = left.name.split(".")[-2]
         try:
@@ -141,4 +195,4 @@ def _remove_abandoned(path: Path) -> None:
         except ProcessLookupError:
             left.unlink(missing_ok=True)
         except (FileNotFoundError, PermissionError, ValueError):
-            continue  # gone already, somebody else's, or no file of ours
+            continue  # removed already, of another user, or no such file

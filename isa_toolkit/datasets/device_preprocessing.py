@@ -1,7 +1,7 @@
 """Preprocessing on the device: pixels to network inputs inside a compiled program.
 
 The same map as :class:`~isa_toolkit.datasets.preprocessing.Preprocessing`, so that images
-can wait on the device, or travel there, as bytes: a quarter of the room.
+can wait on the device, or travel there, as bytes: a quarter of the memory.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ __all__ = ["DeviceInputs", "device_inputs", "to_inputs"]
 class DeviceInputs(NamedTuple):
     """The numbers of a preprocessing, as arguments of a program.
 
-    scale: of a byte, by channel, [ch].
-    shift: subtracted after it, [ch].
-    mean: of the standardised images, [h, w, ch]; zeros without whitening.
-    matrix: that whitens a block of pixels, [b, b]; [0, 0] without whitening.
+    Attributes:
+        scale: Factor of a byte, by channel, [ch].
+        shift: Number subtracted after scaling, by channel, [ch].
+        mean: Mean of the standardised images, [h, w, ch]; zeros without whitening.
+        matrix: Matrix that whitens a block of pixels, [b, b]; [0, 0] without whitening.
     """
 
     scale: Float[Array, " ch"]
@@ -37,7 +38,7 @@ def device_inputs(preprocessing: Preprocessing) -> DeviceInputs:
     """Return a preprocessing's numbers on the device.
 
     Args:
-        preprocessing: of a data set.
+        preprocessing: Preprocessing of a data set.
 
     Returns:
         float32 arrays.
@@ -56,13 +57,13 @@ def to_inputs(
     """Return network inputs: W (flatten(pixels scale - shift) - mean).
 
     Args:
-        pixels: bytes, [n, h, w, ch].
-        numbers: of the preprocessing.
+        pixels: Pixels as bytes, [n, h, w, ch].
+        numbers: Numbers of the preprocessing.
 
     Returns:
         float32 [n, h, w, ch], equal to ``Preprocessing.apply`` but for rounding.
 
-    Source: algorithms 1.1 ("ZCA", "Block ZCA").
+    Source: docs/algorithms.md, section 1.1 ("ZCA", "Block ZCA").
     """
     inputs = pixels.astype(jnp.float32) * numbers.scale - numbers.shift
     if not numbers.matrix.size:

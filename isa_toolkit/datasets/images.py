@@ -1,7 +1,4 @@
-"""From encoded image files to one uint8 array: decoding, centre crop, area resize.
-
-Which files to decode is decided by the readers.
-"""
+"""From encoded image files to one uint8 array: decoding, centre crop, area resize."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import functools
 import io
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,22 +15,33 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from isa_toolkit.checks import as_text, check_integer, fail
+from isa_toolkit.datasets.validation import unreadable
+from isa_toolkit.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Encoded", "area_weights", "crop_and_resize", "decode_all"]
+__all__ = ["FORMATS", "Encoded", "area_weights", "crop_and_resize", "decode_all"]
 
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+"""Raster formats that are decoded. Never PostScript, for which Pillow starts a program."""
+
+LARGEST_SIDE = 2**16
+LARGEST_IMAGE = 2**26
+"""Number of pixels of the largest image that is decoded (64 million)."""
+
+_GREY_MODES = ("1", "L", "LA", "I;16", "I;16L", "I;16B", "I")
 _COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
-_GREY_MODES = ("1", "L", "LA")
+_ORIENTATION = 0x0112
 _PER_TASK = 128
 
 
 class Encoded(NamedTuple):
     """An image file that is not decoded yet.
 
-    name: what to call it in an error.
-    content: its bytes, or the path where they lie.
+    Attributes:
+        name: Name for errors.
+        content: Bytes of the file, or its path.
     """
 
     name: str
@@ -48,8 +56,8 @@ def area_weights(inputs: int, outputs: int) -> Float[np.ndarray, "outputs inputs
     divided by its length; rows sum to 1.
 
     Args:
-        inputs: number of pixels before.
-        outputs: number of pixels after.
+        inputs: Number of pixels before.
+        outputs: Number of pixels after.
 
     Returns:
         The weights, float32 [outputs, inputs], read-only.
@@ -75,13 +83,13 @@ def crop_and_resize(
     Pillow's BOX filter is not used because it drops the fractions.
 
     Args:
-        image: uint8 [h, w, ch].
-        resolution: new side in pixels.
+        image: Image, uint8 [h, w, ch].
+        resolution: New side in pixels.
 
     Returns:
         uint8 [resolution, resolution, ch]; the square itself if it has that size.
 
-    Source: section 1.1 of the algorithms sheet ("Variable-size images").
+    Source: docs/algorithms.md, section 1.1 ("Variable-size images").
     """
     height, width, _ = image.shape
     side = min(height, width)
@@ -104,77 +112,67 @@ def decode_all(
 ) -> UInt8[np.ndarray, "n h w ch"]:
     """Return all images of ``batches`` as one array, decoded by a few threads.
 
+    The orientation that a camera noted is applied, transparent pixels are laid over
+    white, and 16-bit levels are rounded to 8 bits.
+
     Args:
-        batches: gives the encoded images in order, each time from the start. One batch
-            is held in memory at a time.
-        count: how many images they hold together.
-        channels: 1 or 3; None looks: 3 if any image has colour.
-        resolution: side in pixels to crop and resize to; None keeps sizes.
+        batches: Function that gives the encoded images in order, each time from the
+            start. One batch is in memory at a time.
+        count: Number of images in all batches.
+        channels: Number of channels, 1 or 3; None takes 3 if any image has colour.
+        resolution: Side in pixels to crop and resize to; None keeps sizes.
 
     Returns:
         uint8 [n, h, w, ch].
 
     Raises:
-        ValueError: a file that is no 8-bit image, or two sizes without a resolution.
+        ValueError: A file that is no image, or two sizes without a resolution.
     """
     if resolution is not None:
         resolution = check_integer("resolution", resolution)
+        if resolution > LARGEST_SIDE:
+            raise fail("resolution", f"be at most {LARGEST_SIDE}", resolution)
+
+    def pieces(batch: Sequence[Encoded]) -> list[Sequence[Encoded]]:
+        starts = range(0, len(batch), _PER_TASK)
+        return [batch[start : start + _PER_TASK] for start in starts]
+
+    def decode(piece: Sequence[Encoded]) -> list[np.ndarray]:
+        return [_decode(encoded, channels or 1, resolution) for encoded in piece]
+
+    images: np.ndarray | None = None
+    first, done = "", 0
     # Pillow releases the GIL while it decodes; more threads than cores gain nothing.
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         if channels is None:
-            coloured = any(
-                any(pool.map(_any_colour, _pieces(batch))) for batch in batches()
+            coloured = (
+                any(pool.map(_any_colour, pieces(batch))) for batch in batches()
             )
-            channels = 3 if coloured else 1
-        kept: np.ndarray | None = None
-        first_name, done = "", 0
+            channels = 3 if any(coloured) else 1
         for batch in batches():
-            if not batch:
-                continue
-            if kept is None:
-                first = _decode(batch[0], channels, resolution)
-                kept = np.empty((count, *first.shape), np.uint8)
-                first_name = batch[0].name
-            jobs = []
-            for piece in _pieces(batch):
-                target = kept[done : done + len(piece)]
-                done += len(piece)
-                jobs.append(
-                    pool.submit(_fill, target, piece, channels, resolution, first_name)
-                )
-            for job in jobs:
-                job.result()
-    if kept is None or done != count:
-        raise fail("images", f"be {count} in number", done)
-    return kept
-
-
-def _pieces(batch: Sequence[Encoded]) -> Iterator[Sequence[Encoded]]:
-    for start in range(0, len(batch), _PER_TASK):
-        yield batch[start : start + _PER_TASK]
-
-
-def _fill(
-    target: np.ndarray,
-    piece: Sequence[Encoded],
-    channels: int,
-    resolution: int | None,
-    first_name: str,
-) -> None:
-    for row, encoded in zip(target, piece, strict=True):
-        image = _decode(encoded, channels, resolution)
-        if image.shape != row.shape:
-            one, other = row.shape, image.shape
-            raise fail(
-                "images",
-                "have one size",
-                as_text(
-                    f"{one[0]}x{one[1]} ({first_name}) and "
-                    f"{other[0]}x{other[1]} ({encoded.name})"
-                ),
-                "Pass resolution to crop the centre and resize.",
+            decoded = (
+                image for part in pool.map(decode, pieces(batch)) for image in part
             )
-        row[...] = image
+            for encoded, image in zip(batch, decoded, strict=True):
+                if images is None:
+                    images = np.empty((count, *image.shape), np.uint8)
+                    first = encoded.name
+                if image.shape != images.shape[1:]:
+                    shapes = images.shape[1:], image.shape
+                    sizes = ["x".join(map(str, shape[:2])) for shape in shapes]
+                    raise fail(
+                        "images",
+                        "have one size",
+                        as_text(
+                            f"{sizes[0]} ({first}) and {sizes[1]} ({encoded.name})"
+                        ),
+                        "Pass resolution to crop the centre and resize.",
+                    )
+                images[done] = image
+                done += 1
+    if images is None or done != count:
+        raise fail("images", f"be {count} in number", done)
+    return images
 
 
 def _any_colour(piece: Sequence[Encoded]) -> bool:
@@ -184,11 +182,27 @@ def _any_colour(piece: Sequence[Encoded]) -> bool:
 def _decode(encoded: Encoded, channels: int, resolution: int | None) -> np.ndarray:
     opened = _open(encoded)
     try:
-        converted = opened.convert("L" if channels == 1 else "RGB")
+        converted = _as_eight_bits(opened).convert("L" if channels == 1 else "RGB")
     except _image_errors() as error:
-        raise _unreadable(encoded) from error
-    image = np.asarray(converted).reshape(opened.height, opened.width, channels)
+        raise _damaged(encoded) from error
+    shape = (converted.height, converted.width, channels)
+    image = np.asarray(converted).reshape(shape)
     return image if resolution is None else crop_and_resize(image, resolution)
+
+
+def _as_eight_bits(image: Image.Image) -> Image.Image:
+    """Return the image upright, opaque and with 8 bits per channel."""
+    from PIL import Image, ImageOps
+
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        levels = np.clip(np.asarray(image, np.float32), 0, 65535) / 257
+        return Image.fromarray(np.rint(levels).astype(np.uint8))
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA"))
+    return image
 
 
 def _open(encoded: Encoded) -> Image.Image:
@@ -197,19 +211,26 @@ def _open(encoded: Encoded) -> Image.Image:
     content = encoded.content
     try:
         raw = content if isinstance(content, bytes) else content.read_bytes()
-        opened = Image.open(io.BytesIO(raw))
+        opened = Image.open(io.BytesIO(raw), formats=FORMATS)
     except _image_errors() as error:
-        raise _unreadable(encoded) from error
+        raise _damaged(encoded, error) from error
     if opened.mode not in (*_GREY_MODES, *_COLOUR_MODES):
         raise fail(
             f"image {encoded.name}",
-            "have 8 bits per channel",
+            "have 8 or 16 bits per channel",
             as_text(f"mode {opened.mode}"),
+        )
+    if opened.width * opened.height > LARGEST_IMAGE:
+        raise fail(
+            f"image {encoded.name}",
+            f"have at most {LARGEST_IMAGE} pixels",
+            as_text(f"{opened.width}x{opened.height}"),
+            "Resize the file.",
         )
     return opened
 
 
-def _image_errors() -> tuple[type[Exception], ...]:
+def _image_errors() -> tuple[type[BaseException], ...]:
     from PIL import Image
 
     return (
@@ -218,13 +239,12 @@ def _image_errors() -> tuple[type[Exception], ...]:
         ValueError,
         struct.error,
         Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
     )
 
 
-def _unreadable(encoded: Encoded) -> ValueError:
-    return fail(
-        f"image {encoded.name}",
-        "be a complete PNG, JPEG or WebP",
-        as_text("bytes that do not decode"),
-        "Copy or download the file again.",
+def _damaged(encoded: Encoded, error: BaseException | None = None) -> InvalidValueError:
+    formats = ", ".join(FORMATS)
+    return unreadable(
+        f"image {encoded.name}", f"be a complete {formats}", encoded.content, error
     )

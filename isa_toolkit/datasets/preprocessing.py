@@ -17,8 +17,9 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
 from isa_toolkit.checks import as_text, check_one_of, fail
-from isa_toolkit.datasets import cache as disk
+from isa_toolkit.datasets.decode_cache import cache_folder, kept_or_made
 from isa_toolkit.datasets.memory_map import MappedImages
+from isa_toolkit.datasets.registry import Whitening
 from isa_toolkit.datasets.whitening import (
     REGULARISER,
     ZCA,
@@ -42,17 +43,18 @@ _PIECE_BYTES = 64 * 2**20
 _LARGEST_PIXEL = 16.0
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Preprocessing:
     """An invertible map between pixels and network inputs.
 
     inputs = W (flatten((pixels - mean) / std) - mu), reshaped to the image; without
     ``zca`` only the inner standardisation.
 
-    mean: channel means of pixels in [0, 1].
-    std: channel standard deviations of pixels in [0, 1].
-    image_shape: (height, width, channels) it applies to.
-    zca: the fitted whitening, or None.
+    Attributes:
+        mean: Channel means of pixels in [0, 1].
+        std: Channel standard deviations of pixels in [0, 1].
+        image_shape: Height, width and number of channels of the images.
+        zca: Fitted whitening, or None.
     """
 
     mean: tuple[float, ...]
@@ -70,6 +72,17 @@ class Preprocessing:
         if min(self.std) <= 0:
             raise fail("std", "be above 0 in every channel", self.std)
 
+    def __repr__(self) -> str:
+        return f"Preprocessing({self.kind}, mean={self.mean}, std={self.std})"
+
+    @property
+    def kind(self) -> str:
+        """``"standardised"``, ``"zca"``, ``"block zca"`` or ``"raw pixels"``."""
+        if self.zca is not None:
+            return "zca" if self.zca.stride == 1 else "block zca"
+        is_raw = set(self.mean) == {0.0} and set(self.std) == {1.0}
+        return "raw pixels" if is_raw else "standardised"
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of every number of the map."""
@@ -85,14 +98,14 @@ class Preprocessing:
         """Return network inputs.
 
         Args:
-            images: uint8, or floats on the [0, 1] scale (not clipped, so that what
+            images: Images, uint8 or floats on the [0, 1] scale (not clipped, so that what
                 ``invert`` gave comes back), [n, h, w, ch].
 
         Returns:
             float32 [n, h, w, ch].
 
         Raises:
-            ValueError: another shape or number kind, pixels that are not finite, or
+            ValueError: Another shape or number kind, pixels that are not finite, or
                 floats on the 0..255 scale.
         """
         array = self._checked("images", images, ("uint8", "float"))
@@ -108,13 +121,13 @@ class Preprocessing:
         """Return the pixels of network inputs, on the [0, 1] scale, not clipped.
 
         Args:
-            whitened: floats [n, h, w, ch].
+            whitened: Network inputs, floats [n, h, w, ch].
 
         Returns:
             float32 [n, h, w, ch].
 
         Raises:
-            ValueError: another shape, or inputs that are not finite floats.
+            ValueError: Another shape, or inputs that are not finite floats.
         """
         array = self._checked("whitened", whitened, ("float",))
         result = np.empty(array.shape, np.float32)
@@ -135,7 +148,7 @@ class Preprocessing:
         kind: dict[str, Any] = {"kind": "none"}
         if self.zca is not None:
             kind = {
-                "kind": "zca" if self.zca.stride == 1 else "block zca",
+                "kind": self.kind,
                 "stride": self.zca.stride,
                 "relative_regulariser": self.zca.regulariser,
                 "ridge": self.zca.ridge,
@@ -153,11 +166,11 @@ class Preprocessing:
         """Write the map to a safetensors file, whole or not at all.
 
         Args:
-            path: the file; it is replaced.
-            note: text kept with it, to recognise the data it was fitted on.
+            path: Path of the file; it is replaced.
+            note: Text kept with it, to recognise the data it was fitted on.
 
         Raises:
-            OSError: the file cannot be written.
+            OSError: The file cannot be written.
         """
         from safetensors.numpy import save
 
@@ -176,14 +189,14 @@ class Preprocessing:
         """Read a map that ``save`` wrote.
 
         Args:
-            path: the file.
-            note: the note it must carry; None accepts any.
+            path: Path of the file.
+            note: Note it must carry; None accepts any.
 
         Returns:
             The map, equal to the saved one bit for bit.
 
         Raises:
-            ValueError: the file is missing, damaged or of another form.
+            ValueError: The file is missing, damaged or of another form.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -215,7 +228,7 @@ class Preprocessing:
         """Return scale and shift of the standardisation, float32 [ch] each.
 
         Args:
-            unit: of a pixel: 1/255 for bytes.
+            unit: Scale of a pixel: 1/255 for bytes.
         """
         mean, std = np.array(self.mean), np.array(self.std)
         return (unit / std).astype(np.float32), (mean / std).astype(np.float32)
@@ -273,7 +286,7 @@ def _read_zca(tensors: dict[str, np.ndarray], facts: dict[str, Any]) -> ZCA | No
 
 def fit(
     images: UInt8[np.ndarray, "n h w ch"] | MappedImages,
-    whitening: str = "standardise",
+    whitening: Whitening = "standardise",
     *,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
@@ -282,20 +295,20 @@ def fit(
     """Return the preprocessing fitted on training images.
 
     Args:
-        images: the training images, uint8 [n, h, w, ch].
-        whitening: ``"standardise"`` (channel mean and standard deviation), ``"zca"``
-            (the same, then ZCA with relative regulariser 0.1, in polyphase blocks
-            above 64 pixels) or ``"none"`` (pixels in [0, 1] as they are).
-        mean: channel means; None measures them.
-        std: channel standard deviations; None measures them.
-        cache: where fitted ZCA matrices are kept: None is the user's cache folder (for
+        images: Training images, uint8 [n, h, w, ch].
+        whitening: Kind of preprocessing: ``"standardise"`` (channel mean and standard
+            deviation), ``"zca"`` (the same, then ZCA with relative regulariser 0.1, in
+            polyphase blocks above 64 pixels) or ``"none"`` (pixels in [0, 1] as they are).
+        mean: Channel means; None measures them.
+        std: Channel standard deviations; None measures them.
+        cache: Folder where fitted ZCA matrices are kept: None is the user's cache folder (for
             fits that take over a second), a path another folder, False nowhere.
 
     Returns:
         The preprocessing.
 
     Raises:
-        ValueError: unknown whitening, or a constant channel without a given ``std``.
+        ValueError: Unknown whitening, or a constant channel without a given ``std``.
     """
     check_one_of("whitening", whitening, WHITENINGS)
     shape = (int(images.shape[1]), int(images.shape[2]), int(images.shape[3]))
@@ -330,8 +343,8 @@ def fit(
     is_slow = int(np.prod(shape)) // stride**2 >= 1024 and len(images) >= 1024
     if cache is False or (cache in (None, True) and not is_slow):
         return fit_fresh()
-    folder = disk.cache_folder() if cache in (None, True) else Path(str(cache))
-    return disk.kept_or_made(
+    folder = cache_folder() if cache in (None, True) else Path(str(cache))
+    return kept_or_made(
         folder / f"zca-{key[:32]}.safetensors",
         lambda path: Preprocessing.load(path, note=key),
         fit_fresh,
@@ -361,11 +374,11 @@ def _channel_moments(
             for channel in range(images.shape[3])
         ]
     for counts in histograms:
-        shares = counts / counts.sum()
-        mean = float(shares @ levels)
+        fractions = counts / counts.sum()
+        mean = float(fractions @ levels)
         means.append(mean)
         # sqrt of a rounding error is not a spread: one level present means constant.
-        spread = float(shares @ (levels - mean) ** 2)
+        spread = float(fractions @ (levels - mean) ** 2)
         stds.append(spread**0.5 if np.count_nonzero(counts) > 1 else 0.0)
     return tuple(means), tuple(stds)
 
@@ -374,7 +387,7 @@ def pieces(images: Images) -> Iterator[slice]:
     """Give slices of some images each, of at most 64 MiB as float32.
 
     Args:
-        images: an array with a leading axis.
+        images: Array with a leading axis.
     """
     rows = max(1, _PIECE_BYTES // (4 * int(np.prod(images.shape[1:]))))
     for start in range(0, len(images), rows):

@@ -1,18 +1,18 @@
-"""What counts as images and labels: their form, their checks, and how to split them.
-
-Where they come from and how they are preprocessed is left to the other files.
-"""
+"""What counts as images and labels: their form, their checks, and how to split them."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from isa_toolkit.checks import as_text, check_integer, fail
 from isa_toolkit.datasets.memory_map import MappedImages
+from isa_toolkit.errors import InvalidValueError
 
 __all__ = [
     "Split",
@@ -22,30 +22,80 @@ __all__ = [
     "centred_one_hot",
     "check_classes",
     "check_images_per_class",
+    "encode_labels",
     "stratified_split",
+    "unreadable",
 ]
 
 
-class Split(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Split:
     """Images with their labels.
 
-    images: pixels as they were stored, uint8 [n, h, w, ch]; in memory or on the disk.
-    labels: class indices, int32 [n].
+    Its length is the number of images. An integer index gives one image and its label,
+    any other index a smaller split, whose images stay where they are.
+
+    Attributes:
+        images: Pixels as they were stored, uint8 [n, h, w, ch]; in memory or on the disk.
+        labels: Class indices, int32 [n].
     """
 
     images: UInt8[np.ndarray, "n h w ch"] | MappedImages
     labels: Int[np.ndarray, " n"]
 
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, int | np.integer):
+            return self.images[index], int(self.labels[index])
+        return self.take(np.arange(len(self))[index])
+
+    def __repr__(self) -> str:
+        return f"Split(images: uint8 {list(self.shape)}, labels: int32 [{len(self)}])"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(number of images, height, width, channels)."""
+        return tuple(self.images.shape)
+
     def take(self, rows: Int[np.ndarray, " k"]) -> Split:
         """Return some of the images, where they are, with their labels.
 
         Args:
-            rows: which, [k].
+            rows: Indices of the images, [k].
         """
         images = self.images
         is_mapped = isinstance(images, MappedImages)
         taken = images.take(rows) if is_mapped else images[rows]
         return Split(taken, self.labels[rows])
+
+
+def unreadable(
+    name: str, rule: str, content: bytes | Path, error: BaseException | None = None
+) -> InvalidValueError:
+    """Return the error that says why a file cannot be read.
+
+    Args:
+        name: Name of the file, for the sentence.
+        rule: What must hold, to follow "must".
+        content: Bytes of the file, or its path.
+        error: Exception that was raised, to tell a missing from a damaged file.
+    """
+    path = content if isinstance(content, Path) else None
+    shown = as_text("bytes that do not decode") if path is None else str(path)
+    if isinstance(error, PermissionError):
+        return fail(name, "be readable", shown, "Change its permissions.")
+    if isinstance(error, FileNotFoundError):
+        return fail(name, "exist", shown, "A link may lead nowhere.")
+    start = b"" if isinstance(content, Path) else content
+    if path is not None and path.is_file():
+        with path.open("rb") as file:
+            start = file.read(64)
+    if start.startswith(b"version https://git-lfs"):
+        pointer = as_text(f"a Git LFS pointer ({path or name})")
+        return fail(name, rule, pointer, "Run 'git lfs pull' in its repository.")
+    return fail(name, rule, shown, "Copy or download it again.")
 
 
 def centred_one_hot(
@@ -54,16 +104,16 @@ def centred_one_hot(
     """Return targets that are 1 - 1/C on the class and -1/C elsewhere.
 
     Args:
-        labels: class indices in [0, num_classes), [n].
-        num_classes: number of classes C.
+        labels: Class indices in [0, num_classes), [n].
+        num_classes: Number of classes C.
 
     Returns:
         Targets, float32 [n, c]; each row sums to 0.
 
     Raises:
-        ValueError: a label lies outside [0, num_classes).
+        ValueError: A label lies outside [0, num_classes).
 
-    Source: section 1.1 of the algorithms sheet ("Labels").
+    Source: docs/algorithms.md, section 1.1 ("Labels").
     """
     num_classes = check_integer("num_classes", num_classes)
     labels = as_labels("labels", labels)
@@ -77,7 +127,7 @@ def as_images(name: str, images: Any) -> UInt8[np.ndarray, "n h w ch"]:
     """Return ``images`` as a fresh uint8 array [n, h, w, ch].
 
     Args:
-        name: the argument's name, for the error.
+        name: Name of the argument, for the error.
         images: uint8, or floats in [0, 1] (rounded to the nearest of 256 levels);
             [n, h, w, ch] with 1 or 3 channels, or grey [n, h, w].
 
@@ -85,7 +135,7 @@ def as_images(name: str, images: Any) -> UInt8[np.ndarray, "n h w ch"]:
         The images, C-contiguous, sharing no memory with the argument.
 
     Raises:
-        ValueError: wrong shape or number kind, no images, NaN or values outside [0, 1].
+        ValueError: Wrong shape or number type, no images, NaN or values outside [0, 1].
     """
     array = np.asarray(images)
     if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
@@ -98,10 +148,12 @@ def as_images(name: str, images: Any) -> UInt8[np.ndarray, "n h w ch"]:
     if array.ndim == 3:
         array = array[..., None]
     if array.ndim != 4 or array.shape[-1] not in (1, 3):
+        is_channels_first = array.ndim == 4 and array.shape[1] in (1, 3)
         raise fail(
             name,
             "have shape [n, h, w, channels] with 1 or 3 channels, or [n, h, w]",
             array.shape,
+            "Pass images.transpose(0, 2, 3, 1)." if is_channels_first else "",
         )
     if 0 in array.shape:
         raise fail(name, "hold at least one pixel", array.shape)
@@ -117,16 +169,15 @@ def _from_floats(name: str, array: np.ndarray) -> np.ndarray:
         piece = array[start : start + 1024]
         bad = ~np.isfinite(piece)
         if bad.any():
-            where = start + int(np.argwhere(bad)[0, 0])
-            raise fail(name, "hold finite pixels", as_text(f"NaN in image {where}"))
+            index = start + int(np.argwhere(bad)[0, 0])
+            raise fail(name, "hold finite pixels", as_text(f"NaN in image {index}"))
         low, high = float(piece.min()), float(piece.max())
         if low < 0 or high > 1:
-            raise fail(
-                name,
-                "hold floats in [0, 1], or uint8",
-                low if low < 0 else high,
-                "Divide by 255 if the pixels run from 0 to 255.",
-            )
+            fix = "Divide by 255 if the pixels run from 0 to 255."
+            if -1 <= low < 0 and high <= 1:
+                fix = "Pass (images + 1) / 2 if the pixels run from -1 to 1."
+            rule = "hold floats in [0, 1], or uint8"
+            raise fail(name, rule, low if low < 0 else high, fix)
         rounded[start : start + 1024] = np.rint(piece * 255)
     return rounded
 
@@ -135,22 +186,24 @@ def as_labels(name: str, labels: Any, count: int | None = None) -> np.ndarray:
     """Return ``labels`` as a fresh int32 array [n].
 
     Args:
-        name: the argument's name, for the error.
-        labels: whole numbers, [n] or [n, 1].
-        count: the number of images they belong to, if known.
+        name: Name of the argument, for the error.
+        labels: Integers, or floats without a fraction, [n] or [n, 1].
+        count: Number of images they belong to, if known.
 
     Returns:
         The labels, int32 [n].
 
     Raises:
-        ValueError: not whole numbers, not one axis, or not one per image.
+        ValueError: Not whole numbers, not one axis, or not one per image.
     """
     array = np.asarray(labels)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
         raise fail(name, "have one axis", array.shape)
-    if not np.issubdtype(array.dtype, np.integer):
+    is_float = np.issubdtype(array.dtype, np.floating)
+    is_whole = is_float and bool((np.isfinite(array) & (array == np.rint(array))).all())
+    if not is_whole and not np.issubdtype(array.dtype, np.integer):
         raise fail(name, "be whole numbers", as_text(f"numbers of type {array.dtype}"))
     if count is not None and len(array) != count:
         raise fail(
@@ -161,6 +214,62 @@ def as_labels(name: str, labels: Any, count: int | None = None) -> np.ndarray:
     if len(array) and (array.min() < -(2**31) or array.max() >= 2**31):
         raise fail(name, "be class indices", int(np.abs(array).max()))
     return array.astype(np.int32)
+
+
+def encode_labels(
+    train: Any, test: Any = None, *, class_names: Sequence[str] = ()
+) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+    """Return labels of any common form as class indices, with the names of the classes.
+
+    Names are sorted and numbered; numbers from 1 to C become 0 to C - 1 and keep their
+    names; numbers from 0 stay.
+
+    Args:
+        train: Labels of the training images: whole numbers or names, [n].
+        test: Labels of the test images, [m], or None.
+        class_names: Names in the order of the numbers; empty names them after the labels.
+
+    Returns:
+        (train, test, class names): int32 [n], int32 [m] or None, one name per class.
+
+    Raises:
+        ValueError: Labels of a wrong form, gaps in the numbers, or a test label that no
+            training image has.
+    """
+    train = np.asarray(train)
+    if train.dtype.kind in "OUS" and train.ndim == 1 and len(train):
+        names = list(class_names) or sorted(set(train.astype(str).tolist()))
+        numbers = {name: number for number, name in enumerate(names)}
+
+        def numbered(name: str, labels: Any) -> np.ndarray:
+            texts = np.asarray(labels).astype(str).tolist()
+            unknown = next((text for text in texts if text not in numbers), None)
+            if unknown is not None:
+                raise fail(name, "be names of known classes", unknown)
+            return np.array([numbers[text] for text in texts], np.int32)
+
+        encoded = None if test is None else numbered("test_labels", test)
+        return numbered("train_labels", train), encoded, tuple(names)
+    train = as_labels("train_labels", train)
+    test = None if test is None else as_labels("test_labels", test)
+    if class_names or not len(train):
+        return train, test, tuple(map(str, class_names))
+    low, high = int(train.min()), int(train.max())
+    if low < 0:
+        raise fail("train_labels", "be at least 0", low)
+    # Checked before any name is made: a label of 10**9 would make as many names.
+    if high > len(train):
+        raise fail(
+            "train_labels",
+            f"number the classes from 0 without gaps, for {len(train)} images",
+            high,
+        )
+    if low == 1 and len(np.unique(train)) == high:
+        is_test_from_one = test is None or not len(test) or test.min() >= 1
+        if is_test_from_one:
+            train, test = train - 1, None if test is None else test - 1
+            return train, test, tuple(map(str, range(1, high + 1)))
+    return train, test, tuple(map(str, range(high + 1)))
 
 
 def _check_range(name: str, labels: np.ndarray, num_classes: int) -> None:
@@ -177,12 +286,12 @@ def check_classes(
     """Check that labels index ``class_names`` and that every class can be learnt.
 
     Args:
-        train_labels: class indices, [n].
-        test_labels: class indices, [n]; some classes may be absent.
-        class_names: one per class.
+        train_labels: Class indices, [n].
+        test_labels: Class indices, [n]; some classes may be absent.
+        class_names: Names of the classes.
 
     Raises:
-        ValueError: a label out of range, or a class without a training image.
+        ValueError: A label out of range, or a class without a training image.
     """
     count = len(class_names)
     _check_range("train_labels", train_labels, count)
@@ -208,22 +317,22 @@ def check_images_per_class(
     """Return ``images_per_class`` if every class has as many training images.
 
     Args:
-        images_per_class: at least 1.
-        train_labels: class indices, [n].
-        class_names: one per class.
-        fix: what else than fewer images could help.
+        images_per_class: Number of images of each class, at least 1.
+        train_labels: Class indices, [n].
+        class_names: Names of the classes.
+        fix: Remedy for the error, beside fewer images.
 
     Raises:
         TypeError: ``images_per_class`` is not a whole number.
-        ValueError: it is below 1, or a class has fewer images; the sentence names it.
+        ValueError: It is below 1, or a class has fewer images; the sentence names it.
     """
     count = check_integer("images_per_class", images_per_class)
-    there = np.bincount(train_labels, minlength=len(class_names))
-    if there.min() < count:
-        scarce = class_names[int(there.argmin())]
+    present = np.bincount(train_labels, minlength=len(class_names))
+    if present.min() < count:
+        scarce = class_names[int(present.argmin())]
         raise fail(
             "images_per_class",
-            f"be at most {there.min()}, the training images of class {scarce!r}",
+            f"be at most {present.min()}, the training images of class {scarce!r}",
             count,
             fix,
         )
@@ -233,21 +342,21 @@ def check_images_per_class(
 def stratified_split(
     labels: Int[np.ndarray, " n"], fraction: float, *, seed: int = 0
 ) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " m"]]:
-    """Return indices of a kept and a held-out part with the same class shares.
+    """Return indices of a kept and a held-out part with equal class fractions.
 
     About ``fraction`` of each class is held out (counts by largest remainder, so that
     the total is right), and at least one image of each class is kept.
 
     Args:
-        labels: class indices, [n].
-        fraction: share held out, above 0 and below 1.
-        seed: of the draw.
+        labels: Class indices, [n].
+        fraction: Fraction of each class to hold out, above 0 and below 1.
+        seed: Seed of the draw.
 
     Returns:
-        (kept, held): indices in ascending order, disjoint, together all of them.
+        (kept, held_out): Indices in ascending order, disjoint, complete.
 
     Raises:
-        ValueError: no image can be held out without losing a class.
+        ValueError: No image can be held out without losing a class.
     """
     if not 0 < fraction < 1:
         raise fail("fraction", "lie above 0 and below 1", fraction)
@@ -258,15 +367,16 @@ def stratified_split(
             "labels",
             "leave an image to hold out",
             as_text(f"{len(labels)} images of {len(classes)} classes"),
+            "Pass test images, or more than one image of a class.",
         )
-    shares = np.minimum(fraction * counts, counts - 1)
-    held_counts = np.floor(shares).astype(int)
-    order = np.argsort(-(shares - held_counts), kind="stable")
+    wanted = np.minimum(fraction * counts, counts - 1)
+    held_counts = np.floor(wanted).astype(int)
+    order = np.argsort(-(wanted - held_counts), kind="stable")
     while held_counts.sum() < total:
-        for which in order:
+        for index in order:
             if held_counts.sum() == total:
                 break
-            held_counts[which] += held_counts[which] < counts[which] - 1
+            held_counts[index] += held_counts[index] < counts[index] - 1
     random = np.random.default_rng(seed)
     held = [
         random.permutation(np.flatnonzero(labels == label))[:quota]
@@ -282,20 +392,20 @@ def balanced_subset(
 ) -> Int[np.ndarray, " k"]:
     """Return indices of at most ``limit`` images, as evenly over classes as they allow.
 
-    The first images of each class in stored order are taken, so the answer depends on
-    nothing but the labels; small classes give all they have and the others make it up.
+    The first images of each class in stored order are taken, so the result depends on
+    nothing but the labels; small classes give all they have and the others fill up.
 
     Args:
-        labels: class indices, [n].
-        limit: largest number of images, at least ``num_classes``.
-        num_classes: number of classes.
+        labels: Class indices, [n].
+        limit: Largest number of images, at least ``num_classes``.
+        num_classes: Number of classes.
 
     Returns:
         Indices in ascending order, [min(n, limit)].
 
     Raises:
         TypeError: ``limit`` is not a whole number.
-        ValueError: it is below the number of classes.
+        ValueError: It is below the number of classes.
     """
     limit = check_integer(
         "limit", limit, minimum=num_classes, fix="Keep an image of every class."

@@ -17,7 +17,7 @@ from isa_toolkit.checks import as_text, check_positive, fail
 __all__ = ["REGULARISER", "ZCA", "block_stride", "fit_zca", "from_blocks", "to_blocks"]
 
 REGULARISER = 0.1
-"""Relative regulariser of the released code (zca_reg), section 1.1."""
+"""Relative regulariser of the released code (zca_reg), docs/algorithms.md, section 1.1."""
 
 _LARGEST_BLOCK = 64
 
@@ -25,13 +25,14 @@ _LARGEST_BLOCK = 64
 class ZCA(NamedTuple):
     """A fitted whitening of standardised images, and its inverse.
 
-    mean: mean standardised image, flattened in (h, w, ch) order, float32 [d].
-    matrix: symmetric W that whitens a block, float32 [b, b].
-    inverse: symmetric inverse of ``matrix``, float32 [b, b].
-    stride: 1 for whole images (b = d); s for s*s polyphase blocks (b = d / s^2).
-    regulariser: relative regulariser, a share of the mean eigenvalue.
-    ridge: the absolute r that was added to every eigenvalue.
-    rank: number of leading directions that were scaled; the others pass unchanged.
+    Attributes:
+        mean: Mean standardised image, flattened in (h, w, ch) order, float32 [d].
+        matrix: Symmetric W that whitens a block, float32 [b, b].
+        inverse: Symmetric inverse of ``matrix``, float32 [b, b].
+        stride: 1 for whole images (b = d); s for s*s polyphase blocks (b = d / s^2).
+        regulariser: Relative regulariser, a fraction of the mean eigenvalue.
+        ridge: Absolute r that was added to every eigenvalue.
+        rank: Number of leading directions that were scaled; the others pass unchanged.
     """
 
     mean: Float[np.ndarray, " d"]
@@ -47,13 +48,13 @@ def block_stride(image_shape: tuple[int, int, int]) -> int:
     """Return the stride of the polyphase split that keeps blocks within 64 pixels.
 
     Args:
-        image_shape: (height, width, channels).
+        image_shape: Height, width and number of channels.
 
     Returns:
         The stride: 1 up to 64 pixels, 2 for 128.
 
     Raises:
-        ValueError: no stride divides both sides into at most 64 pixels.
+        ValueError: No stride divides both sides into at most 64 pixels.
     """
     height, width, _ = image_shape
     stride = -(-max(height, width) // _LARGEST_BLOCK)
@@ -73,11 +74,11 @@ def to_blocks(
     """Return the phases x[i::stride, j::stride] of each image, flattened.
 
     Args:
-        images: [n, h, w, ch]; both sides divide by ``stride``.
-        stride: phases per axis.
+        images: Images, [n, h, w, ch]; both sides divide by ``stride``.
+        stride: Number of phases per axis.
 
     Returns:
-        [n * stride^2, b], phases of one image beside each other, (i, j) in order.
+        [n * stride^2, b], phases of one image in (i, j) order.
     """
     n, height, width, channels = images.shape
     split = images.reshape(
@@ -115,21 +116,21 @@ def fit_zca(
     and s^1/2 become 1.
 
     Args:
-        pieces: gives the images in pieces, each float64 [k, h, w, ch], each time from
-            the start; two passes are made and one piece is in memory at a time.
-        count: number of images in all pieces together.
-        image_shape: (height, width, channels).
-        regulariser: relative regulariser, above 0.
-        stride: phases per axis; None chooses by :func:`block_stride`.
+        pieces: Function that gives the images in pieces, each float64 [k, h, w, ch], each
+            time from the start; two passes are made, with one piece in memory at a time.
+        count: Number of images in all pieces.
+        image_shape: Height, width and number of channels.
+        regulariser: Relative regulariser, above 0.
+        stride: Number of phases per axis; None chooses by :func:`block_stride`.
 
     Returns:
         The whitening, in float32 from float64 arithmetic.
 
     Raises:
-        ValueError: the regulariser is not above 0, or all images are equal.
+        ValueError: The regulariser is not above 0, or all images are equal.
 
-    Source: section 1.1 of the algorithms sheet ("ZCA", "Block ZCA").
-    **Deviation:** of the ``count`` leading directions that rank control keeps, those
+    Source: docs/algorithms.md, section 1.1 ("ZCA", "Block ZCA").
+    Deviation: of the ``count`` leading directions that rank control keeps, those
     without any variance (centring always leaves one) are arbitrary vectors of the null
     space; they count as trailing here, so that the result is unique. Training images
     have no component along them.

@@ -76,7 +76,7 @@ class Blocks:
         prefetch: bool = True,
     ) -> None:
         resolved, data = worker.resolved, worker.resolved.train
-        self._images, self._labels = data.train
+        self._images, self._labels = data.train.images, data.train.labels
         self._put, self._prefetch = put, prefetch
         self._last = worker.settings.steps
         self._rest = targets._replace(numbers=put(device_inputs(data.preprocessing)))

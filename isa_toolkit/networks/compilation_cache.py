@@ -15,7 +15,7 @@ from pathlib import Path
 
 import jax
 
-from isa_toolkit.datasets.cache import cache_folder
+from isa_toolkit.datasets.decode_cache import cache_folder
 
 __all__ = ["SWITCH", "programs_folder", "use_compilation_cache"]
 

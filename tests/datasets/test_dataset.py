@@ -1,4 +1,4 @@
-"""The Dataset that other rooms build on."""
+"""The Dataset that other packages build on."""
 
 import json
 
@@ -42,9 +42,9 @@ def test_holding_out_keeps_the_preprocessing_and_loses_no_image(data):
     assert smaller.preprocessing is data.preprocessing
     assert len(held.labels) == 12
     assert np.bincount(held.labels).tolist() == [4, 4, 4]
-    together = np.concatenate([smaller.train.images, held.images])
+    both = np.concatenate([smaller.train.images, held.images])
     whole = {image.tobytes() for image in IMAGES}
-    assert {image.tobytes() for image in together} == whole
+    assert {image.tobytes() for image in both} == whole
     assert smaller.inputs().shape[0] == 48
     assert smaller.provenance["held_out"]["count"] == 12
     assert "held_out" not in data.provenance
@@ -61,7 +61,7 @@ def test_the_fingerprint_follows_pixels_and_labels_only(data):
     assert swapped.fingerprint != data.fingerprint
 
 
-def test_without_test_images_the_same_share_of_each_class_is_held_out():
+def test_without_test_images_the_same_fraction_of_each_class_is_held_out():
     data = Dataset.from_arrays(IMAGES, LABELS, test_fraction=0.25, seed=2)
     assert np.bincount(data.test.labels).tolist() == [5, 5, 5]
     assert data.provenance["test_split"] == "0.25 of train, seed 2"
@@ -84,6 +84,7 @@ def test_images_of_different_sizes_need_a_resolution():
     [
         ({"train_labels": LABELS[:-1]}, "59 labels for 60 images"),
         ({"train_labels": LABELS * 2}, r"no image of class 1"),
+        ({"train_images": IMAGES.transpose(0, 3, 1, 2)}, r"transpose\(0, 2, 3, 1\)"),
         ({"train_labels": LABELS - 1}, "train_labels must be at least 0, got -1"),
         ({"train_labels": LABELS + 0.5}, "whole numbers"),
         ({"class_names": ["a", "b"]}, r"must lie in 0\.\.1, got 2"),
@@ -110,3 +111,31 @@ def test_bad_arrays_are_refused_in_one_sentence(changes, sentence):
 def test_a_name_that_is_no_folder_is_refused(name):
     with pytest.raises(ValueError, match="without slashes, got"):
         Dataset.from_arrays(IMAGES, LABELS, IMAGES[:9], LABELS[:9], name=name)
+
+
+def test_the_text_forms_are_short_and_hostile_names_are_escaped():
+    names = ["<script>alert(1)</script>", 'a"b&c', "x" * 5000]
+    data = Dataset.from_arrays(
+        IMAGES, LABELS, class_names=names, name="<b>" + "n" * 400
+    )
+    assert len(repr(data)) <= 300
+    assert len(repr(data.preprocessing)) <= 300
+    page = data._repr_html_()
+    assert "<script" not in page
+    assert "<b>" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert page.count("data:image/png;base64,") == 3
+    assert len(page) < 20_000
+
+
+def test_a_table_of_many_classes_is_cut():
+    data = Dataset.from_arrays(IMAGES[:50], np.arange(50) % 25)
+    assert "and 5 more classes" in data._repr_html_()
+
+
+def test_the_picture_shows_the_first_images_of_each_class(data):
+    picture = np.asarray(data.show(2))
+    assert picture.shape == (3 * 45, 2 * 45, 3)
+    np.testing.assert_array_equal(picture[::9, ::9][5:10, :5], IMAGES[1])
+    np.testing.assert_array_equal(picture[::9, ::9][10:, 5:], IMAGES[5])
+    assert len(data) == len(data.train) == 60

@@ -1,4 +1,4 @@
-"""Sets that are too large for the memory are decoded once, into a file of the cache."""
+"""The cache: whole files or none, and sets that are decoded into it once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pytest
 from image_files import IMAGES, put_image, write_parquet
 
 from isa_toolkit.datasets import Dataset, decode_cache, load_dataset
+from isa_toolkit.datasets.decode_cache import cache_folder, kept_or_made
 from isa_toolkit.datasets.memory_map import MappedImages
+from isa_toolkit.files import write_atomically
 
 
 @pytest.fixture
@@ -30,7 +32,8 @@ def load(folder: Path, **settings) -> Dataset:
 
 
 def kept(folder: Path) -> list[Path]:
-    return sorted((folder.parent / "cache").iterdir())
+    found = (folder.parent / "cache").iterdir()
+    return sorted(path for path in found if path.name != "arrow")
 
 
 def test_the_images_are_those_in_memory(folder: Path, monkeypatch):
@@ -88,11 +91,11 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(folder: Path, monkeypatc
 def test_images_of_several_sizes_are_refused_and_leave_nothing(
     folder: Path, tmp_path: Path
 ):
-    for place in range(12):
-        side = 4 if place < 10 else 6
+    for number in range(12):
+        side = 4 if number < 10 else 6
         for label in "ab":
-            name = tmp_path / "sizes" / "train" / label / f"{place:02d}.png"
-            put_image(name, level=place, shape=(side, side))
+            name = tmp_path / "sizes" / "train" / label / f"{number:02d}.png"
+            put_image(name, level=number, shape=(side, side))
     with pytest.raises(ValueError, match="one size"):
         load(tmp_path / "sizes")
     assert [file for file in kept(folder) if "partial" in file.name] == []
@@ -102,9 +105,11 @@ def test_class_folders_whose_files_changed_are_decoded_again(
     folder: Path, tmp_path: Path
 ):
     def put(level: int) -> None:
-        for place in range(12):
-            name = tmp_path / "folders" / "train" / "ab"[place % 2] / f"{place:02d}.png"
-            put_image(name, level=level + place, shape=(4, 4))
+        for number in range(12):
+            name = (
+                tmp_path / "folders" / "train" / "ab"[number % 2] / f"{number:02d}.png"
+            )
+            put_image(name, level=level + number, shape=(4, 4))
 
     put(10)
     assert load(tmp_path / "folders").train.images[:].max() < 30
@@ -134,3 +139,37 @@ def test_what_a_killed_process_left_is_removed(folder: Path):
         os.utime(path, (0, 0))
     decode_cache._remove_abandoned(file)
     assert kept(folder) == sorted([file, mine, other])
+
+
+def test_the_folder_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("ISA_CACHE_DIR", str(tmp_path))
+    assert cache_folder() == tmp_path
+    monkeypatch.delenv("ISA_CACHE_DIR")
+    assert cache_folder().name == "isa_toolkit"
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "kept"
+    write_atomically(path, b"old")
+
+    def fail(self, target):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_written_gives_a_warning_and_the_value(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+
+    def write(made, path):
+        write_atomically(path, made)
+
+    with pytest.warns(RuntimeWarning, match="set ISA_CACHE_DIR"):
+        made = kept_or_made(
+            tmp_path / "file" / "x", Path.read_bytes, lambda: b"v", write
+        )
+    assert made == b"v"

@@ -1,9 +1,13 @@
 """Decoding, centre crop and area resize."""
 
+import io
+
 import numpy as np
 import pytest
 from image_files import encode
+from PIL import Image
 
+from isa_toolkit.datasets import images
 from isa_toolkit.datasets.images import (
     Encoded,
     area_weights,
@@ -47,9 +51,9 @@ def test_the_crop_is_the_central_square():
 
 
 def test_lossless_files_come_back_bit_for_bit():
-    images = np.random.default_rng(1).integers(0, 256, (300, 6, 5, 3), np.uint8)
-    np.testing.assert_array_equal(decode([encode(i) for i in images]), images)
-    grey = images[:40, ..., :1]
+    pictures = np.random.default_rng(1).integers(0, 256, (300, 6, 5, 3), np.uint8)
+    np.testing.assert_array_equal(decode([encode(i) for i in pictures]), pictures)
+    grey = pictures[:40, ..., :1]
     np.testing.assert_array_equal(decode([encode(i) for i in grey]), grey)
 
 
@@ -73,12 +77,58 @@ def test_two_sizes_are_named_and_a_resolution_mends_them():
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"not an image", "image 0 must be a complete PNG, JPEG or WebP"),
+        (b"not an image", "image 0 must be a complete PNG, JPEG"),
         (encode(np.zeros((64, 64, 3), np.uint8))[:60], "must be a complete PNG"),
-        (encode(np.zeros((4, 4), np.uint16)), "8 bits per channel, got mode I;16"),
+        (encode(np.zeros((4, 4), np.float32), "TIFF"), "8 or 16 bits .* got mode F"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", "be a complete PNG"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "got a Git LFS pointer"),
     ],
 )
 @pytest.mark.parametrize("channels", [None, 3])
 def test_bytes_that_are_no_image_are_refused(content, sentence, channels):
     with pytest.raises(ValueError, match=sentence):
         decode([content], channels=channels)
+
+
+def as_file(image, kind="PNG", **settings):
+    content = io.BytesIO()
+    image.save(content, kind, **settings)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparent_pixels_are_white_whatever_lies_below(mode):
+    contents = []
+    for hidden in (0, 200):
+        pixels = np.full((4, 4, 4), hidden, np.uint8)
+        pixels[..., 3] = 0
+        pixels[1:3, 1:3] = (90, 90, 90, 255)
+        image = Image.fromarray(pixels)
+        contents.append(as_file(image.convert(mode)))
+    one, two = decode(contents, channels=1)
+    np.testing.assert_array_equal(one, two)
+    assert one[0, 0, 0] == 255
+    assert abs(int(one[1, 1, 0]) - 90) <= 1
+
+
+def test_the_orientation_that_a_camera_noted_is_applied():
+    pixels = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the top of the scene is on the right of the file
+    turned = as_file(Image.fromarray(pixels), exif=exif)
+    (found,) = decode([turned])
+    np.testing.assert_array_equal(found[..., 0], np.rot90(pixels, -1))
+
+
+def test_sixteen_bits_are_rounded_to_eight():
+    levels = np.array([[0, 128, 129, 65535]], np.uint16)
+    (found,) = decode([encode(levels)])
+    assert found[0, :, 0].tolist() == [0, 0, 1, 255]
+
+
+def test_an_image_that_is_too_large_is_refused_before_it_is_decoded(monkeypatch):
+    monkeypatch.setattr(images, "LARGEST_IMAGE", 15)
+    with pytest.raises(ValueError, match="at most 15 pixels, got 4x4"):
+        decode([encode(np.zeros((4, 4, 1), np.uint8))])
+    with pytest.raises(ValueError, match="resolution must be at most"):
+        decode([encode(np.zeros((4, 4, 1), np.uint8))], resolution=10**7)

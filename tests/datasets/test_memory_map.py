@@ -59,21 +59,6 @@ def test_no_rows_are_an_empty_array(stored: Path):
         assert images[none].shape == (0, *images.shape[1:])
 
 
-def test_long_stretches_are_read_in_pieces(stored: Path, monkeypatch):
-    monkeypatch.setattr(memory_map, "_READ_BYTES", 3 * 8 * 8 * 3)
-    read = []
-    pread = memory_map.os.pread
-
-    def spy(file, size, begin):
-        read.append(size // (8 * 8 * 3))
-        return pread(file, size, begin)
-
-    monkeypatch.setattr(memory_map.os, "pread", spy)
-    np.testing.assert_array_equal(np.asarray(map_file(stored)), IMAGES)
-    assert max(read) == 3
-    assert sum(read) == 50
-
-
 def test_a_part_of_a_map_is_found_where_it_is(stored: Path):
     # NumPy's slices of a map keep the offset of the whole.
     part = MappedImages(np.load(stored, mmap_mode="r")[10:30])
@@ -81,7 +66,7 @@ def test_a_part_of_a_map_is_found_where_it_is(stored: Path):
     np.testing.assert_array_equal(part[rows], IMAGES[10:30][rows])
 
 
-def test_a_file_that_ends_early_is_said_so(stored: Path):
+def test_a_file_that_ends_early_is_named(stored: Path):
     images = map_file(stored)
     with stored.open("r+b") as file:
         file.truncate(stored.stat().st_size - 8 * 8 * 3)
@@ -118,7 +103,7 @@ def test_a_mapped_data_set_equals_one_in_memory(stored: Path):
     np.testing.assert_array_equal(held.images, expected_held.images)
 
 
-def test_a_size_that_is_asked_for_is_made_in_memory(stored: Path):
+def test_resized_images_are_made_in_memory(stored: Path):
     images = np.load(stored, mmap_mode="r")
     assert isinstance(
         Dataset.from_arrays(images, LABELS, resolution=8).train.images, MappedImages

@@ -1,7 +1,9 @@
-"""Parquet: image bytes, plain arrays, real shards, damaged shards."""
+"""Parquet files, whole and damaged, and the Hub behind a function of the test's own."""
 
+import dataclasses
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,7 +11,8 @@ import pytest
 from image_files import IMAGES, LABELS, encode
 from image_files import write_parquet as write
 
-from isa_toolkit.datasets.parquet import read_class_names, read_parquet
+from isa_toolkit.datasets import DATASETS, load_dataset
+from isa_toolkit.datasets.readers import read_parquet
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -23,12 +26,12 @@ def read(records, indices=None, channels=None, resolution=None):
 def test_image_structs_come_back_in_order_over_row_groups_and_shards(tmp_path, image):
     one = write(tmp_path / "a.parquet", IMAGES[:9], LABELS[:9], image, row_group_size=4)
     two = write(tmp_path / "b.parquet", IMAGES[9:], LABELS[9:], image, row_group_size=5)
-    records = read_parquet([one, two])
+    records, names = read_parquet([one, two])
     np.testing.assert_array_equal(records.labels, LABELS)
     np.testing.assert_array_equal(read(records), IMAGES)
     some = [0, 3, 4, 8, 9, 13, 14, 22]
     np.testing.assert_array_equal(read(records, some), IMAGES[some])
-    assert read_class_names(one) == ("a", "b", "c")
+    assert names == ("a", "b", "c")
 
 
 @pytest.mark.parametrize("kind", [pa.uint8(), pa.int64()])
@@ -36,10 +39,10 @@ def test_plain_arrays_are_read_too(tmp_path, kind):
     nested = pa.array(IMAGES.tolist(), pa.list_(pa.list_(pa.list_(kind))))
     table = pa.table({"image": nested, "label": LABELS})
     pq.write_table(table, tmp_path / "x.parquet", row_group_size=7)
-    records = read_parquet([tmp_path / "x.parquet"])
+    records, names = read_parquet([tmp_path / "x.parquet"])
     np.testing.assert_array_equal(read(records), IMAGES)
     np.testing.assert_array_equal(read(records, [2, 8, 21]), IMAGES[[2, 8, 21]])
-    assert read_class_names(tmp_path / "x.parquet") == ()
+    assert names == ()
 
 
 def test_plain_grey_arrays_and_binary_columns_are_read_too(tmp_path):
@@ -47,26 +50,28 @@ def test_plain_grey_arrays_and_binary_columns_are_read_too(tmp_path):
     pq.write_table(
         pa.table({"image": grey.tolist(), "label": LABELS}), tmp_path / "x.parquet"
     )
-    found = read(read_parquet([tmp_path / "x.parquet"]), channels=3)
+    found = read(read_parquet([tmp_path / "x.parquet"])[0], channels=3)
     np.testing.assert_array_equal(found, np.repeat(grey[..., None], 3, axis=3))
     binary = pa.array([encode(one) for one in IMAGES], pa.binary())
     pq.write_table(pa.table({"img": binary, "label": LABELS}), tmp_path / "y.parquet")
-    np.testing.assert_array_equal(read(read_parquet([tmp_path / "y.parquet"])), IMAGES)
+    np.testing.assert_array_equal(
+        read(read_parquet([tmp_path / "y.parquet"])[0]), IMAGES
+    )
 
 
 def test_the_wanted_label_column_is_taken(tmp_path):
     structs = [{"bytes": encode(one), "path": None} for one in IMAGES]
     table = pa.table({"img": structs, "coarse_label": LABELS, "fine_label": LABELS + 1})
     pq.write_table(table, tmp_path / "x.parquet")
-    records = read_parquet([tmp_path / "x.parquet"], ("fine_label", "label"))
+    records, _ = read_parquet([tmp_path / "x.parquet"], ("fine_label", "label"))
     np.testing.assert_array_equal(records.labels, LABELS + 1)
 
 
 def test_real_shards_are_read():
-    mnist = read_parquet([FIXTURES / "mnist" / "train-00000-of-00001.parquet"])
+    mnist, _ = read_parquet([FIXTURES / "mnist" / "train-00000-of-00001.parquet"])
     assert np.bincount(mnist.labels).tolist() == [2] * 10
     assert read(mnist).shape == (20, 28, 28, 1)
-    cifar = read_parquet([FIXTURES / "cifar10" / "train-00000-of-00001.parquet"])
+    cifar, _ = read_parquet([FIXTURES / "cifar10" / "train-00000-of-00001.parquet"])
     images = read(cifar)
     assert images.shape == (20, 32, 32, 3)
     # Natural photographs: neighbours resemble each other far more than strangers do.
@@ -91,7 +96,7 @@ def test_damage_inside_a_page_is_found(tmp_path):
     content[40:400] = b"\xff" * 360
     path.write_bytes(content)
     with pytest.raises(ValueError, match="must be a complete"):
-        read(read_parquet([path]))
+        read(read_parquet([path])[0])
 
 
 @pytest.mark.parametrize(
@@ -99,12 +104,14 @@ def test_damage_inside_a_page_is_found(tmp_path):
     [
         ({"label": [0, 1]}, "have an image column named image or img"),
         ({"image": [b"", b""]}, "have a label column named label .* columns image"),
-        ({"image": [b"", b""], "label": ["a", "b"]}, "whole numbers, got type string"),
-        ({"image": [b"", b""], "label": [0, None]}, "whole numbers, got empty rows"),
+        (
+            {"image": [b"", b""], "label": [0, None]},
+            "whole numbers or names, got empty rows",
+        ),
         ({"image": [None, None], "label": [0, 1]}, "hold the bytes of an image"),
-        ({"image": [[[1]], [[1, 2]]], "label": [0, 1]}, "one size, got sides of 1 and"),
+        ({"image": [[[1]], [[1, 2]]], "label": [0, 1]}, "be numbers of one size"),
         ({"image": [[[1]], [[300]]], "label": [0, 1]}, r"lie in 0\.\.255, got 300"),
-        ({"image": [[["a"]], [["b"]]], "label": [0, 1]}, "hold numbers"),
+        ({"image": [[["a"]], [["b"]]], "label": [0, 1]}, "be numbers"),
     ],
 )
 def test_wrong_columns_are_refused_in_one_sentence(columns, sentence, tmp_path):
@@ -112,4 +119,105 @@ def test_wrong_columns_are_refused_in_one_sentence(columns, sentence, tmp_path):
         columns = {**columns, "image": pa.array([None, None], pa.binary())}
     pq.write_table(pa.table(columns), tmp_path / "x.parquet")
     with pytest.raises(ValueError, match=sentence):
-        read(read_parquet([tmp_path / "x.parquet"]))
+        read(read_parquet([tmp_path / "x.parquet"])[0])
+
+
+# --- The Hub ---
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def snapshot(tmp_path, monkeypatch):
+    """Serve a small set under the name of CIFAR-10 and record the calls."""
+    calls = []
+    folder = tmp_path / "snapshots" / COMMIT
+    (folder / "plain_text").mkdir(parents=True)
+    write(folder / "plain_text" / "train-00000-of-00001.parquet", image="img")
+    write(folder / "plain_text" / "test-00000-of-00001.parquet", IMAGES[:6], LABELS[:6])
+    write(folder / "train-of-something-else.parquet")
+
+    def download(repo_id, **settings):
+        calls.append({"repo_id": repo_id, **settings})
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    small = dataclasses.replace(
+        DATASETS["cifar10"],
+        num_classes=3,
+        class_names=(),
+        train_count=23,
+        test_count=6,
+        is_resized=True,
+        resolution=4,
+    )
+    monkeypatch.setitem(DATASETS, "cifar10", small)
+    return calls
+
+
+def test_the_pinned_commit_is_requested_and_recorded(snapshot):
+    data = load_dataset("cifar10")
+    (call,) = snapshot
+    assert call["repo_id"] == "uoft-cs/cifar10"
+    assert call["repo_type"] == "dataset"
+    assert call["revision"] == DATASETS["cifar10"].hub_revision
+    assert call["allow_patterns"] == [
+        "plain_text/train*.parquet",
+        "plain_text/test*.parquet",
+    ]
+    assert data.provenance["revision"] == COMMIT
+    assert data.provenance["files"] == [
+        "plain_text/train-00000-of-00001.parquet",
+        "plain_text/test-00000-of-00001.parquet",
+    ]
+    assert data.class_names == ("a", "b", "c")
+    np.testing.assert_array_equal(data.train.labels, LABELS)
+
+
+def test_another_revision_can_be_named(snapshot):
+    data = load_dataset("cifar10@main", source="hub")
+    assert snapshot[0]["revision"] == "main"
+    assert data.provenance["requested_revision"] == "main"
+    assert data.provenance["revision"] == COMMIT
+
+
+def test_a_set_of_another_size_is_refused(snapshot, monkeypatch):
+    larger = dataclasses.replace(DATASETS["cifar10"], train_count=50_000)
+    monkeypatch.setitem(DATASETS, "cifar10", larger)
+    with pytest.raises(ValueError, match=r"hold 50000 training .* got 23 and 6"):
+        load_dataset("cifar10")
+
+
+def test_an_unreachable_hub_is_one_sentence(monkeypatch):
+    def download(repo_id, **settings):
+        raise huggingface_hub.errors.LocalEntryNotFoundError("long story")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    with pytest.raises(ValueError, match="HF_HUB_OFFLINE") as caught:
+        load_dataset("mnist")
+    assert "ylecun/mnist" in str(caught.value)
+
+
+def test_offline_with_an_empty_cache_needs_no_network(monkeypatch, tmp_path):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ValueError, match="complete in its cache"):
+        load_dataset("mnist")
+
+
+def test_missing_files_and_unknown_sets_are_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda *_, **__: str(tmp_path)
+    )
+    with pytest.raises(ValueError, match=r"hold mnist/train\*\.parquet .* 0 and 0 fil"):
+        load_dataset("mnist")
+    with pytest.raises(ValueError, match=r"known on the Hub .*got 'cub200'"):
+        load_dataset("cub200")
+
+
+def test_a_repository_of_ones_own_is_read_by_its_name(snapshot, tmp_path):
+    (tmp_path / "snapshots" / COMMIT / "train-of-something-else.parquet").unlink()
+    data = load_dataset("somebody/animals@v2")
+    assert snapshot[0]["repo_id"] == "somebody/animals"
+    assert snapshot[0]["allow_patterns"] == ["*.parquet"]
+    assert (data.name, data.provenance["revision"]) == ("animals", COMMIT)

@@ -1,4 +1,4 @@
-"""The catalogue holds together."""
+"""The table of known data sets holds together."""
 
 import re
 

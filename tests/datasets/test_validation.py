@@ -1,15 +1,17 @@
-"""Images and labels: forms, refusals, and splits that keep class shares."""
+"""Images and labels: forms, refusals, and splits that keep class fractions."""
 
 import numpy as np
 import pytest
 
 from isa_toolkit.datasets.validation import (
+    Split,
     as_images,
     as_labels,
     balanced_subset,
     centred_one_hot,
     check_classes,
     check_images_per_class,
+    encode_labels,
     stratified_split,
 )
 
@@ -41,7 +43,9 @@ def test_images_share_no_memory_with_the_argument():
         (np.full((2, 3, 3), np.nan), "must hold finite pixels, got NaN in image 0"),
         (np.full((2, 3, 3), 2.0), r"floats in \[0, 1\].* got 2.0. Divide by 255"),
         (np.full((2, 3, 3), -0.1), r"floats in \[0, 1\].* got -0.1"),
+        (np.full((2, 3, 3), -1.0), r"Pass \(images \+ 1\) / 2"),
         (np.zeros((2, 3, 3, 2), np.uint8), "1 or 3 channels"),
+        (np.zeros((2, 3, 8, 8), np.uint8), r"images\.transpose\(0, 2, 3, 1\)"),
         (np.zeros((5,), np.uint8), "1 or 3 channels"),
         (np.zeros((0, 3, 3), np.uint8), "at least one pixel"),
     ],
@@ -56,7 +60,7 @@ def test_bad_images_are_refused_in_one_sentence(images, sentence):
 @pytest.mark.parametrize(
     ("labels", "sentence"),
     [
-        (np.array([0.0, 1.0]), "whole numbers, got numbers of type float64"),
+        (np.array([0.0, 1.5]), "whole numbers, got numbers of type float64"),
         (np.zeros((2, 2), int), r"one axis, got \(2, 2\)"),
         (np.array([0, 1, 1]), "one label per image, got 3 labels for 2 images"),
     ],
@@ -81,16 +85,16 @@ def test_missing_classes_and_labels_out_of_range_are_named():
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.25, 0.5, 0.9])
-def test_a_stratified_split_keeps_class_shares_and_loses_nothing(fraction):
+def test_a_stratified_split_keeps_class_fractions_and_loses_nothing(fraction):
     labels = np.random.default_rng(0).choice(5, 403, p=[0.5, 0.2, 0.2, 0.09, 0.01])
     kept, held = stratified_split(labels, fraction, seed=3)
     assert sorted([*kept, *held]) == list(range(403))
     assert len(held) == round(fraction * 403)
     assert set(labels[kept]) == set(labels)
     exact = fraction * np.bincount(labels)
-    room = np.bincount(labels) - 1
+    spare = np.bincount(labels) - 1
     found = np.bincount(labels[held], minlength=5)
-    assert (np.abs(found - np.minimum(exact, room)) <= 1).all()
+    assert (np.abs(found - np.minimum(exact, spare)) <= 1).all()
 
 
 def test_a_split_depends_on_its_seed_alone():
@@ -107,7 +111,7 @@ def test_a_split_that_would_empty_a_class_is_refused():
         stratified_split(np.zeros(3, int), 1.0)
 
 
-def test_a_limit_is_shared_out_evenly_and_small_classes_give_all():
+def test_a_limit_is_dealt_evenly_and_small_classes_give_all():
     labels = np.repeat([0, 1, 2], [100, 2, 50])
     kept = balanced_subset(labels, 22, 3)
     assert np.bincount(labels[kept]).tolist() == [10, 2, 10]
@@ -128,3 +132,48 @@ def test_the_scarcest_class_limits_the_images_per_class():
         check_images_per_class(3, labels, names)
     with pytest.raises(ValueError, match="images_per_class must be at least 1, got 0"):
         check_images_per_class(0, labels, names)
+
+
+def test_a_split_has_the_length_shape_and_items_of_its_images():
+    images = np.arange(48, dtype=np.uint8).reshape(3, 4, 4, 1)
+    split = Split(images, np.array([2, 0, 1], np.int32))
+    assert (len(split), split.shape) == (3, (3, 4, 4, 1))
+    image, label = split[1]
+    np.testing.assert_array_equal(image, images[1])
+    assert label == 0
+    assert [label for _, label in split] == [2, 0, 1]
+    for index in (slice(1, 3), [1, 2], np.array([False, True, True])):
+        part = split[index]
+        assert part.labels.tolist() == [0, 1]
+        np.testing.assert_array_equal(part.images, images[1:])
+    assert len(repr(split)) < 100
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "expected", "names"),
+    [
+        ([0, 2, 1], [1], ([0, 2, 1], [1]), "012"),
+        ([1, 3, 2], [3], ([0, 2, 1], [2]), "123"),
+        ([1.0, 2.0], None, ([0, 1], None), "12"),
+        (["b", "a", "b"], ["a"], ([1, 0, 1], [0]), "ab"),
+        # With a test image of class 0 the numbers start there.
+        ([1, 2, 1], [0], ([1, 2, 1], [0]), "012"),
+    ],
+)
+def test_labels_of_any_common_form_become_indices(train, test, expected, names):
+    found = encode_labels(train, test)
+    assert found[0].tolist() == expected[0]
+    assert (None if found[1] is None else found[1].tolist()) == expected[1]
+    assert found[2] == tuple(names)
+
+
+def test_names_are_numbered_in_the_order_that_is_given():
+    found = encode_labels(["cat", "owl"], ["owl"], class_names=("owl", "cat"))
+    assert (found[0].tolist(), found[1].tolist()) == ([1, 0], [0])
+    with pytest.raises(ValueError, match="test_labels must be names of known classes"):
+        encode_labels(["cat", "owl"], ["dog"])
+
+
+def test_a_huge_label_is_refused_before_names_are_made():
+    with pytest.raises(ValueError, match="train_labels must number the classes"):
+        encode_labels([0, 1, 10**9])

@@ -85,11 +85,13 @@ def test_the_hash_covers_every_setting() -> None:
 
 
 def test_the_hash_covers_the_data_and_their_number() -> None:
-    images, labels = DIGITS.train
+    images, labels, test = DIGITS.train.images, DIGITS.train.labels, DIGITS.test
     one_pixel = images.copy()
     one_pixel[0, 0, 0, 0] ^= 1
     hashes = {
-        Dataset.from_arrays(pixels, labels, *DIGITS.test, whitening=whitening)
+        Dataset.from_arrays(
+            pixels, labels, test.images, test.labels, whitening=whitening
+        )
         for pixels, whitening in (
             (images, "none"),
             (one_pixel, "none"),

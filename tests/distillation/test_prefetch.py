@@ -68,7 +68,11 @@ def test_images_on_the_disk_and_draws_by_class(compiled: Path, tmp_path: Path):
     path = tmp_path / "digits.npy"
     np.save(path, np.asarray(digits.train.images))
     mapped = Dataset.from_arrays(
-        np.load(path, mmap_mode="r"), digits.train.labels, *digits.test, name="digits"
+        np.load(path, mmap_mode="r"),
+        digits.train.labels,
+        digits.test.images,
+        digits.test.labels,
+        name="digits",
     )
     assert isinstance(mapped.train.images, MappedImages)
     experiment = Experiment(

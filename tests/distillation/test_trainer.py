@@ -500,10 +500,11 @@ def test_a_full_disk_keeps_the_last_checkpoint(
 def one_image() -> Dataset:
     """Return digits in which all training images are one image."""
     digits = tiny().load()
-    images, labels = digits.train
+    images, labels = digits.train.images, digits.train.labels
+    test = digits.test
     same = np.repeat(images[:1], len(images), axis=0)
     return Dataset.from_arrays(
-        same, labels, *digits.test, name="digits", whitening="none"
+        same, labels, test.images, test.labels, name="digits", whitening="none"
     )
 
 

@@ -128,7 +128,10 @@ def test_another_judge_or_step_gives_another_file(tiny, monkeypatch):
     assert len(calls) == 3
     digits = three_digits()
     turned = Dataset.from_arrays(
-        *digits.train, digits.test.images[::-1], digits.test.labels[::-1]
+        digits.train.images,
+        digits.train.labels,
+        digits.test.images[::-1],
+        digits.test.labels[::-1],
     )
     evaluated(run, turned, judges[0])
     assert len(calls) == 4

@@ -62,7 +62,10 @@ def test_random_real_is_what_each_seed_starts_from(tiny):
 def test_table_7_is_table_6_of_an_imagenet_subset(tiny):
     assert len(table7.compute(tiny)) == 0
     digits = three_digits()
-    subset = Dataset.from_arrays(*digits.train, *digits.test, name="imagenette")
+    train, test = digits.train, digits.test
+    subset = Dataset.from_arrays(
+        train.images, train.labels, test.images, test.labels, name="imagenette"
+    )
     bare = tiny_study(tiny.folder, dataset=subset, run_missing=False)
     asked = []
     bare._kept["asked"] = asked

@@ -1,0 +1,375 @@
+"""What a reader returns, and the readers of arrays, encoded images, parquet and the Hub.
+
+Labels are read at once, images only when they are requested: a limit, a split and every
+check of labels come before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fnmatch
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from isa_toolkit.checks import as_text, fail
+from isa_toolkit.datasets.decode_cache import cache_folder
+from isa_toolkit.datasets.images import Encoded, crop_and_resize, decode_all
+from isa_toolkit.datasets.validation import as_images, unreadable
+
+__all__ = [
+    "LABEL_COLUMNS",
+    "Records",
+    "Source",
+    "download",
+    "from_arrays",
+    "from_encoded",
+    "read_parquet",
+]
+
+IMAGE_COLUMNS = ("image", "img", "images", "pixels")
+"""Names of parquet columns tried for the images, in order."""
+
+LABEL_COLUMNS = ("label", "labels", "fine_label")
+"""Names of parquet columns tried for the labels of an unknown set, in order."""
+
+_BATCH = 1024
+_NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class Records(NamedTuple):
+    """One split as a reader found it.
+
+    Attributes:
+        labels: Labels, not yet checked: numbers or names, [n].
+        read: ``(indices, channels, resolution) -> uint8 [k, h, w, ch]``; ``channels``
+            None keeps what the files have, ``resolution`` None keeps their size.
+    """
+
+    labels: np.ndarray
+    read: Callable[[np.ndarray, int | None, int | None], UInt8[np.ndarray, "k h w ch"]]
+
+
+class Source(NamedTuple):
+    """A whole data set as a reader found it.
+
+    Attributes:
+        train: Training records.
+        test: Test records, or None if there are none.
+        class_names: Names in label order, or () if the files name none.
+        facts: Facts for the provenance, in plain JSON types.
+    """
+
+    train: Records
+    test: Records | None
+    class_names: tuple[str, ...]
+    facts: dict[str, Any]
+
+
+def from_arrays(name: str, images: Any, labels: Any) -> Records:
+    """Return records of arrays in memory.
+
+    Args:
+        name: Name of their origin, for errors.
+        images: Images as :func:`isa_toolkit.datasets.validation.as_images` takes them.
+        labels: Labels, [n].
+
+    Raises:
+        ValueError: Images of a wrong form, or not one label per image.
+    """
+    checked, labels = as_images(f"images of {name}", images), np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.shape[:1] != checked.shape[:1]:
+        found = as_text(f"{len(labels)} labels for {len(checked)} images")
+        raise fail(f"labels of {name}", "hold one label per image", found)
+    return Records(labels, lambda rows, *form: _fit(checked[rows], *form))
+
+
+def from_encoded(
+    labels: Any,
+    batches: Callable[[np.ndarray], Iterable[Sequence[Encoded]]],
+    name: str,
+) -> Records:
+    """Return records of encoded images.
+
+    Args:
+        labels: Labels, [n].
+        batches: Function that gives the images at ascending indices in order, in batches.
+        name: Name of their origin, for errors.
+
+    Raises:
+        ValueError: No labels.
+    """
+    labels = np.asarray(labels)
+    if not len(labels):
+        raise fail(name, "hold an image", as_text("no rows"))
+
+    def read(
+        rows: np.ndarray, channels: int | None, resolution: int | None
+    ) -> np.ndarray:
+        return decode_all(
+            lambda: batches(rows), len(rows), channels=channels, resolution=resolution
+        )
+
+    return Records(labels, read)
+
+
+def _fit(
+    images: np.ndarray, channels: int | None, resolution: int | None
+) -> np.ndarray:
+    """Return images with as many channels (grey is repeated to RGB) and that side."""
+    if channels is not None and images.shape[3] != channels:
+        if images.shape[3] != 1:
+            raise fail("images", f"have {channels} channel", images.shape)
+        images = np.repeat(images, channels, axis=3)
+    if resolution is None or images.shape[1:3] == (resolution, resolution):
+        return images
+    return np.stack([crop_and_resize(image, resolution) for image in images])
+
+
+def read_parquet(
+    files: Sequence[Path], label_columns: Sequence[str] = LABEL_COLUMNS
+) -> tuple[Records, tuple[str, ...]]:
+    """Return the rows of parquet files of one split, through Hugging Face ``datasets``.
+
+    Its parquet builder alone is used, which runs no code of a repository and unpickles
+    nothing. It keeps an Arrow copy of the two columns in the cache folder, from which
+    images are mapped. Images are structs {bytes, path} of encoded files (the Hub's form),
+    plain binary, or nested lists of numbers [h][w] or [h][w][ch].
+
+    Args:
+        files: Paths of the files, in order.
+        label_columns: Names tried for the labels, in order.
+
+    Returns:
+        The records, and the class names that the files carry, () if they carry none.
+
+    Raises:
+        ValueError: A damaged file, missing columns, or labels without values.
+        OSError: The cache folder cannot take the Arrow copy.
+    """
+    import pyarrow as pa
+
+    image = _column(files[0], IMAGE_COLUMNS, "an image")
+    label = _column(files[0], label_columns, "a label")
+    table = _load(files, [image, label])
+    labels = table.data.column(label)
+    if labels.null_count:
+        rule = f"labels of {files[0].name}"
+        raise fail(rule, "be whole numbers or names", as_text("empty rows"))
+    names = tuple(map(str, getattr(table.features[label], "names", None) or ()))
+    kind = table.data.schema.field(image).type
+    kind = getattr(kind, "storage_type", kind)
+    name, numbers = files[0].name, labels.to_numpy()
+    is_encoded = (pa.types.is_struct, pa.types.is_binary, pa.types.is_large_binary)
+    if not any(check(kind) for check in is_encoded):
+        return Records(
+            numbers, lambda *wanted: _plain(table, image, name, *wanted)
+        ), names
+
+    def batches(rows: np.ndarray) -> Iterator[list[Encoded]]:
+        chosen = table.select(rows).with_format("arrow")
+        for start in range(0, len(rows), _BATCH):
+            batch = []
+            for row, stored in zip(
+                rows[start:],
+                chosen[start : start + _BATCH][image].to_pylist(),
+                strict=False,
+            ):
+                content = stored.get("bytes") if isinstance(stored, dict) else stored
+                if not isinstance(content, bytes):
+                    raise fail(
+                        f"row {row} of {name}",
+                        "hold the bytes of an image",
+                        as_text("no bytes"),
+                        "Embed the images when writing the file.",
+                    )
+                batch.append(Encoded(f"{name} row {row}", content))
+            yield batch
+
+    return from_encoded(numbers, batches, name), names
+
+
+def _load(files: Sequence[Path], columns: list[str]) -> Any:
+    import datasets
+    import pyarrow as pa
+    from datasets.exceptions import DatasetsError
+
+    folder = cache_folder() / "arrow"
+    try:
+        with _quiet():
+            return datasets.Dataset.from_parquet(
+                [str(file) for file in files], columns=columns, cache_dir=str(folder)
+            )
+    except (
+        DatasetsError,
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        NotImplementedError,
+    ) as error:
+        cause = error.__cause__ or error
+        if getattr(cause, "errno", None) in _NOT_WRITABLE:
+            raise OSError(
+                f"The cache folder {folder} cannot take a copy of the images: {cause}. "
+                "Free some space, or set ISA_CACHE_DIR to a folder that has it."
+            ) from error
+        raise _damaged(files) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's bars and log lines away, without a change for its other users."""
+    import datasets
+
+    level, is_shown = (
+        datasets.logging.get_verbosity(),
+        datasets.is_progress_bar_enabled(),
+    )
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(level)
+        if is_shown:
+            datasets.enable_progress_bars()
+
+
+def _damaged(files: Sequence[Path]) -> ValueError:
+    """Return the error for the first file that is not whole."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for file in files:
+        try:
+            opened = pq.ParquetFile(file)
+            for group in range(opened.num_row_groups):
+                opened.read_row_group(group)
+        except (pa.ArrowException, OSError) as error:
+            return unreadable(
+                f"file {file.name}", "be a complete parquet file", file, error
+            )
+    shown = ", ".join(file.name for file in files[:3])
+    return fail("parquet files", "have the same columns of images", as_text(shown))
+
+
+def _column(file: Path, wanted: Sequence[str], what: str) -> str:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        present = pq.read_schema(file).names
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(
+            f"file {file.name}", "be a complete parquet file", file, error
+        ) from error
+    found = next((name for name in wanted if name in present), None)
+    if found is None or present.count(found) > 1:
+        raise fail(
+            f"file {file.name}",
+            f"have {what} column named {' or '.join(wanted)}, once",
+            as_text(f"columns {', '.join(present)}"),
+        )
+    return found
+
+
+def _plain(
+    table: Any,
+    image: str,
+    name: str,
+    rows: np.ndarray,
+    channels: int | None,
+    resolution: int | None,
+) -> np.ndarray:
+    """Return images that are stored as nested lists of numbers."""
+    chosen, images = table.select(rows).with_format("numpy"), []
+    for start in range(0, len(rows), _BATCH):
+        numbers = np.asarray(chosen[start : start + _BATCH][image])
+        if numbers.dtype.kind not in "iuf":
+            raise fail(
+                f"images of {name}",
+                "be numbers of one size",
+                as_text(f"type {table.features[image]}"),
+                "Store image bytes, or resize before writing.",
+            )
+        if numbers.dtype.kind in "iu" and numbers.dtype != np.uint8:
+            # Parquet has no 8-bit type of its own: writers widen uint8 to int32 or int64.
+            low, high = int(numbers.min(initial=0)), int(numbers.max(initial=0))
+            if low < 0 or high > 255:
+                raise fail(
+                    f"images of {name}", "lie in 0..255", low if low < 0 else high
+                )
+            numbers = numbers.astype(np.uint8)
+        images.append(
+            _fit(as_images(f"images of {name}", numbers), channels, resolution)
+        )
+    return np.concatenate(images)
+
+
+def download(
+    repository: str, revision: str, patterns: Sequence[str]
+) -> tuple[Path, str, list[list[Path]]]:
+    """Return files of a data set on the Hugging Face Hub, downloaded once.
+
+    ``huggingface_hub`` decides where they are kept and whether the network may be used
+    (``HF_HOME``, ``HF_HUB_OFFLINE``). Only files that match the patterns are fetched.
+
+    Args:
+        repository: Name of the repository, ``"owner/name"``.
+        revision: Commit, tag or branch.
+        patterns: Patterns of file names within the repository.
+
+    Returns:
+        (folder, commit, for each pattern its files).
+
+    Raises:
+        ValueError: Nothing could be fetched, or a pattern matches no file.
+    """
+    import huggingface_hub
+
+    name = f"{repository} at revision {revision}"
+    try:
+        folder = Path(
+            huggingface_hub.snapshot_download(
+                repository,
+                repo_type="dataset",
+                revision=revision,
+                allow_patterns=list(patterns),
+            )
+        )
+    # Every error of the client (offline, no such revision, time out) is an OSError or
+    # a ValueError, whichever HTTP library is under it.
+    except (OSError, ValueError) as error:
+        raise fail(
+            name,
+            "be reachable on the Hub or complete in its cache",
+            as_text(type(error).__name__),
+            "Check the network and HF_HUB_OFFLINE, "
+            f"try '{repository}@main', or pass root to read local files.",
+        ) from error
+    # Other revisions' leftovers may lie beside: take what the patterns name.
+    found = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*")}
+    matched = [
+        [found[one] for one in sorted(fnmatch.filter(found, pattern))]
+        for pattern in patterns
+    ]
+    if not all(matched):
+        raise fail(
+            name,
+            f"hold {' and '.join(patterns)}",
+            as_text(f"{' and '.join(str(len(files)) for files in matched)} files"),
+            "Name another revision as 'name@revision', or pass root.",
+        )
+    # The cache names a snapshot's folder by its commit.
+    commit = folder.name if _COMMIT.fullmatch(folder.name) else revision
+    return folder, commit, matched
