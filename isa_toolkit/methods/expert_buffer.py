@@ -26,6 +26,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, Key, PyTree
 
@@ -35,6 +36,7 @@ from isa_toolkit.files import write_atomically, write_json
 from isa_toolkit.losses.selection import Partner, target_loss
 from isa_toolkit.methods.base import as_arrays, static
 from isa_toolkit.networks.base import Network, NetworkOutput
+from isa_toolkit.networks.training import start_training, train_step
 
 __all__ = [
     "ExpertSettings",
@@ -124,31 +126,31 @@ def _epoch(
 ) -> Float[Array, "e p"]:
     """Return flat parameters of experts after one epoch."""
     unravel, norms = unravel_of(network)
-    count, size = images.shape[0], settings.batch_size
-    batches = count // size
+    count = images.shape[0]
+    first = number * (count // settings.batch_size)
+    optimizer = optax.sgd(settings.learning_rate)
+
+    def loss_of(
+        flat: Float[Array, " p"], state: PyTree, batch: Any, key: Key[Array, ""]
+    ) -> tuple[Float[Array, ""], PyTree]:
+        augment_key, partner_key = jax.random.split(key)
+        inputs = dsa_augment(augment_key, batch[0], ops=settings.ops)
+        output = network.apply(unravel(flat), norms, inputs, train=True)
+        return expert_loss(settings, output, batch[1], partner_key), state
 
     def one(key: Key[Array, ""], flat: Float[Array, " p"]) -> Float[Array, " p"]:
-        _, order_key, step_key = jax.random.split(key, 3)
-
-        def step(
-            flat: Float[Array, " p"], drawn: tuple[Int[Array, " b"], Int[Array, ""]]
-        ) -> tuple[Float[Array, " p"], None]:
-            chosen, index = drawn
-            augment_key, partner_key = jax.random.split(
-                jax.random.fold_in(step_key, index)
-            )
-            batch = dsa_augment(augment_key, images[chosen], ops=settings.ops)
-
-            def loss_of(flat: Float[Array, " p"]) -> Float[Array, ""]:
-                output = network.apply(unravel(flat), norms, batch, train=True)
-                return expert_loss(settings, output, labels[chosen], partner_key)
-
-            return flat - settings.learning_rate * jax.grad(loss_of)(flat), None
-
-        order = jax.random.permutation(jax.random.fold_in(order_key, number), count)
-        chosen = order[: batches * size].reshape(batches, size)
-        indices = number * batches + jnp.arange(batches)
-        return jax.lax.scan(step, flat, (chosen, indices))[0]
+        _, order_key, noise_key = jax.random.split(key, 3)
+        step = train_step(
+            loss_of,
+            optimizer,
+            (images, labels),
+            order_key=order_key,
+            noise_key=noise_key,
+            batch_size=settings.batch_size,
+        )
+        start = start_training(flat, {}, optimizer, count)
+        last = first + count // settings.batch_size
+        return jax.lax.fori_loop(first, last, step, start).params
 
     # On the CPU grouped convolutions are slow: one expert after the other.
     if jax.default_backend() == "cpu":
