@@ -1,7 +1,8 @@
 """The command line: ``isa-toolkit demo | data | distill | evaluate | export | ...``.
 
-This file picks the command and turns errors into one sentence and an exit code; each
-command has its own file and imports what it needs when it runs.
+This module finds the command and turns errors into one sentence and an exit code. A
+command is a function of its own module, which imports what it needs when it runs:
+``isa-toolkit --help`` imports neither tyro nor JAX.
 """
 
 from __future__ import annotations
@@ -10,86 +11,107 @@ import importlib
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "SWEEP_COMMANDS", "main"]
 
 COMMANDS = {
-    "demo": "distil the embedded digits and write a page with the results",
-    "data": "load a data set and say what is in it",
-    "distill": "distil a data set",
-    "sweep": "distil with many settings and seeds, in processes of their own",
-    "evaluate": "judge a distilled set by networks trained on it",
-    "export": "write a distilled set as PNG folders, NumPy arrays or safetensors",
-    "reproduce": "regenerate the figures and tables of the paper's appendix",
-    "bench": "measure how long a step takes on this machine, part by part",
-    "doctor": "check versions, device, precision and memory",
+    "demo": "Distil the embedded digits and write a page with the results.",
+    "data": "Load a data set and describe it.",
+    "distill": "Distil a data set.",
+    "sweep": "Plan, run, watch and stop many runs: run, status, cancel, resume, worker.",
+    "evaluate": "Train networks on a distilled set and test them on real images.",
+    "export": "Write a distilled set as PNG folders, NumPy arrays or safetensors.",
+    "reproduce": "Regenerate the figures and tables of the paper's appendix.",
+    "bench": "Measure the time of a step on this machine.",
+    "doctor": "Check versions, devices, precision and memory.",
 }
 
-OK, FAILED, USAGE, DIVERGED, LOCKED = 0, 1, 2, 3, 4
+SWEEP_COMMANDS = {
+    "run": "Plan a sweep, show what it costs, and run it.",
+    "status": "Show the state of a sweep.",
+    "cancel": "Stop the runs of a sweep with checkpoints.",
+    "resume": "Continue a sweep that was stopped.",
+    "worker": "Run one group of a sweep in this process, as schedulers do.",
+}
+
+OK, FAILED, USAGE, DIVERGED, LOCKED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: words after the program's name; None for those of the process.
+        argv: Arguments after the program's name; None for those of this process.
 
     Returns:
-        0: done (or stopped on request, with a checkpoint); 1: the system failed (a full
-        disk); 2: bad input; 3: a run diverged; 4: another process holds the run.
+        0: done, or stopped on request with a checkpoint; 1: the system failed (a full
+        disk); 2: bad input; 3: a run diverged; 4: another process holds the run;
+        130: interrupted.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in ("-h", "--help"):
-        sys.stdout.write(_help())
-        return OK
-    if words[0] == "--version":
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv == ["--version"]:
         from isa_toolkit import __version__
 
         sys.stdout.write(f"isa-toolkit {__version__}\n")
         return OK
-    if words[0] not in COMMANDS:
-        known = ", ".join(COMMANDS)
-        return _fail(f"unknown command {words[0]!r}; the commands are {known}", USAGE)
-    return _flushed(_run(words[0], words[1:]))
+    prog, commands, module = "isa-toolkit", COMMANDS, "isa_toolkit.cli"
+    if argv[:1] == ["sweep"]:
+        prog, commands, argv = f"{prog} sweep", SWEEP_COMMANDS, argv[1:]
+    if not argv or argv[0] in ("-h", "--help"):
+        sys.stdout.write(_help(prog, commands))
+        return OK
+    name = argv[0]
+    if name not in commands:
+        known = ", ".join(commands)
+        return _fail(f"Unknown command {name!r}. The commands are {known}.", USAGE)
+    module += ".sweep" if commands is SWEEP_COMMANDS else f".{name}"
+    return _flushed(_run(f"{prog} {name}", module, name, argv[1:]))
 
 
-def _run(command: str, words: list[str]) -> int:
+def _run(prog: str, module: str, name: str, argv: list[str]) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn
-            room = importlib.import_module(f"isa_toolkit.cli.{command}")
-            return room.run(words)
-    except (ValueError, TypeError, FileNotFoundError, FileExistsError) as error:
-        return _fail(str(error), USAGE)
-    except FloatingPointError as error:
-        return _fail(str(error), DIVERGED)
-    except RuntimeError as error:
-        from isa_toolkit.distillation import RunLockedError
-        from isa_toolkit.distillation.distributed import (
-            FollowerFailedError,
-            LeaderFailedError,
-            ProcessLostError,
-        )
+            from isa_toolkit.cli.parsing import run_command
 
-        if isinstance(error, ProcessLostError):
-            _fail(str(error), FAILED)
-            sys.stderr.flush()
-            # JAX would wait five minutes at the exit for the one that is gone.
-            os._exit(FAILED)
-        codes: dict[type, int] = {
-            RunLockedError: LOCKED,
-            FollowerFailedError: FAILED,
-            LeaderFailedError: FAILED,
-        }
-        for kind, code in codes.items():
-            if isinstance(error, kind):
-                return _fail(str(error), code)
-        raise
-    except (OSError, ModuleNotFoundError) as error:
-        return _fail(str(error), FAILED)
+            command = getattr(importlib.import_module(module), name)
+            return run_command(command, prog, argv)
     except KeyboardInterrupt:
-        return _fail("interrupted", FAILED)
+        return _fail("interrupted", INTERRUPTED)
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        _fail(str(error), code)
+        if type(error).__name__ == "ProcessLostError":
+            # JAX would wait five minutes at the exit for the process that is gone.
+            sys.stderr.flush()
+            os._exit(code)
+        return code
+
+
+def _exit_code(error: Exception) -> int | None:
+    """Return the exit code of an error that is no bug; None for a bug."""
+    from isa_toolkit.distillation import RunLockedError, distributed
+    from isa_toolkit.errors import IsaError
+
+    codes: dict[int, tuple[type[Exception], ...]] = {
+        DIVERGED: (FloatingPointError,),
+        LOCKED: (RunLockedError,),
+        USAGE: (ValueError, TypeError, FileNotFoundError, FileExistsError),
+        FAILED: (
+            IsaError,
+            OSError,
+            ModuleNotFoundError,
+            distributed.ProcessLostError,
+            distributed.FollowerFailedError,
+            distributed.LeaderFailedError,
+        ),
+    }
+    return next(
+        (code for code, kinds in codes.items() if isinstance(error, kinds)), None
+    )
 
 
 def _flushed(code: int) -> int:
@@ -111,19 +133,19 @@ def _fail(sentence: str, code: int) -> int:
 
 
 def _warn(message: Warning | str, *details: object) -> None:
-    """Write a warning as one sentence, without the place in the code."""
+    """Write a warning as one sentence, without the line of code that caused it."""
     del details
     sys.stderr.write(f"isa-toolkit: warning: {message}\n")
 
 
-def _help() -> str:
+def _help(prog: str, commands: Mapping[str, str]) -> str:
     lines = [
-        "usage: isa-toolkit COMMAND [OPTIONS]",
+        f"usage: {prog} COMMAND [OPTIONS]",
         "",
-        "Dataset distillation with crucial samples and semantic augmentation.",
+        "Dataset distillation with crucial samples and infinite semantic augmentation.",
         "",
-        *(f"  {name:<10}{what}" for name, what in COMMANDS.items()),
+        *(f"  {name:<10}{text}" for name, text in commands.items()),
         "",
-        "isa-toolkit COMMAND --help lists a command's options.",
+        f"{prog} COMMAND --help lists a command's options.",
     ]
     return "\n".join(lines) + "\n"

@@ -1,161 +1,124 @@
-"""``isa-toolkit bench``: how long a step takes here, part by part."""
+"""``isa-toolkit bench``: the time of a step on this machine."""
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from isa_toolkit.cli.common import parse, write_result
+from isa_toolkit.cli.output import write_result
 
-__all__ = ["BenchOptions", "run"]
+if TYPE_CHECKING:
+    from isa_toolkit.benchmark import BenchResult
 
-
-@dataclasses.dataclass
-class BenchOptions:
-    """Options of the command.
-
-    Attributes:
-        suite: cpu, gpu or smoke; by the device if left out.
-        setting: one setting of a suite, such as digits-10, in place of a suite.
-        loop: python: take the step also one dispatch for each part, as research code
-            does, beside the compiled loops; fused: only those.
-        steps: in one round.
-        repeats: rounds; what is compared takes turns in each.
-        bfloat16: time the step that reads the real images in bfloat16, too; on accelerators
-            only if left out.
-        others: measure evaluation and analysis, too.
-        json: write JSON to standard output.
-    """
-
-    suite: str | None = None
-    setting: str | None = None
-    loop: str = "python"
-    steps: int = 20
-    repeats: int = 7
-    bfloat16: bool | None = None
-    others: bool = True
-    json: bool = False
+__all__ = ["bench"]
 
 
-def run(words: list[str]) -> int:
-    """Run the command.
+def bench(
+    suite: Literal["cpu", "gpu", "smoke"] | None = None,
+    setting: str | None = None,
+    steps: int = 20,
+    rounds: int = 7,
+    bfloat16: bool | None = None,
+    others: bool = True,
+    profile: str | None = None,
+    json: bool = False,
+) -> int:
+    """Measure the time of a step: with and without ISA, and against the roofline.
+
+    Examples:
+      isa-toolkit bench --suite cpu
+      isa-toolkit bench --setting digits-10 --profile trace
 
     Args:
-        words: what the user wrote after it.
+        suite: Name of the suite; without it, the one for this device.
+        setting: Name of one setting, such as digits-10, in place of a suite.
+        steps: Number of steps per round.
+        rounds: Number of rounds; the loops that are compared take turns in each.
+        bfloat16: Also time the step that reads the real images in bfloat16; without this
+            flag only on accelerators.
+        others: Also measure evaluation and analysis.
+        profile: Path of the folder for a profiler trace of the step with ISA, whose phases
+            are named scopes; TensorBoard and Perfetto read it.
+        json: Write JSON to standard output.
 
     Returns:
         Exit code.
     """
-    options = parse(
-        BenchOptions,
-        "bench",
-        words,
-        "Measure how long a step takes here: by phase, with and without ISA, in one "
-        "program and one dispatch at a time, and over the floor of this device.",
-    )
-    from isa_toolkit import bench, checks
-
-    if options.suite is not None:
-        checks.check_one_of("suite", options.suite, bench.SUITES)
-    if options.setting is not None:
-        bench.bench_setting(options.setting)
-    checks.check_integer("steps", options.steps)
-    checks.check_integer("repeats", options.repeats, minimum=2)
-    checks.check_one_of("loop", options.loop, bench.LOOPS)
     import jax
     import tqdm.auto
 
+    from isa_toolkit import benchmark, checks
+
+    checks.check_integer("steps", steps)
+    checks.check_integer("rounds", rounds, minimum=2)
     on_cpu = jax.default_backend() == "cpu"
-    suite = options.suite or ("cpu" if on_cpu else "gpu")
-    names = (options.setting,) if options.setting else bench.SUITES[suite]
-    rates = bench.measured_rates()
+    suite = suite or ("cpu" if on_cpu else "gpu")
+    names = benchmark.SUITES[suite]
+    if setting is not None:
+        names = (checks.match_name("setting", setting, benchmark.SETTINGS),)
+    rates = benchmark.measured_rates()
+    device = jax.devices()[0].device_kind
     result: dict[str, Any] = {
-        "device": jax.devices()[0].device_kind,
-        "rates": rates._asdict(),
-        "settings": {},
-    }
+        "device": device, "rates": rates._asdict(), "settings": {}
+    }  # fmt: skip
     lines = [
-        f"{result['device']}: {rates.flop_per_second / 1e9:.0f} GFLOP/s in a product, "
+        f"{device}: {rates.flop_per_second / 1e9:.0f} GFLOP/s in a product, "
         f"{rates.bytes_per_second / 2**30:.1f} GiB/s in a copy"
     ]
     # On terminals only; it goes to standard error.
     for name in tqdm.auto.tqdm(names, desc="settings", disable=None, leave=False):
-        setting = bench.bench_setting(name)
-        found = bench.bench(
-            setting,
+        found = benchmark.bench(
+            benchmark.SETTINGS[name],
             rates,
-            steps=options.steps,
-            repeats=options.repeats,
-            loop=options.loop,
-            bfloat16=not on_cpu if options.bfloat16 is None else options.bfloat16,
+            steps=steps,
+            rounds=rounds,
+            bfloat16=not on_cpu if bfloat16 is None else bfloat16,
+            profile=profile,
         )
-        result["settings"][name] = _plain(found)
+        result["settings"][name] = found._asdict()
         lines += ["", *_lines(found)]
-        if options.others:
-            times = bench.evaluation_times(setting)
-            result["settings"][name]["evaluation_seconds"] = times
+        if others:
+            seconds = benchmark.evaluation_seconds(benchmark.SETTINGS[name])
+            result["settings"][name]["evaluation_seconds"] = seconds
             lines.append(
-                f"  evaluation, 2 networks, 100 steps: {times['again']:.2f} s "
-                f"({times['first']:.2f} s with compiling)"
+                f"  evaluation, 2 networks, 100 steps: {seconds['again']:.2f} s "
+                f"({seconds['first']:.2f} s with compilation)"
             )
-    if options.others:
-        times = bench.analysis_times(
-            **({"points": 500, "map_points": 200} if suite == "smoke" else {})
-        )
-        result["analysis_seconds"] = times
-        lines += ["", *(f"{name}: {value:.2f} s" for name, value in times.items())]
-    write_result(result, lines, as_json=options.json)
+    if others:
+        small = {"points": 500, "map_points": 200} if suite == "smoke" else {}
+        result["analysis_seconds"] = benchmark.analysis_seconds(**small)
+        lines += [
+            "",
+            *(f"{k}: {v:.2f} s" for k, v in result["analysis_seconds"].items()),
+        ]
+    write_result(result, lines, json=json)
     return 0
 
 
-def _lines(found: Any) -> list[str]:
+def _lines(found: BenchResult) -> list[str]:
     lines = [f"{found.setting}, milliseconds per step: median (smallest to largest)"]
     for name, one in found.milliseconds.items():
-        cpu = found.cpu_milliseconds[name]
         lines.append(
             f"  {name:<20}{one.median:8.2f} ({one.low:.2f} to {one.high:.2f}), "
-            f"of processor time {cpu.median:.2f}"
+            f"of processor time {found.cpu_milliseconds[name].median:.2f}"
         )
-    lines.append(f"  ISA over FRePo: {_interval(found.isa_over_frepo_ratio)}")
-    lines.append(
-        f"  ISA over FRePo, processor time: {_interval(found.isa_over_frepo_cpu_ratio)}"
-    )
-    if found.python_over_fused_ratio is not None:
-        lines.append(
-            "  one dispatch at a time over one program: "
-            f"{_interval(found.python_over_fused_ratio)}"
-        )
-    if found.bfloat16_over_default_ratio is not None:
-        lines.append(
-            "  real images in bfloat16 over the default: "
-            f"{_interval(found.bfloat16_over_default_ratio)}"
-        )
-    hours = "; ".join(
-        f"{name} {value:.2f}" for name, value in found.hours_500k_steps.items()
-    )
-    lines.append(f"  hours for 500,000 steps: {hours}")
-    lines += [f"    {name:<20}{value:6.2f}" for name, value in found.phases.items()]
-    lines.append(
-        f"  {found.over_floor:.1f} times the floor of {1000 * found.floor.seconds:.2f} ms: "
-        f"{found.floor.flop / 1e9:.2f} GFLOP take "
-        f"{1000 * found.floor.compute_seconds:.2f} ms, {found.floor.bytes / 2**20:.0f} MiB "
-        f"from memory {1000 * found.floor.memory_seconds:.2f} ms"
-    )
-    lines.append(
+    ratios = {
+        "ISA over FRePo": found.isa_over_frepo_ratio,
+        "ISA over FRePo, processor time": found.isa_over_frepo_cpu_ratio,
+        "bfloat16 over the default": found.bfloat16_over_default_ratio,
+    }
+    lines += [
+        f"  {name}: {one.mean:.3f} [{one.low:.3f}, {one.high:.3f}]"
+        for name, one in ratios.items()
+        if one is not None
+    ]
+    hours = "; ".join(f"{k} {v:.2f}" for k, v in found.hours_500k_steps.items())
+    floor = found.floor
+    return [
+        *lines,
+        f"  hours for 500,000 steps: {hours}",
+        f"  {found.over_floor:.1f} times the least time of {1000 * floor.seconds:.2f} ms: "
+        f"{floor.flop / 1e9:.2f} GFLOP take {1000 * floor.compute_seconds:.2f} ms, "
+        f"{floor.bytes / 2**20:.0f} MiB from memory {1000 * floor.memory_seconds:.2f} ms",
         f"  compiled in {found.compile_seconds:.1f} s; program {found.program_mib:.0f} MiB, "
-        f"process {found.peak_mib:.0f} MiB at its peak"
-    )
-    return lines
-
-
-def _interval(one: Any) -> str:
-    return f"{one.mean:.3f} [{one.low:.3f}, {one.high:.3f}]"
-
-
-def _plain(value: Any) -> Any:
-    """Return named tuples as dictionaries, for JSON."""
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    return value
+        f"process {found.peak_mib:.0f} MiB at its peak",
+    ]

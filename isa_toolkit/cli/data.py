@@ -1,81 +1,69 @@
-"""``isa-toolkit data``: load a data set, prepare its whitening, say what is in it."""
+"""``isa-toolkit data``: load a data set, prepare its whitening, describe it."""
 
 from __future__ import annotations
 
-import dataclasses
-
 import tyro
 
-from isa_toolkit.cli.common import DatasetOptions, parse, write_result
+from isa_toolkit.cli.output import write_result
+from isa_toolkit.cli.parsing import DatasetFlags
 
-__all__ = ["DataOptions", "run"]
+__all__ = ["data"]
 
-
-@dataclasses.dataclass
-class DataOptions:
-    """Options of the command.
-
-    Attributes:
-        data: which data.
-        json: write JSON to standard output.
-    """
-
-    data: tyro.conf.OmitArgPrefixes[DatasetOptions] = dataclasses.field(
-        default_factory=lambda: DatasetOptions(dataset="digits")
-    )
-    json: bool = False
+_SHOWN_CLASSES = 20
 
 
-def run(words: list[str]) -> int:
-    """Run the command.
+def data(
+    which: tyro.conf.OmitArgPrefixes[DatasetFlags],
+    json: bool = False,
+) -> int:
+    """Load a data set and describe it.
+
+    Examples:
+      isa-toolkit data --dataset digits
+      isa-toolkit data --dataset my-images --root path/to/class/folders
 
     Args:
-        words: what the user wrote after it.
+        which: Data set.
+        json: Write JSON to standard output.
 
     Returns:
         Exit code.
     """
-    options = parse(
-        DataOptions, "data", words, "Load a data set and say what is in it."
-    )
     import numpy as np
 
-    from isa_toolkit.datasets import load_dataset
-
-    which = options.data
-    dataset = load_dataset(
-        str(which.dataset), source=which.source, root=which.root, limit=which.limit
-    )
-    classes = range(dataset.num_classes)
+    dataset = which.load()
     counts = {
-        name: np.bincount(split.labels, minlength=dataset.num_classes)
+        name: np.bincount(split.labels, minlength=dataset.num_classes).tolist()
         for name, split in (("train", dataset.train), ("test", dataset.test))
     }
+    classes = {
+        name: {"train": train, "test": test}
+        for name, train, test in zip(
+            dataset.class_names, counts["train"], counts["test"], strict=True
+        )
+    }
+    preprocessing = dataset.preprocessing.describe()
     result = {
         "name": dataset.name,
         "image_shape": dataset.image_shape,
-        "train": len(dataset.train.labels),
-        "test": len(dataset.test.labels),
-        "classes": {
-            dataset.class_names[c]: {k: int(v[c]) for k, v in counts.items()}
-            for c in classes
-        },
-        "preprocessing": dataset.preprocessing.describe(),
+        "train": sum(counts["train"]),
+        "test": sum(counts["test"]),
+        "classes": classes,
+        "preprocessing": preprocessing,
         "provenance": dataset.provenance,
         "fingerprint": dataset.fingerprint,
     }
-    shape = "x".join(map(str, dataset.image_shape))
-    described = result["preprocessing"]
     lines = [
         f"{dataset.name}: {result['train']} training and {result['test']} test images "
-        f"of {shape}, {dataset.num_classes} classes",
+        f"of {'x'.join(map(str, dataset.image_shape))}, {len(classes)} classes",
+        f"  {'class':<20}{'train':>8}{'test':>8}",
         *(
-            f"  {dataset.class_names[c]:<20}{counts['train'][c]:>8}{counts['test'][c]:>8}"
-            for c in list(classes)[:20]
+            f"  {name:<20}{count['train']:>8}{count['test']:>8}"
+            for name, count in list(classes.items())[:_SHOWN_CLASSES]
         ),
-        *([f"  ... and {dataset.num_classes - 20} more"] * (dataset.num_classes > 20)),
-        "preprocessing: "
-        + ", ".join(f"{key} {value}" for key, value in described.items()),
     ]
-    write_result(result, lines, as_json=options.json)
+    if len(classes) > _SHOWN_CLASSES:
+        lines.append(f"  ... and {len(classes) - _SHOWN_CLASSES} more")
+    described = ", ".join(f"{name} {value}" for name, value in preprocessing.items())
+    write_result(result, [*lines, f"preprocessing: {described}"], json=json)
     return 0

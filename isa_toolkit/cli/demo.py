@@ -2,52 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
+from isa_toolkit.cli.output import log, write_result
 
-from isa_toolkit.cli.common import parse, say, write_result
-
-__all__ = ["DemoOptions", "run"]
+__all__ = ["demo"]
 
 
-@dataclasses.dataclass
-class DemoOptions:
-    """Options of the command.
-
-    Attributes:
-        out: folder for the page, its table and its pictures.
-        runs: folder for the runs; those that are there are reused.
-        seeds: distilled sets per setting.
-        json: write JSON to standard output.
-    """
-
-    out: str = "results/demo"
-    runs: str = "runs/demo"
-    seeds: int = 3
-    json: bool = False
-
-
-def run(words: list[str]) -> int:
-    """Run the command.
+def demo(
+    out: str = "results/demo",
+    runs: str = "runs/demo",
+    seeds: int = 3,
+    json: bool = False,
+) -> int:
+    """Distil the digits with FRePo, and with crucial samples and ISA; evaluate; write a page.
 
     Args:
-        words: what the user wrote after it.
+        out: Path of the folder for the page, its table and its pictures.
+        runs: Path of the folder of run folders; finished runs are reused.
+        seeds: Number of distilled sets per setting.
+        json: Write JSON to standard output.
 
     Returns:
         Exit code.
     """
-    options = parse(
-        DemoOptions,
-        "demo",
-        words,
-        "Distil the digits with FRePo, and with crucial samples and ISA; evaluate, "
-        "compare with real images, and write a page.",
-    )
-    from isa_toolkit.figures import demo
+    from isa_toolkit.figures import demo as page
 
-    study = demo.study(runs=options.runs, seeds=options.seeds, tell=say)
-    page = demo.write(study, options.out)
-    table = demo.compute(study)
-    lines = [*demo.as_text(table), "", f"page: {page}"]
-    result = {"page": str(page), "table": table.to_dict(orient="records")}
-    write_result(result, lines, as_json=options.json)
+    study = page.study(runs=runs, seeds=seeds, tell=log)
+    path = page.write(study, out)
+    table = page.compute(study)
+    result = {"page": str(path), "table": table.to_dict(orient="records")}
+    write_result(result, [*page.as_text(table), "", f"page: {path}"], json=json)
     return 0

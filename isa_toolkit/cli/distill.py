@@ -3,141 +3,142 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import shlex
+from typing import Literal
+
+import tyro
 
 from isa_toolkit.checks import as_text, check_integer, fail
-from isa_toolkit.cli.common import own_output, say, write_result
-from isa_toolkit.cli.experiment import (
-    ExperimentOptions,
-    experiment_of,
-    parse_with_method,
-)
+from isa_toolkit.cli.output import command_line, log, stdout_to_stderr, write_result
+from isa_toolkit.cli.parsing import ExperimentFlags
 
-__all__ = ["DistillOptions", "run"]
+__all__ = ["distill"]
 
 
-@dataclasses.dataclass
-class DistillOptions(ExperimentOptions):
-    """Options of the command, besides those of an experiment and its method.
+def distill(
+    experiment: tyro.conf.OmitArgPrefixes[ExperimentFlags],
+    out: str = "runs",
+    resume: bool = True,
+    checkpoint_s: float = 60.0,
+    progress: bool | None = None,
+    shards_limit_bytes: int = 32 * 2**30,
+    placement: Literal["device", "device_bytes", "host"] | None = None,
+    devices: int | None = None,
+    distributed: bool = False,
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process_id: int | None = None,
+    json: bool = False,
+) -> int:
+    """Distil a data set.
 
-    Attributes:
-        seed: of everything that is drawn.
-        resume: go on with the run if its folder exists.
-        placement: where the real images lie: device (preprocessed), device_bytes
-            (preprocessed batch by batch) or host (streamed); by size if left out.
-        devices: how many share each step's real images, which they divide; one if left
-            out, or all there are with several processes.
-        distributed: be one of several processes that find each other, as under Slurm.
-        coordinator: be one of several processes; host:port of process 0.
-        processes: how many there are.
-        process_id: which of them this is, from 0.
-    """
+    Run the same command again to continue a run that was stopped.
 
-    seed: int = 0
-    resume: bool = True
-    placement: str | None = None
-    devices: int | None = None
-    distributed: bool = False
-    coordinator: str | None = None
-    processes: int | None = None
-    process_id: int | None = None
-
-
-def run(words: list[str]) -> int:
-    """Run the command.
+    Examples:
+      isa-toolkit distill --dataset digits --ipc 1 --drop-easy 0.2 --segment 0 0.5
+      isa-toolkit distill --method dm --dataset cifar10 --ipc 10 --scale small
+      isa-toolkit distill --method mtt --help    (lists the options of MTT)
 
     Args:
-        words: what the user wrote after it.
+        experiment: Experiment to run.
+        out: Path of the folder of run folders.
+        resume: Continue the run if its folder exists.
+        checkpoint_s: Number of seconds between checkpoints.
+        progress: Show a progress bar (default: on terminals only).
+        shards_limit_bytes: Maximum size in bytes of precomputed data (MTT's expert
+            trajectories).
+        placement: Memory of the real images: device (preprocessed), device_bytes
+            (preprocessed batch by batch) or host (streamed) (default: chosen by size).
+        devices: Number of devices to split each batch over (default: 1; all devices when
+            there are several processes).
+        distributed: Run as part of a multi-process job and find its other processes
+            automatically, for example under Slurm.
+        coordinator: Address host:port of process 0 of a multi-process job.
+        processes: Number of processes of the job.
+        process_id: Index of this process, from 0.
+        json: Write JSON to standard output.
 
     Returns:
         Exit code.
     """
-    from isa_toolkit.distillation import distill
-    from isa_toolkit.distillation import distributed as processes
+    from isa_toolkit.distillation import distill as run_experiment
+    from isa_toolkit.distillation import distributed as peers
 
-    options = parse_with_method(
-        DistillOptions,
-        "distill",
-        words,
-        "Distil a data set. Run the same command again to go on after a stop.",
-    )
-    with contextlib.ExitStack() as held:
-        if _wants_others(options):
-            held.enter_context(own_output())
-            processes.join(options.coordinator, options.processes, options.process_id)
-        finished = distill(
-            experiment_of(options, seed=options.seed),
-            out=options.out,
-            resume=options.resume,
-            checkpoint_s=options.checkpoint_s,
-            progress=options.progress,
-            shards_limit_bytes=options.shards_limit_bytes,
-            placement=options.placement,
-            devices=options.devices,
+    joins = _joins_others(distributed, coordinator, processes, process_id)
+    with stdout_to_stderr() if joins else contextlib.nullcontext():
+        if joins:
+            peers.join(coordinator, processes, process_id)
+        run = run_experiment(
+            experiment.build(),
+            out=out,
+            resume=resume,
+            checkpoint_s=checkpoint_s,
+            progress=progress,
+            shards_limit_bytes=shards_limit_bytes,
+            placement=placement,
+            devices=devices,
         )
-    if not processes.is_leader():
+    if not peers.is_leader():
         return 0
-    status = finished.status
-    result = {"run": str(finished.path), **status}
-    lines = [f"{status['status']} at step {status['step']} of {status['steps']}"]
-    if finished.is_done:
-        selection = finished.distilled.manifest["selection"]
-        result["selection"] = selection
-        result["distilled"] = str(finished.path / "distilled.safetensors")
-        chosen = f"images of step {selection['step']} (selection {selection['rule']}"
-        accuracy = selection.get("accuracy")
-        lines.append(
-            f"{chosen})"
-            if accuracy is None
-            else f"{chosen}, accuracy {100 * accuracy:.1f} %)"
-        )
-        words = ["isa-toolkit", "evaluate", str(finished.path)]
-        for name in ("root", "source", "limit"):
-            value = getattr(options.data, name)
-            words += [] if value is None else [f"--{name}", str(value)]
-        lines.append(f"next: {shlex.join(words)}")
-    else:
-        say("Run the same command again to go on.")
-    write_result(result, [*lines, str(finished.path)], as_json=options.json)
+    status = run.status
+    result = {"run": str(run.path), **status}
+    lines = [
+        f"{status['status']} at step {status['step']} of {status['steps']}: {run.path}"
+    ]
+    if not run.is_done:
+        log("Run the same command again to continue.")
+        write_result(result, lines, json=json)
+        return 0
+    selection = run.distilled.manifest["selection"]
+    result["selection"] = selection
+    result["distilled"] = str(run.path / "distilled.safetensors")
+    chosen = f"images of step {selection['step']} ({selection['rule']}"
+    accuracy = selection.get("accuracy")
+    chosen += ")" if accuracy is None else f" accuracy {100 * accuracy:.1f} %)"
+    data = {name: experiment.experiment[name] for name in ("root", "source", "limit")}
+    lines += [
+        chosen,
+        f"next: {command_line('evaluate', run.path, **data)}",
+        f"      {command_line('export', run.path)}",
+    ]
+    write_result(result, lines, json=json)
     return 0
 
 
-def _wants_others(options: DistillOptions) -> bool:
-    """Return whether this is to be one of several processes.
-
-    Args:
-        options: of the command.
+def _joins_others(
+    distributed: bool,
+    coordinator: str | None,
+    processes: int | None,
+    process_id: int | None,
+) -> bool:
+    """Return whether this is one of several processes.
 
     Raises:
-        ValueError: flags that say no whole thing together, or a number out of its range.
+        ValueError: The flags contradict each other, or a number is out of its range.
     """
     flags = {
-        "--coordinator": options.coordinator,
-        "--processes": options.processes,
-        "--process-id": options.process_id,
+        "--coordinator": coordinator,
+        "--processes": processes,
+        "--process-id": process_id,
     }
     given = [flag for flag, value in flags.items() if value is not None]
     if not given:
-        return options.distributed
-    if options.distributed:
+        return distributed
+    if distributed:
         raise fail(
             "--distributed",
-            "be given without --coordinator, --processes and --process-id",
-            as_text(f"{', '.join(given)} beside it"),
-            "It finds them by itself.",
+            "be used without --coordinator, --processes and --process-id",
+            as_text(", ".join(given)),
+            "It finds them automatically.",
         )
     if len(given) < len(flags):
         raise fail(
             ", ".join(flags), "be given together", as_text(f"only {', '.join(given)}")
         )
-    host, _, port = str(options.coordinator).rpartition(":")
+    host, _, port = str(coordinator).rpartition(":")
     if not host or not port.isdigit():
-        raise fail("--coordinator", "be host:port of process 0", options.coordinator)
-    count = check_integer("--processes", options.processes)
-    check_integer("--process-id", options.process_id, minimum=0)
-    if options.process_id not in range(count):
-        raise fail(
-            "--process-id", f"be below --processes ({count})", options.process_id
-        )
+        raise fail("--coordinator", "be host:port of process 0", coordinator)
+    count = check_integer("--processes", processes)
+    index = check_integer("--process-id", process_id, minimum=0)
+    if index >= count:
+        raise fail("--process-id", f"be below --processes ({count})", process_id)
     return True

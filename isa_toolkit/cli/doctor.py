@@ -1,85 +1,48 @@
-"""``isa-toolkit doctor``: is this machine fit to distil on?"""
+"""``isa-toolkit doctor``: is this machine ready for distillation?
+
+Each ``*_advice`` function returns sentences that name a problem and its fix.
+"""
 
 from __future__ import annotations
 
-import dataclasses
+import json as json_format
 import os
 import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
-from isa_toolkit.cli import advice
-from isa_toolkit.cli.common import parse, write_result
+from isa_toolkit.cli.output import write_result
 
-__all__ = ["DoctorOptions", "run"]
+__all__ = ["doctor"]
 
 PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy",
     "scikit-learn", "pyarrow", "pillow", "matplotlib", "safetensors",
     "ipywidgets", "anywidget", "jupyterlab", "ipykernel", "datasets",
 )  # fmt: skip
+_LEAST_FREE = 0.25  # of a GPU's memory; with less, runs fail to start
 
 
-@dataclasses.dataclass
-class DoctorOptions:
-    """Options of the command.
-
-    Attributes:
-        json: write JSON to standard output.
-    """
-
-    json: bool = False
-
-
-def run(words: list[str]) -> int:
-    """Run the command.
+def doctor(json: bool = False) -> int:
+    """Check versions, devices, precision and memory of this machine.
 
     Args:
-        words: what the user wrote after it.
+        json: Write JSON to standard output.
 
     Returns:
         0 if the self-check passed, else 1.
     """
-    options = parse(DoctorOptions, "doctor", words, "Check this machine.")
-    machine, gpus = _machine(), _gpus()  # before JAX takes its share
-    found, result = _notebook_advice(machine["versions"]), dict(machine)
-    grabs = os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE", "true").lower() != "false"
-    found += [advice.memory_advice(*gpu, grabs=grabs) for gpu in gpus]
-    try:
-        result |= {**_device(), "self_check": self_check()}
-        found += [advice.gpu_advice(result["backend"], bool(gpus))]
-    except RuntimeError as error:  # no backend: the driver or its memory
-        result |= {"self_check": {"passed": False}}
-        found += [f"JAX does not start: {str(error).splitlines()[0]}"]
-    result["advice"] = [sentence for sentence in found if sentence is not None]
-    lines = []
-    for key, value in result.items():
-        if isinstance(value, dict):
-            lines.append(f"{key}:")
-            lines += [f"  {name:<24}{inner}" for name, inner in value.items()]
-        elif isinstance(value, list):
-            lines += [f"{key}:", *(f"  {one}" for one in value or ["nothing to mend"])]
-        else:
-            lines.append(f"{key:<26}{value}")
-    write_result(result, lines, as_json=options.json)
-    return 0 if result["self_check"]["passed"] else 1
-
-
-def _machine() -> dict[str, Any]:
-    import importlib.metadata
-
     from isa_toolkit import __version__
     from isa_toolkit.datasets.memory_map import available_bytes
 
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return {
+    gpus = nvidia_gpus()  # before JAX takes its memory
+    versions = {name: _version(name) for name in PACKAGES}
+    result: dict[str, Any] = {
         "isa_toolkit": __version__,
         "python": platform.python_version(),
         "executable": sys.executable,
@@ -88,66 +51,141 @@ def _machine() -> dict[str, Any]:
         "free_memory_gib": round(available_bytes() / 2**30, 1),
         "versions": versions,
     }
+    advice = [*notebook_advice(versions), *gpu_advice(gpus)]
+    try:
+        result |= {**jax_devices(), "self_check": self_check()}
+        if gpus and result["backend"] == "cpu":
+            advice.append(
+                "This machine has an NVIDIA driver, but JAX runs on the CPU. Run: python "
+                "-m pip install 'isa-toolkit[cuda13]', and unset JAX_PLATFORMS."
+            )
+    except RuntimeError as error:  # no backend: the driver or its memory
+        result["self_check"] = {"passed": False}
+        advice.append(f"JAX does not start: {str(error).splitlines()[0]}")
+    result["advice"] = advice
+    lines = []
+    for name, value in result.items():
+        if isinstance(value, dict):
+            lines += [f"{name}:", *(f"  {key:<24}{one}" for key, one in value.items())]
+        elif isinstance(value, list):
+            lines += [
+                f"{name}:",
+                *(f"  {one}" for one in value or ["no problems found"]),
+            ]
+        else:
+            lines.append(f"{name:<26}{value}")
+    write_result(result, lines, json=json)
+    return 0 if result["self_check"]["passed"] else 1
 
 
-def _device() -> dict[str, Any]:
-    import jax
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
-    devices = {}
-    for device in jax.devices():
-        memory = device.memory_stats() or {}
-        limit, used = memory.get("bytes_limit"), memory.get("bytes_in_use")
-        free = (
-            "shared with the machine"
-            if limit is None or used is None
-            else f"{(limit - used) / 2**30:.1f} GiB free of {limit / 2**30:.1f}"
+
+def notebook_advice(versions: Mapping[str, str]) -> list[str]:
+    """Return what keeps the panels from working in JupyterLab."""
+    missing = [
+        name
+        for name in ("ipywidgets", "anywidget", "jupyterlab", "ipykernel")
+        if versions.get(name) == "not installed"
+    ]
+    if missing:
+        return [
+            f"The notebooks need {', '.join(missing)}, not installed in {sys.executable}. "
+            "Run: python -m pip install 'isa-toolkit[notebooks]'"
+        ]
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+    from jupyter_core.paths import jupyter_path
+
+    advice = []
+    found = [
+        file
+        for folder in jupyter_path("labextensions")
+        if (
+            file := Path(folder, "@jupyter-widgets/jupyterlab-manager/package.json")
+        ).is_file()
+    ]
+    try:
+        # The first one counts. Widgets of ipywidgets 8 need version 5.
+        version = str(json_format.loads(found[0].read_text("utf-8"))["version"])
+        is_current = int(version.partition(".")[0]) >= 5
+    except (IndexError, OSError, ValueError, KeyError, TypeError):
+        version, is_current = "missing or damaged", False
+    if not is_current:
+        advice.append(
+            f"JupyterLab's widget manager ({found[0] if found else 'nowhere'}) is {version}: "
+            "panels would show as text. Run: python -m pip install --upgrade "
+            "--force-reinstall jupyterlab_widgets, and restart JupyterLab."
         )
-        devices[str(device)] = f"{device.device_kind}, {free}"
-    return {
-        "backend": jax.default_backend(),
-        "devices": devices,
-        "matmul_precision": str(
-            getattr(jax.config, "jax_default_matmul_precision", None) or "default"
-        ),
-        "preallocate": os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE", "default"),
-    }
+    try:
+        program = Path(KernelSpecManager().get_kernel_spec("python3").argv[0])
+    except NoSuchKernel:
+        program = Path("/missing")
+    # A bare name is the Python that starts JupyterLab. Links are not resolved: an
+    # environment's Python is a link to the one that it was made with.
+    if (
+        program.is_absolute()
+        and program.parent != Path(sys.executable).absolute().parent
+    ):
+        advice.append(
+            f"The kernel 'python3' starts {program}, not {sys.executable}: notebooks would "
+            "not find this package. Run: python -m ipykernel install --sys-prefix"
+        )
+    return advice
 
 
-def _gpus() -> list[tuple[str, float, float]]:
-    """Return name, free and total MiB of each NVIDIA GPU; none without its driver."""
+def nvidia_gpus() -> list[tuple[str, float, float]]:
+    """Return name, free MiB and total MiB of each NVIDIA GPU; none without its driver."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
-    query = [
-        "--query-gpu=name,memory.free,memory.total",
-        "--format=csv,noheader,nounits",
-    ]
+    query = "--query-gpu=name,memory.free,memory.total"
     try:
-        asked = subprocess.run(
-            [program, *query], capture_output=True, text=True, timeout=20, check=True
+        answer = subprocess.run(
+            [program, query, "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
         )
-        rows = [line.rsplit(",", 2) for line in asked.stdout.splitlines()]
+        rows = [line.rsplit(",", 2) for line in answer.stdout.splitlines()]
         return [(name, float(free), float(total)) for name, free, total in rows]
     except (OSError, subprocess.SubprocessError, ValueError):
         return []
 
 
-def _notebook_advice(versions: dict[str, str]) -> list[str | None]:
-    """Return what keeps the panels from working in JupyterLab."""
-    missing = advice.package_advice(versions)
-    if missing is not None:
-        return [missing]
-    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
-    from jupyter_core.paths import jupyter_path
-
-    try:
-        command = KernelSpecManager().get_kernel_spec("python3").argv
-    except NoSuchKernel:
-        command = None
+def gpu_advice(gpus: list[tuple[str, float, float]]) -> list[str]:
+    """Return which GPUs have too little free memory for a run."""
     return [
-        advice.manager_advice(jupyter_path("labextensions")),
-        advice.kernel_advice(command, sys.executable),
+        f"{name} has {free / 1024:.1f} of {total / 1024:.1f} GiB left: other processes use "
+        "the rest. Shut down kernels and runs that are not needed, and set "
+        "XLA_PYTHON_CLIENT_PREALLOCATE=false in all of them before jax is imported."
+        for name, free, total in gpus
+        if free < _LEAST_FREE * total
     ]
+
+
+def jax_devices() -> dict[str, Any]:
+    """Return JAX's backend, its devices with their memory, and its precision."""
+    import jax
+
+    devices = {}
+    for device in jax.devices():
+        memory = device.memory_stats() or {}
+        free = "memory shared with the machine"
+        if "bytes_limit" in memory:
+            left = memory["bytes_limit"] - memory.get("bytes_in_use", 0)
+            free = f"{left / 2**30:.1f} of {memory['bytes_limit'] / 2**30:.1f} GiB free"
+        devices[str(device)] = f"{device.device_kind}, {free}"
+    return {
+        "backend": jax.default_backend(),
+        "devices": devices,
+        "matmul_precision": jax.config.jax_default_matmul_precision or "default",
+        "preallocate": os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE", "default"),
+    }
 
 
 def self_check() -> dict[str, Any]:

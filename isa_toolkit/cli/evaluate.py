@@ -4,128 +4,101 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from isa_toolkit.cli.common import DatasetOptions, parse, say, write_result
+from isa_toolkit.cli.output import log, write_result
 
-__all__ = ["EvaluateOptions", "run"]
+if TYPE_CHECKING:
+    from isa_toolkit.distilled import DistilledSet
+    from isa_toolkit.evaluation import EvaluationSettings
+    from isa_toolkit.networks import NetworkSettings
 
-
-@dataclasses.dataclass
-class EvaluateOptions:
-    """Options of the command.
-
-    Attributes:
-        path: a run folder, or a file that DistilledSet.save wrote.
-        data: which data to test on.
-        protocol: isa, frepo, rcig, rfad, dsa (that of DM and MTT) or published (that of the
-            set's method).
-        epochs: of protocol dsa; 1000 as published, fewer for quick looks.
-        network: architecture to train; the protocol's published one if left out.
-        width: channels of its first layer; as in the distillation if left out.
-        depth: its layers; as in the distillation if left out.
-        norm: its normalisation; none for the ConvNet, as published.
-        networks: how many fresh networks.
-        steps: training steps; the published number if left out.
-        order: shuffled, or released (contiguous blocks in storage order).
-        seed: of networks, order and augmentation.
-        json: write JSON to standard output.
-    """
-
-    path: Annotated[Path, tyro.conf.Positional]
-    data: tyro.conf.OmitArgPrefixes[DatasetOptions] = dataclasses.field(
-        default_factory=DatasetOptions
-    )
-    protocol: str = "isa"
-    epochs: int = 1000
-    network: str | None = None
-    width: int | None = None
-    depth: int | None = None
-    norm: str | None = None
-    networks: int = 5
-    steps: int | None = None
-    order: str = "shuffled"
-    seed: int = 0
-    json: bool = False
+__all__ = ["evaluate"]
 
 
-def run(words: list[str]) -> int:
-    """Run the command.
+def evaluate(
+    path: tyro.conf.Positional[Path],
+    dataset: str | None = None,
+    root: str | None = None,
+    source: str | None = None,
+    limit: int | None = None,
+    protocol: Literal["isa", "frepo", "rcig", "rfad", "dsa", "published"] = "isa",
+    networks: int = 5,
+    steps: int | None = None,
+    epochs: int = 1000,
+    network: str | None = None,
+    width: int | None = None,
+    depth: int | None = None,
+    norm: str | None = None,
+    order: Literal["shuffled", "released"] = "shuffled",
+    seed: int = 0,
+    json: bool = False,
+) -> int:
+    """Train fresh networks on a distilled set and test them on real images.
+
+    A run folder also gets the result as evaluation.json.
+
+    Examples:
+      isa-toolkit evaluate runs/digits-ipc1-frepo-0123abcd
+      isa-toolkit evaluate runs/cifar10-ipc10-dm-0123abcd --protocol published
 
     Args:
-        words: what the user wrote after it.
+        path: Path of a run folder, or of a file that DistilledSet.save wrote.
+        dataset: Name of the data set to test on (default: that of the distillation).
+        root: Path of the folder or file of a local data set.
+        source: Where the data come from: digits, local or hub.
+        limit: Largest number of training images to load; use the same as for the
+            distillation.
+        protocol: Recipe of the evaluation: that of ISA, FRePo, RCIG or RFAD, dsa (that of
+            DM and MTT) or published (that of the set's method).
+        networks: Number of fresh networks to train.
+        steps: Number of training steps (default: the protocol's published number).
+        epochs: Number of epochs of protocol dsa.
+        network: Name of the architecture to train (default: that of the protocol).
+        width: Number of channels of its first layer (default: as in the distillation).
+        depth: Number of its layers (default: as in the distillation).
+        norm: Normalisation of the network (default: that of the protocol).
+        order: Order of the training samples: shuffled, or released (contiguous blocks in
+            storage order).
+        seed: Random seed of networks, order and augmentation.
+        json: Write JSON to standard output.
 
     Returns:
         Exit code.
     """
-    options = parse(
-        EvaluateOptions,
-        "evaluate",
-        words,
-        "Train fresh networks on a distilled set and test them on real images.",
-    )
-    return _evaluate(options)
-
-
-def _evaluate(options: Any) -> int:
-    from isa_toolkit.checks import check_one_of, fail
+    from isa_toolkit.checks import fail
     from isa_toolkit.datasets import load_dataset
     from isa_toolkit.distilled import DistilledSet
-    from isa_toolkit.evaluation import EvaluationSettings, RFADSettings, evaluate
-    from isa_toolkit.evaluation.protocols import (
-        PROTOCOLS,
-        default_network,
-        protocol_of,
-    )
+    from isa_toolkit.evaluation import EvaluationSettings
+    from isa_toolkit.evaluation import evaluate as train_and_test
     from isa_toolkit.files import write_json
-    from isa_toolkit.networks import NetworkSettings
-    from isa_toolkit.networks.training import SGDSettings, dsa_fit
 
-    path = options.path
     is_run = path.is_dir()
-    distilled = DistilledSet.load(path / "distilled.safetensors" if is_run else path)
-    which = options.data
-    name = which.dataset or _dataset_of(distilled)
+    distilled = DistilledSet.load(_file_of(path))
+    name = dataset or _dataset_of(distilled)
     if name is None:
-        raise fail("--dataset", "be named for a set without provenance", None)
-    dataset = load_dataset(
-        name, source=which.source, root=which.root, limit=which.limit
-    )
-    protocol = check_one_of("--protocol", options.protocol, PROTOCOLS)
-    if protocol == "published":
-        protocol = protocol_of(distilled)
-    usual = default_network(protocol)
-    made_with = distilled.manifest.get("network") or {}
-    is_same = options.network in (None, usual.name)
-    network = NetworkSettings(
-        name=options.network or usual.name,
-        width=_first(options.width, made_with.get("width") if is_same else None),
-        depth=_first(options.depth, made_with.get("depth") if is_same else None),
-        norm=options.norm or (usual.norm if is_same else None),
-    )
-    count = len(distilled.images)
+        raise fail("dataset", "be given for a set without provenance", None)
+    real = load_dataset(name, source=source, root=root, limit=limit)
     settings = EvaluationSettings(
-        network=network,
-        networks=options.networks,
-        seed=options.seed,
-        protocol=options.protocol,
-        epochs=options.epochs,
+        network=_network(
+            distilled, protocol, name=network, width=width, depth=depth, norm=norm
+        ),
+        networks=networks,
+        seed=seed,
+        protocol=protocol,
+        epochs=epochs,
     )
-    if options.steps is not None or options.order != "shuffled":
-        fit = settings.resolve_for(distilled, dataset).fit
-        assert fit is not None
-        steps = _first(options.steps, fit.steps)
-        if isinstance(fit, SGDSettings):
-            fit = dsa_fit(count, learning_rate=fit.learning_rate, steps=steps)
-        fit = dataclasses.replace(fit, steps=steps)
-        if not isinstance(fit, RFADSettings):
-            fit = dataclasses.replace(fit, order=options.order)
-        settings = dataclasses.replace(settings, fit=fit)
-    evaluation = evaluate(distilled, dataset, settings)
-    result = evaluation.to_dict()
-    lines = [f"{dataset.name}, {count} distilled images, {options.networks} networks:"]
+    if steps is not None or order != "shuffled":
+        settings = _with_training(
+            settings.resolve_for(distilled, real), len(distilled.images), steps, order
+        )
+    evaluation = train_and_test(distilled, real, settings)
+    result: dict[str, Any] = evaluation.to_dict()
+    lines = [
+        f"{real.name}, {len(distilled.images)} distilled images, {networks} networks:"
+    ]
     for predictor in ("network", "ridge"):
         interval = evaluation.interval(predictor)
         result[f"{predictor}_interval"] = interval._asdict()
@@ -136,24 +109,71 @@ def _evaluate(options: Any) -> int:
             else f"{mean} ± {100 * interval.half_width:.2f} %  "
             f"({interval.level:.0%} interval over {interval.kind})"
         )
-    write_result(result, lines, as_json=options.json)
     if is_run:
+        file = path / "evaluation.json"
         try:
-            write_json(path / "evaluation.json", evaluation.to_dict())
+            write_json(file, evaluation.to_dict())
         except OSError as error:
             reason = error.strerror or str(error)
-            say(
-                f"isa-toolkit: warning: {path / 'evaluation.json'} cannot be written: "
-                f"{reason}. The numbers above are all there is."
+            log(
+                f"isa-toolkit: warning: {file} cannot be written: {reason}. The numbers "
+                "are only on standard output."
             )
+    write_result(result, lines, json=json)
     return 0
 
 
-def _first(asked: Any, usual: Any) -> Any:
-    """Return what was asked for, also a 0, for the checks to speak of."""
-    return usual if asked is None else asked
+def _file_of(path: Path) -> Path:
+    """Return the file of a distilled set: itself, or that of a run folder.
+
+    Raises:
+        InvalidValueError: The path is a folder of several runs; the sentence lists them.
+    """
+    from isa_toolkit.checks import as_text, fail
+
+    file = path / "distilled.safetensors" if path.is_dir() else path
+    runs = sorted(one.parent.name for one in path.glob("*/distilled.safetensors"))
+    if runs and not file.exists():
+        raise fail(
+            str(path),
+            "be one run",
+            as_text(f"a folder of {len(runs)}: {', '.join(runs)}"),
+            f"Try: isa-toolkit evaluate {path / runs[0]}",
+        )
+    return file
 
 
-def _dataset_of(distilled: Any) -> str | None:
+def _dataset_of(distilled: DistilledSet) -> str | None:
     experiment = distilled.manifest.get("experiment") or {}
     return (experiment.get("dataset") or {}).get("name")
+
+
+def _network(distilled: DistilledSet, protocol: str, **given: Any) -> NetworkSettings:
+    """Return the protocol's network at the size of the distillation, with changes."""
+    from isa_toolkit.evaluation.protocols import network_of, protocol_of
+    from isa_toolkit.networks import NetworkSettings
+
+    if protocol == "published":
+        protocol = protocol_of(distilled)
+    usual = network_of(distilled, protocol)
+    changes = {name: value for name, value in given.items() if value is not None}
+    if changes.get("name", usual.name) != usual.name:
+        return NetworkSettings(**changes)
+    return dataclasses.replace(usual, **changes)
+
+
+def _with_training(
+    settings: EvaluationSettings, count: int, steps: int | None, order: str
+) -> EvaluationSettings:
+    """Return resolved settings with another number of training steps, or another order."""
+    from isa_toolkit.networks.training import SGDSettings, dsa_fit
+
+    fit: Any = settings.fit
+    steps = fit.steps if steps is None else steps
+    if isinstance(
+        fit, SGDSettings
+    ):  # the decay stays at the same fraction of the steps
+        fit = dsa_fit(count, learning_rate=fit.learning_rate, steps=steps)
+    names = {field.name for field in dataclasses.fields(fit)}
+    changes = {"steps": steps, **({"order": order} if "order" in names else {})}
+    return dataclasses.replace(settings, fit=dataclasses.replace(fit, **changes))

@@ -2,75 +2,55 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Literal
 
 import tyro
 
-from isa_toolkit.cli.common import parse, write_result
+from isa_toolkit.cli.output import write_result
 
-__all__ = ["ExportOptions", "run"]
-
-
-@dataclasses.dataclass
-class ExportOptions:
-    """Options of the command.
-
-    Attributes:
-        path: a run folder, or a file that DistilledSet.save wrote.
-        kind: png (one folder of 8-bit images per class, soft labels in labels.csv), npz
-            (plain NumPy arrays) or safetensors.
-        out: the folder or file to write; beside the set if left out.
-        overwrite: replace an earlier export there.
-        json: write JSON to standard output.
-    """
-
-    path: Annotated[Path, tyro.conf.Positional]
-    kind: str = "png"
-    out: Path | None = None
-    overwrite: bool = False
-    json: bool = False
+__all__ = ["export"]
 
 
-def run(words: list[str]) -> int:
-    """Run the command.
+def export(
+    path: tyro.conf.Positional[Path],
+    kind: Literal["png", "npz", "safetensors"] = "png",
+    out: Path | None = None,
+    overwrite: bool = False,
+    json: bool = False,
+) -> int:
+    """Write a distilled set as PNG folders, NumPy arrays or safetensors.
+
+    Examples:
+      isa-toolkit export runs/digits-ipc1-frepo-0123abcd
+      isa-toolkit export distilled.safetensors --kind npz --out digits.npz
 
     Args:
-        words: what the user wrote after it.
+        path: Path of a run folder, or of a file that DistilledSet.save wrote.
+        kind: Format to write: png (one folder of 8-bit images per class, soft labels in
+            labels.csv), npz (plain NumPy arrays) or safetensors.
+        out: Path of the folder or file to write (default: next to the set).
+        overwrite: Replace an earlier export at that path.
+        json: Write JSON to standard output.
 
     Returns:
         Exit code.
     """
-    options = parse(
-        ExportOptions,
-        "export",
-        words,
-        "Write a distilled set as PNG folders, NumPy arrays or safetensors.",
-    )
-    return _export(options)
-
-
-def _export(options: Any) -> int:
-    from isa_toolkit.checks import check_one_of
     from isa_toolkit.distilled import DistilledSet
-    from isa_toolkit.formats import EXPORT_KINDS, clipped_share
+    from isa_toolkit.formats import clipped_share
 
-    kind = check_one_of("--kind", options.kind, EXPORT_KINDS)
-    path = options.path
     if path.is_dir():
         path = path / "distilled.safetensors"
     distilled = DistilledSet.load(path)
-    beside = f"{path.stem}-png" if kind == "png" else f"{path.stem}-export.{kind}"
-    out = options.out or path.with_name(beside)
-    out = distilled.export(out, kind=kind, overwrite=options.overwrite)
-    count, share = len(distilled.images), clipped_share(distilled)
+    name = f"{path.stem}-png" if kind == "png" else f"{path.stem}-export.{kind}"
+    out = distilled.export(out or path.with_name(name), kind=kind, overwrite=overwrite)
+    count, clipped = len(distilled.images), clipped_share(distilled)
     lines = [f"{count} images of {len(distilled.class_names)} classes in {out}"]
     if kind == "png":
         lines.append(
-            f"8 bits keep 256 levels in [0, 1]: {100 * share:.1f} % of the values lay "
-            "outside and were clipped; npz and safetensors keep all numbers"
+            f"PNG keeps 256 levels in [0, 1]: {100 * clipped:.1f} % of the values lay "
+            "outside and were clipped; npz and safetensors keep all values"
         )
-    result = {"out": str(out), "kind": kind, "images": count, "clipped": share}
-    write_result(result, lines, as_json=options.json)
+    result = {"out": str(out), "kind": kind, "images": count, "clipped": clipped}
+    write_result(result, lines, json=json)
     return 0

@@ -1,89 +1,78 @@
-"""``isa-toolkit reproduce``: every figure and table of the appendix, beside the paper's."""
+"""``isa-toolkit reproduce``: the figures and tables of the paper's appendix."""
 
 from __future__ import annotations
 
-import dataclasses
-import shlex
+import tyro
 
-from isa_toolkit.cli.common import DatasetOptions, parse, say, write_result
+from isa_toolkit.cli.output import command_line, log, write_result
+from isa_toolkit.cli.parsing import DatasetFlags
 
-__all__ = ["ReproduceOptions", "run"]
-
-
-@dataclasses.dataclass
-class ReproduceOptions(DatasetOptions):
-    """Options of the command.
-
-    Attributes:
-        dataset: a known name, or any name for files under --root.
-        only: items to make, separated by commas; all if left out.
-        scale: quick (minutes on two cores), small or paper.
-        seeds: distilled sets per setting; the scale's if left out.
-        out: folder for pictures, tables and report.html.
-        runs: folder for run folders; those that are there are reused.
-        run_missing: distil what is missing; else it is left out of the report.
-        workers: runs at a time; two on a CPU and one on an accelerator if left out.
-        progress: show progress bars; on terminals only if left out.
-        json: write JSON to standard output.
-    """
-
-    dataset: str | None = "digits"
-    only: str = ""
-    scale: str = "quick"
-    seeds: int | None = None
-    out: str = "results"
-    runs: str = "runs"
-    run_missing: bool = True
-    workers: int | None = None
-    progress: bool | None = None
-    json: bool = False
+__all__ = ["reproduce"]
 
 
-def run(words: list[str]) -> int:
-    """Run the command.
+def reproduce(
+    which: tyro.conf.OmitArgPrefixes[DatasetFlags],
+    only: str = "",
+    scale: str = "quick",
+    seeds: int | None = None,
+    out: str = "results",
+    runs: str = "runs",
+    run_missing: bool = True,
+    workers: int | None = None,
+    progress: bool | None = None,
+    json: bool = False,
+) -> int:
+    """Regenerate the figures and tables of the paper's appendix.
+
+    The report compares each number with the paper's. Run the same command again to
+    continue after a stop.
+
+    Examples:
+      isa-toolkit reproduce --only fig5,recall --scale quick --dataset digits
+      isa-toolkit reproduce --dataset cifar10 --root path/to/cifar10 --scale small
 
     Args:
-        words: what the user wrote after it.
+        which: Data set.
+        only: Names of the items to make, separated by commas (default: all).
+        scale: Size of the experiments: quick (minutes on two cores), small or paper.
+        seeds: Number of distilled sets per setting (default: that of the scale).
+        out: Path of the folder for pictures, tables and report.html.
+        runs: Path of the folder of run folders; finished runs are reused.
+        run_missing: Distil what is missing; otherwise the report leaves it out.
+        workers: Number of runs at a time (default: two on a CPU, one on an accelerator).
+        progress: Show progress bars (default: on terminals only).
+        json: Write JSON to standard output.
 
     Returns:
         Exit code.
     """
-    options = parse(
-        ReproduceOptions,
-        "reproduce",
-        words,
-        "Regenerate the figures and tables of the paper's appendix and set each number "
-        "beside the paper's. Run the same command again to go on after a stop.",
-    )
-    from isa_toolkit.checks import check_one_of
-    from isa_toolkit.datasets import load_dataset
-    from isa_toolkit.figures.reproduce import chosen_items, reproduce
+    from isa_toolkit.checks import match_name
+    from isa_toolkit.figures.reproduce import chosen_items
+    from isa_toolkit.figures.reproduce import reproduce as make_report
     from isa_toolkit.figures.study import BUDGETS, Study
 
-    only = [name.strip() for name in options.only.split(",") if name.strip()]
-    chosen_items(only)
-    check_one_of("--scale", options.scale, BUDGETS)
-    dataset = load_dataset(
-        options.dataset or "digits",
-        source=options.source,
-        root=options.root,
-        limit=options.limit,
-    )
+    items = [name.strip() for name in only.split(",") if name.strip()]
+    chosen_items(items)
+    scale = match_name("--scale", scale, BUDGETS)
     study = Study(
-        dataset=dataset,
-        scale=options.scale,
-        folder=options.runs,
-        seeds=options.seeds,
-        run_missing=options.run_missing,
-        workers=options.workers,
-        progress=options.progress,
+        dataset=which.load(),
+        scale=scale,
+        folder=runs,
+        seeds=seeds,
+        run_missing=run_missing,
+        workers=workers,
+        progress=progress,
     )
-    page = reproduce(
-        study,
-        options.out,
+    command = command_line(
+        "reproduce",
+        **vars(which),
         only=only,
-        command=shlex.join(["isa-toolkit", "reproduce", *words]),
-        tell=say,
+        scale=scale,
+        seeds=seeds,
+        out=out,
+        runs=runs,
+        workers=workers,
     )
-    write_result({"report": str(page)}, [f"report: {page}"], as_json=options.json)
+    page = make_report(study, out, only=items, command=command, tell=log)
+    write_result({"report": str(page)}, [f"report: {page}"], json=json)
     return 0

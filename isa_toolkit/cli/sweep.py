@@ -1,206 +1,231 @@
-"""``isa-toolkit sweep``: many runs, planned, shown, launched, looked at, stopped."""
+"""``isa-toolkit sweep``: many runs, planned, shown, started, watched, stopped."""
 
 from __future__ import annotations
 
 import collections
-import dataclasses
-import json
+import json as json_format
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from isa_toolkit.cli.common import say, write_result
-from isa_toolkit.cli.experiment import (
-    ExperimentOptions,
-    experiment_of,
-    parse_with_method,
-)
+import tyro
+
+from isa_toolkit.cli.output import log, write_result
+from isa_toolkit.cli.parsing import GridFlags
 
 if TYPE_CHECKING:
     from isa_toolkit.sweeps import Sweep
 
-__all__ = ["SweepOptions", "run"]
-
-LISTS = ("drop_easy", "drop_hard", "segment", "learning_rate")
+__all__ = ["cancel", "resume", "run", "status", "worker"]
 
 
-@dataclasses.dataclass
-class SweepOptions(ExperimentOptions):
-    """Options of the command, besides those of an experiment and its method.
+def run(
+    grid: tyro.conf.OmitArgPrefixes[GridFlags],
+    out: str = "runs",
+    name: str | None = None,
+    dry_run: bool = False,
+    yes: bool = False,
+    engine: Literal["local", "ray", "slurm"] = "local",
+    slots: int | None = None,
+    option: tuple[str, ...] = (),
+    pack: int | None = None,
+    wait: bool = True,
+    checkpoint_s: float = 60.0,
+    shards_limit_bytes: int = 32 * 2**30,
+    progress: bool | None = None,
+    json: bool = False,
+) -> int:
+    """Plan a sweep, show what it costs, and run it.
 
-    Attributes:
-        seeds: of the runs, any number. So are --drop-easy, --drop-hard, --segment (pairs)
-            and --learning-rate of the method; every combination is run.
-        name: of the sweep; made from its runs if left out.
-        pack: most runs of one program; if left out all that can share one on an
-            accelerator, 1 on a CPU.
-        dry_run: show the plan and end.
-        yes: do not ask; without a terminal nothing is asked.
-        engine: local, ray or slurm.
+    The seed and the options of the method take several values; every combination is run.
+    Run the same command again to continue after a stop.
+
+    Examples:
+      isa-toolkit sweep run --drop-easy 0 0.2 --seed 0 1 2 --dry-run
+      isa-toolkit sweep run --segment 0 0 0 0.5 --lr 1e-3 3e-3 --yes
+      isa-toolkit sweep run --seed 0 1 2 --engine slurm --option slurm_partition=gpu
+
+    Args:
+        grid: Experiments to run.
+        out: Path of the folder of run folders.
+        name: Name of the sweep; without it, made from its runs.
+        dry_run: Show the plan and end.
+        yes: Start without asking; without a terminal nothing is asked.
+        engine: Name of what starts the runs.
         slots: Number of groups that run at the same time.
         option: Options of the engine, each as name=value, such as num_gpus=1 (ray) or
             slurm_partition=gpu (slurm).
-        wait: no-wait leaves the work to a process of its own.
-        status: folder of a sweep: show how it is.
-        cancel: folder of a sweep: stop its runs with checkpoints; again: at once.
-        resume: folder of a sweep: go on as it was launched.
-    """
-
-    seeds: tuple[int, ...] = (0,)
-    name: str | None = None
-    pack: int | None = None
-    dry_run: bool = False
-    yes: bool = False
-    engine: str = "local"
-    slots: int | None = None
-    option: tuple[str, ...] = ()
-    wait: bool = True
-    status: str | None = None
-    cancel: str | None = None
-    resume: str | None = None
-
-
-def run(words: list[str]) -> int:
-    """Run the command.
-
-    Args:
-        words: what the user wrote after it.
+        pack: Largest number of runs in one program; without it, all that fit on an
+            accelerator and 1 on a CPU.
+        wait: Wait for the end; --no-wait leaves the work to a process of its own.
+        checkpoint_s: Number of seconds between checkpoints.
+        shards_limit_bytes: Maximum size in bytes of precomputed data (MTT's expert
+            trajectories).
+        progress: Show progress bars; without this flag only on terminals.
+        json: Write JSON to standard output.
 
     Returns:
-        0: done or stopped on request; 1: some runs failed; 3: some diverged; else as
-        ``main``.
+        0: done, or stopped on request; 1: some runs failed; 3: some diverged.
     """
-    if words[:1] == ["worker"]:
-        from isa_toolkit.sweeps import run_group
-
-        return run_group(words[1])
-    # This process computes next to nothing: it must not take the memory of a GPU.
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    options = parse_with_method(
-        SweepOptions,
-        "sweep",
-        words,
-        "Run many settings and seeds: shows what would be run and what it costs, then runs "
-        "it in processes of their own. Run the same command again to go on after a stop.",
-        lists=LISTS,
-    )
-    from isa_toolkit.sweeps import Sweep
-
-    if options.status is not None:
-        return _tell(Sweep.open(options.status), options)
-    if options.cancel is not None:
-        return _cancel(Sweep.open(options.cancel), options)
-    if options.resume is not None:
-        sweep = Sweep.open(options.resume)
-        sweep.resume(
-            wait=options.wait, progress=options.progress, **_engine_options(options)
-        )
-        return _tell(sweep, options)
-    return _new(options)
-
-
-def _engine_options(options: Any) -> dict[str, Any]:
-    """Return the options of the engine; values are JSON where they can be."""
-    made: dict[str, Any] = {}
-    for text in options.option:
-        name, _, value = text.partition("=")
-        try:
-            made[name] = json.loads(value)
-        except json.JSONDecodeError:
-            made[name] = value
-    if options.slots is not None:
-        made["slots"] = options.slots
-    return made
-
-
-def _new(options: Any) -> int:
     from isa_toolkit.sweeps import plan
     from isa_toolkit.sweeps.engines import make_engine
 
-    grid: dict[str, Any] = {
-        name: list(getattr(options.settings, name))
-        for name in LISTS
-        if getattr(options.settings, name, ())
-    }
-    base = experiment_of(options, without=LISTS)
-    # Bad options are refused before anything is loaded.
-    make_engine(options.engine, _engine_options(options))
-    made = plan(
-        base,
-        {**grid, "seed": options.seeds},
-        out=options.out,
-        name=options.name,
-        pack=True if options.engine == "slurm" else options.pack,
-    )
-    if options.dry_run:
-        result = {
-            "sweep": str(made.path),
-            "seconds": made.seconds,
-            "runs": json.loads(made.table().to_json(orient="records") or "[]"),
-        }
-        write_result(result, [str(made)], as_json=options.json)
+    _leave_gpu_memory()
+    options = _engine_options(slots, option)
+    make_engine(engine, options)  # refuses bad options before anything is loaded
+    experiment, values = grid.split()
+    packed = True if engine == "slurm" and pack is None else pack
+    planned = plan(experiment, values, out=out, name=name, pack=packed)
+    if dry_run:
+        rows = json_format.loads(planned.table().to_json(orient="records"))
+        result = {"sweep": str(planned.path), "seconds": planned.seconds, "runs": rows}
+        write_result(result, [str(planned)], json=json)
         return 0
-    say(str(made))
-    if not _is_wanted(options):
-        say("Nothing was started.")
+    log(str(planned))
+    if not (yes or _is_confirmed()):
+        log("Nothing was started.")
         return 0
-    sweep = made.run(
-        options.engine,
-        wait=options.wait,
-        progress=options.progress,
-        checkpoint_s=options.checkpoint_s,
-        shards_limit_bytes=options.shards_limit_bytes,
-        **_engine_options(options),
+    sweep = planned.run(
+        engine,
+        wait=wait,
+        progress=progress,
+        checkpoint_s=checkpoint_s,
+        shards_limit_bytes=shards_limit_bytes,
+        **options,
     )
-    if not options.wait:
-        say(f"It goes on by itself. Look: isa-toolkit sweep --status {sweep.path}")
-    return _tell(sweep, options)
+    if not wait:
+        log(
+            f"It continues in the background. See: isa-toolkit sweep status {sweep.path}"
+        )
+    return _report(sweep, json=json)
 
 
-def _cancel(sweep: Sweep, options: Any) -> int:
-    again = sweep.is_stopping
-    sweep.cancel(force=again)
-    if again:
-        say("killing what still runs")
-    else:
-        say("stopping with checkpoints; the same command again kills")
+def status(folder: tyro.conf.Positional[str], json: bool = False) -> int:
+    """Show the state of a sweep.
+
+    Args:
+        folder: Path of the folder of the sweep, such as runs/sweeps/NAME.
+        json: Write JSON to standard output.
+
+    Returns:
+        0; 1 if some runs failed; 3 if some diverged.
+    """
+    from isa_toolkit.sweeps import Sweep
+
+    return _report(Sweep.open(folder), json=json)
+
+
+def cancel(folder: tyro.conf.Positional[str], json: bool = False) -> int:
+    """Stop the runs of a sweep with checkpoints; the same command again kills them.
+
+    Args:
+        folder: Path of the folder of the sweep.
+        json: Write JSON to standard output.
+
+    Returns:
+        0; 1 if some runs failed; 3 if some diverged.
+    """
+    from isa_toolkit.sweeps import Sweep
+
+    sweep = Sweep.open(folder)
+    force = sweep.is_stopping
+    sweep.cancel(force=force)
+    log(
+        "Killing what still runs."
+        if force
+        else "Stopping; the same command again kills."
+    )
     sweep.wait()
-    return _tell(sweep, options)
+    return _report(sweep, json=json)
 
 
-def _tell(sweep: Sweep, options: Any) -> int:
-    """Write how a sweep is; return the exit code that says so."""
-    told = {"sweep": str(sweep.path), "state": sweep.state, "runs": list(sweep.rows())}
-    counts = collections.Counter(run["state"] for run in told["runs"])
-    listed = ", ".join(f"{count} {state}" for state, count in counts.items())
-    lines = [_table(sweep), "", f"{told['state']}: {listed}"]
-    lines += [f"{run['run']}: {run['reason']}" for run in told["runs"] if run["reason"]]
-    if told["state"] in ("stopped", "failed", "queued"):
-        lines.append(f"To go on: isa-toolkit sweep --resume {sweep.path}")
-    write_result(told, [*lines, str(sweep.path)], as_json=options.json)
+def resume(
+    folder: tyro.conf.Positional[str],
+    slots: int | None = None,
+    option: tuple[str, ...] = (),
+    wait: bool = True,
+    progress: bool | None = None,
+    json: bool = False,
+) -> int:
+    """Continue a sweep as it was started.
+
+    Args:
+        folder: Path of the folder of the sweep.
+        slots: Number of groups that run at the same time.
+        option: Options of the engine to change, each as name=value.
+        wait: Wait for the end.
+        progress: Show progress bars; without this flag only on terminals.
+        json: Write JSON to standard output.
+
+    Returns:
+        0: done, or stopped on request; 1: some runs failed; 3: some diverged.
+    """
+    from isa_toolkit.sweeps import Sweep
+
+    _leave_gpu_memory()
+    sweep = Sweep.open(folder)
+    sweep.resume(wait=wait, progress=progress, **_engine_options(slots, option))
+    return _report(sweep, json=json)
+
+
+def worker(folder: tyro.conf.Positional[str]) -> int:
+    """Run one group of a sweep in this process: the unit that schedulers start.
+
+    Args:
+        folder: Path of the folder of the group.
+
+    Returns:
+        Exit code of the group.
+    """
+    from isa_toolkit.sweeps import run_group
+
+    return run_group(folder)
+
+
+def _leave_gpu_memory() -> None:
+    """Leave the memory of the GPU to the workers; this process computes next to nothing."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+
+def _engine_options(slots: int | None, texts: tuple[str, ...]) -> dict[str, Any]:
+    """Return the options of the engine; values are JSON where they can be."""
+    options: dict[str, Any] = {} if slots is None else {"slots": slots}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            options[name] = json_format.loads(value)
+        except json_format.JSONDecodeError:
+            options[name] = value
+    return options
+
+
+def _report(sweep: Sweep, *, json: bool) -> int:
+    """Write the state of a sweep and return the exit code that it stands for."""
+    from isa_toolkit.sweeps.states import duration
+
+    rows = list(sweep.rows())
+    counts = collections.Counter(run["state"] for run in rows)
+    table = sweep.status()
+    if (table.group == table.run).all():
+        del table["group"]
+    left = [duration(s) if s == s else "" for s in table.eta_s]
+    speed = [f"{s:.3g}" if s == s else "" for s in table.steps_per_s]
+    table = table.assign(left=left, steps_per_s=speed).drop(columns=["eta_s", "reason"])
+    listed = ", ".join(f"{count} {name}" for name, count in counts.items())
+    lines = [table.to_string(index=False), "", f"{sweep.state}: {listed}"]
+    lines += [f"{run['run']}: {run['reason']}" for run in rows if run["reason"]]
+    if sweep.state in ("stopped", "failed", "queued"):
+        lines.append(f"To continue: isa-toolkit sweep resume {sweep.path}")
+    result = {"sweep": str(sweep.path), "state": sweep.state, "runs": rows}
+    write_result(result, [*lines, str(sweep.path)], json=json)
     if counts["failed"]:
         return 1
     return 3 if counts["diverged"] else 0
 
 
-def _table(sweep: Sweep) -> str:
-    from isa_toolkit.sweeps.states import duration
-
-    table = sweep.status()
-    if (table.group == table.run).all():
-        del table["group"]
-    table["left"] = [
-        "" if seconds != seconds else duration(seconds) for seconds in table.eta_s
-    ]
-    table["steps_per_s"] = [
-        "" if speed != speed else f"{speed:.3g}" for speed in table.steps_per_s
-    ]
-    return table.drop(columns=["eta_s", "reason"]).to_string(index=False)
-
-
-def _is_wanted(options: Any) -> bool:
-    """Ask whether to launch, where there is somebody to answer."""
-    if options.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+def _is_confirmed() -> bool:
+    """Ask whether to start, where somebody can answer."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return True
     sys.stderr.write("Launch? [y/N] ")
     sys.stderr.flush()

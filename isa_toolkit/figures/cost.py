@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isa_toolkit.analysis.intervals import mean_interval
-from isa_toolkit.bench import TimedLoop
+from isa_toolkit.benchmark import TimedLoop
 from isa_toolkit.figures import results_table
 from isa_toolkit.figures.strip_plot import draw_strips
 from isa_toolkit.figures.study import Study

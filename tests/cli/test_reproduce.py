@@ -36,7 +36,7 @@ def test_one_item_with_its_page_and_json(capsys, tiny, tiny_runs, tmp_path):
     out = tmp_path / "results"
     words = ("--dataset", "digits", "--limit", "9", "--only", "fig5", "--out", out)
     code, told, err = run(
-        capsys, *words, "--runs", tiny_runs, "--json", "--progress", "False"
+        capsys, *words, "--runs", tiny_runs, "--json", "--no-progress"
     )
     assert code == 0
     assert json.loads(told) == {"report": str(out / "report.html")}
@@ -112,7 +112,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence(capsys, tiny, tmp_path):
     assert err.count("\n") == 1
 
 
-def test_a_stop_is_one_word_and_exit_1(capsys, tiny, monkeypatch, tmp_path):
+def test_an_interrupt_is_exit_130(capsys, tiny, monkeypatch, tmp_path):
     from isa_toolkit.figures import study
 
     def stop(*_, **__):
@@ -123,5 +123,5 @@ def test_a_stop_is_one_word_and_exit_1(capsys, tiny, monkeypatch, tmp_path):
         capsys, "--dataset", "digits", "--only", "fig5", "--out", tmp_path / "out",
         "--runs", tmp_path / "runs",
     )  # fmt: skip
-    assert (code, out) == (1, "")
+    assert (code, out) == (130, "")
     assert err.splitlines()[-1] == "isa-toolkit: interrupted"

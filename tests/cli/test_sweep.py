@@ -25,8 +25,8 @@ def run(capsys, *words):
 
 def test_every_combination_of_the_lists_is_planned(capsys, tmp_path):
     code, out, _ = run(
-        capsys, *TINY, "--drop-easy", "0", "0.4", "--segment", "-1", "0", "0", "0.5",
-        "--seeds", "0", "1", "--out", tmp_path / "runs", "--dry-run", "--json",
+        capsys, "run", *TINY, "--drop-easy", "0", "0.4", "--segment", "-1", "0", "0", "0.5",
+        "--seed", "0", "1", "--out", tmp_path / "runs", "--dry-run", "--json",
     )  # fmt: skip
     assert code == 0
     rows = json.loads(out)["runs"]
@@ -40,7 +40,7 @@ def test_every_combination_of_the_lists_is_planned(capsys, tmp_path):
 
 
 def test_a_dry_run_shows_the_table_and_what_it_costs(capsys, tmp_path):
-    code, out, err = run(capsys, *TINY, "--out", tmp_path / "runs", "--dry-run")
+    code, out, err = run(capsys, "run", *TINY, "--out", tmp_path / "runs", "--dry-run")
     assert (code, err) == (0, "")
     assert "digits-ipc1-frepo-" in out
     assert "1 run in 1 group: 0 done, 1 to run. Time: unknown" in out
@@ -71,23 +71,22 @@ def test_the_same_options_make_the_run_that_distill_makes(
     monkeypatch.setitem(vars(isa_toolkit.distillation), "distill", keep)
     assert main(["distill", *words, "--seed", "3"]) == 2
     capsys.readouterr()
-    _, out, _ = run(capsys, *words, "--seeds", "3", "--dry-run", "--json")
+    _, out, _ = run(capsys, "run", *words, "--seed", "3", "--dry-run", "--json")
     assert [row["run"] for row in json.loads(out)["runs"]] == seen
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--drop-easy", "0", "1.5"], "drop_easy"),
-        (["--drop-hard", "0.9"], "drop_easy + drop_hard"),
-        (["--method", "magic"], "'frepo'"),
-        (["--engine", "dask"], "'slurm'"),
-        (["--slots", "0"], "slots"),
-        (["--pack", "0"], "pack"),
-        (["--name", "a/b"], "name"),
-        (["--status", "nowhere"], "There is no sweep at"),
-        (["--cancel", "nowhere"], "There is no sweep at"),
-        (["--resume", "nowhere"], "There is no sweep at"),
+        (["run", "--drop-easy", "0", "1.5"], "--drop-easy"),
+        (["run", "--drop-hard", "0.9"], "--drop-easy + --drop-hard"),
+        (["run", "--method", "magic"], "'frepo'"),
+        (["run", "--slots", "0"], "slots"),
+        (["run", "--pack", "0"], "pack"),
+        (["run", "--name", "a/b"], "name"),
+        (["status", "nowhere"], "There is no sweep at"),
+        (["cancel", "nowhere"], "There is no sweep at"),
+        (["resume", "nowhere"], "There is no sweep at"),
         (["worker", "nowhere"], "There is no group of a sweep at"),
     ],
 )
@@ -110,7 +109,7 @@ def test_exit_codes_tell_how_it_ended(capsys, tmp_path, monkeypatch):
     )
     made = three(tmp_path / "runs")
     write_plan(made)
-    code, out, _ = run(capsys, "--resume", made.path)
+    code, out, _ = run(capsys, "resume", made.path)
     assert code == 3
     assert "done: 2 done, 1 diverged" in out
     assert f"{made.runs[1].name}: NaN at 3." in out
@@ -118,12 +117,12 @@ def test_exit_codes_tell_how_it_ended(capsys, tmp_path, monkeypatch):
     stand_ins(tmp_path / "b", monkeypatch, "exit 1")
     made = three(tmp_path / "b/runs")
     write_plan(made)
-    code, out, _ = run(capsys, "--resume", made.path, "--json")
+    code, out, _ = run(capsys, "resume", made.path, "--json")
     assert code == 1
     assert json.loads(out)["state"] == "failed"
-    code, out, _ = run(capsys, "--status", made.path)
+    code, out, _ = run(capsys, "status", made.path)
     assert code == 1
-    assert f"isa-toolkit sweep --resume {made.path}" in out
+    assert f"isa-toolkit sweep resume {made.path}" in out
 
 
 def test_a_sweep_that_another_process_runs_is_exit_4(capsys, tmp_path):
@@ -132,10 +131,10 @@ def test_a_sweep_that_another_process_runs_is_exit_4(capsys, tmp_path):
     made = three(tmp_path / "runs")
     write_plan(made)
     with held(made.path, ValueError):
-        code, _, err = run(capsys, "--resume", made.path)
+        code, _, err = run(capsys, "resume", made.path)
     assert code == 4
     assert "is run by process" in err
-    code, out, _ = run(capsys, "--cancel", made.path)
+    code, out, _ = run(capsys, "cancel", made.path)
     assert code == 0
     assert "new: 3 new" in out
     assert not (made.path / "STOP").exists()
@@ -161,10 +160,11 @@ def test_on_a_terminal_it_asks_first(capsys, tmp_path, monkeypatch, answer, star
 
     monkeypatch.setattr(Plan, "run", start)
     monkeypatch.setattr(sys, "stdin", Terminal(answer))
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    code = main(["sweep", *TINY, "--out", str(tmp_path / "runs")])
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    code = main(["sweep", "run", *TINY, "--out", str(tmp_path / "runs")])
     assert code == 0
     assert bool(launched) is starts
-    assert "Launch? [y/N] " in sys.stderr.getvalue()
-    assert ("Nothing was started." in sys.stderr.getvalue()) is not starts
+    assert "Launch? [y/N] " in terminal.getvalue()
+    assert ("Nothing was started." in terminal.getvalue()) is not starts
     capsys.readouterr()

@@ -12,13 +12,12 @@ from typing import Any
 import jax
 import pytest
 
-from isa_toolkit.bench import TimedLoop, bench_setting
-from isa_toolkit.bench.settings import experiment_of, made_data
+from isa_toolkit import benchmark
 from isa_toolkit.networks.precision import PRECISIONS
 
 # No other test compiles a loop of this shape: programs are kept by their settings, and these
 # were made for another device than the tests run on.
-SHAPE = bench_setting("tiny")._replace(
+SHAPE = benchmark.SETTINGS["tiny"]._replace(
     width=6, batch_size=30, num_classes=7, images_per_class=3
 )
 CHOSEN = {
@@ -36,12 +35,11 @@ PRODUCT = re.compile(
 def programs() -> dict[str, tuple[str, int]]:
     """Precision -> the loop as text, and the number of arrays in its state."""
     patch = pytest.MonkeyPatch()
-    data = made_data(SHAPE)
+    data = benchmark.made_data(SHAPE)
     made = {}
     for precision in PRECISIONS:
-        timed = TimedLoop(
-            experiment_of(SHAPE, data, with_isa=True, target_precision=precision)
-        )
+        method = benchmark.isa(SHAPE, target_precision=precision)
+        timed = benchmark.timed_loop(SHAPE, data, method)
         with patch.context() as context:
             # The loop asks which convolution it should use.
             context.setattr(jax, "default_backend", lambda: "gpu")

@@ -7,7 +7,7 @@ import pytest
 from tiny_study import TINY, tiny_study
 
 from isa_toolkit.analysis.intervals import mean_interval, paired_interval
-from isa_toolkit.bench import TimedLoop
+from isa_toolkit.benchmark import TimedLoop
 from isa_toolkit.figures import cost
 from isa_toolkit.figures import study as studies
 

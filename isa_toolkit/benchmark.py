@@ -1,0 +1,567 @@
+"""The time of a step: ISA against plain FRePo, against the roofline, phase by phase.
+
+What is timed is the compiled loop of ``distill``. Loops take turns in one process and
+are compared round by round, since whatever else the machine does affects neighbours
+alike.
+"""
+
+from __future__ import annotations
+
+import functools
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from isa_toolkit import checks
+from isa_toolkit.analysis.diversity import recall
+from isa_toolkit.analysis.intervals import Interval, mean_interval
+from isa_toolkit.analysis.manifold import anchored_map
+from isa_toolkit.datasets import Dataset
+from isa_toolkit.distillation import Experiment, loop
+from isa_toolkit.distilled import DistilledSet
+from isa_toolkit.errors import DivergedError
+from isa_toolkit.evaluation import EvaluationSettings, evaluate
+from isa_toolkit.methods import FRePo
+from isa_toolkit.methods.base import Batch
+from isa_toolkit.networks import NetworkSettings, build
+from isa_toolkit.networks.training import FitSettings
+
+__all__ = [
+    "SETTINGS",
+    "SUITES",
+    "BenchResult",
+    "BenchSetting",
+    "Rates",
+    "TimedLoop",
+    "analysis_seconds",
+    "bench",
+    "evaluation_seconds",
+    "made_data",
+    "measured_rates",
+]
+
+
+class BenchSetting(NamedTuple):
+    """The shapes of a run, which decide its speed.
+
+    name: Name of the setting.
+    image_shape: Height, width and channels of an image.
+    images_per_class: Number of distilled images of each class.
+    width: Number of channels of the first layer.
+    batch_size: Number of real images per step.
+    train: Number of real training images.
+    test: Number of real test images, for evaluation.
+    flips: Whether the distilled set is doubled with horizontal flips, as published.
+    num_classes: Number of classes.
+    """
+
+    name: str
+    image_shape: tuple[int, int, int]
+    images_per_class: int
+    width: int
+    batch_size: int
+    train: int
+    test: int
+    flips: bool = False
+    num_classes: int = 10
+
+
+SETTINGS = {
+    one.name: one
+    for one in (
+        BenchSetting("tiny", (8, 8, 1), 1, 4, 32, 64, 32),
+        BenchSetting("digits-1", (8, 8, 1), 1, 32, 256, 1438, 359),
+        BenchSetting("digits-10", (8, 8, 1), 10, 32, 256, 1438, 359),
+        BenchSetting("mnist-1", (28, 28, 1), 1, 32, 256, 10_000, 10_000),
+        BenchSetting("mnist-10", (28, 28, 1), 10, 32, 256, 10_000, 10_000),
+        BenchSetting(
+            "cifar10-1", (32, 32, 3), 1, 128, 1024, 50_000, 10_000, flips=True
+        ),
+        BenchSetting(
+            "cifar10-10", (32, 32, 3), 10, 128, 1024, 50_000, 10_000, flips=True
+        ),
+    )
+}
+SUITES = {
+    "cpu": ("digits-1", "digits-10", "mnist-1", "mnist-10"),
+    "gpu": ("cifar10-1", "cifar10-10"),
+    "smoke": ("tiny",),
+}
+
+
+def made_data(setting: BenchSetting) -> Dataset:
+    """Return random images: times do not depend on what they show.
+
+    Args:
+        setting: Shapes of the images.
+    """
+    draws = np.random.default_rng(0)
+
+    def part(count: int) -> tuple[np.ndarray, np.ndarray]:
+        shape = (count, *setting.image_shape)
+        images = draws.integers(0, 256, shape, dtype=np.uint8)
+        return images, np.arange(count, dtype=np.int32) % setting.num_classes
+
+    return Dataset.from_arrays(
+        *part(setting.train), *part(setting.test), name=f"noise-{setting.name}"
+    )
+
+
+def frepo(setting: BenchSetting) -> FRePo:
+    """Return plain FRePo for a setting: it looks for no partner and drops nothing."""
+    return FRePo(drop_easy=0, segment=(0, 0), partner="none", flips=setting.flips)
+
+
+def isa(setting: BenchSetting, *, target_precision: str = "default") -> FRePo:
+    """Return FRePo with crucial samples and ISA for a setting."""
+    return FRePo(flips=setting.flips, target_precision=target_precision)
+
+
+def timed_loop(setting: BenchSetting, data: Dataset, method: FRePo) -> TimedLoop:
+    """Return the loop of a method on a setting.
+
+    Args:
+        setting: Shapes of the run.
+        data: Data set from ``made_data``.
+        method: Settings of the method.
+    """
+    return TimedLoop(
+        Experiment(
+            dataset=data,
+            method=method,
+            images_per_class=setting.images_per_class,
+            network=NetworkSettings(width=setting.width),
+            batch_size=setting.batch_size,
+            selection="last",
+        )
+    )
+
+
+class TimedLoop:
+    """The compiled loop of an experiment; each ``run`` takes further steps.
+
+    Args:
+        experiment: What to run.
+
+    Attributes:
+        settings: Settings of the method, resolved.
+        network: Network of the distillation.
+        knobs: Traced hyperparameters.
+        keys: Random keys of the run.
+        targets: Real images, on the device.
+        batch_size: Number of real images per step.
+        num_classes: Number of classes.
+        state: State of the method.
+        step: Number of steps taken.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        resolved = experiment.resolve()
+        settings, data = resolved.settings, resolved.train
+        self.settings: Any = settings.method
+        self.network = build(
+            resolved.network,
+            image_shape=data.image_shape,
+            num_classes=data.num_classes,
+        )
+        static = self.settings.static()
+        self.keys = loop.run_keys(settings.seed)
+        self.knobs = self.settings.knobs(steps=settings.steps)
+        self.batch_size, self.num_classes = resolved.batch_size, data.num_classes
+        self.chunk = loop.chunk(
+            static,
+            self.network,
+            num_classes=data.num_classes,
+            batch_size=resolved.batch_size,
+        )
+        self.targets = loop.targets(data, drawing=resolved.drawing)
+        self.state = loop.first_state(static, self.network)(
+            self.keys.networks, *_first_images(data, settings.images_per_class)
+        )
+        self.step = 0
+
+    def run(self, steps: int) -> None:
+        """Take steps and wait for the last one.
+
+        Args:
+            steps: Number of steps, at most ``loop.RECORD_LENGTH``.
+
+        Raises:
+            DivergedError: A step is not finite, so its time means nothing.
+        """
+        result = jax.block_until_ready(
+            self.chunk(
+                self.keys, self.state, self.targets, self.knobs, self.step, steps
+            )
+        )
+        self.state, done = result.state, int(result.done)
+        self.step += done
+        if done < steps:
+            raise DivergedError(
+                f"Step {self.step} of the benchmark is not finite. Lower the learning rate."
+            )
+
+    def lowered(self) -> Any:
+        """Return the program of the loop, lowered but not compiled."""
+        jitted: Any = self.chunk
+        return jitted.lower(
+            self.keys, self.state, self.targets, self.knobs, self.step, 1
+        )
+
+    def lowered_step(self) -> Any:
+        """Return the program of one step, lowered but not compiled."""
+        method = self.settings.static().build(self.network)
+        labels = jnp.zeros((self.batch_size, self.num_classes), jnp.float32)
+        batch = Batch(self.targets.images[: self.batch_size], labels)
+        return jax.jit(method.step).lower(
+            self.keys.steps, self.state, batch, self.knobs
+        )
+
+
+def _first_images(data: Dataset, count: int) -> tuple[PyTree, PyTree]:
+    """Return the first real images of each class, with centred one-hot labels."""
+    images = np.concatenate(
+        [
+            data.inputs("train")[data.train.labels == label][:count]
+            for label in range(data.num_classes)
+        ]
+    )
+    labels = np.repeat(np.eye(data.num_classes, dtype=np.float32), count, axis=0)
+    return jnp.asarray(images), jnp.asarray(labels - 1 / data.num_classes)
+
+
+# Timing: loops take turns, medians and spreads are reported, ratios are paired.
+
+
+class Turn(NamedTuple):
+    """Seconds of one call: on the clock, and of the processor over all threads."""
+
+    wall: float
+    cpu: float
+
+
+class Spread(NamedTuple):
+    """Median, smallest and largest of n values."""
+
+    median: float
+    low: float
+    high: float
+    n: int
+
+
+def spread(values: Any) -> Spread:
+    """Return median, smallest and largest of at least one value."""
+    array = np.asarray(values, np.float64)
+    return Spread(
+        float(np.median(array)), float(array.min()), float(array.max()), array.size
+    )
+
+
+def take_turns(
+    functions: Mapping[str, Callable[[], Any]], rounds: int
+) -> dict[str, list[Turn]]:
+    """Return the times of functions that are called in turn.
+
+    Every other round goes backwards, which removes a slow drift of the machine's speed.
+
+    Args:
+        functions: Name -> function; it must wait for its result.
+        rounds: Number of calls of each function.
+
+    Returns:
+        Name -> one turn per round.
+    """
+    turns: dict[str, list[Turn]] = {name: [] for name in functions}
+    names = list(functions)
+    for index in range(rounds):
+        for name in names if index % 2 == 0 else reversed(names):
+            wall, cpu = time.perf_counter(), time.process_time()
+            functions[name]()
+            turns[name].append(
+                Turn(time.perf_counter() - wall, time.process_time() - cpu)
+            )
+    return turns
+
+
+def paired_ratio(over: list[Turn], under: list[Turn], kind: str = "wall") -> Interval:
+    """Return the ratio of two functions' times, round by round, with its 95 % interval.
+
+    The mean is over logarithms, so that the inverted ratio is its reciprocal.
+
+    Args:
+        over: Turns of the numerator.
+        under: Turns of the denominator in the same rounds.
+        kind: ``"wall"`` or ``"cpu"``.
+    """
+    logs = np.log([getattr(one, kind) for one in over])
+    logs -= np.log([getattr(one, kind) for one in under])
+    interval = mean_interval(logs)
+    low, high = float(np.exp(interval.low)), float(np.exp(interval.high))
+    return interval._replace(
+        mean=float(np.exp(interval.mean)),
+        low=low,
+        high=high,
+        half_width=(high - low) / 2,
+        kind="rounds in one process",
+    )
+
+
+# Roofline: the least time of a step from what XLA counts and what the device can do.
+
+
+class Rates(NamedTuple):
+    """Measured peak rates of the device.
+
+    flop_per_second: Rate of a large float32 matrix product at default precision.
+    bytes_per_second: Rate of reads and writes of a copy that is too large for a cache.
+    """
+
+    flop_per_second: float
+    bytes_per_second: float
+
+
+class Floor(NamedTuple):
+    """The least time of a step.
+
+    flop: Operations that XLA counts in the step before it is compiled.
+    bytes: Bytes that the compiled step reads and writes, as XLA counts them; what stays
+        in a cache is counted, too.
+    compute_seconds: ``flop`` over the device's rate.
+    memory_seconds: ``bytes`` over the device's rate.
+    seconds: The larger of the two; on a CPU the first one, since a small step's bytes stay
+        in its caches and the second is no lower bound.
+    """
+
+    flop: float
+    bytes: float
+    compute_seconds: float
+    memory_seconds: float
+    seconds: float
+
+
+def measured_rates() -> Rates:
+    """Return the peak rates of the device: the best of several products and copies."""
+    on_cpu = jax.default_backend() == "cpu"
+    size, length = (1024, 2**24) if on_cpu else (8192, 2**28)
+    draws = np.random.default_rng(0)
+    matrix = jnp.asarray(draws.normal(size=(size, size)), jnp.float32)
+    product = _best_seconds(jax.jit(jnp.matmul), matrix, matrix)
+    copy = _best_seconds(jax.jit(lambda x: x + 1), jnp.zeros((length,), jnp.float32))
+    return Rates(2 * size**3 / product, 2 * 4 * length / copy)
+
+
+def _best_seconds(function: Callable[..., Any], *given: Any) -> float:
+    def call() -> None:
+        jax.block_until_ready(function(*given))
+
+    call()  # compiles
+    return min(turn.wall for turn in take_turns({"": call}, 5)[""])
+
+
+def floor(timed: TimedLoop, rates: Rates) -> Floor:
+    """Return the least time of a step of a loop.
+
+    Operations are counted before compilation: on a GPU XLA hands products to libraries,
+    and no longer counts them there. Bytes are those of the compiled program, where
+    arithmetic is fused. What XLA does not count makes the floor too low, never too high.
+
+    Args:
+        timed: Loop whose step is counted.
+        rates: Peak rates of the device.
+    """
+    lowered = timed.lowered_step()
+    flop = _counted(lowered, "flops")
+    moved = _counted(lowered.compile(), "bytes accessed")
+    compute, memory = flop / rates.flop_per_second, moved / rates.bytes_per_second
+    on_cpu = jax.default_backend() == "cpu"
+    least = compute if on_cpu else max(compute, memory)
+    return Floor(flop, moved, compute, memory, least)
+
+
+def _counted(program: Any, name: str) -> float:
+    """Return one figure of XLA's cost analysis; 0 where it gives none."""
+    cost = program.cost_analysis() or {}
+    return float((cost[0] if isinstance(cost, list) else cost).get(name, 0))
+
+
+# The benchmark of one setting.
+
+_PUBLISHED_STEPS = 500_000  # of FRePo, on every data set
+
+
+class BenchResult(NamedTuple):
+    """Times of one setting.
+
+    setting: Name of the setting.
+    milliseconds: Loop ("frepo", "isa", "isa, bfloat16") -> milliseconds per step.
+    cpu_milliseconds: Loop -> milliseconds of processor time per step, over all threads.
+    isa_over_frepo_ratio: Ratio of the times of ISA and of plain FRePo.
+    isa_over_frepo_cpu_ratio: The same ratio of processor times.
+    bfloat16_over_default_ratio: Ratio of the times of ISA with real images read in
+        bfloat16 and at the default precision; None if not measured.
+    hours_500k_steps: Loop -> hours of the 500,000 published steps, from the median.
+    compile_seconds: Seconds to compile the loop with ISA.
+    program_mib: Memory that XLA reserves for that program: arguments and scratch.
+    peak_mib: Peak memory of the device, or of this process on a CPU.
+    floor: Least time of a step with ISA.
+    over_floor: Ratio of the step's time and the least time.
+    """
+
+    setting: str
+    milliseconds: dict[str, Spread]
+    cpu_milliseconds: dict[str, Spread]
+    isa_over_frepo_ratio: Interval
+    isa_over_frepo_cpu_ratio: Interval
+    bfloat16_over_default_ratio: Interval | None
+    hours_500k_steps: dict[str, float]
+    compile_seconds: float
+    program_mib: float
+    peak_mib: float
+    floor: Floor
+    over_floor: float
+
+
+def bench(
+    setting: BenchSetting,
+    rates: Rates,
+    *,
+    steps: int = 20,
+    rounds: int = 7,
+    bfloat16: bool = False,
+    profile: str | Path | None = None,
+) -> BenchResult:
+    """Return the times of a step on a setting.
+
+    Args:
+        setting: Shapes of the run.
+        rates: Peak rates of the device.
+        steps: Number of steps per round, at most 512.
+        rounds: Number of rounds; all loops take turns in each.
+        bfloat16: Also time the step that reads the real images in bfloat16; on a CPU it
+            is no faster.
+        profile: Path of the folder for a trace of the step with ISA, which TensorBoard
+            and Perfetto read; the phases are the step's named scopes. None for no trace.
+
+    Raises:
+        ValueError: A number is out of its range.
+    """
+    checks.check_integer("steps", steps)
+    checks.check_integer("rounds", rounds, minimum=2)
+    data = made_data(setting)
+    loops = {
+        "frepo": timed_loop(setting, data, frepo(setting)),
+        "isa": timed_loop(setting, data, isa(setting)),
+    }
+    if bfloat16:
+        loops["isa, bfloat16"] = timed_loop(
+            setting, data, isa(setting, target_precision="bfloat16")
+        )
+    began = time.perf_counter()
+    memory = loops["isa"].lowered().compile().memory_analysis()
+    compile_seconds = time.perf_counter() - began
+    # Anything with ``run(steps)`` can take part.
+    functions = {name: functools.partial(one.run, steps) for name, one in loops.items()}
+    for function in functions.values():
+        function()  # compiles
+    turns = take_turns(functions, rounds)
+    if profile is not None:
+        with jax.profiler.trace(str(profile)):
+            functions["isa"]()
+    times = {
+        kind: {
+            name: spread([1000 * getattr(turn, kind) / steps for turn in of])
+            for name, of in turns.items()
+        }
+        for kind in ("wall", "cpu")
+    }
+    least = floor(loops["isa"], rates)
+    seconds = times["wall"]["isa"].median / 1000
+    program = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+    program += memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return BenchResult(
+        setting=setting.name,
+        milliseconds=times["wall"],
+        cpu_milliseconds=times["cpu"],
+        isa_over_frepo_ratio=paired_ratio(turns["isa"], turns["frepo"]),
+        isa_over_frepo_cpu_ratio=paired_ratio(turns["isa"], turns["frepo"], "cpu"),
+        bfloat16_over_default_ratio=(
+            paired_ratio(turns["isa, bfloat16"], turns["isa"]) if bfloat16 else None
+        ),
+        hours_500k_steps={
+            name: one.median * _PUBLISHED_STEPS / 3.6e6
+            for name, one in times["wall"].items()
+        },
+        compile_seconds=compile_seconds,
+        program_mib=program / 2**20,
+        peak_mib=_peak_mib(),
+        floor=least,
+        over_floor=seconds / least.seconds if least.seconds else 0.0,
+    )
+
+
+def _peak_mib() -> float:
+    stats = jax.devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in stats:
+        return stats["peak_bytes_in_use"] / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+# Evaluation and analysis.
+
+
+def evaluation_seconds(
+    setting: BenchSetting, *, networks: int = 2, steps: int = 100
+) -> dict[str, float]:
+    """Return the seconds of an evaluation: ``"first"`` with compilation, ``"again"`` without.
+
+    Args:
+        setting: Shapes of the run.
+        networks: Number of networks to train.
+        steps: Number of training steps.
+    """
+    data = made_data(setting)
+    images, labels = map(np.asarray, _first_images(data, setting.images_per_class))
+    distilled = DistilledSet(
+        images=images, labels=labels, pixels=images, class_names=data.class_names
+    )
+    settings = EvaluationSettings(
+        network=NetworkSettings(width=setting.width, norm="none"),
+        networks=networks,
+        fit=FitSettings(steps=steps, warmup_steps=10),
+    )
+    return {
+        name: _seconds(lambda: evaluate(distilled, data, settings))
+        for name in ("first", "again")
+    }
+
+
+def analysis_seconds(
+    *, points: int = 20_000, distilled: int = 100, map_points: int = 1000
+) -> dict[str, float]:
+    """Return the seconds of recall at k = 5 and of a t-SNE map, on random features.
+
+    Args:
+        points: Number of real points for recall.
+        distilled: Number of distilled points.
+        map_points: Number of real points for the map.
+    """
+    draws = np.random.default_rng(0)
+    real = draws.normal(size=(points, 128))
+    few = draws.normal(size=(distilled, 128))
+    return {
+        "recall": _seconds(lambda: recall(real, few, 5)),
+        "map": _seconds(lambda: anchored_map(real[:map_points], {"distilled": few})),
+    }
+
+
+def _seconds(function: Callable[[], Any]) -> float:
+    return take_turns({"": function}, 1)[""][0].wall

@@ -1,0 +1,346 @@
+"""Commands are functions: their parameters are the flags, their docstrings the help.
+
+The flags of a run are read from the dataclasses themselves: ``Experiment``,
+``NetworkSettings`` and the settings of the method that ``--method`` names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import inspect
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+
+import docstring_parser
+import tyro
+from tyro.constructors import (
+    ConstructorRegistry,
+    StructConstructorSpec,
+    StructFieldSpec,
+    StructTypeInfo,
+)
+
+from isa_toolkit.checks import match_name
+from isa_toolkit.errors import InvalidValueError, IsaError
+
+if TYPE_CHECKING:
+    from isa_toolkit.datasets import Dataset
+    from isa_toolkit.distillation import Experiment
+
+__all__ = ["DatasetFlags", "ExperimentFlags", "GridFlags", "run_command"]
+
+_SHORT_FORMS = {"images_per_class": "--ipc", "learning_rate": "--lr"}
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetFlags:
+    """Flags of a data set: the arguments of ``load_dataset``.
+
+    Attributes:
+        dataset: Name of a known data set, or any name for the files under --root.
+        root: Path of the folder or file of a local data set.
+        source: Where the data come from: digits, local or hub (default: chosen from the
+            other options).
+        limit: Largest number of training images to load (default: all).
+    """
+
+    dataset: str = "digits"
+    root: str | None = None
+    source: str | None = None
+    limit: int | None = None
+
+    def load(self) -> Dataset:
+        """Return the data set."""
+        from isa_toolkit.datasets import load_dataset
+
+        return load_dataset(
+            self.dataset, source=self.source, root=self.root, limit=self.limit
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentFlags:
+    """Values of the flags of one experiment; nothing is checked before ``build``.
+
+    Attributes:
+        method: Name of the method.
+        settings: Values of the method's settings.
+        network: Values of ``NetworkSettings``.
+        experiment: Values of the other fields of ``Experiment``.
+    """
+
+    method: str
+    settings: Mapping[str, Any]
+    network: Mapping[str, Any]
+    experiment: Mapping[str, Any]
+
+    def build(self) -> Experiment:
+        """Return the experiment.
+
+        Raises:
+            ValueError: A value is out of its range, or a name is unknown.
+            TypeError: A value has the wrong type.
+        """
+        from isa_toolkit.distillation import Experiment
+        from isa_toolkit.networks import NetworkSettings
+
+        return Experiment(
+            **self.experiment,
+            method=_settings_class(self.method)(**self.settings),
+            network=NetworkSettings(**self.network),
+        )
+
+
+class GridFlags(ExperimentFlags):
+    """Values of the flags of several experiments.
+
+    The seed and each setting of the method have a tuple of values.
+    """
+
+    def split(self) -> tuple[Experiment, dict[str, list[Any]]]:
+        """Return the experiment of the first values, and the grid: name -> values.
+
+        Raises:
+            ValueError: A flag has no value, or the first experiment is not possible.
+            TypeError: A value has the wrong type.
+        """
+        several = {**self.settings, "seed": self.experiment["seed"]}
+        for name, values in several.items():
+            if not values:
+                raise InvalidValueError(f"{name} must have at least one value.")
+        first = ExperimentFlags(
+            self.method,
+            {name: values[0] for name, values in self.settings.items()},
+            self.network,
+            {**self.experiment, "seed": several["seed"][0]},
+        )
+        grid = {name: list(of) for name, of in several.items() if len(of) > 1}
+        return first.build(), grid
+
+
+def run_command(command: Callable[..., int], prog: str, argv: Sequence[str]) -> int:
+    """Parse arguments, call a command with them and return its exit code.
+
+    Args:
+        command: Function whose parameters become flags.
+        prog: Name of the program and the command.
+        argv: Arguments after the command's name.
+
+    Returns:
+        Exit code of the command.
+
+    Raises:
+        IsaError: A flag is unknown, or the command raises; the sentence names flags.
+        SystemExit: After ``--help`` (0), or after a value that cannot be read (2).
+    """
+    rules = _Rules(argv)
+    registry = ConstructorRegistry()
+    registry.struct_rule(rules)
+
+    @functools.wraps(command)
+    def call_later(**values: Any) -> Callable[[], int]:
+        return functools.partial(command, **values)
+
+    call, unknown = tyro.cli(
+        call_later,
+        prog=prog,
+        description=inspect.cleandoc(command.__doc__ or "").partition("\n\nArgs:")[0],
+        args=argv,
+        return_unknown_args=True,
+        config=(tyro.conf.DisallowNone,),
+        registry=registry,
+    )
+    names = {*inspect.signature(command).parameters, *rules.names}
+    names |= {field.name for field in dataclasses.fields(DatasetFlags)}
+    if unknown:
+        reason = _why_unknown(unknown[0], rules.method, names)
+        raise InvalidValueError(f"{reason} See {prog} --help.")
+    try:
+        return call()
+    except (IsaError, ValueError, TypeError, OSError) as error:
+        if len(error.args) == 1:
+            error.args = (_with_flags(str(error), names),)
+        raise
+
+
+class _Settings(dict[str, Any]):
+    """Values of the settings of the chosen method."""
+
+
+class _Rules:
+    """The rule by which tyro finds the flags of ``ExperimentFlags`` and ``GridFlags``.
+
+    Args:
+        argv: Arguments of the command. ``--method`` and ``--scale`` are read first: they
+            decide which other flags there are, and their defaults.
+
+    Attributes:
+        names: Names of the flags that were found.
+        method: Name of the method; empty for a command that runs no experiment.
+    """
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self.names: set[str] = set()
+        self.method = ""
+        self._argv = argv
+        self._is_grid = False
+
+    def __call__(self, info: StructTypeInfo) -> StructConstructorSpec | None:
+        if info.type is _Settings:
+            return self._settings_spec()
+        if info.type in (ExperimentFlags, GridFlags):
+            self._is_grid = info.type is GridFlags
+            return self._experiment_spec(info.type)
+        return None
+
+    def _experiment_spec(self, kind: type[ExperimentFlags]) -> StructConstructorSpec:
+        from isa_toolkit.distillation import Experiment
+        from isa_toolkit.methods import METHODS
+        from isa_toolkit.methods.base import traits_of
+        from isa_toolkit.networks import NetworkSettings
+        from isa_toolkit.presets import ScaleName, scale
+
+        def read_first(method: str = "frepo", scale: str = "quick") -> tuple[str, str]:
+            return (
+                match_name("--method", method, METHODS),
+                match_name("--scale", scale, get_args(ScaleName)),
+            )
+
+        (self.method, scale_name), _ = tyro.cli(
+            read_first, args=self._argv, return_unknown_args=True, add_help=False
+        )
+        chosen, traits = scale(scale_name, self.method), traits_of(METHODS[self.method])
+        self._rate = chosen.learning_rate
+        experiment = _fields(
+            Experiment,
+            types={"dataset": str},
+            defaults={
+                "steps": chosen.steps,
+                "batch_size": None if traits.drawing == "none" else chosen.batch_size,
+            },
+            several=("seed",) if self._is_grid else (),
+        )
+        network = _fields(
+            NetworkSettings, defaults={"name": traits.network, "width": chosen.width}
+        )
+
+        def make(settings: _Settings, **values: Any) -> ExperimentFlags:
+            del values["method"], values["scale"]
+            parts = {"name": values.pop("network")}
+            parts |= {name: values.pop(name) for name in network}
+            return kind(self.method, settings, parts, values)
+
+        experiment["network"] = dataclasses.replace(network.pop("name"), name="network")
+        del experiment["method"]
+        method = StructFieldSpec(
+            "method",
+            _choices(METHODS),
+            self.method,
+            "Name of the method; its own options are listed below.",
+        )
+        scales = StructFieldSpec(
+            "scale",
+            _choices(get_args(ScaleName)),
+            scale_name,
+            "Size of the experiment: sets the defaults of steps, batch size, width and "
+            "FRePo's learning rate. "
+            "'quick' takes minutes on two cores, 'paper' is the published size.",
+        )
+        settings = StructFieldSpec(
+            "settings", tyro.conf.OmitArgPrefixes[_Settings], _Settings()
+        )
+        fields = [method, scales, *experiment.values(), *network.values()]
+        self.names |= {field.name for field in fields}
+        return StructConstructorSpec(make, (*fields, settings))
+
+    def _settings_spec(self) -> StructConstructorSpec:
+        kind = _settings_class(self.method)
+        names = [field.name for field in dataclasses.fields(kind)]
+        self.names |= {*names}
+        fields = _fields(
+            kind,
+            # The learning rates of scales are FRePo's.
+            defaults={} if self.method != "frepo" else {"learning_rate": self._rate},
+            several=names if self._is_grid else (),
+        )
+        return StructConstructorSpec(_Settings, tuple(fields.values()))
+
+
+def _settings_class(method: str) -> Any:
+    from isa_toolkit.methods import METHODS
+
+    return METHODS[method]
+
+
+def _fields(
+    kind: type,
+    *,
+    types: Mapping[str, Any] = {},
+    defaults: Mapping[str, Any] = {},
+    several: Collection[str] = (),
+) -> dict[str, StructFieldSpec]:
+    """Return the fields of a dataclass as flags.
+
+    Args:
+        kind: The dataclass; its docstring describes the fields.
+        types: Types that replace annotations.
+        defaults: Values that replace defaults.
+        several: Fields that take any number of values.
+    """
+    hints = get_type_hints(kind) | dict(types)
+    texts = {
+        one.arg_name: one.description
+        for one in docstring_parser.parse(kind.__doc__ or "").params
+    }
+    made = {}
+    for field in dataclasses.fields(kind):
+        name, hint = field.name, hints[field.name]
+        default = defaults.get(name, field.default)
+        if name in several:
+            hint, default = tuple[hint, ...], (default,)
+        if name in _SHORT_FORMS:
+            hint = Annotated[hint, tyro.conf.arg(aliases=(_SHORT_FORMS[name],))]
+        text = (texts.get(name) or "").replace("``", "").replace("\n", " ")
+        made[name] = StructFieldSpec(name, hint, default, text)
+    return made
+
+
+def _choices(names: Iterable[str]) -> Any:
+    """Return the type of a name that is matched whatever its case."""
+    return Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(names)}}}")]
+
+
+def _why_unknown(flag: str, method: str, names: Collection[str]) -> str:
+    """Return a sentence on an argument that the command does not have."""
+    name = flag.partition("=")[0].lstrip("-").replace("-", "_")
+    if method:
+        from isa_toolkit.methods import METHODS
+
+        others = [
+            other
+            for other in METHODS
+            if name
+            in {field.name for field in dataclasses.fields(_settings_class(other))}
+        ]
+        if others:
+            verb = "has" if len(others) == 1 else "have"
+            return f"{method} has no {flag}; {' and '.join(others)} {verb}."
+    close = difflib.get_close_matches(name, names, 1)
+    hint = f" Did you mean {_as_flag(close[0])}?" if close else ""
+    return f"{flag} is not an option.{hint}"
+
+
+def _with_flags(sentence: str, names: set[str]) -> str:
+    """Return "<name> must ..." with the flag's name in place of the argument's."""
+    subject, must, rest = sentence.partition(" must ")
+    words = re.findall(r"[\w-]+", subject)
+    if not must or not names.issuperset(words):
+        return sentence
+    return re.sub(r"\w+", lambda word: _as_flag(word[0]), subject) + must + rest
+
+
+def _as_flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

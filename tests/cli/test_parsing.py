@@ -1,0 +1,159 @@
+"""Flags are the fields of the dataclasses, with their types, defaults and descriptions."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import tyro
+
+from isa_toolkit import presets
+from isa_toolkit.cli.parsing import ExperimentFlags, GridFlags, run_command
+from isa_toolkit.distillation import Experiment
+from isa_toolkit.errors import InvalidValueError
+from isa_toolkit.methods import DM, METHODS, FRePo
+from isa_toolkit.networks import NetworkSettings
+
+PROG = "isa-toolkit test"
+
+
+def read(line: str, kind: type = ExperimentFlags):
+    """Return what a command is called with."""
+    called = []
+
+    def command(experiment, out: str = "runs", json: bool = False) -> int:
+        """Do nothing."""
+        called.append((experiment, out, json))
+        return 7
+
+    command.__annotations__["experiment"] = tyro.conf.OmitArgPrefixes[kind]
+    assert run_command(command, PROG, line.split()) == 7
+    return called[0]
+
+
+def read_help(capsys, line: str = "") -> str:
+    with pytest.raises(SystemExit) as end:
+        read(f"{line} --help")
+    assert end.value.code == 0
+    return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+def test_without_flags_it_is_the_quick_scale_of_frepo():
+    flags, out, json = read("")
+    assert (out, json) == ("runs", False)
+    experiment = flags.build()
+    quick = presets.scale("quick")
+    assert experiment.method == FRePo(learning_rate=quick.learning_rate)
+    assert (experiment.dataset, experiment.steps) == ("digits", quick.steps)
+    assert experiment.network == NetworkSettings(width=quick.width)
+
+
+def test_flags_reach_the_experiment_its_method_and_its_network():
+    flags, out, json = read(
+        "--dataset own --root x.npz --method frepo --images-per-class 3 --steps 40 "
+        "--batch-size 32 --width 16 --depth 2 --seed 5 --drop-easy 0.1 --drop-hard 0.3 "
+        "--segment -1 0 --out there --json"
+    )
+    assert (out, json) == ("there", True)
+    built = flags.build()
+    assert (built.dataset, str(built.root)) == ("own", "x.npz")
+    assert (built.images_per_class, built.steps, built.batch_size) == (3, 40, 32)
+    assert built.seed == 5
+    assert (built.method.drop_easy, built.method.drop_hard) == (0.1, 0.3)
+    assert built.method.segment == (-1, 0)
+    assert built.network == NetworkSettings(width=16, depth=2)
+
+
+@pytest.mark.parametrize("name", ["DM", "dm", "Dm"])
+def test_the_method_decides_which_flags_there_are_whatever_its_case(name):
+    built = read(f"--method={name}")[0].build()
+    assert isinstance(built.method, DM)
+
+
+def test_short_forms():
+    built = read("--ipc 4 --lr 0.5")[0].build()
+    assert built.images_per_class == 4
+    assert built.method.learning_rate == 0.5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_field_is_a_flag_with_a_description(capsys, method):
+    text = read_help(capsys, f"--method {method}")
+    kinds: Any = (Experiment, NetworkSettings, METHODS[method])
+    for field in (field for kind in kinds for field in dataclasses.fields(kind)):
+        assert f"--{field.name.replace('_', '-')}" in text or field.name == "name"
+    assert "{dm,frepo,mtt,rcig,rfad}" in text
+    assert "{quick,small,paper}" in text
+    assert "``" not in text
+
+
+def test_a_grid_flag_takes_several_values():
+    grid = read("--drop-easy 0 0.2 --segment 0 0 0 0.5 --seed 1 2 --lr 0.1", GridFlags)[
+        0
+    ]
+    base, values = grid.split()
+    assert base.method.drop_easy == 0
+    assert base.method.learning_rate == 0.1
+    assert base.seed == 1
+    assert values == {
+        "drop_easy": [0, 0.2],
+        "segment": [(0, 0), (0, 0.5)],
+        "seed": [1, 2],
+    }
+
+
+def test_a_grid_flag_without_a_value_is_refused():
+    grid = read("--drop-easy", GridFlags)[0]
+    with pytest.raises(InvalidValueError, match="drop_easy must"):
+        grid.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        ("--method dm --ridge 1", ("dm has no --ridge", "frepo")),
+        ("--image-per-class 1", ("--image-per-class", "--images-per-class")),
+        ("--nonsense", ("--nonsense",)),
+        ("--method magic", ("--method must", "'frepo'", "'magic'")),
+        ("--scale huge", ("--scale must", "'quick'", "'huge'")),
+    ],
+)
+def test_unknown_flags_and_names_are_explained_before_the_command_is_called(
+    line, parts
+):
+    with pytest.raises(InvalidValueError) as error:
+        read(line)
+    assert all(part in str(error.value) for part in parts)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["--steps many", "--selection luck", "--segment 0"],
+)
+def test_a_value_that_cannot_be_read_is_exit_2(capsys, line):
+    with pytest.raises(SystemExit) as end:
+        read(line)
+    assert end.value.code == 2
+    assert line.split()[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("--drop-easy 1.5", "--drop-easy"),
+        ("--drop-easy 0.6 --drop-hard 0.4", "--drop-easy + --drop-hard"),
+        ("--images-per-class 0", "--images-per-class"),
+        ("--width 0", "--width"),
+        ("--network cnn", "--network"),
+    ],
+)
+def test_a_sentence_on_an_argument_names_the_flag(line, name):
+    def command(experiment: tyro.conf.OmitArgPrefixes[ExperimentFlags]) -> int:
+        """Build."""
+        experiment.build()
+        return 0
+
+    with pytest.raises(InvalidValueError) as error:
+        run_command(command, PROG, line.split())
+    assert str(error.value).startswith(f"{name} must ")

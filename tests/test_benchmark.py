@@ -1,0 +1,100 @@
+"""The benchmark measures the program that runs use, and reports what it measured."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from isa_toolkit import benchmark
+from isa_toolkit.benchmark import Turn
+from isa_toolkit.cli import main
+from isa_toolkit.errors import DivergedError
+
+TINY = benchmark.SETTINGS["tiny"]
+
+
+@pytest.fixture(scope="module")
+def loop():
+    return benchmark.timed_loop(TINY, benchmark.made_data(TINY), benchmark.isa(TINY))
+
+
+def test_the_floor_counts_at_least_the_convolutions_of_the_targets(loop):
+    rates = benchmark.Rates(flop_per_second=1e9, bytes_per_second=1e9)
+    found = benchmark.floor(loop, rates)
+    pixels, width = 8 * 8, TINY.width
+    # Three blocks: the image side halves, the width doubles.
+    channels = ((1, width), (width, 2 * width), (2 * width, 4 * width))
+    least = sum(
+        2 * 9 * a * b * (pixels // 4**depth) for depth, (a, b) in enumerate(channels)
+    )
+    assert found.flop > TINY.batch_size * least
+    assert found.compute_seconds == found.flop / 1e9
+    assert found.memory_seconds == found.bytes / 1e9
+    # On a CPU bytes stay in caches: they are no lower bound.
+    assert found.seconds == found.compute_seconds
+
+
+def test_functions_take_turns_and_every_other_round_goes_backwards():
+    called: list[str] = []
+    turns = benchmark.take_turns(
+        {"a": lambda: called.append("a"), "b": lambda: called.append("b")}, 3
+    )
+    assert "".join(called) == "abbaab"
+    assert {name: len(of) for name, of in turns.items()} == {"a": 3, "b": 3}
+
+
+def test_a_paired_ratio_is_the_reciprocal_of_the_inverted_ratio():
+    over = [Turn(2.0, 8.0), Turn(4.4, 8.0), Turn(5.7, 8.0)]
+    under = [Turn(1.0, 2.0), Turn(2.0, 2.0), Turn(3.0, 2.0)]
+    ratio = benchmark.paired_ratio(over, under)
+    inverted = benchmark.paired_ratio(under, over)
+    assert ratio.mean == pytest.approx((2 * 2.2 * 1.9) ** (1 / 3))
+    assert ratio.mean * inverted.mean == pytest.approx(1)
+    assert ratio.low * inverted.high == pytest.approx(1)
+    assert ratio.low < ratio.mean < ratio.high
+    assert benchmark.paired_ratio(over, under, "cpu").mean == pytest.approx(4)
+
+
+def test_a_spread_is_the_median_with_the_smallest_and_the_largest():
+    assert benchmark.spread([3.0, 1.0, 2.0, 9.0]) == (2.5, 1.0, 9.0, 4)
+
+
+def test_the_command_measures_the_smoke_suite(capsys, tmp_path):
+    argv = ["--suite", "smoke", "--steps", "1", "--rounds", "2", "--bfloat16", "--json"]
+    assert main(["bench", *argv, "--profile", str(tmp_path)]) == 0
+    result = json.loads(capsys.readouterr().out)
+    tiny = result["settings"]["tiny"]
+    loops = {"frepo", "isa", "isa, bfloat16"}
+    assert set(tiny["milliseconds"]) == set(tiny["hours_500k_steps"]) == loops
+    # Milliseconds a step times half a million steps.
+    assert tiny["hours_500k_steps"]["isa"] == pytest.approx(
+        tiny["milliseconds"]["isa"]["median"] * 500 / 3600
+    )
+    assert tiny["isa_over_frepo_ratio"]["n"] == 2
+    assert tiny["bfloat16_over_default_ratio"]["n"] == 2
+    assert tiny["over_floor"] > 0
+    assert tiny["program_mib"] > 0
+    assert result["analysis_seconds"]["recall"] > 0
+    assert tiny["evaluation_seconds"]["again"] < tiny["evaluation_seconds"]["first"]
+    assert list(tmp_path.rglob("*.xplane.pb"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "name"),
+    [
+        (["--setting", "digits-3"], "--setting must be one of"),
+        (["--steps", "0"], "--steps must be"),
+        (["--rounds", "1"], "--rounds must be"),
+    ],
+)
+def test_bad_options_are_refused_before_anything_is_measured(capsys, argv, name):
+    assert main(["bench", *argv]) == 2
+    assert name in capsys.readouterr().err
+
+
+def test_a_step_that_is_not_finite_is_not_timed(loop):
+    loop.state = loop.state._replace(images=loop.state.images * np.nan)
+    with pytest.raises(DivergedError, match="not finite"):
+        loop.run(2)
