@@ -99,7 +99,6 @@ CASES = {
     "dataset to distil": Case("distill --dataset nothing", ("'nothing'", "'digits'")),
     "source": Case("data --source ftp", ("source must be one of", "'hub'", "'ftp'")),
     "method": Case("distill --method magic", ("--method", "'frepo'", "'magic'")),
-    "network": Case("distill --network cnn", ("'convnet'", "'resnet18'", "'cnn'")),
     "scale": Case("distill --scale huge", ("'quick'", "'paper'", "'huge'")),
     "command": Case("fly", ("Unknown command 'fly'", "distill")),
     # Numbers out of range.

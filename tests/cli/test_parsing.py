@@ -145,7 +145,6 @@ def test_a_value_that_cannot_be_read_is_exit_2(capsys, line):
         ("--drop-easy 0.6 --drop-hard 0.4", "--drop-easy + --drop-hard"),
         ("--images-per-class 0", "--images-per-class"),
         ("--width 0", "--width"),
-        ("--network cnn", "--network"),
     ],
 )
 def test_a_sentence_on_an_argument_names_the_flag(line, name):
