@@ -29,8 +29,7 @@ from isa_toolkit.distillation import Experiment, loop
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.errors import DivergedError
 from isa_toolkit.evaluation import EvaluationSettings, evaluate
-from isa_toolkit.methods import FRePo
-from isa_toolkit.methods.base import Batch
+from isa_toolkit.methods import Batch, FRePo, method_of
 from isa_toolkit.networks import NetworkSettings, build
 from isa_toolkit.networks.training import FitSettings
 
@@ -154,7 +153,7 @@ class TimedLoop:
     Attributes:
         settings: Settings of the method, resolved.
         network: Network of the distillation.
-        knobs: Traced hyperparameters.
+        traced: Traced hyperparameters.
         keys: Random keys of the run.
         targets: Real images, on the device.
         batch_size: Number of real images per step.
@@ -172,19 +171,21 @@ class TimedLoop:
             image_shape=data.image_shape,
             num_classes=data.num_classes,
         )
-        static = self.settings.static()
+        method = method_of(self.settings)
         self.keys = loop.run_keys(settings.seed)
-        self.knobs = self.settings.knobs(steps=settings.steps)
+        self.traced = loop.traced(self.settings, steps=settings.steps)
         self.batch_size, self.num_classes = resolved.batch_size, data.num_classes
         self.chunk = loop.chunk(
-            static,
+            method,
             self.network,
             num_classes=data.num_classes,
             batch_size=resolved.batch_size,
         )
         self.targets = loop.targets(data, drawing=resolved.drawing)
-        self.state = loop.first_state(static, self.network)(
-            self.keys.networks, *_first_images(data, settings.images_per_class)
+        self.state = loop.first_state(method, self.network)(
+            self.traced.settings,
+            self.keys.networks,
+            *_first_images(data, settings.images_per_class),
         )
         self.step = 0
 
@@ -199,7 +200,7 @@ class TimedLoop:
         """
         result = jax.block_until_ready(
             self.chunk(
-                self.keys, self.state, self.targets, self.knobs, self.step, steps
+                self.keys, self.state, self.targets, self.traced, self.step, steps
             )
         )
         self.state, done = result.state, int(result.done)
@@ -213,16 +214,16 @@ class TimedLoop:
         """Return the program of the loop, lowered but not compiled."""
         jitted: Any = self.chunk
         return jitted.lower(
-            self.keys, self.state, self.targets, self.knobs, self.step, 1
+            self.keys, self.state, self.targets, self.traced, self.step, 1
         )
 
     def lowered_step(self) -> Any:
         """Return the program of one step, lowered but not compiled."""
-        method = self.settings.static().build(self.network)
         labels = jnp.zeros((self.batch_size, self.num_classes), jnp.float32)
         batch = Batch(self.targets.images[: self.batch_size], labels)
-        return jax.jit(method.step).lower(
-            self.keys.steps, self.state, batch, self.knobs
+        step = jax.jit(method_of(self.settings).step, static_argnums=1)
+        return step.lower(
+            self.traced.settings, self.network, self.keys.steps, self.state, batch
         )
 
 

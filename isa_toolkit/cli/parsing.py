@@ -199,7 +199,6 @@ class _Rules:
     def _experiment_spec(self, kind: type[ExperimentFlags]) -> StructConstructorSpec:
         from isa_toolkit.distillation import Experiment
         from isa_toolkit.methods import METHODS
-        from isa_toolkit.methods.base import traits_of
         from isa_toolkit.networks import NetworkSettings
         from isa_toolkit.presets import ScaleName, scale
 
@@ -212,19 +211,19 @@ class _Rules:
         (self.method, scale_name), _ = tyro.cli(
             read_first, args=self._argv, return_unknown_args=True, add_help=False
         )
-        chosen, traits = scale(scale_name, self.method), traits_of(METHODS[self.method])
+        chosen, method = scale(scale_name, self.method), METHODS[self.method]
         self._rate = chosen.learning_rate
         experiment = _fields(
             Experiment,
             types={"dataset": str},
             defaults={
                 "steps": chosen.steps,
-                "batch_size": None if traits.drawing == "none" else chosen.batch_size,
+                "batch_size": None if method.sampling == "none" else chosen.batch_size,
             },
             several=("seed",) if self._is_grid else (),
         )
         network = _fields(
-            NetworkSettings, defaults={"name": traits.network, "width": chosen.width}
+            NetworkSettings, defaults={"name": method.network, "width": chosen.width}
         )
 
         def make(settings: _Settings, **values: Any) -> ExperimentFlags:
@@ -235,7 +234,7 @@ class _Rules:
 
         experiment["network"] = dataclasses.replace(network.pop("name"), name="network")
         del experiment["method"]
-        method = StructFieldSpec(
+        methods = StructFieldSpec(
             "method",
             _choices(METHODS),
             self.method,
@@ -252,7 +251,7 @@ class _Rules:
         settings = StructFieldSpec(
             "settings", tyro.conf.OmitArgPrefixes[_Settings], _Settings()
         )
-        fields = [method, scales, *experiment.values(), *network.values()]
+        fields = [methods, scales, *experiment.values(), *network.values()]
         self.names |= {field.name for field in fields}
         return StructConstructorSpec(make, (*fields, settings))
 
@@ -272,7 +271,7 @@ class _Rules:
 def _settings_class(method: str) -> Any:
     from isa_toolkit.methods import METHODS
 
-    return METHODS[method]
+    return METHODS[method].settings
 
 
 def _fields(

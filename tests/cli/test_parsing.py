@@ -80,7 +80,7 @@ def test_short_forms():
 @pytest.mark.parametrize("method", METHODS)
 def test_every_field_is_a_flag_with_a_description(capsys, method):
     text = read_help(capsys, f"--method {method}")
-    kinds: Any = (Experiment, NetworkSettings, METHODS[method])
+    kinds: Any = (Experiment, NetworkSettings, METHODS[method].settings)
     for field in (field for kind in kinds for field in dataclasses.fields(kind)):
         assert f"--{field.name.replace('_', '-')}" in text or field.name == "name"
     assert "{dm,frepo,mtt,rcig,rfad}" in text
