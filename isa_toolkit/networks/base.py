@@ -18,6 +18,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key, PyTree
 
+from isa_toolkit.checks import fail
+
 __all__ = ["Network", "NetworkOutput", "count_parameters", "from_module", "make_norm"]
 
 Params = Mapping[str, Any]
@@ -160,12 +162,27 @@ def make_norm(
     Returns:
         The layer, a function of feature maps [n, h, w, k].
 
+    Raises:
+        ValueError: The layer is instance norm and a map has a single pixel.
+
     Source: docs/algorithms.md, sections 2.1 and 2.3.
     """
     if norm == "batch":
         return nn.BatchNorm(use_running_average=not train, momentum=decay, epsilon=1e-5)
     if norm == "instance":
-        return nn.GroupNorm(num_groups=None, group_size=1, epsilon=1e-5)
+        layer = nn.GroupNorm(num_groups=None, group_size=1, epsilon=1e-5)
+
+        def apply(maps: Array) -> Array:
+            # The norm of one pixel is the learned shift, whatever the image was.
+            if maps.shape[1] * maps.shape[2] < 2:
+                raise fail(
+                    "norm",
+                    "be 'batch' or 'none' where a feature map is a single pixel",
+                    norm,
+                )
+            return layer(maps)
+
+        return apply
     return lambda maps: maps
 
 

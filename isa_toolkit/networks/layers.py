@@ -10,11 +10,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
-from isa_toolkit.checks import fail
 from isa_toolkit.networks.conv import Conv
 
 __all__ = [
-    "check_instance_norm",
     "first_padding",
     "max_pool",
     "torch_conv",
@@ -93,32 +91,6 @@ def torch_dense(features: Float[Array, "n d"], width: int) -> Float[Array, "n c"
         kernel_init=_uniform_by_fan_in,
         bias_init=_uniform(features.shape[-1]),
     )(features)
-
-
-def check_instance_norm(
-    name: str, norm: str, image_shape: tuple[int, int, int], pixels: int
-) -> None:
-    """Refuse instance norm where a feature map is a single pixel.
-
-    The norm of one pixel is the learned shift whatever the image was, so the network
-    would see nothing.
-
-    Args:
-        name: Registered name of the architecture.
-        norm: Name of the norm.
-        image_shape: (height, width, channels).
-        pixels: Height times width of the smallest map that is normalised.
-
-    Raises:
-        ValueError: Instance norm and fewer than two pixels.
-    """
-    if norm == "instance" and pixels < 2:
-        raise fail(
-            f"norm of {name!r}",
-            f"be 'batch' or 'none' for {image_shape[0]}x{image_shape[1]} images",
-            norm,
-            "Its last feature maps are a single pixel, which instance norm erases.",
-        )
 
 
 def _uniform(fan_in: int) -> Any:

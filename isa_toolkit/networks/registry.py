@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, Literal, NamedTuple
 
+import jax
 from flax import linen as nn
 
 from isa_toolkit import checks
@@ -19,8 +20,8 @@ from isa_toolkit.networks.alexnet import AlexNet
 from isa_toolkit.networks.base import Network, from_module
 from isa_toolkit.networks.compilation_cache import use_compilation_cache
 from isa_toolkit.networks.convnet import ConvNet, check_depth, default_depth
-from isa_toolkit.networks.resnet import ResNet18, check_resnet18
-from isa_toolkit.networks.vgg import VGG11, check_vgg11
+from isa_toolkit.networks.resnet import ResNet18
+from isa_toolkit.networks.vgg import VGG11
 
 __all__ = [
     "NETWORKS",
@@ -53,7 +54,6 @@ class Architecture(NamedTuple):
     pads_grey: Whether one-channel images gain 4 pixels in its first layer.
     evaluation_network: Architecture that evaluates what was distilled with it, where that
         is another one.
-    check: ``(norm, image_shape)``, raises where they do not fit; or none.
     """
 
     module: Callable[..., nn.Module]
@@ -62,7 +62,6 @@ class Architecture(NamedTuple):
     has_depth: bool = False
     pads_grey: bool = True
     evaluation_network: NetworkName | None = None
-    check: Callable[[str, tuple[int, int, int]], None] | None = None
 
 
 # The order of the norms says which is published.
@@ -94,8 +93,8 @@ NETWORKS: dict[str, Architecture] = {
         partial(ConvNet, growth=1, is_torch=True), 128, _INSTANCE, has_depth=True
     ),
     "alexnet": Architecture(AlexNet, 128, ("none", "batch")),
-    "vgg11": Architecture(VGG11, 64, _BATCH, check=check_vgg11),
-    "resnet18": Architecture(ResNet18, 64, _BATCH, check=check_resnet18),
+    "vgg11": Architecture(VGG11, 64, _BATCH),
+    "resnet18": Architecture(ResNet18, 64, _BATCH),
 }
 
 
@@ -186,7 +185,7 @@ def build(
         The network; the same object for equal arguments.
 
     Raises:
-        ValueError: The depth would pool the image away.
+        ValueError: The depth would pool the image away, or instance norm erase it.
     """
     use_compilation_cache()  # everything that is compiled begins with a network
     height, width, channels = image_shape
@@ -200,12 +199,10 @@ def _build(
     settings: NetworkSettings, image_shape: tuple[int, int, int], num_classes: int
 ) -> Network:
     architecture = NETWORKS[settings.name]
-    if architecture.check is not None and settings.norm is not None:
-        architecture.check(settings.norm, image_shape)
     size: dict[str, Any] = {"width": settings.width, "norm": settings.norm}
     if architecture.has_depth:
         size["depth"] = settings.depth
-    return from_module(
+    network = from_module(
         settings.name,
         architecture.module(num_classes=num_classes, **size),
         image_shape=image_shape,
@@ -213,3 +210,5 @@ def _build(
         # The only one that is published with PyTorch's own initialisation.
         lecun=settings.name != "convnet_in",
     )
+    jax.eval_shape(network.init, jax.random.key(0))  # refuses what cannot be built
+    return network

@@ -7,9 +7,9 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from isa_toolkit.networks.base import make_norm
-from isa_toolkit.networks.layers import check_instance_norm, first_padding
+from isa_toolkit.networks.layers import first_padding
 
-__all__ = ["ResNet18", "check_resnet18"]
+__all__ = ["ResNet18"]
 
 
 class ResidualBlock(nn.Module):
@@ -92,16 +92,3 @@ class ResNet18(nn.Module):
                 )
         features = jnp.mean(maps, axis=(1, 2))
         return nn.Dense(self.num_classes)(features), features
-
-
-def check_resnet18(norm: str, image_shape: tuple[int, int, int]) -> None:
-    """Refuse instance norm for images that become one pixel in the last stage.
-
-    Raises:
-        ValueError: Instance norm with images of at most 8 pixels (4 with one channel).
-    """
-    pixels = 1
-    for side in image_shape[:2]:
-        padded = side + 2 * (first_padding(image_shape[2], 3) - 1)
-        pixels *= -(-padded // 8)
-    check_instance_norm("resnet18", norm, image_shape, pixels)

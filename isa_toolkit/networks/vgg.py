@@ -7,9 +7,9 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from isa_toolkit.networks.base import make_norm
-from isa_toolkit.networks.layers import check_instance_norm, first_padding, max_pool
+from isa_toolkit.networks.layers import first_padding, max_pool
 
-__all__ = ["VGG11", "check_vgg11"]
+__all__ = ["VGG11"]
 
 # (channels as a multiple of the width, whether a pool follows): 64, 128, 256, 256, 512,
 # 512, 512, 512 at the published width of 64.
@@ -63,17 +63,3 @@ class VGG11(nn.Module):
                 maps = max_pool(maps)
         features = jnp.reshape(maps, (maps.shape[0], -1))
         return nn.Dense(self.num_classes)(features), features
-
-
-def check_vgg11(norm: str, image_shape: tuple[int, int, int]) -> None:
-    """Refuse instance norm for images that become one pixel before the last norm.
-
-    Raises:
-        ValueError: Instance norm with images below 32 pixels (28 with one channel).
-    """
-    pixels = 1
-    for side in image_shape[:2]:
-        # The four pools before the last two layers; a side of 1 stays 1.
-        padded = side + 2 * (first_padding(image_shape[2], 3) - 1)
-        pixels *= max(1, padded // 16)
-    check_instance_norm("vgg11", norm, image_shape, pixels)
