@@ -23,7 +23,9 @@ if TYPE_CHECKING:
         sweeps,
         widgets,
     )
+    from isa_toolkit.analysis.cross_prediction import cross_prediction
     from isa_toolkit.analysis.diversity import prdc, recall
+    from isa_toolkit.analysis.manifold import tsne_map
     from isa_toolkit.datasets import Dataset, load_dataset
     from isa_toolkit.distillation import Experiment, Run, distill, distill_grid
     from isa_toolkit.distilled import DistilledSet
@@ -54,6 +56,7 @@ _MODULES = {
     "Run": "distillation",
     "Study": "figures.study",
     "Sweep": "sweeps",
+    "cross_prediction": "analysis.cross_prediction",
     "distill": "distillation",
     "distill_grid": "distillation",
     "evaluate": "evaluation",
@@ -62,6 +65,7 @@ _MODULES = {
     "prdc": "analysis.diversity",
     "recall": "analysis.diversity",
     "sweep": "sweeps",
+    "tsne_map": "analysis.manifold",
 }
 _PACKAGES = (
     "analysis",
@@ -95,6 +99,7 @@ __all__ = [
     "Study",
     "Sweep",
     "analysis",
+    "cross_prediction",
     "datasets",
     "distill",
     "distill_grid",
@@ -112,6 +117,7 @@ __all__ = [
     "recall",
     "sweep",
     "sweeps",
+    "tsne_map",
     "widgets",
 ]
 

@@ -23,7 +23,7 @@ from jaxtyping import PyTree
 from isa_toolkit import checks
 from isa_toolkit.analysis.diversity import recall
 from isa_toolkit.analysis.intervals import Interval, mean_interval
-from isa_toolkit.analysis.manifold import anchored_map
+from isa_toolkit.analysis.manifold import tsne_map
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distillation import Experiment, loop
 from isa_toolkit.distilled import DistilledSet
@@ -560,7 +560,7 @@ def analysis_seconds(
     few = draws.normal(size=(distilled, 128))
     return {
         "recall": _seconds(lambda: recall(real, few, 5)),
-        "map": _seconds(lambda: anchored_map(real[:map_points], {"distilled": few})),
+        "map": _seconds(lambda: tsne_map(real[:map_points], {"distilled": few})),
     }
 
 

@@ -32,6 +32,11 @@ __all__ = [
 
 _Class = TypeVar("_Class", bound=type)
 
+# float32 rounds fractions such as .3 up: .3 * 50 is 15.0000006. A number of samples that
+# exceeds a whole number by less than this fraction of itself, the rounding of fraction and
+# product (each at most 2^-24), is taken as that number.
+ROUNDING = 3e-7
+
 # What people type, and what they mean.
 _ALIASES = {
     "ipc": "images_per_class",

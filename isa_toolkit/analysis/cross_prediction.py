@@ -1,7 +1,6 @@
-"""Whether hard samples hold what easy ones tell: predicting each part from the other.
+"""Cross-prediction: do hard samples predict easy ones, and easy samples hard ones?
 
-The paper's test, and the control it lacks: random parts of the same sizes. Scores and
-features come from elsewhere; which samples are easy is decided in `ranking`.
+The paper's 80/20 test, and the control that it lacks: random parts of the same sizes.
 """
 
 from __future__ import annotations
@@ -13,37 +12,35 @@ from jaxtyping import Float, Int, Real
 from scipy import linalg
 
 from isa_toolkit.analysis.ranking import dropped_count, order
-from isa_toolkit.analysis.validation import as_points, as_scores, row_blocks
+from isa_toolkit.analysis.validation import as_labels, as_points, as_scores
 from isa_toolkit.checks import (
     as_text,
     check_integer,
     check_number,
-    check_one_of,
     check_positive,
     fail,
 )
 
 __all__ = [
-    "Information",
+    "CrossPrediction",
     "Prediction",
     "RandomPredictions",
-    "information_test",
+    "cross_prediction",
     "predict_part",
     "ridge_weights",
 ]
 
-# Rows that are turned to float64 at once: 128 MiB at 8,192 features, and enough that
-# adding up d x d moments costs less than making them.
+# Rows that are converted to float64 at a time, 128 MiB at 8,192 features.
 _ROWS = 2048
 
 
 class Prediction(NamedTuple):
     """Errors of predicting one part of the samples from another.
 
-    mse_mean: squared error, mean over samples and *mean over classes*.
-    mse_half_sum: squared error, mean over samples, *half the sum over classes*; it is
-        c / 2 times the other, and FRePo's loss.
-    accuracy: fraction whose largest prediction is at the largest label.
+    mse_mean: Squared error, mean over samples and *mean over classes*.
+    mse_half_sum: Squared error, mean over samples, *half the sum over classes*: c / 2
+        times the other, and FRePo's loss.
+    accuracy: Fraction of samples whose largest prediction is that of their class.
     """
 
     mse_mean: float
@@ -54,9 +51,9 @@ class Prediction(NamedTuple):
 class RandomPredictions(NamedTuple):
     """The same errors for parts drawn at random, one value for each draw.
 
-    mse_mean: mean over samples and mean over classes, [draws].
-    mse_half_sum: mean over samples, half the sum over classes, [draws].
-    accuracy: fraction predicted right, [draws].
+    mse_mean: Squared error, mean over samples and classes, [draws].
+    mse_half_sum: Squared error, mean over samples, half the sum over classes, [draws].
+    accuracy: Fraction of samples that are predicted correctly, [draws].
     """
 
     mse_mean: Float[np.ndarray, " draws"]
@@ -64,16 +61,16 @@ class RandomPredictions(NamedTuple):
     accuracy: Float[np.ndarray, " draws"]
 
 
-class Information(NamedTuple):
-    """What easy and hard samples tell about each other.
+class CrossPrediction(NamedTuple):
+    """How well easy and hard samples predict each other.
 
-    easy_from_hard: the easiest share, predicted from all others.
-    hard_from_easy: the hardest share, predicted from all others.
-    random: a random share of the same size, predicted from all others.
-    support: number of samples predicted from.
-    predicted: number of samples predicted.
-    share: ``predicted`` as a fraction, as it was asked for.
-    ridge: relative ridge.
+    easy_from_hard: Errors for the easiest samples, predicted from all others.
+    hard_from_easy: Errors for the hardest samples, predicted from all others.
+    random: Errors for as many random samples, predicted from all others.
+    support: Number of samples to predict from.
+    predicted: Number of predicted samples.
+    fraction: Fraction of samples that is predicted.
+    ridge: Relative ridge.
     """
 
     easy_from_hard: Prediction
@@ -81,59 +78,68 @@ class Information(NamedTuple):
     random: RandomPredictions
     support: int
     predicted: int
-    share: float
+    fraction: float
     ridge: float
 
 
-def information_test(
+def cross_prediction(
     features: Real[np.ndarray, "n d"],
-    labels: Real[np.ndarray, "n c"],
+    labels: Real[np.ndarray, "n *c"],
     scores: Real[np.ndarray, " n"],
     *,
-    share: float = 0.2,
+    fraction: float = 0.2,
     ridge: float = 1e-6,
     seeds: int = 5,
     seed: int = 0,
-) -> Information:
+) -> CrossPrediction:
     """Return how well hard samples predict easy ones, easy ones hard ones, and chance.
 
-    The easiest ``share`` is predicted by ridge regression on the features of all other
-    samples, then the hardest ``share`` by that of all others, then ``seeds`` times a
-    random share. Hard samples hold what the easy ones tell if the first error is small
-    beside the last; they are not replaceable if the second is large beside it. Without
-    the last, the first two only say that easy samples are easy.
+    The easiest ``fraction`` is predicted by ridge regression on the features of all other
+    samples, then the hardest ``fraction`` from all others, then ``seeds`` times a random
+    one. Hard samples contain the information of the easy ones if the first error is small
+    compared with the last; they cannot be replaced if the second is large compared with
+    it. Without the last, the first two only say that easy samples are easy.
 
     Args:
-        features: features of the samples, [n, d]; float32 or float64, read in blocks.
-        labels: their labels as the readout is to learn them, such as centred one-hot,
-            [n, c], c at least 2.
-        scores: their scores, large is hard, such as FRePo's loss, [n].
-        share: fraction of samples to predict, above 0 and below 1; a share p is
-            ``n - floor((1 - p) n)`` samples, at most n - 1.
-        ridge: relative ridge, a fraction of the support's mean squared feature norm.
-        seeds: number of random parts, at least 1. They overlap: their spread tells of
-            the choice of samples, not of other data.
-        seed: seed of the random parts, which are drawn among ranks; the order of the
+        features: Features of the samples, [n, d]; float32 or float64, read in blocks.
+        labels: Class numbers, [n], or labels to regress on, such as centred one-hot rows,
+            [n, c] with c at least 2. Class numbers become centred one-hot rows.
+        scores: Scores of the samples, large for hard ones, such as FRePo's loss, [n].
+        fraction: Fraction of samples to predict, above 0 and below 1.
+        ridge: Ridge as a fraction of the mean squared feature norm of the support.
+        seeds: Number of random parts, at least 1. They overlap: their spread shows the
+            choice of samples, not other data.
+        seed: Seed of the random parts, which are drawn among ranks; the order of the
             samples does not matter while scores differ.
 
     Returns:
-        Errors of the three, with both normalisations.
+        Errors of the three, in both normalisations.
 
     Raises:
-        TypeError: a setting is of the wrong kind.
-        ValueError: arrays do not fit or are not finite, or a setting is out of range.
+        TypeError: If a setting is of the wrong kind.
+        ValueError: If arrays do not fit or are not finite, or a setting is out of range.
+
+    Example:
+        >>> from sklearn.datasets import load_digits
+        >>> from isa_toolkit.analysis.cross_prediction import cross_prediction
+        >>> digits = load_digits()
+        >>> brightness = digits.data.mean(axis=1)
+        >>> result = cross_prediction(digits.data, digits.target, scores=brightness)
+        >>> result.predicted, result.easy_from_hard.accuracy > 0.5
+        (360, True)
 
     Source: appendix B, "Information": .0661 for easy from hard and .1430 for hard from
-    easy at share .2. Data, network and normalisation of the error are UNKNOWN.
-    **Deviation:** the paper has no random control.
+        easy at 20 %. Data, network and normalisation of the error are UNKNOWN.
+        **Deviation:** the paper has no random control.
     """
     points, targets = _paired(features, labels)
     values = as_scores("scores", scores)
     if len(values) != len(points):
         raise fail("scores", f"have one score for each of {len(points)}", len(values))
-    fraction = check_number("share", share)
+    fraction = check_number("fraction", fraction)
     if not 0 < fraction < 1:
-        raise fail("share", "lie between 0 and 1", fraction, "Write 20 % as share=0.2.")
+        fix = "Write 20 % as fraction=0.2."
+        raise fail("fraction", "lie between 0 and 1", fraction, fix)
     penalty = check_positive("ridge", ridge)
     draws = check_integer("seeds", seeds)
     first = check_integer("seed", seed, minimum=0)
@@ -150,7 +156,7 @@ def information_test(
         part(np.random.default_rng([first, draw]).permutation(ascending))
         for draw in range(draws)
     ]
-    return Information(
+    return CrossPrediction(
         easy_from_hard=part(ascending),
         hard_from_easy=part(ascending[::-1]),
         random=RandomPredictions(
@@ -158,14 +164,14 @@ def information_test(
         ),
         support=len(values) - count,
         predicted=count,
-        share=fraction,
+        fraction=fraction,
         ridge=penalty,
     )
 
 
 def predict_part(
     features: Real[np.ndarray, "n d"],
-    labels: Real[np.ndarray, "n c"],
+    labels: Real[np.ndarray, "n *c"],
     support: Int[np.ndarray, " s"],
     predicted: Int[np.ndarray, " p"],
     *,
@@ -174,73 +180,72 @@ def predict_part(
     """Return the errors of predicting some samples from others.
 
     Args:
-        features: features of all samples, [n, d].
-        labels: labels of all samples, [n, c], c at least 2.
-        support: indices of the samples to predict from, [s].
-        predicted: indices of the samples to predict, [p].
-        ridge: relative ridge, a fraction of the support's mean squared feature norm.
+        features: Features of all samples, [n, d].
+        labels: Class numbers, [n], or labels, [n, c] with c at least 2, of all samples.
+        support: Indices of the samples to predict from, [s].
+        predicted: Indices of the samples to predict, [p].
+        ridge: Ridge as a fraction of the mean squared feature norm of the support.
 
     Returns:
         The errors over ``predicted``.
 
     Raises:
-        TypeError: ``ridge`` is not a number.
-        ValueError: arrays do not fit, a part is empty, or indices are out of range.
+        TypeError: If ``ridge`` is not a number.
+        ValueError: If arrays do not fit, a part is empty, or indices are out of range.
 
-    Source: algorithms 4.1 (the readout) and 6.2 (the test).
+    Source: docs/algorithms.md, section 4.1 (the ridge predictor).
     """
+    from sklearn.utils import gen_batches
+
     points, targets = _paired(features, labels)
     if targets.shape[1] < 2:
-        raise fail("labels", "have at least 2 classes", as_text("1 column"))
+        raise fail("labels", "have at least 2 classes", as_text("1 class"))
     base = _indices("support", support, len(points))
-    asked = _indices("predicted", predicted, len(points))
-    weights = _solve(points, targets, base, ridge=ridge, form="smaller")
+    chosen = _indices("predicted", predicted, len(points))
+    weights = _solve(points, targets, base, ridge=ridge)
     total, hits = 0.0, 0
-    for rows in row_blocks(len(asked), 1, _ROWS):
-        wanted = targets[asked[rows]].astype(np.float64)
-        guess = points[asked[rows]].astype(np.float64) @ weights
+    for rows in gen_batches(len(chosen), _ROWS):
+        wanted = targets[chosen[rows]].astype(np.float64)
+        guess = points[chosen[rows]].astype(np.float64) @ weights
         total += float(np.square(guess - wanted).sum())
         hits += int((guess.argmax(axis=1) == wanted.argmax(axis=1)).sum())
     return Prediction(
-        mse_mean=total / (len(asked) * targets.shape[1]),
-        mse_half_sum=total / (2 * len(asked)),
-        accuracy=hits / len(asked),
+        mse_mean=total / (len(chosen) * targets.shape[1]),
+        mse_half_sum=total / (2 * len(chosen)),
+        accuracy=hits / len(chosen),
     )
 
 
 def ridge_weights(
     features: Real[np.ndarray, "n d"],
-    labels: Real[np.ndarray, "n c"],
+    labels: Real[np.ndarray, "n *c"],
     *,
     ridge: float = 1e-6,
-    form: str = "smaller",
 ) -> Float[np.ndarray, "d c"]:
-    """Return the ridge readout W, with predictions ``P(z) = z W``, solved in float64.
+    """Return the ridge weights W of predictions ``P(z) = z W``, solved in float64.
 
     ``W = F^T (F F^T + lam I)^-1 Y = (F^T F + lam I)^-1 F^T Y`` with F = ``features``,
-    Y = ``labels`` and ``lam = ridge * tr(F F^T) / n``. No intercept. The d x d moments
-    of the primal form are summed over blocks of rows, so that 60,000 samples of 8,192
-    features take the memory of their moments and not of a second copy.
+    Y = ``labels`` and ``lam = ridge * tr(F F^T) / n``; the smaller of the two systems is
+    solved. No intercept. scikit-learn's ``Ridge`` would copy all features to float64;
+    here the d x d moments are summed over blocks of rows, so that 60,000 samples of 8,192
+    features need the memory of their moments only.
 
     Args:
-        features: [n, d].
-        labels: [n, c].
-        ridge: relative ridge, above 0.
-        form: "primal" solves a d x d system, "dual" an n x n one, "smaller" the smaller
-            of the two.
+        features: Features of the samples, [n, d].
+        labels: Class numbers, [n], or labels, [n, c], of the samples.
+        ridge: Ridge as a fraction of the mean squared feature norm, above 0.
 
     Returns:
         Weights, [d, c].
 
     Raises:
-        TypeError: ``ridge`` is not a number.
-        ValueError: arrays do not fit, features are all 0, or the ridge is too small to
-            solve with.
+        TypeError: If ``ridge`` is not a number.
+        ValueError: If arrays do not fit, features are all 0, or the ridge is too small.
 
-    Source: algorithms 4.1 (FRePo). The same readout as `losses.ridge`, in NumPy.
+    Source: docs/algorithms.md, section 4.1 (FRePo); the predictor of ``losses.ridge``.
     """
     points, targets = _paired(features, labels)
-    return _solve(points, targets, np.arange(len(points)), ridge=ridge, form=form)
+    return _solve(points, targets, np.arange(len(points)), ridge=ridge)
 
 
 def _solve(
@@ -249,24 +254,21 @@ def _solve(
     rows: np.ndarray,
     *,
     ridge: float,
-    form: str,
 ) -> np.ndarray:
-    """Return the readout of some rows, which are copied block by block."""
+    """Return the ridge weights of some rows, which are copied block by block."""
+    from sklearn.utils import gen_batches
+
     penalty = check_positive("ridge", ridge)
-    how = check_one_of("form", form, ("smaller", "primal", "dual"))
     width = points.shape[1]
-    if how == "smaller":
-        how = "dual" if len(rows) <= width else "primal"
     wanted = targets[rows].astype(np.float64)
-    if how == "primal":
+    if len(rows) > width:
         system = np.zeros((width, width))
         moment = np.zeros((width, targets.shape[1]))
-        for part in row_blocks(len(rows), 1, _ROWS):
+        for part in gen_batches(len(rows), _ROWS):
             block = points[rows[part]].astype(np.float64)
             system += block.T @ block
             moment += block.T @ wanted[part]
         return _positive(system, moment, penalty, len(rows))
-    # No larger than the kernel if the dual is the smaller form.
     base = points[rows].astype(np.float64)
     return base.T @ _positive(base @ base.T, wanted, penalty, len(rows))
 
@@ -283,14 +285,18 @@ def _positive(
         factor = linalg.cho_factor(system, overwrite_a=True, check_finite=False)
     except linalg.LinAlgError:
         raise fail(
-            "ridge", "make the system positive", ridge, "Use 1e-6 or more."
+            "ridge", "make the system positive definite", ridge, "Use 1e-6 or more."
         ) from None
     return np.asarray(linalg.cho_solve(factor, right, check_finite=False))
 
 
 def _paired(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return features and labels with as many rows."""
+    """Return features, and one row of labels for each of them."""
     points = as_points("features", features)
+    if np.ndim(labels) == 1:
+        numbers = as_labels("labels", labels, len(points), "features")
+        classes, index = np.unique(numbers, return_inverse=True)
+        return points, (np.eye(len(classes)) - 1 / len(classes))[index]
     targets = as_points("labels", labels)
     if len(points) != len(targets):
         raise fail("labels", f"have {len(points)} rows, as features has", len(targets))
@@ -301,9 +307,9 @@ def _indices(name: str, values: np.ndarray, count: int) -> np.ndarray:
     """Return indices of at least one sample, all of them in range."""
     array = np.asarray(values)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise fail(name, "be a row of whole numbers", values)
+        raise fail(name, "be whole numbers in one axis", values)
     if array.size == 0:
-        raise fail(name, "hold at least one sample", as_text("none"))
+        raise fail(name, "have at least one sample", as_text("none"))
     outside = array[(array < 0) | (array >= count)]
     if outside.size:
         raise fail(name, f"lie between 0 and {count - 1}", int(outside[0]))

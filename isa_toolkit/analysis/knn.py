@@ -1,322 +1,217 @@
-"""Who is near whom: distances to the k-th neighbour, and which points lie in a ball.
+"""Distances to the k-th neighbour, and which pairs of points are closer than that.
 
-Screened in float32, decided in float64. Squared distances come from one float32 matrix
-product, ``|x|^2 + |y|^2 - 2 x.y``, whose error is bounded; only where the bound leaves
-a comparison open are the two points subtracted in float64. So the answers are those of
-a float64 loop over pairs, ties and coinciding points included, at the price of the
-float32 product. `squared_distances` is that product alone, in the precision it is given.
+Squared distances come from scikit-learn or from a float32 product,
+``|x|^2 + |y|^2 - 2 x.y``: fast, but of two equal distances one may come out smaller. So
+pairs that are too close to call are subtracted in float64, and the results are those of a
+float64 loop over all pairs, ties and copies of points included.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Real
-
-from isa_toolkit.analysis.validation import (
-    as_points,
-    check_neighbours,
-    row_blocks,
-)
-from isa_toolkit.checks import check_integer
+from jaxtyping import Bool, Float32, Float64, Real
 
 __all__ = [
-    "DISTANCE_BYTES",
-    "FEATURE_BYTES",
-    "PAIR_BYTES",
-    "Frame",
-    "Placed",
-    "frame_of",
-    "neighbour_distances",
-    "place",
-    "screen",
-    "squared_distances",
+    "Cloud",
+    "closer",
+    "clouds",
+    "distance_blocks",
+    "rough_blocks",
     "squared_radii",
-    "within",
 ]
 
-# Bytes that one pair takes at the worst moment: four float32 tiles, masks, and, should
-# every pair stay open, its place and its float64 distance.
-PAIR_BYTES = 32
+# Size of a block of distances, MiB.
+BLOCK_MIB = 64
 
-# The same around `squared_distances`: five float64 tiles, since those of one block are
-# held while the next is made, masks, and room for what sorts them.
-DISTANCE_BYTES = 64
+# Neighbours that are found beyond the k-th, so that few rows need all distances.
+_EXTRA = 2
 
-# Bytes that one feature of one point takes while it is moved to float32.
-FEATURE_BYTES = 24
-
-# Differences are taken for a few hundred pairs at a time, which stay in the cache.
-DIFFERENCE_BYTES = 2**22
-
-# Coordinates are at most 1 in a frame, so what underflow loses lies far below this.
-TINY = np.float32(1e-30)
+# Number of float64 that are taken at a time for exact differences, 4 MiB.
+_DIFFERENCES = 2**19
 
 
-class Frame(NamedTuple):
-    """Where points are seen from: distances keep, rounding shrinks.
+class Cloud(NamedTuple):
+    """A set of points, ready for comparisons.
 
-    centre: subtracted from each point, [d].
-    scale: power of two that brings all coordinates into [-1, 1], so that no square
-        overflows and scaling itself rounds nothing.
-    """
-
-    centre: Float64[np.ndarray, " d"]
-    scale: float
-
-
-class Placed(NamedTuple):
-    """Some points, seen from a frame.
-
-    points: the points as they were given, [n, d].
-    scaled: ``(points - centre) * scale`` in float32, [n, d].
-    squares: squared lengths of ``scaled``, [n].
-    scale: of the frame.
+    points: The points as they were given, [n, d].
+    centred: The same points in float32, moved and scaled, [n, d].
+    squares: Squared lengths of ``centred``, [n].
+    scale: The scale, a power of two, so that it rounds nothing.
     """
 
     points: Real[np.ndarray, "n d"]
-    scaled: Float32[np.ndarray, "n d"]
+    centred: Float32[np.ndarray, "n d"]
     squares: Float32[np.ndarray, " n"]
     scale: float
 
+    def error(self, terms: int) -> Float32[np.ndarray, " n"]:
+        """Return what each point adds to the error of a squared distance.
 
-def neighbour_distances(
-    points: Real[np.ndarray, "n d"], k: int = 5
-) -> Float64[np.ndarray, " n"]:
-    """Return the distance of each point to its k-th nearest neighbour.
+        Args:
+            terms: Number of products that are added up in float32; 0 if in float64.
 
-    ``NND_k(x_i)``, Euclidean, among the other points; copies of a point are neighbours
-    at distance 0.
-
-    Args:
-        points: n points with d features, shape ``[n, d]``.
-        k: which neighbour, from 1 to n - 1.
-
-    Returns:
-        Distances in the unit of the points, shape ``[n]``. Takes n^2 d operations, one
-        float32 copy of the points and blocks of ``points.BLOCK_BYTES``.
-
-    Raises:
-        TypeError: ``k`` is not a whole number.
-        ValueError: ``points`` are no set of points, or no more than ``k``.
-
-    Source: equation 9 of the ISA appendix.
-    """
-    array = as_points("points", points)
-    number = check_integer("k", k)
-    check_neighbours("points", len(array), number)
-    frame = frame_of(array)
-    return np.sqrt(squared_radii(array, frame, number)) / frame.scale
+        Returns:
+            A bound, [n]. With the unit roundoff u of float32, a product of d terms adds
+            at most ``2 d u |x| |y|``, and rounding coordinates, squares and sums less
+            than ``16 u (|x|^2 + |y|^2)``. Twice that part also covers a comparison with
+            a rounded radius, and a tenth of all of it the terms in u^2.
+        """
+        return np.float32(1.1 * (terms + 32) * 2.0**-24) * self.squares + 1e-30
 
 
-def squared_distances(
-    first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "m d"]
-) -> Float[np.ndarray, "n m"]:
-    """Return squared Euclidean distances, ``|x|^2 + |y|^2 - 2 x.y``, never below 0.
-
-    Exact to about 1e-15 of the largest squared norm in float64; take the mean off both
-    first, or a common offset eats the digits. Where the last digits decide, as between
-    copies of a point, use `neighbour_distances` or `within`.
+def clouds(*sets: Real[np.ndarray, "_ d"]) -> list[Cloud]:
+    """Return sets of points around the mean of the first, scaled into [-1, 1].
 
     Args:
-        first: points, [n, d].
-        second: points, [m, d].
+        sets: Sets of points in one feature space, each of shape ``[n, d]``.
 
     Returns:
-        Squared distances, [n, m].
+        One cloud for each set, with a float32 copy of its points.
     """
-    squares = [np.square(points).sum(axis=1) for points in (first, second)]
-    tile = _expand(first, second, *squares)
-    return np.maximum(tile, 0, out=tile)
-
-
-def frame_of(*sets: Real[np.ndarray, "_ d"]) -> Frame:
-    """Return the frame around the mean of the first set that holds all sets.
-
-    Args:
-        sets: sets of points, each of shape ``[n, d]`` with its own n.
-
-    Returns:
-        The frame.
-    """
-    first = sets[0]
-    total = np.zeros(first.shape[1])
-    for rows in row_blocks(len(first), FEATURE_BYTES * first.shape[1]):
-        total += (first[rows] / len(first)).sum(axis=0, dtype=np.float64)
-    largest = 0.0
-    for points in sets:
-        for rows in row_blocks(len(points), FEATURE_BYTES * points.shape[1]):
-            block = np.subtract(points[rows], total, dtype=np.float64)
-            largest = max(largest, float(np.abs(block, out=block).max()))
-    # Held where the power and its inverse both exist in float64.
+    # Centred, so that a common offset costs no digits; scaled, so that no square
+    # overflows.
+    centre = sets[0].mean(axis=0, dtype=np.float64)
+    centred = [np.subtract(points, centre, dtype=np.float64) for points in sets]
+    largest = max(max(float(one.max()), -float(one.min())) for one in centred)
     exponent = min(max(math.frexp(largest)[1], -1000), 1000) if largest else 0
-    return Frame(centre=total, scale=math.ldexp(1.0, -exponent))
+    scale = math.ldexp(1.0, -exponent)
+    result = []
+    for points, apart in zip(sets, centred, strict=True):
+        small = (apart * scale).astype(np.float32)
+        squares = np.einsum("nd,nd->n", small, small, dtype=np.float64)
+        result.append(Cloud(points, small, squares.astype(np.float32), scale))
+    return result
 
 
-def place(points: Real[np.ndarray, "n d"], frame: Frame) -> Placed:
-    """Return points as seen from ``frame``.
+def squared_radii(cloud: Cloud, k: int) -> Float64[np.ndarray, " n"]:
+    """Return the squared distance of each point to its k-th nearest neighbour.
 
-    Args:
-        points: n points, shape ``[n, d]``.
-        frame: from `frame_of` with these points among its sets.
-
-    Returns:
-        The points with their float32 copy, which is made in blocks.
-    """
-    scaled = np.empty(points.shape, np.float32)
-    squares = np.empty(len(points), np.float32)
-    for rows in row_blocks(len(points), FEATURE_BYTES * points.shape[1]):
-        block = np.subtract(points[rows], frame.centre, dtype=np.float64)
-        block *= frame.scale
-        scaled[rows] = block
-        block[:] = scaled[rows]
-        squares[rows] = np.square(block, out=block).sum(axis=1)
-    return Placed(points, scaled, squares, frame.scale)
-
-
-def screen(rows: Placed, columns: Placed) -> Float32[np.ndarray, "n m"]:
-    """Return squared distances in float32, off by less than the margin of the pair.
+    A point is not its own neighbour; copies of it are neighbours at distance 0.
 
     Args:
-        rows: n points.
-        columns: m points in the same frame.
+        cloud: n points, n above k.
+        k: Which neighbour, at least 1.
 
     Returns:
-        ``|x|^2 + |y|^2 - 2 x.y`` in the frame's unit, shape ``[n, m]``; may be below 0.
+        Squared distances in the scale of the cloud, exact in float64, shape ``[n]``.
     """
-    return _expand(rows.scaled, columns.scaled, rows.squares, columns.squares)
+    from sklearn.neighbors import NearestNeighbors
 
-
-def squared_radii(
-    points: Real[np.ndarray, "n d"], frame: Frame, k: int
-) -> Float64[np.ndarray, " n"]:
-    """Return squared distances to the k-th neighbour in the frame's unit, ``[n]``.
-
-    The k-th smallest upper bound of a row bounds its k-th distance from above, so the
-    k nearest are among the points whose lower bound is no larger; of these, few beyond
-    k, the distances are taken in float64.
-
-    Args:
-        points: n points, n above k; shape ``[n, d]``.
-        frame: from `frame_of` with these points among its sets.
-        k: which neighbour, at least 1.
-
-    Returns:
-        Squared radii, shape ``[n]``.
-    """
-    everyone = place(points, frame)
-    radii = np.empty(len(points))
-    for rows in row_blocks(len(points), PAIR_BYTES * len(points)):
-        block = _take(everyone, rows)
-        tile = screen(block, everyone)
-        own = np.arange(rows.start, rows.stop)
-        tile[own - rows.start, own] = np.inf
-        margin = _margin(block, everyone)
-        tile += margin
-        limits = np.partition(tile, k - 1, axis=1)[:, k - 1]
-        margin *= 2
-        tile -= margin
-        del margin
-        open_pairs = np.flatnonzero(tile <= limits[:, None])
-        del tile
-        squared = _differences(block, everyone, open_pairs)
-        starts = np.searchsorted(
-            open_pairs, np.arange(len(own) + 1) * len(points), side="left"
-        )
-        for row, (start, stop) in enumerate(itertools.pairwise(starts)):
-            near = np.partition(squared[start:stop], k - 1)
-            radii[rows.start + row] = near[k - 1]
+    total = len(cloud.points)
+    count = min(k + _EXTRA, total - 1)
+    search = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(cloud.centred)
+    rough, near = search.kneighbors()
+    rows = np.repeat(np.arange(total), count)
+    exact = _exact(cloud, cloud, rows, near.ravel()).reshape(total, count)
+    radii = np.partition(exact, k - 1, axis=1)[:, k - 1]
+    if count < total - 1:
+        # Where the last candidate is hardly farther, a point that is not among the
+        # candidates may be nearer than the k-th of them.
+        margin = cloud.error(0) + cloud.error(0).max()
+        everyone = np.arange(total)
+        for row in np.flatnonzero(rough[:, -1] ** 2 <= radii + 2 * margin):
+            others = np.delete(everyone, row)
+            squared = _exact(cloud, cloud, np.full(total - 1, row), others)
+            radii[row] = np.partition(squared, k - 1)[k - 1]
     return radii
 
 
-def within(
-    rows: Placed,
-    columns: Placed,
-    tile: Float32[np.ndarray, "n m"],
-    limits: Float64[np.ndarray, "#n #m"],
-) -> Bool[np.ndarray, "n m"]:
-    """Return which pairs are closer than their limit; touching is not closer.
+def distance_blocks(
+    first: Float64[np.ndarray, "n d"], second: Float64[np.ndarray, "m d"]
+) -> Iterator[tuple[slice, Float64[np.ndarray, "_ m"]]]:
+    """Yield squared Euclidean distances in blocks of ``BLOCK_MIB``.
+
+    Args:
+        first: Points, [n, d].
+        second: Points, [m, d]. Take the mean off both sets first: a common offset
+            costs digits.
+
+    Yields:
+        The rows of a block, and their squared distances to all points of ``second``,
+        at least 0 and exact to about 1e-15 of the largest squared norm.
+    """
+    from sklearn.metrics import pairwise_distances_chunked
+
+    start = 0
+    for block in pairwise_distances_chunked(
+        first, second, metric="euclidean", squared=True, working_memory=BLOCK_MIB
+    ):
+        yield slice(start, start + len(block)), block
+        start += len(block)
+
+
+def rough_blocks(
+    rows: Cloud, columns: Cloud
+) -> Iterator[tuple[slice, Float32[np.ndarray, "_ m"]]]:
+    """Yield squared distances of two clouds in float32, in blocks of ``BLOCK_MIB``.
 
     Args:
         rows: n points.
-        columns: m points in the same frame.
-        tile: what `screen` gives for them.
-        limits: squared distances in the frame's unit, shape ``[n, 1]`` or ``[1, m]``.
+        columns: m points, from the same call of ``clouds``.
+
+    Yields:
+        The rows of a block, and their squared distances, which may be below 0.
+    """
+    size = max(1, int(BLOCK_MIB * 2**18) // len(columns.points))
+    for start in range(0, len(rows.points), size):
+        part = slice(start, min(start + size, len(rows.points)))
+        block = rows.centred[part] @ columns.centred.T
+        block *= -2
+        block += rows.squares[part, None]
+        block += columns.squares
+        yield part, block
+
+
+def closer(
+    rows: Cloud,
+    columns: Cloud,
+    part: slice,
+    block: Float32[np.ndarray, "_ m"],
+    limits: Float64[np.ndarray, "#_ #m"],
+) -> Bool[np.ndarray, "_ m"]:
+    """Return which pairs are closer than their limit; equal is not closer.
+
+    Args:
+        rows: n points.
+        columns: m points, from the same call of ``clouds``.
+        part: The rows of the block.
+        block: Their squared distances, from ``rough_blocks``.
+        limits: Squared distances, of shape ``[rows, 1]`` or ``[1, m]``.
 
     Returns:
-        ``|x_i - y_j|^2 < limit`` as in float64, shape ``[n, m]``.
+        ``|x_i - y_j|^2 < limit`` as in float64.
     """
-    bounds = limits.astype(np.float32)
-    margin = _margin(rows, columns)
-    inside = tile + margin < bounds
-    # Nothing is closer than 0, however many points coincide.
-    still_open = (tile - margin < bounds) & ~inside & (limits > 0)
-    del margin
-    pairs = np.flatnonzero(still_open)
-    if len(pairs):
-        wide = np.broadcast_to(limits, tile.shape)
-        near, far = np.divmod(pairs, len(columns.points))
-        inside[near, far] = _differences(rows, columns, pairs) < wide[near, far]
-    return inside
+    gaps = block - limits.astype(np.float32)
+    inside = gaps < 0
+    terms = rows.points.shape[1]
+    margin = rows.error(terms)[part] + columns.error(terms).max()
+    unsure = np.abs(gaps, out=gaps) <= margin[:, None]
+    unsure &= limits > 0  # nothing is closer than 0
+    near, far = np.nonzero(unsure)
+    wide = np.broadcast_to(limits, block.shape)
+    squared = _exact(rows, columns, near + part.start, far)
+    inside[near, far] = squared < wide[near, far]
+    return inside & (limits > 0)
 
 
-def _expand(
-    first: np.ndarray,
-    second: np.ndarray,
-    first_squares: np.ndarray,
-    second_squares: np.ndarray,
+def _exact(
+    first: Cloud, second: Cloud, rows: np.ndarray, columns: np.ndarray
 ) -> np.ndarray:
-    """Return ``|x|^2 + |y|^2 - 2 x.y`` as it rounds, which may be below 0, [n, m]."""
-    product = first @ second.T
-    product *= 2
-    tile = np.add.outer(first_squares, second_squares)
-    tile -= product
-    return tile
-
-
-def _take(placed: Placed, rows: slice) -> Placed:
-    """Return some of the placed points, as views."""
-    return Placed(
-        placed.points[rows], placed.scaled[rows], placed.squares[rows], placed.scale
-    )
-
-
-def _slack(placed: Placed) -> np.float32:
-    """Return the relative error of `screen`, as a share of ``|x|^2 + |y|^2``.
-
-    With the unit roundoff u of float32: the product of d terms adds at most
-    ``2 d u |x| |y|``, rounding the coordinates, the squares and the sums less than
-    ``16 u (|x|^2 + |y|^2)``. Twice that part covers the comparisons too, since a limit
-    that is hard to tell from a distance is below ``2 (|x|^2 + |y|^2)`` like that; and a
-    tenth of all of it covers the terms in u^2.
-    """
-    return np.float32(1.1 * (placed.points.shape[1] + 32) * 2.0**-24)
-
-
-def _margin(rows: Placed, columns: Placed) -> Float32[np.ndarray, "n m"]:
-    """Return how far `screen` may be off, for each pair."""
-    slack = _slack(rows)
-    return np.add.outer(slack * rows.squares + TINY, slack * columns.squares)
-
-
-def _differences(
-    rows: Placed, columns: Placed, pairs: np.ndarray
-) -> Float64[np.ndarray, " pairs"]:
-    """Return squared distances of pairs, numbered row by row, in float64.
+    """Return squared distances of pairs by subtraction in float64.
 
     The same two points give the same bits in either order, so ties stay ties.
     """
-    features = rows.points.shape[1]
-    squared = np.empty(len(pairs))
-    size = max(1, DIFFERENCE_BYTES // (FEATURE_BYTES * features))
-    buffer = np.empty((min(size, len(pairs)), features))
-    for start in range(0, len(pairs), size):
-        near, far = np.divmod(pairs[start : start + size], len(columns.points))
-        part = buffer[: len(near)]
-        np.subtract(rows.points[near], columns.points[far], out=part, dtype=np.float64)
-        part *= rows.scale
-        squared[start : start + size] = np.square(part, out=part).sum(axis=1)
+    squared = np.empty(len(rows))
+    size = max(1, _DIFFERENCES // first.points.shape[1])
+    for start in range(0, len(rows), size):
+        some = slice(start, start + size)
+        gaps = np.subtract(
+            first.points[rows[some]], second.points[columns[some]], dtype=np.float64
+        )
+        gaps *= first.scale
+        squared[some] = np.square(gaps, out=gaps).sum(axis=1)
     return squared

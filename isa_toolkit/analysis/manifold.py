@@ -1,8 +1,8 @@
-"""Maps of real and distilled points: t-SNE, anchored or joint, and what they keep.
+"""t-SNE maps of real and distilled features, and their trustworthiness.
 
-*Anchored* places every distilled set into one map of the real points, so that panels of
-several methods can be compared; *joint* embeds all together. Who makes the features is
-not decided here, and the numbers that belong beside a map are in `class_geometry`.
+``tsne_map`` embeds the real points once and places every distilled set into that map, so
+that panels of several methods can be compared; ``joint_map`` embeds all points at once.
+The numbers that accompany a map are in ``class_geometry``.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Real
+from jaxtyping import Float, Int, Real
 
-from isa_toolkit.analysis.knn import DISTANCE_BYTES, squared_distances
-from isa_toolkit.analysis.validation import as_points, row_blocks
+from isa_toolkit.analysis.knn import distance_blocks
+from isa_toolkit.analysis.validation import as_labels, as_points
 from isa_toolkit.checks import as_text, check_at_least, check_integer, fail
 
-__all__ = ["Map", "MapSettings", "anchored_map", "joint_map", "trustworthiness"]
+__all__ = ["Map", "MapSettings", "joint_map", "trustworthiness", "tsne_map"]
 
 # Both libraries exaggerate attraction for this many iterations before the rest.
 _EARLY = 250
@@ -29,15 +29,16 @@ _LARGEST_SEED = 2**32 - 1
 
 
 class MapSettings(NamedTuple):
-    """What a map was made with, for its caption.
+    """Settings of a map, for its caption.
 
-    perplexity: effective number of neighbours of a point.
-    placement_perplexity: the same for points placed into the map; NaN in a joint map.
-    iterations: iterations in all, 250 of them with early exaggeration.
-    components: principal components that t-SNE saw.
-    variance_kept: share of the variance in them, a fraction; 1 without reduction.
-    seed: seed of the initialisation and of the neighbour search.
-    neighbours: neighbours behind the trustworthiness.
+    perplexity: Effective number of neighbours of a point.
+    placement_perplexity: Effective number of neighbours of a placed point; NaN in a joint
+        map.
+    iterations: Total number of iterations, 250 of them with early exaggeration.
+    components: Number of principal components that t-SNE uses.
+    variance_kept: Fraction of the variance in them; 1 without reduction.
+    seed: Seed of the initialisation and of the neighbour search.
+    neighbours: Number of neighbours of the trustworthiness.
     """
 
     perplexity: float
@@ -50,13 +51,14 @@ class MapSettings(NamedTuple):
 
 
 class Map(NamedTuple):
-    """Points of several sets in one plane. Distances far apart mean little.
+    """Points of several sets in one plane. Large distances mean little.
 
-    real: places of the real points, [n, 2].
-    distilled: places of each distilled set by its name, each [m, 2].
-    mode: "anchored" or "joint".
-    trustworthiness: of the real points, a fraction; 1 if map neighbours are neighbours.
-    settings: what it was made with.
+    real: Coordinates of the real points, [n, 2].
+    distilled: Coordinates of each distilled set by its name, each [m, 2].
+    mode: ``"anchored"`` (from ``tsne_map``) or ``"joint"``.
+    trustworthiness: Trustworthiness of the real points; 1 is perfect.
+    settings: Settings of the map.
+    labels: Class numbers of the real points, [n], if they were given.
     """
 
     real: Float[np.ndarray, "n 2"]
@@ -64,53 +66,80 @@ class Map(NamedTuple):
     mode: str
     trustworthiness: float
     settings: MapSettings
+    labels: Int[np.ndarray, " n"] | None = None
+
+    def __repr__(self) -> str:
+        """Return the numbers of points and the trustworthiness in one line."""
+        sets = ", ".join(f"{name}: {len(at)}" for name, at in self.distilled.items())
+        return (
+            f"Map({self.mode}, {len(self.real)} real points, {{{sets}}}, "
+            f"trustworthiness {self.trustworthiness:.3f})"
+        )
 
 
-def anchored_map(
+def tsne_map(
     real: Real[np.ndarray, "n d"],
-    distilled: Mapping[str, Real[np.ndarray, "_ d"]],
+    distilled: Mapping[str, Real[np.ndarray, "_ d"]] | Real[np.ndarray, "_ d"],
     *,
+    labels: Int[np.ndarray, " n"] | None = None,
     perplexity: float = 30.0,
     placement_perplexity: float = 5.0,
     iterations: int = 750,
     components: int | None = 50,
     seed: int = 0,
     neighbours: int = 5,
+    verbose: bool = False,
 ) -> Map:
-    """Return a map of the real points with every distilled set placed into it.
+    """Return a t-SNE map of the real points with every distilled set placed into it.
 
     The real points are embedded once. Each distilled point then starts at the median of
-    its nearest real points in the map and moves under their attraction alone: it feels
-    no other distilled point. So the places of the real points are the same bytes
-    whatever is placed, and the place of a set does not depend on the other sets.
+    its nearest real points in the map and moves under their attraction alone. So the
+    coordinates of the real points are the same bytes whatever is placed, and those of a
+    set do not depend on the other sets.
 
     Above ``components`` features, all points are first projected on the leading
     principal components of the real ones. The map starts from the first two of them.
 
     Args:
-        real: real points, [n, d], n above 3 times ``perplexity``.
-        distilled: distilled points by the name of their set, each [m, d]; may be empty.
-        perplexity: effective number of neighbours, at least 1; 3 times as many are
-            sought, so it is at most (n - 1) / 3.
-        placement_perplexity: the same for placed points, at most n / 3.
-        iterations: iterations in all, above 250, which have early exaggeration.
-        components: how many principal components t-SNE sees, or None for all features.
-        seed: seed of the initialisation and of the neighbour search, below 2^32.
-        neighbours: k of the trustworthiness, below n / 2.
+        real: Features of the real images, [n, d], n above 3 times ``perplexity``.
+        distilled: Features of the distilled images by the name of their set, each [m, d];
+            may be empty. One array becomes the set "distilled".
+        labels: Class numbers of the real images, [n], to be stored with the map.
+        perplexity: Effective number of neighbours, at least 1; 3 times as many are
+            searched, so it is at most (n - 1) / 3.
+        placement_perplexity: Effective number of neighbours of a placed point, at most
+            n / 3.
+        iterations: Total number of iterations, above 250, which have early exaggeration.
+        components: Number of principal components that t-SNE uses, or None for all
+            features.
+        seed: Seed of the initialisation and of the neighbour search, below 2^32.
+        neighbours: Number of neighbours of the trustworthiness, below n / 2.
+        verbose: Whether to print the progress; 10,000 points take minutes.
 
     Returns:
-        The map. One thread, so the same seed gives the same bytes on the same versions.
-        Neighbours are exact below 1,000 real points and approximate (Annoy) above.
+        The map. It is made by one thread, so the same seed gives the same bytes on the
+        same versions. Neighbours are exact below 1,000 real points and approximate
+        (Annoy) above.
 
     Raises:
-        TypeError: a setting is of the wrong kind, or ``distilled`` is not a mapping.
-        ValueError: points do not fit or coincide, or a setting is out of range.
+        TypeError: If a setting is of the wrong kind.
+        ValueError: If points do not fit or coincide, or a setting is out of range.
 
-    Source: figure 6 shows such panels; that they share one map is our choice, the paper
-    does not say how its maps, or the features for them, were made. openTSNE
-    (Policar et al., 2024; placement after Policar et al., 2023).
+    Example:
+        >>> from sklearn.datasets import load_digits
+        >>> from isa_toolkit.analysis.manifold import tsne_map
+        >>> pixels, labels = load_digits(return_X_y=True)
+        >>> tsne_map(pixels[:90], pixels[90:95], labels=labels[:90], perplexity=10,
+        ...          iterations=260).distilled["distilled"].shape
+        (5, 2)
+
+    Source: figure 6 shows such panels; that they are placed into one map is our choice, the
+        paper does not say how its maps, or the features for them, were made. openTSNE
+        (Poličar et al., 2024; placement after Poličar et al., 2023).
     """
     points, sets = _checked(real, distilled)
+    if labels is not None:
+        labels = as_labels("labels", labels, len(points), "real")
     wide = _perplexity("perplexity", perplexity, (len(points) - 1) / 3)
     narrow = _perplexity("placement_perplexity", placement_perplexity, len(points) / 3)
     count, start, k = _settings(len(points), iterations, seed, neighbours)
@@ -125,9 +154,10 @@ def anchored_map(
             n_iter=count - _EARLY,
             n_jobs=1,
             random_state=start,
+            verbose=verbose,
         ).fit(reduced)
         centred = np.array(anchor)
-        # As `transform` would: it moves the map that it is asked to place points into.
+        # As `transform` would: it moves the map into which it places points.
         centred -= (centred.max(axis=0) + centred.min(axis=0)) / 2
         places = {}
         for name, values in placed.items():
@@ -146,12 +176,12 @@ def anchored_map(
             places[name] = np.array(placing)
         trust = trustworthiness(points, centred, neighbours=k)
     settings = MapSettings(wide, narrow, count, reduced.shape[1], kept, start, k)
-    return Map(centred, places, "anchored", trust, settings)
+    return Map(centred, places, "anchored", trust, settings, labels)
 
 
 def joint_map(
     real: Real[np.ndarray, "n d"],
-    distilled: Mapping[str, Real[np.ndarray, "_ d"]],
+    distilled: Mapping[str, Real[np.ndarray, "_ d"]] | Real[np.ndarray, "_ d"],
     *,
     perplexity: float = 30.0,
     iterations: int = 1000,
@@ -159,31 +189,33 @@ def joint_map(
     seed: int = 0,
     neighbours: int = 5,
 ) -> Map:
-    """Return a map of real and distilled points, embedded together.
+    """Return one t-SNE embedding of real and distilled points.
 
-    All points push and pull each other, so every place depends on all sets given: two
-    joint maps cannot be compared point by point. Give one set for one panel of its own.
+    All points attract and repel each other, so every coordinate depends on all sets: two
+    joint maps cannot be compared point by point.
 
     Above ``components`` features, all points are first projected on the leading
     principal components of all of them. The map starts from the first two.
 
     Args:
-        real: real points, [n, d].
-        distilled: distilled points by the name of their set, each [m, d]; may be empty.
-        perplexity: effective number of neighbours, at least 1 and at most a third of
-            the number of all points less one.
-        iterations: iterations in all, above 250, which have early exaggeration.
-        components: how many principal components t-SNE sees, or None for all features.
-        seed: seed of the principal components, below 2^32. Only large arrays draw for
-            them; on small ones every seed gives the same map.
-        neighbours: k of the trustworthiness, below n / 2.
+        real: Features of the real images, [n, d].
+        distilled: Features of the distilled images by the name of their set, each [m, d];
+            may be empty. One array becomes the set "distilled".
+        perplexity: Effective number of neighbours, at least 1 and at most a third of the
+            number of all points less one.
+        iterations: Total number of iterations, above 250, which have early exaggeration.
+        components: Number of principal components that t-SNE uses, or None for all
+            features.
+        seed: Seed of the principal components, below 2^32. Only large arrays need random
+            numbers for them; on small ones every seed gives the same map.
+        neighbours: Number of neighbours of the trustworthiness, below n / 2.
 
     Returns:
         The map; trustworthiness is that of the real points among themselves.
 
     Raises:
-        TypeError: a setting is of the wrong kind, or ``distilled`` is not a mapping.
-        ValueError: points do not fit or coincide, or a setting is out of range.
+        TypeError: If a setting is of the wrong kind.
+        ValueError: If points do not fit or coincide, or a setting is out of range.
 
     Source: figure 6, in our reading the likeliest way it was made (UNKNOWN).
     scikit-learn's Barnes-Hut t-SNE (van der Maaten, 2014).
@@ -221,24 +253,24 @@ def trustworthiness(
     *,
     neighbours: int = 5,
 ) -> float:
-    """Return how far the neighbours in a map are neighbours in the feature space.
+    """Return to what extent neighbours in a map are neighbours in the feature space.
 
     ``T = 1 - 2 / (n k (2 n - 3 k - 1)) sum_i sum_(j in N_i) max(0, r_ij - k)`` with N_i
     the k nearest to point i in the map and r_ij the rank of j among the neighbours of i
     in the feature space, 1 for the nearest. The same as scikit-learn's, without its
-    n x n matrices; points equally far share the better rank.
+    n x n matrices (14 GB at 60,000 points); equally far points get the better rank.
 
     Args:
-        points: points in the feature space, [n, d].
-        places: the same points in the map, [n, p].
-        neighbours: k, at least 1 and below n / 2.
+        points: Points in the feature space, [n, d].
+        places: Coordinates of the same points in the map, [n, p].
+        neighbours: Number k of neighbours, at least 1 and below n / 2.
 
     Returns:
-        A fraction of 1; 1 is perfect, and a map without any relation gives about .5.
+        1 for a perfect map; about .5 for a map without any relation to the points.
 
     Raises:
-        TypeError: ``neighbours`` is not a whole number.
-        ValueError: the arrays do not fit, or ``neighbours`` is out of range.
+        TypeError: If ``neighbours`` is not a whole number.
+        ValueError: If the arrays do not fit, or ``neighbours`` is out of range.
 
     Source: Venna and Kaski, 2001.
     """
@@ -249,10 +281,11 @@ def trustworthiness(
         raise fail("places", f"have {count} rows, as points has", len(outside))
     k = _neighbours(count, neighbours)
     excess = 0
-    for part in row_blocks(count, DISTANCE_BYTES * count):
+    blocks = zip(
+        distance_blocks(inside, inside), distance_blocks(outside, outside), strict=True
+    )
+    for (part, far), (_, seen) in blocks:
         rows = np.arange(part.start, part.stop)
-        far = squared_distances(inside[part], inside)
-        seen = squared_distances(outside[part], outside)
         for matrix in (far, seen):
             matrix[rows - part.start, rows] = np.inf
         near = np.argpartition(seen, k - 1, axis=1)[:, :k]
@@ -264,19 +297,16 @@ def trustworthiness(
 
 
 def _checked(
-    real: np.ndarray, distilled: Mapping[str, np.ndarray]
+    real: np.ndarray, distilled: Mapping[str, np.ndarray] | np.ndarray
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return the real points and every set in float64, around the real mean."""
     points = as_points("real", real, minimum=4)
     if points.shape[1] < 2:
         raise fail("real", "have at least 2 features", as_text("1"))
     if not isinstance(distilled, Mapping):
-        raise TypeError(
-            "distilled must map the name of each set to its points, got "
-            f"{type(distilled).__name__}. Write {{'ours': points}}."
-        )
+        distilled = {"distilled": distilled}
     if (points == points[0]).all():
-        raise fail("real", "hold points that differ", as_text("one point repeated"))
+        raise fail("real", "have points that differ", as_text("one point repeated"))
     centre = points.mean(axis=0, dtype=np.float64)
     sets = {}
     for name, values in distilled.items():
@@ -299,7 +329,7 @@ def _centred(points: np.ndarray) -> np.ndarray:
 
 
 def _perplexity(name: str, value: float, most: float) -> float:
-    """Return a perplexity that the number of points can carry."""
+    """Return a perplexity that the number of points allows."""
     number = check_at_least(name, value, 1)
     if number > most:
         raise fail(

@@ -85,7 +85,7 @@ def compute(
         kinds[key] = distilled.classes[mine]
     perplexity = min(30.0, (len(real) - 1) / 3)
     if mode == "anchored":
-        maps = dict.fromkeys(sets, manifold.anchored_map(
+        maps = dict.fromkeys(sets, manifold.tsne_map(
             real, sets, perplexity=perplexity
         ))  # fmt: skip
     else:

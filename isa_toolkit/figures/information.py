@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isa_toolkit.analysis import ranking
-from isa_toolkit.analysis.cross_prediction import information_test, ridge_weights
+from isa_toolkit.analysis.cross_prediction import cross_prediction, ridge_weights
 from isa_toolkit.analysis.intervals import mean_interval, paired_interval
 from isa_toolkit.distillation import Run
 from isa_toolkit.distilled import DistilledSet
@@ -134,7 +134,7 @@ def _errors(
 ) -> dict[str, float]:
     """Return the errors of the test, in both normalisations."""
     labels = study.dataset.targets("train")
-    test = information_test(real, labels, ranked, share=share)
+    test = cross_prediction(real, labels, ranked, fraction=share)
     return {
         EASY: test.easy_from_hard.mse_mean,
         HARD: test.hard_from_easy.mse_mean,
@@ -162,8 +162,8 @@ def _stability(
     steps = list(run.snapshots)
     stages = [steps[round(at)] for at in np.linspace(0, len(steps) - 1, _STAGES)]
     by_step = [ranking_of(run.distilled_at(step), seed) for step in stages[:-1]]
-    networks = ranking.rank_stability(np.stack(by_network), share=share)
-    training = ranking.rank_stability(np.stack([*by_step, ranked]), share=share)
+    networks = ranking.rank_stability(np.stack(by_network), fraction=share)
+    training = ranking.rank_stability(np.stack([*by_step, ranked]), fraction=share)
     return {
         "spearman_networks": networks.spearman,
         "spearman_training": training.spearman,

@@ -74,7 +74,7 @@ def of(study: Study, ranked: np.ndarray, *, share: float = SHARE) -> pd.DataFram
     count = min(_SHOWN, len(ranked) // 4)
     groups = {
         "easiest": ranking.easiest(ranked, count),
-        "borderline": ranking.borderline(ranked, count, share=share),
+        "borderline": ranking.borderline(ranked, count, fraction=share),
         "hardest": ranking.hardest(ranked, count),
     }
     rows: list[dict[str, Any]] = [
@@ -91,7 +91,7 @@ def of(study: Study, ranked: np.ndarray, *, share: float = SHARE) -> pd.DataFram
     ]
     for end in _ENDS:
         found = ranking.class_composition(
-            ranked, dataset.train.labels, share=share, end=end
+            ranked, dataset.train.labels, fraction=share, end=end
         )
         rows += [
             {

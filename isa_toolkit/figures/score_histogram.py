@@ -106,15 +106,15 @@ def composition(
     import pandas as pd
 
     found = ranking.class_composition(
-        scores, dataset.train.labels, share=share, end=end
+        scores, dataset.train.labels, fraction=share, end=end
     )
     return pd.DataFrame(
         {
             "label": [dataset.class_names[number] for number in found.classes],
             "images": found.sizes,
             "dropped": found.dropped,
-            "dropped_percent": 100 * found.share,
-            "expected_percent": 100 * found.expected_share,
+            "dropped_percent": 100 * found.fraction,
+            "expected_percent": 100 * found.expected_fraction,
             "residual": found.residuals,
             "chi_square": found.chi_square,
             "p_value": found.p_value,

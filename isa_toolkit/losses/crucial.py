@@ -11,14 +11,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from isa_toolkit.checks import ROUNDING
+
 __all__ = ["ranks", "scores", "select", "weighted_mean"]
 
 Scalar = Float[Array, ""] | float
-
-# float32 rounds fractions such as .3 up: .3 * 50 traces to 15.0000006. A count that
-# exceeds an integer by less than this fraction of itself, the rounding of factor and
-# product (each at most 2^-24), is taken as that integer.
-_ROUNDING = 3e-7
 
 
 def scores(residual: Float[Array, "n c"]) -> Float[Array, " n"]:
@@ -83,7 +80,7 @@ def select(
 def _dropped(count: int, fraction: Scalar) -> Int[Array, ""]:
     """Return how many of ``count`` samples are dropped, at most all but one."""
     exact = jnp.asarray(fraction, jnp.float32) * count
-    dropped = jnp.ceil(exact * (1 - _ROUNDING)).astype(jnp.int32)
+    dropped = jnp.ceil(exact * (1 - ROUNDING)).astype(jnp.int32)
     return jnp.clip(dropped, 0, count - 1)
 
 

@@ -245,7 +245,7 @@ class _Crucial:
         ):
             if fraction:
                 made[name] = self._strip(
-                    ranking.borderline(self.scores, count, share=fraction, end=end)
+                    ranking.borderline(self.scores, count, fraction=fraction, end=end)
                 )
         for name, text in _ROWS.items():
             is_blank = made[name] == layout.BLANK

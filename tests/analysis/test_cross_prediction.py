@@ -1,4 +1,4 @@
-"""The information test: parts that hold each other by construction, and the readout."""
+"""Cross-prediction: parts that predict each other by construction; ridge weights."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
 
 from isa_toolkit.analysis.cross_prediction import (
-    Information,
-    information_test,
+    CrossPrediction,
+    cross_prediction,
     predict_part,
     ridge_weights,
 )
@@ -39,12 +39,12 @@ def nested() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def test_parts_that_hold_each_other_by_construction_order_the_errors(nested):
-    found = information_test(*nested, share=0.3, seeds=4)
+    found = cross_prediction(*nested, fraction=0.3, seeds=4)
     chance = found.random.mse_half_sum
     assert found.easy_from_hard.mse_half_sum < chance.min() / 3
     # From the easy third alone, six of the eight features are unknown.
     features, labels, scores = nested
-    only_easy = information_test(features, labels, scores, share=2 / 3, seeds=4)
+    only_easy = cross_prediction(features, labels, scores, fraction=2 / 3, seeds=4)
     assert only_easy.support == 100
     assert (
         only_easy.hard_from_easy.mse_half_sum > 3 * only_easy.random.mse_half_sum.max()
@@ -57,7 +57,7 @@ def test_without_a_difference_all_three_are_alike():
     generator = np.random.default_rng(1)
     features = generator.normal(size=(4000, 5))
     labels = features @ generator.normal(size=(5, 2)) + generator.normal(size=(4000, 2))
-    found = information_test(features, labels, generator.random(4000))
+    found = cross_prediction(features, labels, generator.random(4000))
     for one in (found.easy_from_hard, found.hard_from_easy):
         assert one.mse_mean == pytest.approx(1, abs=0.12)
     assert found.random.mse_mean == pytest.approx(np.ones(5), abs=0.12)
@@ -65,26 +65,26 @@ def test_without_a_difference_all_three_are_alike():
 
 def test_the_order_of_the_samples_does_not_matter(nested):
     rows = np.random.default_rng(2).permutation(300)
-    shuffled = information_test(*(part[rows] for part in nested))
-    agree(shuffled, information_test(*nested))
+    shuffled = cross_prediction(*(part[rows] for part in nested))
+    agree(shuffled, cross_prediction(*nested))
 
 
 def test_a_rotation_of_the_features_does_not_matter(nested):
     features, labels, scores = nested
     turn, _ = np.linalg.qr(np.random.default_rng(3).normal(size=(8, 8)))
-    agree(information_test(features @ turn, labels, scores), information_test(*nested))
+    agree(cross_prediction(features @ turn, labels, scores), cross_prediction(*nested))
 
 
 def test_the_scale_of_the_features_does_not_matter(nested):
     features, labels, scores = nested
-    scaled = information_test(1e4 * features, labels, scores, ridge=0.1)
-    agree(scaled, information_test(features, labels, scores, ridge=0.1))
+    scaled = cross_prediction(1e4 * features, labels, scores, ridge=0.1)
+    agree(scaled, cross_prediction(features, labels, scores, ridge=0.1))
 
 
 def test_a_seed_repeats_and_another_draws_other_parts(nested):
-    one, two = (information_test(*nested, seeds=3, seed=1) for _ in range(2))
+    one, two = (cross_prediction(*nested, seeds=3, seed=1) for _ in range(2))
     assert one.random.mse_mean.tolist() == two.random.mse_mean.tolist()
-    other = information_test(*nested, seeds=3, seed=2)
+    other = cross_prediction(*nested, seeds=3, seed=2)
     assert not set(other.random.mse_mean) & set(one.random.mse_mean)
     assert other.easy_from_hard == one.easy_from_hard
     assert len(set(one.random.mse_mean)) == 3
@@ -93,9 +93,9 @@ def test_a_seed_repeats_and_another_draws_other_parts(nested):
 def test_parts_are_the_ones_that_were_asked_for(nested):
     features, labels, scores = nested
     ranked = np.argsort(scores)
-    found = information_test(features, labels, scores, share=0.1, ridge=1e-3)
+    found = cross_prediction(features, labels, scores, fraction=0.1, ridge=1e-3)
     assert (found.support, found.predicted) == (270, 30)
-    assert (found.share, found.ridge) == (0.1, 1e-3)
+    assert (found.fraction, found.ridge) == (0.1, 1e-3)
     expected = predict_part(features, labels, ranked[30:], ranked[:30], ridge=1e-3)
     assert found.easy_from_hard == pytest.approx(expected)
     expected = predict_part(features, labels, ranked[:270], ranked[270:], ridge=1e-3)
@@ -127,9 +127,6 @@ def test_primal_equals_dual_equals_scikit_learn_equals_jax(shape):
         generator.normal(size=(shape[0], 3)),
     )
     found = ridge_weights(features, labels, ridge=0.01)
-    for form in ("primal", "dual"):
-        weights = ridge_weights(features, labels, ridge=0.01, form=form)
-        np.testing.assert_allclose(weights, found, rtol=1e-9, atol=1e-12)
     alpha = 0.01 * np.trace(features @ features.T) / len(features)
     linear = Ridge(alpha=alpha, fit_intercept=False).fit(features, labels)
     np.testing.assert_allclose(found, linear.coef_.T, rtol=1e-8, atol=1e-12)
@@ -164,7 +161,7 @@ def test_weights_and_errors_by_hand():
 
 
 def test_half_the_sum_is_the_mean_times_half_the_classes(nested):
-    found = information_test(*nested)
+    found = cross_prediction(*nested)
     for one in (found.easy_from_hard, found.hard_from_easy, found.random):
         np.testing.assert_allclose(one.mse_half_sum, 3 / 2 * np.array(one.mse_mean))
 
@@ -172,11 +169,21 @@ def test_half_the_sum_is_the_mean_times_half_the_classes(nested):
 def test_blocks_of_rows_give_the_same(nested, monkeypatch):
     features, labels, scores = nested
     whole = ridge_weights(features, labels)
-    test = information_test(features, labels, scores, seeds=1)
+    test = cross_prediction(features, labels, scores, seeds=1)
     monkeypatch.setattr("isa_toolkit.analysis.cross_prediction._ROWS", 37)
-    monkeypatch.setattr("isa_toolkit.analysis.validation.BLOCK_BYTES", 500)
     np.testing.assert_allclose(ridge_weights(features, labels), whole)
-    agree(information_test(features, labels, scores, seeds=1), test)
+    agree(cross_prediction(features, labels, scores, seeds=1), test)
+
+
+def test_class_numbers_are_centred_one_hot_rows(nested):
+    features, _, scores = nested
+    names = np.random.default_rng(9).integers(3, size=300)
+    agree(
+        cross_prediction(features, names + 4, scores),
+        cross_prediction(features, one_hot(names, 3), scores),
+    )
+    weights = ridge_weights(features, names)
+    np.testing.assert_array_equal(weights, ridge_weights(features, one_hot(names, 3)))
 
 
 @pytest.mark.parametrize("kind", ["uint8", "float16"])
@@ -189,7 +196,7 @@ def test_features_of_any_width_give_what_float64_gives(kind):
 
 def test_inputs_stay_as_they_are(nested):
     copies = [part.copy() for part in nested]
-    information_test(*nested)
+    cross_prediction(*nested)
     for part, copy in zip(nested, copies, strict=True):
         np.testing.assert_array_equal(part, copy)
 
@@ -197,22 +204,22 @@ def test_inputs_stay_as_they_are(nested):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"share": 0}, r"share must lie between 0 and 1, got 0\.0\. Write 20 % as sh"),
-        ({"share": 1.0}, "share must lie between 0 and 1"),
-        ({"share": 20}, "share must lie between 0 and 1"),
+        ({"fraction": 0}, "fraction must lie between 0 and 1"),
+        ({"fraction": 1.0}, "fraction must lie between 0 and 1"),
+        ({"fraction": 20}, "fraction must lie between 0 and 1"),
         ({"ridge": 0}, r"ridge must be above 0, got 0\.0"),
         ({"seeds": 0}, "seeds must be at least 1"),
         ({"seed": -1}, "seed must be at least 0"),
-        ({"scores": np.full(10, np.nan)}, "scores must be finite, got nan"),
+        ({"scores": np.full(10, np.nan)}, "scores .* NaN"),
         ({"scores": np.arange(9.0)}, "scores must have one score for each of 10"),
         (
             {"labels": np.zeros((9, 2))},
             "labels must have 10 rows, as features has, got",
         ),
-        ({"labels": np.arange(10.0)}, "labels must have 2 axes"),
-        ({"labels": np.full((10, 2), np.inf)}, "labels must be finite, got inf"),
+        ({"labels": np.arange(10.0)}, "labels must be whole numbers"),
+        ({"labels": np.full((10, 2), np.inf)}, "labels .* infinity"),
         ({"labels": np.zeros((10, 1))}, "labels must have at least 2 classes"),
-        ({"features": np.full((10, 3), np.nan)}, "features must be finite, got nan"),
+        ({"features": np.full((10, 3), np.nan)}, "features .* NaN"),
         (
             {"features": np.zeros((10, 3))},
             "features must not all be 0, got 0 everywhere",
@@ -231,25 +238,27 @@ def test_what_is_no_test_is_refused(change, sentence):
         **change,
     }
     with pytest.raises(ValueError, match=sentence):
-        information_test(**given)
+        cross_prediction(**given)
 
 
 def test_one_sample_cannot_be_split():
-    with pytest.raises(ValueError, match="scores must have at least 2 samples"):
-        information_test(np.ones((1, 2)), np.ones((1, 2)), np.ones(1))
-    # Two can, whatever the share.
-    for share in (1e-3, 0.999):
-        found = information_test(np.eye(2), np.eye(2), np.arange(2.0), share=share)
+    with pytest.raises(ValueError, match=r"scores .* minimum of 2"):
+        cross_prediction(np.ones((1, 2)), np.ones((1, 2)), np.ones(1))
+    # Two can, whatever the fraction.
+    for fraction in (1e-3, 0.999):
+        found = cross_prediction(
+            np.eye(2), np.eye(2), np.arange(2.0), fraction=fraction
+        )
         assert (found.support, found.predicted) == (1, 1)
 
 
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        (np.arange(0), "support must hold at least one sample, got none"),
+        (np.arange(0), "support must have at least one sample"),
         (np.array([3]), "support must lie between 0 and 2, got 3"),
         (np.array([-1]), "support must lie between 0 and 2, got -1"),
-        (np.array([0.5]), "support must be a row of whole numbers"),
+        (np.array([0.5]), "support must be whole numbers"),
     ],
 )
 def test_indices_that_name_no_samples_are_refused(rows, sentence):
@@ -260,13 +269,11 @@ def test_indices_that_name_no_samples_are_refused(rows, sentence):
 def test_a_ridge_that_cannot_be_solved_with_is_refused():
     # All rows alike: the second pivot is 4 - 4 = 0, and the ridge below rounding.
     features = np.ones((4, 2))
-    with pytest.raises(ValueError, match=r"ridge must make the system positive.*1e-6"):
+    with pytest.raises(ValueError, match="ridge must make the system"):
         ridge_weights(features, np.eye(4), ridge=1e-30)
-    with pytest.raises(ValueError, match="form must be one of 'dual', 'primal', 'smal"):
-        ridge_weights(features, np.eye(4), form="both")
 
 
-def agree(one: Information, two: Information) -> None:
+def agree(one: CrossPrediction, two: CrossPrediction) -> None:
     """Assert that two results are the same up to rounding."""
     assert one.easy_from_hard == pytest.approx(two.easy_from_hard, rel=1e-6)
     assert one.hard_from_easy == pytest.approx(two.hard_from_easy, rel=1e-6)

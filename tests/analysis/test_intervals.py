@@ -10,7 +10,6 @@ from scipy import stats
 
 from isa_toolkit.analysis.intervals import (
     Interval,
-    bootstrap_interval,
     mean_interval,
     nested_interval,
     paired_interval,
@@ -25,6 +24,10 @@ def test_mean_interval_agrees_with_scipy() -> None:
     assert ours.mean == pytest.approx(values.mean())
     assert ours.half_width == pytest.approx((ours.high - ours.low) / 2)
     assert (ours.n, ours.level) == (7, 0.9)
+
+
+def test_equal_values_have_an_interval_of_width_0() -> None:
+    assert mean_interval([0.5, 0.5, 0.5])[:4] == (0.5, 0.5, 0.5, 0)
 
 
 def test_paired_interval_agrees_with_scipy() -> None:
@@ -118,7 +121,6 @@ def test_one_value_leaves_the_width_unknown() -> None:
     assert interval.mean == 0.8
     assert all(map(math.isnan, (interval.low, interval.high, interval.half_width)))
     assert not interval.excludes_zero
-    assert math.isnan(bootstrap_interval([0.8], np.mean).half_width)
     assert math.isnan(paired_interval([0.8], [0.1]).half_width)
 
 
@@ -131,43 +133,10 @@ def test_excludes_zero(low: float, high: float, excludes: bool) -> None:
     assert interval.excludes_zero is excludes
 
 
-def test_bootstrap_of_the_mean_nears_the_formula_and_repeats() -> None:
-    values = np.random.default_rng(4).normal(1, 0.5, size=400)
-    ours = bootstrap_interval(values, np.mean, resamples=1000, seed=5)
-    formula = mean_interval(values)
-    assert ours.mean == pytest.approx(formula.mean)
-    assert ours.half_width == pytest.approx(formula.half_width, rel=0.1)
-    assert ours == bootstrap_interval(values, np.mean, resamples=1000, seed=5)
-    assert ours != bootstrap_interval(values, np.mean, resamples=1000, seed=6)
-
-
-def test_bootstrap_covers_a_median() -> None:
-    generator = np.random.default_rng(7)
-    trials = 40
-    hits = sum(
-        _holds(
-            bootstrap_interval(
-                generator.exponential(size=60), np.median, resamples=100, seed=trial
-            ),
-            math.log(2),
-        )
-        for trial in range(trials)
-    )
-    assert 0.85 <= hits / trials <= 1
-
-
-def test_bootstrap_draws_whole_rows() -> None:
-    rows = np.stack([np.arange(30.0), 2 * np.arange(30.0)], axis=1)
-    slope = bootstrap_interval(
-        rows, lambda part: part[:, 1].sum() / part[:, 0].sum(), resamples=100
-    )
-    assert (slope.low, slope.high) == pytest.approx((2, 2))
-
-
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ([], r"values must hold at least one value, got shape \(0,\)\."),
+        ([], r"values must have at least one value, got shape \(0,\)\."),
         ([[1.0, 2.0]], r"values must have 1 axis, got shape \(1, 2\)\."),
         ([1.0, math.nan], r"values must be finite, got nan\. Leave out the seeds"),
         (["high"], r"values must be numbers in rows of equal length, got \['high'\]"),
@@ -196,15 +165,6 @@ def test_a_level_is_a_fraction(level: float) -> None:
         ValueError, match=r"level must lie between 0 and 1, got .*0\.95"
     ):
         mean_interval([1.0, 2.0], level=level)
-
-
-def test_a_statistic_gives_one_finite_number() -> None:
-    with pytest.raises(ValueError, match="statistic must return one number"):
-        bootstrap_interval([1.0, 2.0], lambda part: part)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="statistic must be finite, got inf"):
-        bootstrap_interval([1.0, 2.0], lambda part: math.inf)
-    with pytest.raises(ValueError, match="resamples must be at least 100, got 5"):
-        bootstrap_interval([1.0, 2.0], np.mean, resamples=5)
 
 
 def _holds(interval: Interval, value: float) -> bool:

@@ -7,14 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from isa_toolkit.analysis import kernels, validation
-from isa_toolkit.analysis.intervals import bootstrap_interval
-from isa_toolkit.analysis.kernels import (
-    kid,
-    kid_interval,
-    vendi_by_class,
-    vendi_score,
-)
+from isa_toolkit.analysis import kernels
+from isa_toolkit.analysis.kernels import kid, vendi_score
 
 
 def _loop_vendi(cloud: np.ndarray, bandwidth: float | None) -> float:
@@ -71,17 +65,14 @@ def test_unequal_groups_count_by_their_entropy() -> None:
 @pytest.mark.parametrize("shape", [(6, 20), (20, 6), (9, 9)])
 @pytest.mark.parametrize("bandwidth", [None, 4.0])
 def test_vendi_is_that_of_a_loop(
-    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int], bandwidth: float | None
+    shape: tuple[int, int], bandwidth: float | None
 ) -> None:
     cloud = np.random.default_rng(0).normal(0.4, 1, size=shape)
     kernel = "cosine" if bandwidth is None else "gaussian"
     expected = _loop_vendi(cloud, bandwidth)
     assert 1.5 < expected < len(cloud) - 0.5
-    for budget in (2**28, 300):
-        monkeypatch.setattr(validation, "BLOCK_BYTES", budget)
-        assert vendi_score(cloud, kernel, bandwidth=bandwidth) == (
-            pytest.approx(expected, rel=1e-10)
-        )
+    found = vendi_score(cloud, kernel, bandwidth=bandwidth)
+    assert found == pytest.approx(expected, rel=1e-10)
 
 
 def test_vendi_keeps_what_its_kernel_keeps() -> None:
@@ -98,20 +89,6 @@ def test_vendi_keeps_what_its_kernel_keeps() -> None:
     assert vendi_score(cloud, "gaussian", bandwidth=1e6) == pytest.approx(1)
 
 
-def test_vendi_of_each_class_knows_its_points() -> None:
-    cloud = np.random.default_rng(2).normal(size=(10, 3))
-    labels = np.array([0, 0, 0, 0, 2, 2, 2, 2, 2, 3])
-    found = vendi_by_class(cloud, labels, classes=5)
-    assert found.points.tolist() == [4, 0, 5, 1, 0]
-    assert np.isnan(found.score).tolist() == [False, True, False, False, True]
-    assert found.score[[0, 2, 3]] == pytest.approx(
-        [vendi_score(cloud[:4]), vendi_score(cloud[4:9]), 1]
-    )
-    wide = vendi_by_class(cloud, labels, "gaussian", bandwidth=2)
-    assert wide.score[0] == vendi_score(cloud[:4], "gaussian", bandwidth=2)
-    assert len(wide.score) == 4
-
-
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
@@ -124,8 +101,6 @@ def test_vendi_of_each_class_knows_its_points() -> None:
 def test_a_kernel_has_the_settings_it_needs(settings: dict, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         vendi_score(np.eye(3), **settings)
-    with pytest.raises(ValueError, match=sentence):
-        vendi_by_class(np.eye(3), np.arange(3), **settings)
 
 
 def test_a_zero_vector_has_no_direction() -> None:
@@ -137,18 +112,16 @@ def test_a_zero_vector_has_no_direction() -> None:
 
 
 @pytest.mark.parametrize("kind", ["float64", "float32", "uint8"])
-@pytest.mark.parametrize("budget", [2**28, 5000, 1])
+@pytest.mark.parametrize("rows", [2048, 5])
 def test_kid_is_that_of_a_loop(
-    monkeypatch: pytest.MonkeyPatch, kind: str, budget: int
+    monkeypatch: pytest.MonkeyPatch, kind: str, rows: int
 ) -> None:
-    monkeypatch.setattr(kernels, "BLOCK_BYTES", budget)
+    monkeypatch.setattr(kernels, "_ROWS", rows)
     generator = np.random.default_rng(3)
     real = generator.uniform(0, 5, size=(23, 6)).astype(kind)
     distilled = generator.uniform(1, 7, size=(9, 6)).astype(kind)
     expected = _loop_kid(real.astype(np.float64), distilled.astype(np.float64))
     assert kid(real, distilled) == pytest.approx(expected, rel=1e-12)
-    terms = kernels._kid_terms(real, distilled)
-    assert terms.mean() == pytest.approx(expected, rel=1e-12)
 
 
 def test_kid_by_hand() -> None:
@@ -175,36 +148,13 @@ def test_kid_of_one_distribution_is_zero_on_average() -> None:
     assert shifted > values.max()
 
 
-def test_the_kid_interval_is_as_wide_as_real_points_vary() -> None:
-    generator = np.random.default_rng(5)
-    # Far from the origin, where each term of the sum weighs.
-    distilled = generator.normal(1.5, 1, size=(20, 5))
-    draws = [generator.normal(1, 1, size=(150, 5)) for _ in range(200)]
-    spread = np.std([kid(real, distilled) for real in draws], ddof=1)
-    found = [
-        kid_interval(real, distilled, resamples=200, seed=seed)
-        for seed, real in enumerate(draws[:20])
-    ]
-    assert np.mean([one.half_width for one in found]) == (
-        pytest.approx(1.96 * spread, rel=0.2)
-    )
-    assert found[0].mean == pytest.approx(kid(draws[0], distilled))
-    assert (found[0].n, found[0].kind) == (150, "real points, with this distilled set")
-    terms = kernels._kid_terms(draws[0], distilled)
-    plain = bootstrap_interval(terms, np.mean, resamples=200, seed=0)
-    assert found[0][1:6] == plain[1:6]
-
-
-@pytest.mark.parametrize("measure", [kid, kid_interval])
-def test_kid_refuses_what_it_cannot_measure(measure) -> None:
+def test_kid_refuses_what_it_cannot_measure() -> None:
     two = np.ones((2, 3))
-    with pytest.raises(
-        ValueError, match="distilled must hold at least 2 points, got 1"
-    ):
-        measure(two, two[:1])
-    with pytest.raises(ValueError, match="real must hold at least 2 points, got 1"):
-        measure(two[:1], two)
+    with pytest.raises(ValueError, match="distilled must have at least 2 points"):
+        kid(two, two[:1])
+    with pytest.raises(ValueError, match="real must have at least 2 points"):
+        kid(two[:1], two)
     with pytest.raises(ValueError, match="distilled must have 3 features like real"):
-        measure(two, two[:, :2])
-    with pytest.raises(ValueError, match="distilled must be finite, got inf in row 0"):
-        measure(two, two * math.inf)
+        kid(two, two[:, :2])
+    with pytest.raises(ValueError, match=r"distilled .*infinity"):
+        kid(two, two * math.inf)

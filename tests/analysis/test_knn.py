@@ -1,21 +1,18 @@
-"""Neighbours: what a float64 loop over pairs says, from float32 products in blocks."""
+"""Neighbours: results of a float64 loop over pairs, from rounded distances in blocks."""
 
 from __future__ import annotations
-
-import tracemalloc
 
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from isa_toolkit.analysis import knn, validation
+from isa_toolkit.analysis import knn
 from isa_toolkit.analysis.knn import (
-    frame_of,
-    neighbour_distances,
-    place,
-    screen,
-    squared_distances,
-    within,
+    closer,
+    clouds,
+    distance_blocks,
+    rough_blocks,
+    squared_radii,
 )
 
 
@@ -58,129 +55,70 @@ def _loop(array: np.ndarray) -> np.ndarray:
     return result
 
 
-def test_squared_distances_agree_with_scipy_and_are_never_negative() -> None:
+def test_distance_blocks_agree_with_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(0)
     first, second = generator.normal(size=(20, 6)), generator.normal(size=(30, 6))
-    found = squared_distances(first, second)
+    monkeypatch.setattr(knn, "BLOCK_MIB", 0.001)
+    blocks = list(distance_blocks(first, second))
+    assert len(blocks) > 1
+    assert [part.start for part, _ in blocks[1:]] == [
+        part.stop for part, _ in blocks[:-1]
+    ]
+    found = np.concatenate([block for _, block in blocks])
     np.testing.assert_allclose(found, cdist(first, second) ** 2, rtol=1e-10)
-    assert (squared_distances(first, first) >= 0).all()
+    own = np.concatenate([block for _, block in distance_blocks(first, first)])
+    assert (own >= 0).all()
+    assert (np.diag(own) == 0).all()
 
 
 @pytest.mark.parametrize("name", CLOUDS)
 @pytest.mark.parametrize("k", [1, 5])
 def test_the_kth_neighbour_is_that_of_a_loop(name: str, k: int) -> None:
-    cloud = _cloud(name)
-    distances = _loop(cloud)
+    points = _cloud(name)
+    distances = _loop(points)
     np.fill_diagonal(distances, np.inf)
     expected = np.sort(distances, axis=1)[:, k - 1]
-    assert neighbour_distances(cloud, k) == pytest.approx(expected, rel=1e-13, abs=0)
+    [cloud] = clouds(points)
+    found = np.sqrt(squared_radii(cloud, k)) / cloud.scale
+    assert found == pytest.approx(expected, rel=1e-13, abs=0)
 
 
 def test_neighbours_by_hand() -> None:
-    line = np.array([[0.0], [1.0], [3.0], [7.0]])
-    assert neighbour_distances(line, 1).tolist() == [1, 1, 2, 4]
-    assert neighbour_distances(line, 2).tolist() == [3, 2, 3, 6]
-    assert neighbour_distances(line, 3).tolist() == [7, 6, 4, 7]
+    [line] = clouds(np.array([[0.0], [1.0], [3.0], [7.0]]))
+    found = [np.sqrt(squared_radii(line, k)) / line.scale for k in (1, 2, 3)]
+    assert np.array(found).tolist() == [[1, 1, 2, 4], [3, 2, 3, 6], [7, 6, 4, 7]]
 
 
 @pytest.mark.parametrize("name", CLOUDS)
-def test_the_screen_is_off_by_less_than_its_margin(name: str) -> None:
-    cloud = _cloud(name)
-    frame = frame_of(cloud)
-    placed = place(cloud, frame)
-    error = np.abs(screen(placed, placed) - (_loop(cloud) * frame.scale) ** 2)
-    margin = knn._margin(placed, placed)
-    assert (error <= margin / 2).all()
-    # The frame is as tight as a power of two can be.
-    assert 0.5 <= np.abs(placed.scaled).max() <= 1
-
-
-def test_the_screen_alone_would_be_wrong() -> None:
-    # What the float64 step is for: here float32 tells no neighbour from another.
-    cloud = _cloud("clumps")
-    frame = frame_of(cloud)
-    tile = screen(place(cloud, frame), place(cloud, frame))
-    np.fill_diagonal(tile, np.inf)
-    rough = np.sqrt(np.maximum(np.sort(tile, axis=1)[:, 4], 0)) / frame.scale
-    assert (np.abs(rough / neighbour_distances(cloud) - 1) > 0.5).any()
+def test_a_rough_distance_is_off_by_less_than_its_error(name: str) -> None:
+    points = _cloud(name)
+    [cloud] = clouds(points)
+    [(_, block)] = rough_blocks(cloud, cloud)
+    off = np.abs(block - (_loop(points) * cloud.scale) ** 2)
+    error = cloud.error(points.shape[1])
+    assert (off <= np.add.outer(error, error) / 2).all()
+    # The scale is as tight as a power of two can be.
+    assert 0.5 <= np.abs(cloud.centred).max() <= 1
 
 
 @pytest.mark.parametrize("name", CLOUDS)
 @pytest.mark.parametrize("side", ["rows", "columns"])
-def test_a_point_on_the_surface_is_not_within(name: str, side: str) -> None:
-    cloud = _cloud(name)
-    frame = frame_of(cloud)
-    placed = place(cloud, frame)
-    tile = screen(placed, placed)
-    pairs = np.arange(len(cloud) ** 2)
-    exact = knn._differences(placed, placed, pairs).reshape(tile.shape)
-    np.testing.assert_allclose(np.sqrt(exact) / frame.scale, _loop(cloud), rtol=1e-13)
-    # Each limit is the squared distance of some pair, touched by that pair at least.
+def test_a_point_on_the_surface_is_not_closer(name: str, side: str) -> None:
+    points = _cloud(name)
+    [cloud] = clouds(points)
+    [(part, block)] = rough_blocks(cloud, cloud)
+    rows, columns = np.divmod(np.arange(block.size), len(points))
+    exact = knn._exact(cloud, cloud, rows, columns).reshape(block.shape)
+    np.testing.assert_allclose(np.sqrt(exact) / cloud.scale, _loop(points), rtol=1e-13)
+    # Each limit is the squared distance of some pair, which touches it.
     limits = np.sort(exact, axis=1)[:, 3]
     limits = limits[:, None] if side == "rows" else limits[None, :]
-    found = within(placed, placed, tile, limits)
-    assert np.array_equal(found, exact < limits)
+    assert np.array_equal(closer(cloud, cloud, part, block, limits), exact < limits)
     assert np.array_equal(exact, exact.T)
 
 
-def test_limits_far_from_all_points_are_kept_apart_too() -> None:
-    cloud = _cloud("plain")
-    placed = place(cloud, frame_of(cloud))
-    tile = screen(placed, placed)
-    assert not within(placed, placed, tile, np.zeros((1, 60))).any()
-    assert within(placed, placed, tile, np.full((60, 1), 1e9)).all()
-
-
-def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    clouds = [_cloud(name) for name in ("float32", "copies", "ties")]
-    whole = [neighbour_distances(cloud, 3) for cloud in clouds]
-    for size in (1, 3000, 20000):
-        monkeypatch.setattr(validation, "BLOCK_BYTES", size)
-        monkeypatch.setattr(knn, "DIFFERENCE_BYTES", size)
-        for cloud, expected in zip(clouds, whole, strict=True):
-            # The centre is summed in other pieces, which may only touch the screen.
-            assert np.array_equal(neighbour_distances(cloud, 3), expected)
-
-
-@pytest.mark.parametrize("copies", [False, True])
-def test_memory_is_a_copy_and_a_block(
-    monkeypatch: pytest.MonkeyPatch, copies: bool
-) -> None:
-    block, differences = 2**20, 2**18
-    monkeypatch.setattr(validation, "BLOCK_BYTES", block)
-    monkeypatch.setattr(knn, "DIFFERENCE_BYTES", differences)
-    cloud = np.random.default_rng(1).normal(size=(1200, 6)).astype(np.float32)
-    if copies:  # The worst case: float32 decides no pair at all.
-        cloud[:] = cloud[0]
-    tracemalloc.start()
-    try:
-        neighbour_distances(cloud)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    per_point = 4 * (6 + 1) + 8 + 8
-    assert peak < block + differences + per_point * len(cloud) + 2**16
-    # The distances of all pairs would be more.
-    assert peak < 4 * len(cloud) ** 2 / 2
-
-
-def test_the_largest_sets_stay_under_two_gibibytes() -> None:
-    real, distilled, features = 60_000, 5_000, 2_048
-    copies = 4 * (real + distilled) * (features + 1)
-    blocks = list(validation.row_blocks(real, knn.PAIR_BYTES * real))
-    widest = max(rows.stop - rows.start for rows in blocks)
-    work = widest * real * knn.PAIR_BYTES + knn.DIFFERENCE_BYTES
-    assert copies + work < 2 * 2**30
-    # Blocks of a single row would pass as well, and take for ever.
-    assert widest > 100
-
-
-def test_a_neighbour_that_cannot_be_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"points must hold at least k \+ 1 = 6 points"
-    ):
-        neighbour_distances(np.ones((5, 2)))
-    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
-        neighbour_distances(np.ones((5, 2)), 0)
-    with pytest.raises(TypeError, match=r"k must be a whole number, got 2\.5"):
-        neighbour_distances(np.ones((5, 2)), 2.5)  # type: ignore[arg-type]
+def test_limits_far_from_all_distances() -> None:
+    [cloud] = clouds(_cloud("plain"))
+    [(part, block)] = rough_blocks(cloud, cloud)
+    assert not closer(cloud, cloud, part, block, np.zeros((1, 60))).any()
+    assert closer(cloud, cloud, part, block, np.full((60, 1), 1e9)).all()

@@ -1,4 +1,4 @@
-"""Points, labels, scores: what is refused, in which words; how large sets are cut."""
+"""Points, labels, scores: what is accepted, and errors that name the argument."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from isa_toolkit.analysis import validation
 from isa_toolkit.analysis.validation import (
     as_labels,
     as_pair,
     as_points,
     as_scores,
     check_neighbours,
-    count_classes,
-    row_blocks,
 )
+from isa_toolkit.errors import InvalidValueError
 
 
 @pytest.mark.parametrize("kind", ["float16", "float32", "float64", "uint8", "int64"])
@@ -30,48 +28,32 @@ def test_rows_of_numbers_are_points() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "sentence"),
+    "given",
     [
-        (
-            [1.0, 2.0],
-            r"^points must have 2 axes, one point per row, got shape \(2,\)\. Flatten",
-        ),
-        (np.ones((2, 4, 4, 3)), r"got shape \(2, 4, 4, 3\)\. Flatten each sample"),
-        (
-            np.ones((0, 4)),
-            r"have at least one point with one feature, got shape \(0, 4\)",
-        ),
-        (
-            np.ones((4, 0)),
-            r"have at least one point with one feature, got shape \(4, 0\)",
-        ),
-        ([[1.0, 2.0], [3.0]], "be numbers in rows of equal length"),
-        ([["a", "b"]], "points must be real numbers, got an array of <U1"),
-        (np.ones((2, 2), bool), r"got an array of bool\. Convert them with values\.as"),
-        (np.ones((2, 2), complex), "be real numbers, got an array of complex128"),
+        np.ones((0, 4)),
+        np.ones((4, 0)),
+        [[1.0, 2.0], [3.0]],
+        [["a", "b"]],
+        np.ones((2, 2), complex),
+        [[1.0, math.nan]],
+        [[math.inf, 1.0]],
     ],
 )
-def test_what_is_no_set_of_points_is_refused(given: object, sentence: str) -> None:
-    with pytest.raises(ValueError, match=sentence):
+def test_what_is_no_set_of_points_is_refused_in_one_line(given: object) -> None:
+    with pytest.raises(InvalidValueError, match="points must be numbers: ") as caught:
         as_points("points", given)
+    assert "\n" not in str(caught.value)
 
 
-def test_a_least_number_of_points_is_asked_for() -> None:
-    with pytest.raises(
-        ValueError, match=r"^points must have at least 3 rows, got shape \(2, 5\)"
-    ):
+@pytest.mark.parametrize("shape", [(), (2,), (2, 4, 4, 3)])
+def test_points_have_two_axes(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="points must"):
+        as_points("points", np.ones(shape))
+
+
+def test_a_least_number_of_points() -> None:
+    with pytest.raises(ValueError, match=r"points .* minimum of 3"):
         as_points("points", np.ones((2, 5)), minimum=3)
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_point_that_is_not_finite_is_found_in_any_block(
-    monkeypatch: pytest.MonkeyPatch, bad: float
-) -> None:
-    monkeypatch.setattr(validation, "BLOCK_BYTES", 6)
-    array = np.zeros((9, 3), np.float32)
-    array[7, 1] = bad
-    with pytest.raises(ValueError, match=f"^real must be finite, got {bad} in row 7"):
-        as_points("real", array)
 
 
 def test_two_sets_share_their_features() -> None:
@@ -97,21 +79,6 @@ def test_labels_are_one_class_number_for_each_point(
         as_labels("labels", labels, 2, "x")
 
 
-def test_classes_reach_to_the_largest_label_unless_said_otherwise() -> None:
-    first, second = (as_labels("labels", row, 2, "x") for row in ([0, 3], [5, 1]))
-    assert count_classes(None, a=first, b=second) == 6
-    assert count_classes(8, a=first, b=second) == 8
-    with pytest.raises(ValueError, match="above the largest label, 5, got 5"):
-        count_classes(5, a=first, b=second)
-
-
-def test_classes_are_counted_from_zero_though_any_number_names_one() -> None:
-    labels = as_labels("labels", [0, -1], 2, "x")
-    assert labels.tolist() == [0, -1]
-    with pytest.raises(ValueError, match=r"^labels must count classes from 0, got -1"):
-        count_classes(None, others=np.array([3]), labels=labels)
-
-
 def test_unsigned_labels_count_too() -> None:
     labels = as_labels("labels", np.array([0, 2], np.uint64), 2, "x")
     assert np.bincount(labels).tolist() == [1, 0, 1]
@@ -125,17 +92,9 @@ def test_scores_become_float64_of_their_own() -> None:
     assert not np.shares_memory(as_scores("scores", found), found)
 
 
-@pytest.mark.parametrize(
-    ("scores", "sentence"),
-    [
-        ([1], r"^s must have at least 2 samples, got shape \(1,\)"),
-        (1, r"^s must have 1 axis, one score per sample, got shape \(\)"),
-        (["a", "b"], r"^s must be numbers, got \['a', 'b'\]"),
-        ([1, -np.inf], r"^s must be finite, got -inf\."),
-    ],
-)
-def test_what_is_no_row_of_scores_is_refused(scores: object, sentence: str) -> None:
-    with pytest.raises(ValueError, match=sentence):
+@pytest.mark.parametrize("scores", [[1], 1, ["a", "b"], [1, -np.inf], np.eye(2)])
+def test_what_is_no_row_of_scores_is_refused(scores: object) -> None:
+    with pytest.raises(ValueError, match="s must "):
         as_scores("s", scores)
 
 
@@ -145,7 +104,7 @@ def test_what_is_no_row_of_scores_is_refused(scores: object, sentence: str) -> N
         (
             5,
             5,
-            r"real must hold at least k \+ 1 = 6 points for k = 5 .*got 5\. Lower k",
+            r"real must have at least k \+ 1 = 6 points for k = 5 .*got 5\. Lower k",
         ),
         (5, 5, "Lower k to 4 at most, or give more points, or wait"),
         (1, 1, r"got 1\. Give more points, or wait"),
@@ -157,22 +116,3 @@ def test_too_few_points_for_a_neighbour_are_refused(
     check_neighbours("real", k + 1, k)
     with pytest.raises(ValueError, match=sentence):
         check_neighbours("real", count, k, "wait")
-
-
-@pytest.mark.parametrize(
-    ("rows", "row_bytes", "budget", "sizes"),
-    [
-        (10, 4, 16, [4, 4, 2]),
-        (10, 4, 19, [4, 4, 2]),
-        (10, 4, 40, [10]),
-        (3, 100, 16, [1, 1, 1]),
-        (0, 4, 16, []),
-    ],
-)
-def test_blocks_cover_all_rows_within_their_budget(
-    rows: int, row_bytes: int, budget: int, sizes: list[int]
-) -> None:
-    blocks = list(row_blocks(rows, row_bytes, budget))
-    assert [block.stop - block.start for block in blocks] == sizes
-    covered = [row for block in blocks for row in range(block.start, block.stop)]
-    assert covered == list(range(rows))

@@ -77,7 +77,3 @@ def test_it_goes_through_evaluation_and_analysis(made, digits, tmp_path):
     # Its points are real points: each lies in a ball around itself.
     assert measured.precision == 1
     assert 0 < diversity.recall(real, own) <= 1
-    by_class = diversity.prdc_by_class(
-        real, digits.train.labels, own, distilled.classes, 3
-    )
-    assert by_class.precision.shape == (10,)
