@@ -29,6 +29,7 @@ from isa_toolkit.datasets.validation import (
     as_images,
     centred_one_hot,
     check_classes,
+    check_counts,
     encode_labels,
     stratified_split,
 )
@@ -379,33 +380,27 @@ def _checked_images(
     size = (resolution, resolution)
     if checked is None or (resolution is not None and checked.shape[1:3] != size):
         checked = as_images(f"{name}_images", _one_size(name, images, resolution))
-    count = np.shape(labels)[0] if np.ndim(labels) else 0
-    if count != len(checked):
-        found = as_text(f"{count} labels for {len(checked)} images")
-        raise fail(f"{name}_labels", "hold one label per image", found)
+    check_counts(f"{name}_labels", labels, checked)
     return checked
 
 
 def _one_size(name: str, images: Any, resolution: int | None) -> Any:
     """Return ``images`` as something of one size, resized to ``resolution`` if given."""
     if isinstance(images, np.ndarray) and images.dtype != object:
-        if resolution is None or images.ndim < 3 or not len(images):
+        size = images.shape[1:3]
+        if resolution is None or images.ndim < 3 or size == (resolution, resolution):
             return images
-        if images.shape[1:3] == (resolution, resolution):
-            return images
-        images = as_images(f"{name}_images", images)
-        return np.stack([crop_and_resize(image, resolution) for image in images])
-    images = [np.asarray(image) for image in images]
-    for image in images[1:]:
-        if resolution is None and image.shape != images[0].shape:
-            sizes = ("x".join(map(str, one.shape)) for one in (images[0], image))
-            raise fail(
-                f"{name}_images",
-                "have one size",
-                as_text(" and ".join(sizes)),
-                "Pass resolution to crop the centre and resize.",
-            )
-    if resolution is None:
-        return np.stack(images) if images else np.empty((0, 0, 0), np.uint8)
-    singles = [as_images(f"{name}_images", image[None])[0] for image in images]
-    return np.stack([crop_and_resize(image, resolution) for image in singles])
+    singles = [np.asarray(image) for image in images]
+    if resolution is not None and singles:
+        checked = (as_images(f"{name}_images", image[None])[0] for image in singles)
+        return np.stack([crop_and_resize(image, resolution) for image in checked])
+    shapes = list(dict.fromkeys(image.shape for image in singles))
+    if len(shapes) > 1:
+        sizes = ("x".join(map(str, shape)) for shape in shapes[:2])
+        raise fail(
+            f"{name}_images",
+            "have one size",
+            as_text(" and ".join(sizes)),
+            "Pass resolution to crop the centre and resize.",
+        )
+    return np.stack(singles) if singles else np.empty((0, 0, 0), np.uint8)

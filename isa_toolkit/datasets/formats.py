@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -82,6 +83,7 @@ _ARCHIVE_ERRORS = (
     ValueError,
     SyntaxError,
     MemoryError,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
 )

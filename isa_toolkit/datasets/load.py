@@ -101,10 +101,11 @@ def load_dataset(
             "local" if root is not None else "digits" if base == "digits" else "hub"
         )
     check_one_of("source", source, _SOURCES)
-    if (source == "digits") != (base == "digits"):
-        fitting = "digits" if base == "digits" else "local' or 'hub"
-        fix = "Pass a name of its own for other data." if base == "digits" else ""
-        raise fail("source", f"be '{fitting}' for {base!r}", source, fix)
+    if source != "digits" and base == "digits":
+        fix = "Name other data (--dataset on the command line)."
+        raise fail("source", "be 'digits' for 'digits'", source, fix)
+    if source == "digits" and base != "digits":
+        raise fail("source", f"be 'local' or 'hub' for {base!r}", source)
     if (root is None) == (source == "local"):
         rule = "be a file or folder" if source == "local" else "be left out"
         raise fail("root", f"{rule} for source {source!r}", root)
@@ -112,6 +113,9 @@ def load_dataset(
         raise fail("name", "carry a revision for source 'hub' only", name)
     if resolution is not None:
         resolution = check_integer("resolution", resolution)
+    if whitening is None:
+        whitening = "standardise" if spec is None else spec.whitening
+    check_one_of("whitening", whitening, pixels.WHITENINGS)
 
     if source == "digits":
         found = _read_digits()
@@ -119,15 +123,12 @@ def load_dataset(
         found = _read_hub(spec, base, revision or None)
     else:
         found = read_local(root or "", spec)
-    if spec is None or whitening is None:
-        chosen = whitening or ("standardise" if spec is None else spec.whitening)
-    else:
-        chosen = whitening
     published = (None, None) if spec is None else (spec.mean, spec.std)
-    data = _build(base.rpartition("/")[2], spec, found, limit, resolution)
+    base = base.rpartition("/")[2] if source == "hub" else base
+    data = _build(base, spec, found, limit, resolution)
     fitted = pixels.fit(
         data["train"].images,
-        chosen,
+        whitening,
         mean=published[0] if mean is None else tuple(mean),
         std=published[1] if std is None else tuple(std),
     )

@@ -20,7 +20,7 @@ from jaxtyping import UInt8
 from isa_toolkit.checks import as_text, fail
 from isa_toolkit.datasets.decode_cache import cache_folder
 from isa_toolkit.datasets.images import Encoded, crop_and_resize, decode_all
-from isa_toolkit.datasets.validation import as_images, unreadable
+from isa_toolkit.datasets.validation import as_images, check_counts, unreadable
 
 __all__ = [
     "LABEL_COLUMNS",
@@ -86,9 +86,7 @@ def from_arrays(name: str, images: Any, labels: Any) -> Records:
     checked, labels = as_images(f"images of {name}", images), np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    if labels.shape[:1] != checked.shape[:1]:
-        found = as_text(f"{len(labels)} labels for {len(checked)} images")
-        raise fail(f"labels of {name}", "hold one label per image", found)
+    check_counts(f"labels of {name}", labels, checked)
     return Records(labels, lambda rows, *form: _fit(checked[rows], *form))
 
 
@@ -231,10 +229,8 @@ def _quiet() -> Iterator[None]:
     """Keep the library's bars and log lines away, without a change for its other users."""
     import datasets
 
-    level, is_shown = (
-        datasets.logging.get_verbosity(),
-        datasets.is_progress_bar_enabled(),
-    )
+    level = datasets.logging.get_verbosity()
+    is_shown = datasets.is_progress_bar_enabled()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     datasets.disable_progress_bars()
     try:

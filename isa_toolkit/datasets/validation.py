@@ -21,6 +21,7 @@ __all__ = [
     "balanced_subset",
     "centred_one_hot",
     "check_classes",
+    "check_counts",
     "check_images_per_class",
     "encode_labels",
     "stratified_split",
@@ -182,19 +183,18 @@ def _from_floats(name: str, array: np.ndarray) -> np.ndarray:
     return rounded
 
 
-def as_labels(name: str, labels: Any, count: int | None = None) -> np.ndarray:
+def as_labels(name: str, labels: Any) -> np.ndarray:
     """Return ``labels`` as a fresh int32 array [n].
 
     Args:
         name: Name of the argument, for the error.
         labels: Integers, or floats without a fraction, [n] or [n, 1].
-        count: Number of images they belong to, if known.
 
     Returns:
         The labels, int32 [n].
 
     Raises:
-        ValueError: Not whole numbers, not one axis, or not one per image.
+        ValueError: Not whole numbers, or not one axis.
     """
     array = np.asarray(labels)
     if array.ndim == 2 and array.shape[1] == 1:
@@ -205,15 +205,23 @@ def as_labels(name: str, labels: Any, count: int | None = None) -> np.ndarray:
     is_whole = is_float and bool((np.isfinite(array) & (array == np.rint(array))).all())
     if not is_whole and not np.issubdtype(array.dtype, np.integer):
         raise fail(name, "be whole numbers", as_text(f"numbers of type {array.dtype}"))
-    if count is not None and len(array) != count:
-        raise fail(
-            name,
-            "hold one label per image",
-            as_text(f"{len(array)} labels for {count} images"),
-        )
     if len(array) and (array.min() < -(2**31) or array.max() >= 2**31):
         raise fail(name, "be class indices", int(np.abs(array).max()))
     return array.astype(np.int32)
+
+
+def check_counts(name: str, labels: Any, images: Any) -> None:
+    """Check that there is one label per image.
+
+    Args:
+        name: Name of the labels, for the error.
+        labels: Labels, [n].
+        images: Images, [n, h, w, ch].
+    """
+    count = len(labels) if np.ndim(labels) else 0
+    if count != len(images):
+        found = as_text(f"{count} labels for {len(images)} images")
+        raise fail(name, "hold one label per image", found)
 
 
 def encode_labels(

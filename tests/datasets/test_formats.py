@@ -371,6 +371,16 @@ def test_a_header_that_lies_about_its_size_takes_no_memory(tmp_path):
         read_idx(tmp_path / "train-images-idx3-ubyte")
 
 
+@pytest.mark.parametrize("header", [b"{" * 60, b"(" * 5000, b"\xff" * 60])
+def test_a_damaged_header_is_refused(tmp_path, header):
+    content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("images.npy", content)
+        archive.writestr("labels.npy", content)
+    with pytest.raises(ValueError, match=r"x\.npz must be a complete \.npz archive"):
+        read_local(tmp_path / "x.npz")
+
+
 @pytest.mark.parametrize("root", [3, b"folder", ["a"]])
 def test_a_root_that_is_no_path_is_refused(root):
     with pytest.raises(TypeError, match="root must be a path"):
