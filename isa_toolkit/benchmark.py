@@ -21,17 +21,12 @@ import numpy as np
 from jaxtyping import PyTree
 
 from isa_toolkit import checks
-from isa_toolkit.analysis.diversity import recall
 from isa_toolkit.analysis.intervals import Interval, mean_interval
-from isa_toolkit.analysis.manifold import tsne_map
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distillation import Experiment, loop
-from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.errors import DivergedError
-from isa_toolkit.evaluation import EvaluationSettings, evaluate
 from isa_toolkit.methods import Batch, FRePo, method_of
 from isa_toolkit.networks import NetworkSettings, build
-from isa_toolkit.networks.training import FitSettings
 
 __all__ = [
     "SETTINGS",
@@ -40,9 +35,7 @@ __all__ = [
     "BenchSetting",
     "Rates",
     "TimedLoop",
-    "analysis_seconds",
     "bench",
-    "evaluation_seconds",
     "made_data",
     "measured_rates",
 ]
@@ -399,21 +392,21 @@ _PUBLISHED_STEPS = 500_000  # of FRePo, on every data set
 
 
 class BenchResult(NamedTuple):
-    """Times of one setting.
+    """Times of one setting, by loop: "frepo", "isa" and, if measured, "isa, bfloat16".
 
     setting: Name of the setting.
-    milliseconds: Loop ("frepo", "isa", "isa, bfloat16") -> milliseconds per step.
-    cpu_milliseconds: Loop -> milliseconds of processor time per step, over all threads.
-    isa_over_frepo_ratio: Ratio of the times of ISA and of plain FRePo.
-    isa_over_frepo_cpu_ratio: The same ratio of processor times.
-    bfloat16_over_default_ratio: Ratio of the times of ISA with real images read in
+    milliseconds: Wall time per step.
+    cpu_milliseconds: Processor time per step, over all threads.
+    isa_over_frepo_ratio: Paired ratio of wall times.
+    isa_over_frepo_cpu_ratio: Paired ratio of processor times.
+    bfloat16_over_default_ratio: Paired ratio of wall times of ISA with real images read in
         bfloat16 and at the default precision; None if not measured.
-    hours_500k_steps: Loop -> hours of the 500,000 published steps, from the median.
+    hours_500k_steps: Hours of the 500,000 published steps, from the median.
     compile_seconds: Seconds to compile the loop with ISA.
     program_mib: Memory that XLA reserves for that program: arguments and scratch.
     peak_mib: Peak memory of the device, or of this process on a CPU.
     floor: Least time of a step with ISA.
-    over_floor: Ratio of the step's time and the least time.
+    over_floor: Ratio of the median and the least time.
     """
 
     setting: str
@@ -514,55 +507,3 @@ def _peak_mib() -> float:
         return stats["peak_bytes_in_use"] / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-# Evaluation and analysis.
-
-
-def evaluation_seconds(
-    setting: BenchSetting, *, networks: int = 2, steps: int = 100
-) -> dict[str, float]:
-    """Return the seconds of an evaluation: ``"first"`` with compilation, ``"again"`` without.
-
-    Args:
-        setting: Shapes of the run.
-        networks: Number of networks to train.
-        steps: Number of training steps.
-    """
-    data = made_data(setting)
-    images, labels = map(np.asarray, _first_images(data, setting.images_per_class))
-    distilled = DistilledSet(
-        images=images, labels=labels, pixels=images, class_names=data.class_names
-    )
-    settings = EvaluationSettings(
-        network=NetworkSettings(width=setting.width, norm="none"),
-        networks=networks,
-        fit=FitSettings(steps=steps, warmup_steps=10),
-    )
-    return {
-        name: _seconds(lambda: evaluate(distilled, data, settings))
-        for name in ("first", "again")
-    }
-
-
-def analysis_seconds(
-    *, points: int = 20_000, distilled: int = 100, map_points: int = 1000
-) -> dict[str, float]:
-    """Return the seconds of recall at k = 5 and of a t-SNE map, on random features.
-
-    Args:
-        points: Number of real points for recall.
-        distilled: Number of distilled points.
-        map_points: Number of real points for the map.
-    """
-    draws = np.random.default_rng(0)
-    real = draws.normal(size=(points, 128))
-    few = draws.normal(size=(distilled, 128))
-    return {
-        "recall": _seconds(lambda: recall(real, few, 5)),
-        "map": _seconds(lambda: tsne_map(real[:map_points], {"distilled": few})),
-    }
-
-
-def _seconds(function: Callable[[], Any]) -> float:
-    return take_turns({"": function}, 1)[""][0].wall

@@ -76,8 +76,6 @@ def test_the_command_measures_the_smoke_suite(capsys, tmp_path):
     assert tiny["bfloat16_over_default_ratio"]["n"] == 2
     assert tiny["over_floor"] > 0
     assert tiny["program_mib"] > 0
-    assert result["analysis_seconds"]["recall"] > 0
-    assert tiny["evaluation_seconds"]["again"] < tiny["evaluation_seconds"]["first"]
     assert list(tmp_path.rglob("*.xplane.pb"))
 
 

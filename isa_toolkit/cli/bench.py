@@ -18,10 +18,9 @@ def bench(
     steps: int = 20,
     rounds: int = 7,
     bfloat16: bool | None = None,
-    others: bool = True,
     profile: str | None = None,
     json: bool = False,
-) -> int:
+) -> None:
     """Measure the time of a step: with and without ISA, and against the roofline.
 
     Examples:
@@ -35,13 +34,9 @@ def bench(
         rounds: Number of rounds; the loops that are compared take turns in each.
         bfloat16: Also time the step that reads the real images in bfloat16; without this
             flag only on accelerators.
-        others: Also measure evaluation and analysis.
         profile: Path of the folder for a profiler trace of the step with ISA, whose phases
             are named scopes; TensorBoard and Perfetto read it.
         json: Write JSON to standard output.
-
-    Returns:
-        Exit code.
     """
     import jax
     import tqdm.auto
@@ -76,22 +71,7 @@ def bench(
         )
         result["settings"][name] = found._asdict()
         lines += ["", *_lines(found)]
-        if others:
-            seconds = benchmark.evaluation_seconds(benchmark.SETTINGS[name])
-            result["settings"][name]["evaluation_seconds"] = seconds
-            lines.append(
-                f"  evaluation, 2 networks, 100 steps: {seconds['again']:.2f} s "
-                f"({seconds['first']:.2f} s with compilation)"
-            )
-    if others:
-        small = {"points": 500, "map_points": 200} if suite == "smoke" else {}
-        result["analysis_seconds"] = benchmark.analysis_seconds(**small)
-        lines += [
-            "",
-            *(f"{k}: {v:.2f} s" for k, v in result["analysis_seconds"].items()),
-        ]
     write_result(result, lines, json=json)
-    return 0
 
 
 def _lines(found: BenchResult) -> list[str]:

@@ -15,7 +15,7 @@ _SHOWN_CLASSES = 20
 def data(
     which: tyro.conf.OmitArgPrefixes[DatasetFlags],
     json: bool = False,
-) -> int:
+) -> None:
     """Load a data set and describe it.
 
     Examples:
@@ -25,9 +25,6 @@ def data(
     Args:
         which: Data set.
         json: Write JSON to standard output.
-
-    Returns:
-        Exit code.
     """
     import numpy as np
 
@@ -66,4 +63,3 @@ def data(
         lines.append(f"  ... and {len(classes) - _SHOWN_CLASSES} more")
     described = ", ".join(f"{name} {value}" for name, value in preprocessing.items())
     write_result(result, [*lines, f"preprocessing: {described}"], json=json)
-    return 0

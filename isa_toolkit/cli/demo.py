@@ -12,7 +12,7 @@ def demo(
     runs: str = "runs/demo",
     seeds: int = 3,
     json: bool = False,
-) -> int:
+) -> None:
     """Distil the digits with FRePo, and with crucial samples and ISA; evaluate; write a page.
 
     Args:
@@ -20,9 +20,6 @@ def demo(
         runs: Path of the folder of run folders; finished runs are reused.
         seeds: Number of distilled sets per setting.
         json: Write JSON to standard output.
-
-    Returns:
-        Exit code.
     """
     from isa_toolkit.figures import demo as page
 
@@ -31,4 +28,3 @@ def demo(
     table = page.compute(study)
     result = {"page": str(path), "table": table.to_dict(orient="records")}
     write_result(result, [*page.as_text(table), "", f"page: {path}"], json=json)
-    return 0

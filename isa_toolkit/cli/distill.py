@@ -28,7 +28,7 @@ def distill(
     processes: int | None = None,
     process_id: int | None = None,
     json: bool = False,
-) -> int:
+) -> None:
     """Distil a data set.
 
     Run the same command again to continue a run that was stopped.
@@ -56,9 +56,6 @@ def distill(
         processes: Number of processes of the job.
         process_id: Index of this process, from 0.
         json: Write JSON to standard output.
-
-    Returns:
-        Exit code.
     """
     from isa_toolkit.distillation import distill as run_experiment
     from isa_toolkit.distillation import distributed as peers
@@ -78,7 +75,7 @@ def distill(
             devices=devices,
         )
     if not peers.is_leader():
-        return 0
+        return
     status = run.status
     result = {"run": str(run.path), **status}
     lines = [
@@ -87,7 +84,7 @@ def distill(
     if not run.is_done:
         log("Run the same command again to continue.")
         write_result(result, lines, json=json)
-        return 0
+        return
     selection = run.distilled.manifest["selection"]
     result["selection"] = selection
     result["distilled"] = str(run.path / "distilled.safetensors")
@@ -101,7 +98,6 @@ def distill(
         f"      {command_line('export', run.path)}",
     ]
     write_result(result, lines, json=json)
-    return 0
 
 
 def _joins_others(

@@ -87,39 +87,41 @@ def _version(package: str) -> str:
 
 def notebook_advice(versions: Mapping[str, str]) -> list[str]:
     """Return what keeps the panels from working in JupyterLab."""
-    missing = [
-        name
-        for name in ("ipywidgets", "anywidget", "jupyterlab", "ipykernel")
-        if versions.get(name) == "not installed"
-    ]
+    needed = ("ipywidgets", "anywidget", "jupyterlab", "ipykernel")
+    missing = [name for name in needed if versions.get(name) == "not installed"]
     if missing:
         return [
             f"The notebooks need {', '.join(missing)}, not installed in {sys.executable}. "
             "Run: python -m pip install 'isa-toolkit[notebooks]'"
         ]
-    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+    return [*_widget_manager_advice(), *_kernel_advice()]
+
+
+def _widget_manager_advice() -> list[str]:
     from jupyter_core.paths import jupyter_path
 
-    advice = []
-    found = [
-        file
-        for folder in jupyter_path("labextensions")
-        if (
-            file := Path(folder, "@jupyter-widgets/jupyterlab-manager/package.json")
-        ).is_file()
-    ]
+    name = "@jupyter-widgets/jupyterlab-manager/package.json"
+    files = [Path(folder, name) for folder in jupyter_path("labextensions")]
+    # The first one counts. Widgets of ipywidgets 8 need version 5.
+    file = next((file for file in files if file.is_file()), None)
     try:
-        # The first one counts. Widgets of ipywidgets 8 need version 5.
-        version = str(json_format.loads(found[0].read_text("utf-8"))["version"])
-        is_current = int(version.partition(".")[0]) >= 5
-    except (IndexError, OSError, ValueError, KeyError, TypeError):
-        version, is_current = "missing or damaged", False
-    if not is_current:
-        advice.append(
-            f"JupyterLab's widget manager ({found[0] if found else 'nowhere'}) is {version}: "
-            "panels would show as text. Run: python -m pip install --upgrade "
-            "--force-reinstall jupyterlab_widgets, and restart JupyterLab."
+        version = (
+            json_format.loads(file.read_text("utf-8"))["version"] if file else "missing"
         )
+        if int(version.partition(".")[0]) >= 5:
+            return []
+    except (OSError, ValueError, KeyError, TypeError):
+        version = "damaged" if file else "missing"
+    return [
+        f"JupyterLab's widget manager is {version} ({file}): panels would show as text. "
+        "Run: python -m pip install --upgrade --force-reinstall jupyterlab_widgets, and "
+        "restart JupyterLab."
+    ]
+
+
+def _kernel_advice() -> list[str]:
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
     try:
         program = Path(KernelSpecManager().get_kernel_spec("python3").argv[0])
     except NoSuchKernel:
@@ -127,14 +129,14 @@ def notebook_advice(versions: Mapping[str, str]) -> list[str]:
     # A bare name is the Python that starts JupyterLab. Links are not resolved: an
     # environment's Python is a link to the one that it was made with.
     if (
-        program.is_absolute()
-        and program.parent != Path(sys.executable).absolute().parent
+        not program.is_absolute()
+        or program.parent == Path(sys.executable).absolute().parent
     ):
-        advice.append(
-            f"The kernel 'python3' starts {program}, not {sys.executable}: notebooks would "
-            "not find this package. Run: python -m ipykernel install --sys-prefix"
-        )
-    return advice
+        return []
+    return [
+        f"The kernel 'python3' starts {program}, not {sys.executable}: notebooks would not "
+        "find this package. Run: python -m ipykernel install --sys-prefix"
+    ]
 
 
 def nvidia_gpus() -> list[tuple[str, float, float]]:
@@ -196,33 +198,25 @@ def self_check() -> dict[str, Any]:
         and of the segment loss against 16-point quadrature of its integral.
     """
     import jax
-    import jax.numpy as jnp
     import numpy as np
 
     from isa_toolkit.losses import dual_readout, segment_loss
 
     draws = np.random.default_rng(0)
-    features = draws.normal(size=(40, 120))
-    labels = draws.normal(size=(40, 10))
+    features, labels = draws.normal(size=(40, 120)), draws.normal(size=(40, 10))
     kernel = features @ features.T
-    lam = 1e-3 * np.trace(kernel) / 40
-    exact = features.T @ np.linalg.solve(kernel + lam * np.eye(40), labels)
-    readout = jax.jit(dual_readout)(
-        jnp.asarray(features, jnp.float32), jnp.asarray(labels, jnp.float32), 1e-3
-    )
-    ridge_error = float(np.abs(readout.weights - exact).max() / np.abs(exact).max())
+    ridge = 1e-3 * np.trace(kernel) / 40 * np.eye(40)
+    exact = features.T @ np.linalg.solve(kernel + ridge, labels)
+    single = [array.astype(np.float32) for array in (features, labels)]
+    weights = jax.jit(dual_readout)(*single, 1e-3).weights
+    ridge_error = float(np.abs(weights - exact).max() / np.abs(exact).max())
 
     residual, difference = draws.normal(size=(2, 40, 10))
-    nodes, weights = np.polynomial.legendre.leggauss(16)
-    positions = 0.25 * (nodes + 1)
-    virtual = residual + positions[:, None, None] * difference
-    integral = (weights / 2) @ (0.5 * (virtual**2).sum(-1))
-    closed = jax.jit(segment_loss)(
-        jnp.asarray(residual, jnp.float32),
-        jnp.asarray(difference, jnp.float32),
-        0.0,
-        0.5,
-    )
+    nodes, quadrature = np.polynomial.legendre.leggauss(16)
+    virtual = residual + 0.25 * (nodes + 1)[:, None, None] * difference
+    integral = (quadrature / 2) @ (0.5 * (virtual**2).sum(-1))
+    single = [array.astype(np.float32) for array in (residual, difference)]
+    closed = jax.jit(segment_loss)(*single, 0.0, 0.5)
     isa_error = float(np.abs(closed - integral).max() / integral.max())
     return {
         "passed": ridge_error < 1e-3 and isa_error < 1e-4,

@@ -35,7 +35,7 @@ def evaluate(
     order: Literal["shuffled", "released"] = "shuffled",
     seed: int = 0,
     json: bool = False,
-) -> int:
+) -> None:
     """Train fresh networks on a distilled set and test them on real images.
 
     A run folder also gets the result as evaluation.json.
@@ -64,9 +64,6 @@ def evaluate(
             storage order).
         seed: Random seed of networks, order and augmentation.
         json: Write JSON to standard output.
-
-    Returns:
-        Exit code.
     """
     from isa_toolkit.checks import fail
     from isa_toolkit.datasets import load_dataset
@@ -120,7 +117,6 @@ def evaluate(
                 "are only on standard output."
             )
     write_result(result, lines, json=json)
-    return 0
 
 
 def _file_of(path: Path) -> Path:

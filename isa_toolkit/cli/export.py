@@ -18,7 +18,7 @@ def export(
     out: Path | None = None,
     overwrite: bool = False,
     json: bool = False,
-) -> int:
+) -> None:
     """Write a distilled set as PNG folders, NumPy arrays or safetensors.
 
     Examples:
@@ -32,9 +32,6 @@ def export(
         out: Path of the folder or file to write (default: next to the set).
         overwrite: Replace an earlier export at that path.
         json: Write JSON to standard output.
-
-    Returns:
-        Exit code.
     """
     from isa_toolkit.distilled import DistilledSet
     from isa_toolkit.formats import clipped_share
@@ -53,4 +50,3 @@ def export(
         )
     result = {"out": str(out), "kind": kind, "images": count, "clipped": clipped}
     write_result(result, lines, json=json)
-    return 0

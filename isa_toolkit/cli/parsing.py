@@ -121,11 +121,13 @@ class GridFlags(ExperimentFlags):
         return first.build(), grid
 
 
-def run_command(command: Callable[..., int], prog: str, argv: Sequence[str]) -> int:
+def run_command(
+    command: Callable[..., int | None], prog: str, argv: Sequence[str]
+) -> int:
     """Parse arguments, call a command with them and return its exit code.
 
     Args:
-        command: Function whose parameters become flags.
+        command: Function whose parameters become flags; it returns an exit code or None.
         prog: Name of the program and the command.
         argv: Arguments after the command's name.
 
@@ -141,7 +143,7 @@ def run_command(command: Callable[..., int], prog: str, argv: Sequence[str]) -> 
     registry.struct_rule(rules)
 
     @functools.wraps(command)
-    def call_later(**values: Any) -> Callable[[], int]:
+    def call_later(**values: Any) -> Callable[[], int | None]:
         return functools.partial(command, **values)
 
     call, unknown = tyro.cli(
@@ -159,7 +161,7 @@ def run_command(command: Callable[..., int], prog: str, argv: Sequence[str]) -> 
         reason = _why_unknown(unknown[0], rules.method, names)
         raise InvalidValueError(f"{reason} See {prog} --help.")
     try:
-        return call()
+        return call() or 0
     except (IsaError, ValueError, TypeError, OSError) as error:
         if len(error.args) == 1:
             error.args = (_with_flags(str(error), names),)

@@ -21,7 +21,7 @@ def reproduce(
     workers: int | None = None,
     progress: bool | None = None,
     json: bool = False,
-) -> int:
+) -> None:
     """Regenerate the figures and tables of the paper's appendix.
 
     The report compares each number with the paper's. Run the same command again to
@@ -42,9 +42,6 @@ def reproduce(
         workers: Number of runs at a time (default: two on a CPU, one on an accelerator).
         progress: Show progress bars (default: on terminals only).
         json: Write JSON to standard output.
-
-    Returns:
-        Exit code.
     """
     from isa_toolkit.checks import match_name
     from isa_toolkit.figures.reproduce import chosen_items
@@ -75,4 +72,3 @@ def reproduce(
     )
     page = make_report(study, out, only=items, command=command, tell=log)
     write_result({"report": str(page)}, [f"report: {page}"], json=json)
-    return 0

@@ -175,7 +175,7 @@ def worker(folder: tyro.conf.Positional[str]) -> int:
         folder: Path of the folder of the group.
 
     Returns:
-        Exit code of the group.
+        Exit code.
     """
     from isa_toolkit.sweeps import run_group
 
