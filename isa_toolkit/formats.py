@@ -212,8 +212,8 @@ def _check_free(path: Path, kind: str, overwrite: bool) -> None:
         return
     if not overwrite:
         raise FileExistsError(
-            f"out must be new, got {path}, which exists. Name another path, or allow to "
-            "overwrite it."
+            f"out must be new, got {path}, which exists. Choose another path, or set "
+            "overwrite=True (--overwrite)."
         )
     if not _is_export(path, kind):
         raise FileExistsError(

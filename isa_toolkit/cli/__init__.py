@@ -84,7 +84,7 @@ def _run(prog: str, module: str, name: str, argv: list[str]) -> int:
         if code is None:
             raise
         _fail(str(error), code)
-        if type(error).__name__ == "ProcessLostError":
+        if type(error).__name__ in ("PeerLostError", "ProcessLostError"):
             # JAX would wait five minutes at the exit for the process that is gone.
             sys.stderr.flush()
             os._exit(code)
@@ -93,21 +93,20 @@ def _run(prog: str, module: str, name: str, argv: list[str]) -> int:
 
 def _exit_code(error: Exception) -> int | None:
     """Return the exit code of an error that is no bug; None for a bug."""
-    from isa_toolkit.distillation import RunLockedError, distributed
     from isa_toolkit.errors import IsaError
 
+    if type(error).__name__ in ("RunLockedError", "SweepLockedError"):
+        return LOCKED
+    if type(error).__name__ in (
+        "ProcessLostError",
+        "FollowerFailedError",
+        "LeaderFailedError",
+    ):
+        return FAILED
     codes: dict[int, tuple[type[Exception], ...]] = {
         DIVERGED: (FloatingPointError,),
-        LOCKED: (RunLockedError,),
         USAGE: (ValueError, TypeError, FileNotFoundError, FileExistsError),
-        FAILED: (
-            IsaError,
-            OSError,
-            ModuleNotFoundError,
-            distributed.ProcessLostError,
-            distributed.FollowerFailedError,
-            distributed.LeaderFailedError,
-        ),
+        FAILED: (IsaError, OSError, ModuleNotFoundError),
     }
     return next(
         (code for code, kinds in codes.items() if isinstance(error, kinds)), None
