@@ -201,14 +201,14 @@ def _engine_options(slots: int | None, texts: tuple[str, ...]) -> dict[str, Any]
 
 def _report(sweep: Sweep, *, json: bool) -> int:
     """Write the state of a sweep and return the exit code that it stands for."""
-    from isa_toolkit.sweeps.states import duration
+    from tqdm import tqdm
 
     rows = list(sweep.rows())
     counts = collections.Counter(run["state"] for run in rows)
     table = sweep.status()
     if (table.group == table.run).all():
         del table["group"]
-    left = [duration(s) if s == s else "" for s in table.eta_s]
+    left = [tqdm.format_interval(s) if s == s else "" for s in table.eta_s]
     speed = [f"{s:.3g}" if s == s else "" for s in table.steps_per_s]
     table = table.assign(left=left, steps_per_s=speed).drop(columns=["eta_s", "reason"])
     listed = ", ".join(f"{count} {name}" for name, count in counts.items())

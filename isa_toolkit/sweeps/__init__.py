@@ -3,18 +3,16 @@
 from isa_toolkit.sweeps.job import (
     Job,
     JobFailedError,
-    JobProgress,
     JobStatus,
     runs_in,
 )
 from isa_toolkit.sweeps.plan import Plan, PlannedRun, plan
-from isa_toolkit.sweeps.sweep import Sweep, sweep, sweeps_in
+from isa_toolkit.sweeps.sweep import Sweep, sweep, sweeps_in, write
 from isa_toolkit.sweeps.worker import run_group
 
 __all__ = [
     "Job",
     "JobFailedError",
-    "JobProgress",
     "JobStatus",
     "Plan",
     "PlannedRun",
@@ -24,4 +22,5 @@ __all__ = [
     "runs_in",
     "sweep",
     "sweeps_in",
+    "write",
 ]

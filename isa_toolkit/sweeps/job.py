@@ -6,38 +6,33 @@ The process outlives the kernel; any kernel finds it again through its folders.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import subprocess
 import time
 from pathlib import Path
-from typing import Literal, NamedTuple, final
+from typing import NamedTuple, final
 
 from isa_toolkit.distillation import Experiment, Run
 from isa_toolkit.errors import IsaError
 from isa_toolkit.files import read_json
 from isa_toolkit.sweeps.plan import Plan, plan
-from isa_toolkit.sweeps.states import HOLDER, GroupState, group_state, run_state
-from isa_toolkit.sweeps.sweep import Sweep, sweeps_in, write_jobs, write_plan
+from isa_toolkit.sweeps.states import HOLDER, RESULT, GroupState, group_state, run_state
+from isa_toolkit.sweeps.sweep import Sweep, sweeps_in, write
 from isa_toolkit.sweeps.worker import (
-    DIVERGED,
     KILL,
     LOCKED,
     STOP,
     USAGE,
     experiment_from,
-    read_result,
     settle,
     start_worker,
 )
 
-__all__ = ["Job", "JobFailedError", "JobProgress", "JobStatus", "runs_in"]
+__all__ = ["Job", "JobFailedError", "JobStatus", "runs_in"]
 
 _POLL_S = 0.05
-_RESUME = "Resume goes on from the last checkpoint."
 _FIXES = {
     USAGE: "Correct the setting that it names and start again.",
-    DIVERGED: "Lower learning_rate or raise ridge; the last good checkpoint is kept.",
     LOCKED: "Attach to the run instead of starting it.",
 }
 
@@ -50,23 +45,18 @@ class JobStatus(NamedTuple):
     """What is known of a job.
 
     Attributes:
-        state: ``"new"``, ``"starting"``, ``"running"``, ``"stopping"``, ``"stopped"``,
-            ``"done"``, ``"failed"`` or ``"diverged"``.
-        pid: Number of the process that works on it; None if there is none or it is not
-            known yet.
+        state: new, starting, running, stopping, stopped, done, failed or diverged.
+        step: Number of steps taken.
+        steps: Number of steps of the whole run; 0 if not known yet.
+        steps_per_s: Steps per second of the last chunk; 0 if not known yet.
+        pid: Number of the process that works on it; None if it is not known.
         reason: Why it failed or diverged; else empty.
     """
 
-    state: Literal[
-        "new",
-        "starting",
-        "running",
-        "stopping",
-        "stopped",
-        "done",
-        "failed",
-        "diverged",
-    ]
+    state: str
+    step: int
+    steps: int
+    steps_per_s: float
     pid: int | None
     reason: str
 
@@ -75,23 +65,17 @@ class JobStatus(NamedTuple):
         """Whether a process works on the run."""
         return self.state in ("starting", "running", "stopping")
 
+    @property
+    def fraction(self) -> float:
+        """Fraction of the steps that are taken, from 0 to 1."""
+        return self.step / self.steps if self.steps else 0.0
 
-class JobProgress(NamedTuple):
-    """How far a job is.
-
-    Attributes:
-        step: Number of steps taken.
-        steps: Number of steps of the whole run; 0 if not known yet.
-        fraction: Fraction of the steps that are taken, from 0 to 1.
-        steps_per_s: Steps per second of the last chunk; 0 if not known yet.
-        eta_s: Number of seconds left at that speed, without validations; NaN if unknown.
-    """
-
-    step: int
-    steps: int
-    fraction: float
-    steps_per_s: float
-    eta_s: float
+    @property
+    def eta_s(self) -> float:
+        """Number of seconds left at the present speed; NaN if unknown."""
+        # The first step compiles and says nothing about the speed.
+        is_known = self.steps_per_s > 0 and self.step > 1
+        return (self.steps - self.step) / self.steps_per_s if is_known else math.nan
 
 
 @final
@@ -121,26 +105,23 @@ class Job:
         planned = plan(experiment, out=out)
         self._set(planned.out / planned.runs[0].name, planned, checkpoint_s)
 
-    def _set(self, path: Path, planned: Plan | None, checkpoint_s: float) -> None:
-        self.path = path
-        self._plan = planned
-        self._process: subprocess.Popen[bytes] | None = None
-        self._checkpoint_s = checkpoint_s
+    def _set(
+        self, path: Path, planned: Plan | None = None, checkpoint_s: float = 60.0
+    ) -> None:
+        self.path, self._plan, self._checkpoint_s = path, planned, checkpoint_s
         self._sweep = path.parent / "sweeps" / path.name
         self._group = self._sweep / "groups" / path.name
+        self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     def attach(cls, path: str | Path) -> Job:
         """Return the job of a run folder, running or not.
 
-        Args:
-            path: Path of the run folder.
-
         Raises:
             FileNotFoundError: There is no run.
         """
         job = cls.__new__(cls)
-        job._set(Path(path).absolute(), None, 60.0)
+        job._set(Path(path).absolute())
         if not (job.path / "experiment.json").is_file() and not job._group.is_dir():
             raise FileNotFoundError(
                 f"There is no run at {job.path} (no experiment.json). Choose a run folder, "
@@ -150,8 +131,6 @@ class Job:
 
     def __repr__(self) -> str:
         return f"Job({self.path.name!r}, {self.status.state})"
-
-    # --- what it does ----------------------------------------------------------------
 
     def start(self) -> Job:
         """Start the run, or resume it; nothing happens if it runs or is done.
@@ -167,17 +146,12 @@ class Job:
         if status.is_alive or status.state == "done":
             return self
         try:
-            if self._plan is not None or not (self._sweep / "plan.json").is_file():
-                write_plan(self._plan or self._stored_plan())
-            write_jobs(Sweep.open(self._sweep), {"checkpoint_s": self._checkpoint_s})
-            for name in (STOP, KILL):
-                (self._sweep / name).unlink(missing_ok=True)
+            write(self._planned(), {"checkpoint_s": self._checkpoint_s})
             self._process = start_worker(self._group, tied=False)
         except OSError as error:
-            reason = error.strerror or str(error)
             raise type(error)(
-                f"The folder {self._sweep} cannot be written: {reason}. Free some space "
-                "or choose another out."
+                f"The folder {self._sweep} cannot be written: {error.strerror or error}. "
+                "Free some space or choose another out."
             ) from error
         return self
 
@@ -186,15 +160,12 @@ class Job:
 
         What came after the last checkpoint is lost then.
         """
-        if not self.status.is_alive:
-            return
-        if not self._worker.is_alive:  # another process runs it
+        if self._worker.is_alive:
+            name = KILL if (self._sweep / STOP).exists() else STOP
+            (self._sweep / name).touch()
+        elif self.status.is_alive:  # another process runs it
             with contextlib.suppress(FileNotFoundError):
                 (self.path / STOP).touch()
-        elif (self._sweep / STOP).exists():
-            (self._sweep / KILL).touch()
-        else:
-            (self._sweep / STOP).touch()
 
     def wait(self, timeout_s: float | None = None) -> JobStatus:
         """Return the status when the process has ended.
@@ -209,23 +180,24 @@ class Job:
         while (status := self.status).is_alive:
             if time.monotonic() > end:
                 raise TimeoutError(
-                    f"The run {self.path.name} still runs after {timeout_s:g} s "
-                    f"(process {status.pid})."
+                    f"The run {self.path.name} still runs after {timeout_s:g} s."
                 )
             time.sleep(_POLL_S)
         return status
 
     def raise_if_failed(self) -> None:
-        """Raise if the run failed or diverged.
-
-        Raises:
-            JobFailedError: The message has the reason and the fix.
-        """
+        """Raise ``JobFailedError`` with the reason and the fix if the run failed."""
         status = self.status
-        if status.state in ("failed", "diverged"):
-            raise JobFailedError(self.explain(status))
-
-    # --- how it is -------------------------------------------------------------------
+        if status.state not in ("failed", "diverged"):
+            return
+        code = (read_json(self._group / RESULT) or {}).get("code")
+        fix = _FIXES.get(code, "")
+        if status.state == "failed":
+            fix = fix or "Resume starts it from its last checkpoint."
+        raise JobFailedError(
+            f"The run {self.path.name} {status.state} at step {status.step}: "
+            f"{status.reason} {fix}".strip()
+        )
 
     @property
     def run(self) -> Run:
@@ -240,50 +212,18 @@ class Job:
     def status(self) -> JobStatus:
         """What is known of the run now."""
         run, worker = run_state(self.path), self._worker
-        if run.state == "done":
-            return JobStatus("done", None, "")
-        if worker.is_alive or run.state == "running":
-            folder = self._sweep if worker.is_alive else self.path
-            if (folder / STOP).exists():
-                return JobStatus("stopping", self._pid, "")
-            state = "running" if run.state == "running" else "starting"
-            return JobStatus(state, self._pid, "")
-        if run.state != "diverged" and worker.state == "failed":
-            return JobStatus("failed", None, worker.reason)
-        return JobStatus(run.state, None, run.reason)
-
-    @property
-    def progress(self) -> JobProgress:
-        """How far the run is."""
-        run = run_state(self.path)
+        state, reason, pid = str(run.state), run.reason, None
+        if state != "done" and (worker.is_alive or state == "running"):
+            folder, holder = self.path, self.path
+            if worker.is_alive:
+                folder, holder = self._sweep, self._group
+            state = "running" if state == "running" else "starting"
+            state = "stopping" if (folder / STOP).exists() else state
+            pid = (read_json(holder / HOLDER) or {}).get("pid")
+        elif state not in ("done", "diverged") and worker.state == "failed":
+            state, reason = "failed", worker.reason
         steps = int((read_json(self.path / "experiment.json") or {}).get("steps", 0))
-        speed = run.steps_per_s
-        return JobProgress(
-            step=run.step,
-            steps=steps,
-            fraction=run.step / steps if steps else 0.0,
-            steps_per_s=speed,
-            # The first step compiles and says nothing about the speed.
-            eta_s=(steps - run.step) / speed
-            if speed > 0 and run.step > 1
-            else math.nan,
-        )
-
-    def explain(self, status: JobStatus) -> str:
-        """Return why a run ended and what to do, on one line.
-
-        Args:
-            status: Status of the run.
-        """
-        result = read_result(self._group)
-        code = DIVERGED if status.state == "diverged" else result.code if result else 0
-        fix = _FIXES.get(code, _RESUME)
-        return (
-            f"The run {self.path.name} {status.state} at step {self.progress.step}: "
-            f"{status.reason} {fix}"
-        )
-
-    # --- pieces ----------------------------------------------------------------------
+        return JobStatus(state, run.step, steps, run.steps_per_s, pid, reason)
 
     @property
     def _worker(self) -> GroupState:
@@ -292,41 +232,28 @@ class Job:
             settle(self._group, code)
         return group_state(self._group)
 
-    @property
-    def _pid(self) -> int | None:
-        for folder in (self._group, self.path):
-            holder = read_json(folder / HOLDER)
-            if holder is not None:
-                return int(holder["pid"])
-        return None
-
-    def _stored_plan(self) -> Plan:
-        """Return the plan of a run that another process has made."""
-        stored = read_json(self.path / "experiment.json")
-        if stored is None:
-            raise ValueError(
-                f"The run folder {self.path} does not say what its run is. Start it "
-                "with Job(experiment, out=...)."
-            )
+    def _planned(self) -> Plan:
+        """Return the plan of the run, also of one that another process has made."""
+        if self._plan is not None:
+            return self._plan
+        with contextlib.suppress(FileNotFoundError):
+            return Sweep.open(self._sweep).plan
+        stored = read_json(self.path / "experiment.json") or {}
         planned = plan(experiment_from(stored), out=self.path.parent)
-        if planned.runs[0].name != self.path.name:
+        if planned.name != self.path.name:
             raise ValueError(
                 f"The data of {self.path.name} must be found by name alone, got data "
-                f"that make it {planned.runs[0].name}. Start it with "
-                "Job(experiment, out=...), where the experiment says source, root or limit."
+                f"that make it {planned.name}. Start it with Job(experiment, out=...), "
+                "where the experiment says source, root or limit."
             )
-        return dataclasses.replace(planned, name=self.path.name)
+        return planned
 
 
 def runs_in(folder: str | Path) -> list[Job]:
-    """Return the jobs of all runs in a folder, by name.
-
-    Args:
-        folder: Path of the folder of run folders, which may be missing.
-    """
+    """Return the jobs of all runs in a folder, by name; the folder may be missing."""
     there = Path(folder)
     names = {path.parent.name for path in there.glob("*/experiment.json")}
     names |= {
-        sweep.name for sweep in sweeps_in(there) if list(sweep.groups) == [sweep.name]
+        one.name for one in sweeps_in(there) if list(one.plan.groups) == [one.name]
     }
     return [Job.attach(there / name) for name in sorted(names)]

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
+from tqdm import tqdm
 
 from isa_toolkit import checks
 from isa_toolkit.distillation.experiment import Experiment, ResolvedExperiment
 from isa_toolkit.distillation.param_grid import combinations, programs, resolve_alike
 from isa_toolkit.files import read_json
-from isa_toolkit.sweeps.states import FINAL, State, duration, run_state
-from isa_toolkit.sweeps.worker import check_loadable, data_source, experiment_from
+from isa_toolkit.sweeps.states import FINAL, State, run_state
+from isa_toolkit.sweeps.worker import data_source, experiment_from
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +43,7 @@ class PlannedRun:
         group: Name of the group that contains the run.
         description: Every choice, as in ``experiment.json``.
         where: Where the data are: ``dataset``, ``source``, ``root``, ``limit``.
-        differs: Settings in which the run differs from others of the plan, as text.
+        differs: Settings in which the run differs from similar ones of the plan, as text.
         state: State of the run when it was planned.
         step: Number of steps that need not be taken again.
         seconds: Estimated number of seconds that are left; None if unknown.
@@ -53,7 +54,7 @@ class PlannedRun:
     group: str
     description: dict[str, Any]
     where: dict[str, Any]
-    differs: str
+    differs: str = ""
     state: State = "new"
     step: int = 0
     seconds: float | None = None
@@ -67,6 +68,11 @@ class PlannedRun:
     def steps_left(self) -> int:
         """Number of steps to take."""
         return 0 if self.state in FINAL else self.steps - self.step
+
+    @property
+    def time(self) -> str:
+        """Estimated time that is left, as text."""
+        return "unknown" if self.seconds is None else tqdm.format_interval(self.seconds)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
@@ -82,9 +88,6 @@ class Plan:
     name: str
     out: Path
     runs: tuple[PlannedRun, ...]
-
-    def __repr__(self) -> str:
-        return f"Plan({self.name!r}, runs={len(self.runs)}, groups={len(self.groups)})"
 
     @property
     def path(self) -> Path:
@@ -105,12 +108,26 @@ class Plan:
         known = [run.seconds for run in self.runs if run.seconds is not None]
         return sum(known) if len(known) == len(self.runs) else None
 
+    @property
+    def summary(self) -> str:
+        """The number of runs, and how long they take, in one or two sentences."""
+        states = [run.state for run in self.runs]
+        left = len(states) - states.count("done") - states.count("diverged")
+        text = f"{len(states)} run{'s' * (len(states) != 1)} in {len(self.groups)} "
+        text += f"group{'s' * (len(self.groups) != 1)}: {states.count('done')} done, "
+        text += f"{states.count('diverged')} diverged, " if "diverged" in states else ""
+        text += f"{left} to run."
+        if self.seconds is None:
+            return f"{text} Time: unknown until a run of each program has run here."
+        seconds = tqdm.format_interval(self.seconds)
+        return f"{text} Time: about {seconds} in sequence, as measured in earlier runs."
+
     def run(self, engine: str = "local", **settings: Any) -> Sweep:
-        """Run what is left of the plan, see ``sweep``.
+        """Run what is left of the plan.
 
         Args:
             engine: Name of the engine: ``"local"``, ``"ray"`` or ``"slurm"``.
-            settings: Other arguments of ``sweep`` from ``wait`` on.
+            settings: Other arguments of ``sweep``, from ``wait`` on.
         """
         from isa_toolkit.sweeps.sweep import launch
 
@@ -141,44 +158,19 @@ class Plan:
             for run in self.runs
         )
 
-    @property
-    def summary(self) -> str:
-        """The plan in one or two sentences: the number of runs, and how long they take."""
-        count, groups = len(self.runs), len(self.groups)
-        done = sum(run.state == "done" for run in self.runs)
-        diverged = sum(run.state == "diverged" for run in self.runs)
-        text = (
-            f"{count} run{'s' * (count != 1)} in {groups} group{'s' * (groups != 1)}: "
-        )
-        text += f"{done} done, "
-        text += f"{diverged} diverged, " if diverged else ""
-        text += f"{count - done - diverged} to run."
-        if done + diverged == count:
-            return text
-        if self.seconds is None:
-            return f"{text} Time: unknown until a run of each program has run here."
-        return (
-            f"{text} Time: about {duration(self.seconds)} in sequence, as measured in "
-            f"runs of the same programs in {self.out.name}/."
-        )
+    def __repr__(self) -> str:
+        return f"Plan({self.name!r}, runs={len(self.runs)}, groups={len(self.groups)})"
 
     def __str__(self) -> str:
-        table = self._shown()
-        if all(len(runs) == 1 for runs in self.groups.values()):
-            del table["group"]
-        return f"{table.to_string(index=False)}\n\n{self.summary}"
+        return f"{self._shown().to_string(index=False)}\n\n{self.summary}"
 
     def _repr_html_(self) -> str:
-        markup = self._shown().to_html(index=False)
-        return f"{markup}<p>{html.escape(self.summary)}</p>"
+        return f"{self._shown().to_html(index=False)}<p>{html.escape(self.summary)}</p>"
 
     def _shown(self) -> pd.DataFrame:
-        table = self.table().drop(columns="seconds")
-        table["time"] = [
-            "unknown" if run.seconds is None else duration(run.seconds)
-            for run in self.runs
-        ]
-        return table
+        table = self.table().assign(seconds=[run.time for run in self.runs])
+        hidden = ["group"] * (len(self.groups) == len(self.runs))
+        return table.rename(columns={"seconds": "time"}).drop(columns=hidden)
 
 
 def plan(
@@ -207,47 +199,45 @@ def plan(
         InvalidValueError: A value is out of its range; a method lacks a setting.
 
     Example:
-        >>> base = Experiment(dataset="digits", steps=100)
-        >>> plan(base, grid={"drop_easy": [0, 0.2], "seed": range(3)}, name="shares")
-        Plan('shares', runs=6, groups=6)
+        >>> base = Experiment("digits", steps=100)
+        >>> plan(base, grid={"drop_easy": [0, 0.2], "seed": range(3)}, name="fractions")
+        Plan('fractions', runs=6, groups=6)
     """
-    wanted = expand(experiments, grid)
-    for one in wanted:
-        check_loadable(one)
-    most = _most(pack, len(wanted))
+    lists = {"seeds" if key == "seed" else key: v for key, v in (grid or {}).items()}
+    wanted = combinations(experiments, **lists)
+    sources = [data_source(one) for one in wanted]
+    if pack is None:
+        pack = jax.default_backend() != "cpu"
+    most = {True: len(wanted), False: 1}[pack] if isinstance(pack, bool) else pack
+    checks.check_integer("pack", most)
     folder = Path(out).absolute()
     if name is not None and (not name or Path(name).name != name or name == ".."):
         raise checks.fail("name", "be the name of a folder, not a path", name)
-    runs: dict[str, PlannedRun] = {}
-    loaded: dict[str, Any] = {}
-    hashes: dict[int, str] = {}
+
+    loaded: dict[str, Any] = {}  # the data of each name, once
+    made: dict[int, PlannedRun] = {}
+    where = {id(one): source for one, source in zip(wanted, sources, strict=True)}
     for alike in programs(wanted):
-        resolved = {}
-        for one, its in zip(alike, _resolved(alike, loaded), strict=True):
-            hashes[id(one)] = its.hash
-            resolved[its.hash] = (its, data_source(one))
-        pace = measured_pace(next(iter(resolved.values()))[0], folder)
-        for part in _parts(list(resolved.values()), most):
-            group = _group_name([one for one, _ in part])
-            for one, where in part:
-                runs[one.hash] = _planned(one, where, group, folder, pace)
-    order = dict.fromkeys(hashes[id(one)] for one in wanted)
-    listed = _with_differences([runs[one] for one in order])
-    return Plan(name=name or _name(listed), out=folder, runs=tuple(listed))
-
-
-def expand(
-    experiments: Experiment | Sequence[Experiment],
-    grid: Mapping[str, Iterable[Any]] | None,
-) -> list[Experiment]:
-    """Return every experiment with every combination of the values of a grid.
-
-    Args:
-        experiments: One experiment or several.
-        grid: Values by name of the setting; None for the experiments as they are.
-    """
-    lists = {"seeds" if name == "seed" else name: grid[name] for name in grid or {}}
-    return combinations(experiments, **lists)
+        key = json.dumps(where[id(alike[0])], sort_keys=True)
+        data = loaded.setdefault(key, None) or alike[0].load()
+        loaded[key] = data
+        bare = {"dataset": data, "source": None, "root": None, "limit": None}
+        resolved = resolve_alike([dataclasses.replace(one, **bare) for one in alike])
+        distinct = list({one.hash: one for one in resolved}.values())
+        pace = measured_pace(distinct[0], folder)
+        groups = {}
+        for part in _parts(distinct, most):
+            groups |= dict.fromkeys([one.hash for one in part], _group_name(part))
+        for one, its in zip(alike, resolved, strict=True):
+            group = groups[its.hash]
+            made[id(one)] = _planned(its, where[id(one)], group, folder, pace)
+    runs = list({made[id(one)].hash: made[id(one)] for one in wanted}.values())
+    differences = _differences(runs)
+    runs = [
+        dataclasses.replace(run, differs=differs)
+        for run, differs in zip(runs, differences, strict=True)
+    ]
+    return Plan(name=name or _sweep_name(runs), out=folder, runs=tuple(runs))
 
 
 def measured_pace(
@@ -288,32 +278,6 @@ def measured_pace(
 # --- pieces -----------------------------------------------------------------------------
 
 
-def _most(pack: bool | int | None, count: int) -> int:
-    """Return the largest number of runs of a group."""
-    if pack is None:
-        pack = jax.default_backend() != "cpu"
-    if isinstance(pack, bool):
-        return count if pack else 1
-    return checks.check_integer("pack", pack)
-
-
-def _resolved(
-    alike: Sequence[Experiment], loaded: dict[str, Any]
-) -> list[ResolvedExperiment]:
-    """Return experiments resolved; the data of each name are loaded once."""
-    key = json.dumps(data_source(alike[0]), sort_keys=True)
-    if key not in loaded:
-        loaded[key] = alike[0].load()
-    return resolve_alike(
-        [
-            dataclasses.replace(
-                one, dataset=loaded[key], source=None, root=None, limit=None
-            )
-            for one in alike
-        ]
-    )
-
-
 def _parts(runs: list[Any], most: int) -> list[list[Any]]:
     """Return runs in parts of at most so many, as equal as can be."""
     count = -(-len(runs) // most)
@@ -329,19 +293,15 @@ def _planned(
     pace: tuple[float, float] | None,
 ) -> PlannedRun:
     found = run_state(out / one.name)
-    left = one.settings.steps - found.step
-    seconds = None if pace is None else pace[0] + left * pace[1]
+    seconds = None
+    if found.state in FINAL:
+        seconds = 0.0
+    elif pace is not None:
+        seconds = pace[0] + (one.settings.steps - found.step) * pace[1]
     return PlannedRun(
-        name=one.name,
-        hash=one.hash,
-        group=group,
-        description=one.description,
-        where=where,
-        differs="",
-        state=found.state,
-        step=found.step,
-        seconds=0.0 if found.state in FINAL else seconds,
-    )
+        name=one.name, hash=one.hash, group=group, description=one.description,
+        where=where, state=found.state, step=found.step, seconds=seconds,
+    )  # fmt: skip
 
 
 def _is_same_program(resolved: ResolvedExperiment, described: dict[str, Any]) -> bool:
@@ -352,28 +312,20 @@ def _is_same_program(resolved: ResolvedExperiment, described: dict[str, Any]) ->
         earlier = experiment_from(described)
     except (KeyError, TypeError, ValueError):
         return False  # written by another version
-    names = ("dataset", "images_per_class", "network", "batch_size", "method")
+    names = ("images_per_class", "network", "batch_size", "method")
     step = {name: getattr(earlier, name) for name in names}
-    step["dataset"] = resolved.settings.dataset
-    return (
-        len(
-            programs(
-                [resolved.settings, dataclasses.replace(resolved.settings, **step)]
-            )
-        )
-        == 1
-    )
+    mine = resolved.settings
+    return len(programs([mine, dataclasses.replace(mine, **step)])) == 1
 
 
 def _group_name(part: Sequence[ResolvedExperiment]) -> str:
-    first = part[0].name
     if len(part) == 1:
-        return first
+        return part[0].name
     digest = hashlib.sha256("".join(one.hash for one in part).encode()).hexdigest()
-    return f"{first.rpartition('-')[0]}-x{len(part)}-{digest[:8]}"
+    return f"{part[0].name.rpartition('-')[0]}-x{len(part)}-{digest[:8]}"
 
 
-def _name(runs: Sequence[PlannedRun]) -> str:
+def _sweep_name(runs: Sequence[PlannedRun]) -> str:
     if len(runs) == 1:
         return runs[0].name
     text = "".join(sorted(run.hash for run in runs))
@@ -381,44 +333,25 @@ def _name(runs: Sequence[PlannedRun]) -> str:
     return f"{datasets}-x{len(runs)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def _with_differences(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """Return the runs, each with the settings that tell it from similar ones."""
+def _differences(runs: Sequence[PlannedRun]) -> list[str]:
+    """Return, for each run, the settings in which it differs from runs of its kind."""
+    import pandas as pd
 
-    def kind(run: PlannedRun) -> tuple[Any, ...]:
-        described = run.description
-        method = described["method"]["name"]
-        return run.where["dataset"], described["images_per_class"], method
-
-    made = []
-    for run in runs:
-        mine = _flat(run.description)
-        others = [_flat(one.description) for one in runs if kind(one) == kind(run)]
-        differing = [
-            f"{name}={_shown(value)}"
-            for name, value in mine.items()
-            if any(other[name] != value for other in others)
-        ]
-        made.append(dataclasses.replace(run, differs=", ".join(differing)))
-    return made
-
-
-def _flat(description: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that have no column of their own, by short name."""
-    own = ("dataset", "images_per_class", "seed", "steps", "method", "network")
-    # These follow from the number of steps.
-    own += ("validation_every", "log_every", "hash")
-    flat = {name: value for name, value in description.items() if name not in own}
-    method = {
-        name: value for name, value in description["method"].items() if name != "name"
-    }
-    network = {
-        "network" if name == "name" else name: value
-        for name, value in description["network"].items()
-    }
-    return {**method, **network, **flat}
+    # These have columns of their own, or follow from the number of steps.
+    hidden = ("dataset", "seed", "steps", "validation_every", "log_every")
+    shown = [
+        {name: part for name, part in run.description.items() if name not in hidden}
+        for run in runs
+    ]
+    table = pd.json_normalize(shown).map(_as_text)
+    kinds = ["method.name", "images_per_class"]
+    texts = pd.Series("", index=table.index)
+    for _, alike in table.groupby([*kinds, [run.where["dataset"] for run in runs]]):
+        for name in alike.columns[alike.nunique(dropna=False) > 1]:
+            short = name.rpartition(".")[2] if name != "network.name" else "network"
+            texts[alike.index] += f", {short}=" + alike[name]
+    return [text.removeprefix(", ") for text in texts]
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return f"({', '.join(map(str, value))})"
-    return str(value)
+def _as_text(value: Any) -> str:
+    return f"({', '.join(map(str, value))})" if isinstance(value, list) else f"{value}"

@@ -8,16 +8,15 @@ How far a run is stands in its own folder. A file ``STOP`` stops all runs with c
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import dataclasses
 import html
 import math
-import signal
-import subprocess
-import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from isa_toolkit import checks
@@ -26,13 +25,13 @@ from isa_toolkit.distillation.api import LIMIT_BYTES
 from isa_toolkit.distillation.store import is_held
 from isa_toolkit.files import read_json, write_json
 from isa_toolkit.sweeps.engines import EngineName, make_engine
-from isa_toolkit.sweeps.plan import Plan, plan
+from isa_toolkit.sweeps.plan import Plan, PlannedRun, plan
 from isa_toolkit.sweeps.states import (
     FINAL,
     QUEUED,
     RESULT,
-    START_MARK,
     group_state,
+    last_line,
     run_state,
 )
 from isa_toolkit.sweeps.worker import (
@@ -41,16 +40,18 @@ from isa_toolkit.sweeps.worker import (
     STOP,
     is_parent_gone,
     lock,
-    start_process,
+    signals,
+    start_python,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Sweep", "drive", "launch", "sweep", "sweeps_in"]
+__all__ = ["Sweep", "drive", "launch", "sweep", "sweeps_in", "write"]
 
 PLAN, LAUNCH, LOG = "plan.json", "launch.json", "driver.log"
 _POLL_S = 0.1
+_BAR_S = 0.5
 _STARTUP_S = 60.0
 
 
@@ -70,11 +71,11 @@ def sweep(
 ) -> Sweep:
     """Run experiments with every combination of settings, and return the sweep.
 
-    Each group of runs is a process of its own. One that dies is started again and goes on
+    Each group of runs is a process of its own. One that dies is started again and resumes
     from its checkpoints; a run that diverges stops no other. What is done is skipped, so the
-    same call again goes on after any stop. SIGINT or SIGTERM, or ``Sweep.cancel``, stop all
-    runs with checkpoints; a second one ends them at once. If this process is killed, its
-    local workers write a checkpoint and end.
+    same call again resumes after any stop. SIGINT, SIGTERM or ``Sweep.cancel`` stop all runs
+    with checkpoints; a second signal ends them at once. If this process is killed, its local
+    workers write a checkpoint and end.
 
     Args:
         experiments: One experiment or several; another process must be able to load their
@@ -90,7 +91,7 @@ def sweep(
             the sweep.
         progress: Show a progress bar; None for only on a terminal or in a notebook.
         checkpoint_s: Number of seconds between checkpoints of a run.
-        shards_limit_bytes: See ``distill``.
+        shards_limit_bytes: Maximum size in bytes of precomputed data, see ``distill``.
         options: Options of the engine: ``slots``, ``gpus`` and ``retries`` (local), see
             ``LocalEngine``; ``address``, ``num_gpus``, ``num_cpus``, ``max_retries`` (ray),
             see ``RayEngine``; parameters of submitit (slurm), see ``SlurmEngine``.
@@ -107,21 +108,15 @@ def sweep(
         OSError: The folder of the sweep cannot be written.
 
     Example:
-        >>> from isa_toolkit.sweeps import plan
-        >>> base = Experiment(dataset="digits", steps=100)
-        >>> planned = plan(base, grid={"drop_easy": [0, 0.2]}, name="two")
-        >>> finished = planned.run("local", slots=2)  # doctest: +SKIP
+        >>> base = Experiment("digits", steps=100)
+        >>> grid = {"drop_easy": [0, 0.2], "seed": range(3)}
+        >>> finished = sweep(base, grid, slots=2)  # doctest: +SKIP
     """
     planned = plan(experiments, grid, out=out, name=name, pack=pack)
     return launch(
-        planned,
-        engine,
-        wait=wait,
-        progress=progress,
-        checkpoint_s=checkpoint_s,
-        shards_limit_bytes=shards_limit_bytes,
-        **options,
-    )
+        planned, engine, wait=wait, progress=progress, checkpoint_s=checkpoint_s,
+        shards_limit_bytes=shards_limit_bytes, **options,
+    )  # fmt: skip
 
 
 class Sweep:
@@ -132,6 +127,10 @@ class Sweep:
 
     Raises:
         FileNotFoundError: There is no sweep.
+
+    Attributes:
+        path: Path of the folder of the sweep.
+        plan: The runs, with the states that they had when they were planned.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -142,7 +141,13 @@ class Sweep:
                 f"There is no sweep at {self.path} (no {PLAN}). Choose a folder such as "
                 "runs/sweeps/<name>."
             )
-        self._planned: list[dict[str, Any]] = stored["runs"]
+        runs = tuple(PlannedRun(**run) for run in stored["runs"])
+        self.plan = Plan(name=self.path.name, out=self.path.parents[1], runs=runs)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Sweep:
+        """Return the sweep in a folder, see the class."""
+        return cls(path)
 
     def __repr__(self) -> str:
         return f"Sweep({str(self.path)!r}, {self.state})"
@@ -153,48 +158,19 @@ class Sweep:
         )
         return f"<p>{html.escape(self.name)}: {self.state}</p>{table}"
 
-    @classmethod
-    def open(cls, path: str | Path) -> Sweep:
-        """Return the sweep in a folder.
-
-        Args:
-            path: Path of the folder of the sweep.
-
-        Raises:
-            FileNotFoundError: There is no sweep.
-        """
-        return cls(path)
-
     @property
     def name(self) -> str:
         """Name of the sweep."""
-        return self.path.name
-
-    @property
-    def out(self) -> Path:
-        """Path of the folder of its run folders."""
-        return self.path.parents[1]
+        return self.plan.name
 
     @property
     def runs(self) -> list[Run]:
         """The runs that have begun, in the order of the plan."""
-        paths = [self.out / run["name"] for run in self._planned]
+        paths = [self.plan.out / run.name for run in self.plan.runs]
         return [Run.open(one) for one in paths if (one / "experiment.json").is_file()]
 
-    @property
-    def groups(self) -> dict[str, list[dict[str, Any]]]:
-        """The planned runs of each group, by the name of the group."""
-        found: dict[str, list[dict[str, Any]]] = {}
-        for run in self._planned:
-            found.setdefault(run["group"], []).append(run)
-        return found
-
     def group_path(self, group: str) -> Path:
-        """Return the path of the folder of a group.
-
-        Args:
-            group: Name of the group.
-        """
+        """Return the path of the folder of a group, by its name."""
         return self.path / "groups" / group
 
     # --- how it is -------------------------------------------------------------------
@@ -203,7 +179,7 @@ class Sweep:
     def is_running(self) -> bool:
         """Whether a process starts workers, or a worker runs, on whatever machine."""
         return is_held(self.path) or any(
-            group_state(self.group_path(group)).is_alive for group in self.groups
+            group_state(self.group_path(group)).is_alive for group in self.plan.groups
         )
 
     @property
@@ -213,18 +189,16 @@ class Sweep:
 
     @property
     def state(self) -> str:
-        """``"new"``, ``"queued"``, ``"running"``, ``"stopping"``, ``"stopped"``, ``"failed"``
-        (some runs failed) or ``"done"`` (each run is done or diverged).
+        """State of the whole: new, queued, running, stopping, stopped, failed (some runs
+        failed) or done (each run is done or diverged).
         """  # noqa: D205
         if self.is_running:
             return "stopping" if (self.path / STOP).exists() else "running"
         states = {row["state"] for row in self.rows()}
         if states <= set(FINAL):
             return "done"
-        for state in ("failed", "queued", "stopped"):
-            if state in states:
-                return state
-        return "stopped" if states != {"new"} else "new"
+        found = [one for one in ("failed", "queued") if one in states]
+        return found[0] if found else "new" if states == {"new"} else "stopped"
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield what is known of each run now, as plain JSON, in the order of the plan.
@@ -236,32 +210,32 @@ class Sweep:
         engine = (read_json(self.path / LAUNCH) or {}).get("engine")
         is_waiting = is_held(self.path) or engine == "slurm"
         is_waiting = is_waiting and not (self.path / STOP).exists()
-        for group, runs in self.groups.items():
-            worker = group_state(self.group_path(group))
-            for run in runs:
-                found = run_state(self.out / run["name"])
-                state, reason = str(found.state), found.reason
-                if state not in (*FINAL, "running"):
-                    if worker.is_alive:
-                        state, reason = "running", ""
-                    elif worker.state == "failed":
-                        state, reason = "failed", worker.reason
-                    elif worker.state == "queued" and is_waiting:
-                        state, reason = "queued", ""
-                steps = int(run["description"]["steps"])
-                speed = found.steps_per_s if state == "running" else 0.0
-                yield {
-                    "run": run["name"],
-                    "group": group,
-                    "state": state,
-                    "differs": run["differs"],
-                    "seed": int(run["description"]["seed"]),
-                    "step": found.step,
-                    "steps": steps,
-                    "steps_per_s": speed or None,
-                    "eta_s": (steps - found.step) / speed if speed else None,
-                    "reason": reason,
-                }
+        workers = {
+            group: group_state(self.group_path(group)) for group in self.plan.groups
+        }
+        for run in self.plan.runs:
+            found, worker = run_state(self.plan.out / run.name), workers[run.group]
+            state, reason = str(found.state), found.reason
+            if state not in (*FINAL, "running"):
+                if worker.is_alive:
+                    state, reason = "running", ""
+                elif worker.state == "failed":
+                    state, reason = "failed", worker.reason
+                elif worker.state == "queued" and is_waiting:
+                    state, reason = "queued", ""
+            speed = found.steps_per_s if state == "running" else 0.0
+            yield {
+                "run": run.name,
+                "group": run.group,
+                "state": state,
+                "differs": run.differs,
+                "seed": int(run.description["seed"]),
+                "step": found.step,
+                "steps": run.steps,
+                "steps_per_s": speed or None,
+                "eta_s": (run.steps - found.step) / speed if speed else None,
+                "reason": reason,
+            }
 
     def status(self) -> pd.DataFrame:
         """Return one row per run, see ``rows``; unknown numbers are NaN."""
@@ -281,11 +255,9 @@ class Sweep:
         Raises:
             OSError: The folder cannot be written.
         """
-        if self.state in ("new", "done"):
-            return
-        (self.path / STOP).touch()
-        if force:
-            (self.path / KILL).touch()
+        if self.state not in ("new", "done"):
+            for name in (STOP, KILL) if force else (STOP,):
+                (self.path / name).touch()
 
     def resume(
         self, *, wait: bool = True, progress: bool | None = None, **options: Any
@@ -306,7 +278,7 @@ class Sweep:
         engine = options.pop("engine", last["engine"])
         kept = last["options"] if engine == last["engine"] else {}
         settings = {**last.get("settings", {}), **kept, **options}
-        return launch(self, engine, wait=wait, progress=progress, **settings)
+        return launch(self.plan, engine, wait=wait, progress=progress, **settings)
 
     def wait(self, timeout_s: float | None = None) -> str:
         """Return the state when nothing runs any more.
@@ -328,11 +300,7 @@ class Sweep:
 
 
 def sweeps_in(out: str | Path) -> list[Sweep]:
-    """Return all sweeps of a folder of run folders, by name.
-
-    Args:
-        out: Path of the folder, which may be missing.
-    """
+    """Return all sweeps of a folder of run folders, by name; it may be missing."""
     found = sorted((Path(out) / "sweeps").glob(f"*/{PLAN}"))
     return [Sweep.open(path.parent) for path in found]
 
@@ -341,7 +309,7 @@ def sweeps_in(out: str | Path) -> list[Sweep]:
 
 
 def launch(
-    planned: Plan | Sweep,
+    planned: Plan,
     engine: str = "local",
     *,
     wait: bool = True,
@@ -350,75 +318,58 @@ def launch(
     shards_limit_bytes: int = LIMIT_BYTES,
     **options: Any,
 ) -> Sweep:
-    """Run what is left of a plan or of a sweep, see ``sweep`` for the arguments."""
+    """Run what is left of a plan, see ``sweep`` for the arguments."""
     checks.check_positive("checkpoint_s", checkpoint_s)
     checks.check_integer("shards_limit_bytes", shards_limit_bytes, minimum=0)
     starter = make_engine(engine, options)
+    settings = {"checkpoint_s": checkpoint_s, "shards_limit_bytes": shards_limit_bytes}
     with _locked(planned.path):
-        if isinstance(planned, Plan):
-            write_plan(planned)
-        made = Sweep.open(planned.path)
-        settings = {
-            "checkpoint_s": checkpoint_s,
-            "shards_limit_bytes": shards_limit_bytes,
-        }
-        write_json(
-            made.path / LAUNCH,
-            {"engine": engine, "options": options, "settings": settings},
-        )
-        write_jobs(made, settings)
-        for name in (STOP, KILL):
-            (made.path / name).unlink(missing_ok=True)
+        made = write(planned, settings)
+        last = {"engine": engine, "options": options, "settings": settings}
+        write_json(made.path / LAUNCH, last)
         if wait and not starter.needs_own_process:
             _drive(made, starter, progress)
             return made
         if starter.outlives_us:
             starter.start(_left(made))
             return made
-    driver = _start_driver(made, tied=wait)
+    code = "import sys; from isa_toolkit.sweeps.sweep import drive; drive(sys.argv[1])"
+    driver = start_python(["-c", code, str(made.path)], made.path / LOG, tied=wait)
+    end = time.monotonic() + _STARTUP_S
+    while driver.poll() is None and time.monotonic() < end and not is_held(made.path):
+        time.sleep(_POLL_S)
     if wait:
-        _watch(made, driver, progress)
+        _follow(made, progress, lambda: driver.poll() is None)
+    if driver.poll():
+        log = made.path / LOG
+        raise ChildProcessError(f"The sweep failed: {last_line(log)} See {log}.")
     return made
 
 
-def write_plan(plan: Plan) -> None:
-    """Write a plan into its folder; what an earlier launch has left there stays.
+def write(planned: Plan, settings: Mapping[str, Any] = MappingProxyType({})) -> Sweep:
+    """Write what the workers of a plan need to know, and withdraw requests to stop.
 
     Args:
-        plan: Plan to write.
-
-    Raises:
-        OSError: The folder cannot be written.
-    """
-    names = ("name", "hash", "group", "where", "differs", "description")
-    runs = [{name: getattr(run, name) for name in names} for run in plan.runs]
-    write_json(plan.path / PLAN, {"name": plan.name, "runs": runs})
-
-
-def write_jobs(made: Sweep, settings: Mapping[str, Any]) -> None:
-    """Write what each worker needs to know.
-
-    Args:
-        made: Sweep, its plan written.
+        planned: Plan to write; what an earlier launch has left in its folder stays.
         settings: Keyword arguments of ``distill``.
 
     Raises:
         OSError: The folder cannot be written.
     """
-    names = ("name", "hash", "where", "description")
-    for group, runs in made.groups.items():
-        job = [{name: run[name] for name in names} for run in runs]
-        write_json(
-            made.group_path(group) / JOB, {"runs": job, "settings": dict(settings)}
-        )
+    runs = [dataclasses.asdict(run) for run in planned.runs]
+    write_json(planned.path / PLAN, {"runs": runs})
+    made = Sweep.open(planned.path)
+    for group in planned.groups:
+        mine = [run for run in runs if run["group"] == group]
+        job = {"runs": mine, "settings": dict(settings)}
+        write_json(made.group_path(group) / JOB, job)
+    for name in (STOP, KILL):
+        (made.path / name).unlink(missing_ok=True)
+    return made
 
 
 def drive(path: str | Path) -> None:
-    """Run what is left of a sweep as it was launched last; a process of its own does this.
-
-    Args:
-        path: Path of the folder of the sweep.
-    """
+    """Run what is left of a sweep as it was launched last, in a process of its own."""
     made = Sweep.open(path)
     last = read_json(made.path / LAUNCH) or {}
     with _locked(made.path):
@@ -440,9 +391,9 @@ def _locked(path: Path) -> Iterator[None]:
 def _left(made: Sweep) -> list[Path]:
     """Return the folders of the groups that are not finished, marked as queued."""
     left = []
-    for group, runs in made.groups.items():
-        states = [run_state(made.out / run["name"]).state for run in runs]
-        if not set(states) <= set(FINAL):
+    for group, runs in made.plan.groups.items():
+        states = {run_state(made.plan.out / run.name).state for run in runs}
+        if not states <= set(FINAL):
             folder = made.group_path(group)
             (folder / RESULT).unlink(missing_ok=True)
             write_json(folder / QUEUED, {})
@@ -452,110 +403,56 @@ def _left(made: Sweep) -> list[Path]:
 
 def _drive(made: Sweep, engine: Any, progress: bool | None) -> None:
     """Start what is left and return when all has ended; the folder is locked."""
-    is_cancelled = is_killed = False
+    left = _left(made)
+    if not left:
+        return
     try:
-        with _signals() as received, _bar(made, progress) as update:
-            engine.start(_left(made))
-            while engine.poll():
-                _request(made, len(received) + is_parent_gone())
-                if (made.path / KILL).exists() and not is_killed:
-                    is_killed = True
-                    engine.stop(force=True)
-                elif (made.path / STOP).exists() and not is_cancelled:
-                    is_cancelled = True
-                    engine.stop(force=False)
-                update()
-                time.sleep(_POLL_S)
+        engine.start(left)
+        _follow(made, progress, engine.poll, lambda force: engine.stop(force=force))
     except BaseException:
         (made.path / STOP).touch()
-        engine.stop(force=False)
         raise
 
 
-def _watch(made: Sweep, driver: subprocess.Popen[bytes], progress: bool | None) -> None:
-    """Show progress until the driver ends; pass requests to stop on to it."""
-    with _signals() as received, _bar(made, progress) as update:
-        while driver.poll() is None:
-            _request(made, len(received))
+def _follow(
+    made: Sweep,
+    progress: bool | None,
+    poll: Callable[[], bool],
+    stop: Callable[[bool], None] = lambda force: None,
+) -> None:
+    """Show progress and pass requests to stop on, as long as something runs or waits."""
+    passed = 0  # requests: 1 to stop, 2 to end at once
+    with signals() as received, _bar(made, progress) as update:
+        while poll():
+            for name in (STOP, KILL)[: len(received) + is_parent_gone()]:
+                (made.path / name).touch()
+            wanted = sum((made.path / name).exists() for name in (STOP, KILL))
+            if wanted > passed:
+                passed = wanted
+                stop(wanted == 2)
             update()
             time.sleep(_POLL_S)
-    if driver.returncode:
-        raise _driver_error(made)
-
-
-def _request(made: Sweep, count: int) -> None:
-    """Write the files that stop or kill the sweep, after so many requests."""
-    if count >= 1 and not (made.path / STOP).exists():
-        (made.path / STOP).touch()
-    if count >= 2:
-        (made.path / KILL).touch()
-
-
-def _start_driver(made: Sweep, *, tied: bool) -> subprocess.Popen[bytes]:
-    """Start a process that drives the sweep; return when it has begun."""
-    code = "import sys; from isa_toolkit.sweeps.sweep import drive; drive(sys.argv[1])"
-    log = made.path / LOG
-    driver = start_process(["-c", code, str(made.path)], log, tied=tied)
-    end = time.monotonic() + _STARTUP_S
-    while not is_held(made.path) and time.monotonic() < end:
-        if driver.poll() is not None:
-            if driver.returncode:
-                raise _driver_error(made)
-            break  # nothing was left to do
-        time.sleep(_POLL_S)
-    return driver
-
-
-def _driver_error(made: Sweep) -> ChildProcessError:
-    log = made.path / LOG
-    lines = log.read_text().rpartition(START_MARK)[2].strip().splitlines()
-    return ChildProcessError(f"The sweep {made.name} failed: {lines[-1]} See {log}.")
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of acting on them; yield the list."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-
-    def collect(number: int, frame: FrameType | None) -> None:
-        del frame
-        received.append(number)
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, collect) for number in numbers}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _bar(made: Sweep, progress: bool | None) -> Iterator[Any]:
+def _bar(made: Sweep, progress: bool | None) -> Iterator[Callable[[], None]]:
     """Show a bar of all steps; yield a function that updates it."""
     import tqdm.auto
 
-    steps = sum(int(run["description"]["steps"]) for run in made._planned)
+    total, shown_at = sum(run.steps for run in made.plan.runs), -math.inf
     disable = None if progress is None else not progress
     with tqdm.auto.tqdm(
-        total=steps, desc=made.name, unit="step", disable=disable
+        total=total, desc=made.name, unit="step", disable=disable
     ) as bar:
-        shown_at = -math.inf
 
-        def update(*, is_last: bool = False) -> None:
+        def update(every_s: float = _BAR_S) -> None:
             nonlocal shown_at
-            if bar.disable or (time.monotonic() - shown_at < 0.5 and not is_last):
+            if bar.disable or time.monotonic() - shown_at < every_s:
                 return
-            shown_at = time.monotonic()
-            rows = list(made.rows())
-            counts: dict[str, int] = {}
-            for row in rows:
-                counts[row["state"]] = counts.get(row["state"], 0) + 1
+            shown_at, rows = time.monotonic(), list(made.rows())
+            counts = collections.Counter(row["state"] for row in rows)
             bar.n = sum(row["step"] for row in rows)
             bar.set_postfix_str(", ".join(f"{n} {what}" for what, n in counts.items()))
 
         yield update
-        update(is_last=True)
+        update(0.0)

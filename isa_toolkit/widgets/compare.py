@@ -108,7 +108,7 @@ def _row(job: Job) -> list[str]:
     experiment, method, progress = (
         run.experiment,
         run.experiment["method"],
-        job.progress,
+        job.status,
     )
     metrics = run.metrics
     best = ""

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, final
 
 import ipywidgets
+from tqdm import tqdm
 
 from isa_toolkit.sweeps import Plan, Sweep, sweeps_in
 from isa_toolkit.sweeps.engines import make_engine
 from isa_toolkit.sweeps.engines.local import LocalEngine
-from isa_toolkit.sweeps.states import duration
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
 from isa_toolkit.widgets.polling import FolderWatcher
@@ -231,7 +231,7 @@ def _plan_table(plan: Plan) -> str:
         [
             run.name, run.differs, run.description["seed"], run.state,
             f"{run.steps_left:,}",
-            "unknown" if run.seconds is None else duration(run.seconds),
+            run.time,
         ]
         for run in plan.runs
     ]  # fmt: skip
@@ -265,7 +265,8 @@ def _shown(sweep: Sweep, state: str) -> dict[str, Any]:
     rows = [
         [
             one["run"], one["differs"], one["seed"], one["state"], f"{one['step']:,}",
-            f"{one['steps']:,}", "" if one["eta_s"] is None else duration(one["eta_s"]),
+            f"{one['steps']:,}",
+            "" if one["eta_s"] is None else tqdm.format_interval(one["eta_s"]),
             layout.bar(one["step"] / one["steps"]),
         ]
         for one in told

@@ -11,13 +11,13 @@ from typing import Any, final
 
 import ipywidgets
 import numpy as np
+from tqdm import tqdm
 
 from isa_toolkit.distillation import Experiment
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures import training_curves
 from isa_toolkit.figures.style import png
-from isa_toolkit.sweeps.job import Job, JobFailedError, JobStatus, runs_in
-from isa_toolkit.sweeps.states import duration
+from isa_toolkit.sweeps.job import Job, JobStatus, runs_in
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets import png as pictures
 from isa_toolkit.widgets.panel import Panel
@@ -258,7 +258,7 @@ class _Watcher(FolderWatcher):
     def update(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return what the panel shows of the run as it is now."""
         job = self.job
-        status = JobStatus("new", None, "") if job is None else job.status
+        status = JobStatus("new", 0, 0, 0.0, None, "") if job is None else job.status
         controls: dict[str, Any] = self.panel.controls
         controls["stop"].disabled = not status.is_alive
         controls["resume"].disabled = job is None or status.is_alive
@@ -270,17 +270,16 @@ class _Watcher(FolderWatcher):
             told = f"No run is watched yet. {first} of {self.out.name}/."
             blank = layout.BLANK
             return {"details": layout.note(told), "curves": blank, "images": blank}
-        progress = job.progress
         bar = {
-            "value": progress.fraction,
+            "value": status.fraction,
             "bar_style": _COLOURS.get(status.state, ""),
-            "description": f"{100 * progress.fraction:.0f} %",
+            "description": f"{100 * status.fraction:.0f} %",
         }
         self.panel.write({"bar": bar, "details": layout.note(_details(job, status))})
         shown = self._pictures(job)
         if status.state in ("failed", "diverged"):
             self.panel.write(shown)
-            raise JobFailedError(job.explain(status))
+            job.raise_if_failed()
         return shown
 
     def _pictures(self, job: Job) -> dict[str, Any]:
@@ -312,15 +311,14 @@ class _Watcher(FolderWatcher):
 
 def _details(job: Job, status: JobStatus) -> str:
     """Return one line on a run: where, how far, how fast, how long."""
-    progress = job.progress
     parts = [f"{job.path.name}: {status.state}"]
     if status.pid is not None:
         parts[0] += f" (process {status.pid})"
-    if progress.steps:
-        parts.append(f"step {progress.step:,} of {progress.steps:,}")
-    if status.is_alive and not math.isnan(progress.eta_s):
-        parts.append(f"{progress.steps_per_s:.3g} steps/s")
-        parts.append(f"{duration(progress.eta_s)} left")
+    if status.steps:
+        parts.append(f"step {status.step:,} of {status.steps:,}")
+    if status.is_alive and not math.isnan(status.eta_s):
+        parts.append(f"{status.steps_per_s:.3g} steps/s")
+        parts.append(f"{tqdm.format_interval(status.eta_s)} left")
     if status.state == "starting":
         parts.append("loading and compiling")
     if status.state == "stopping":

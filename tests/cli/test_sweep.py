@@ -8,8 +8,7 @@ import pytest
 from stand_in_workers import DIVERGED, DONE, result, stand_ins, three
 
 from isa_toolkit.cli import main
-from isa_toolkit.sweeps import Plan, Sweep
-from isa_toolkit.sweeps.sweep import write_plan
+from isa_toolkit.sweeps import Plan, Sweep, write
 
 TINY = [
     *("--steps", "6", "--batch-size", "32", "--width", "4", "--depth", "2"),
@@ -108,7 +107,7 @@ def test_exit_codes_tell_how_it_ended(capsys, tmp_path, monkeypatch):
         f"[ $SEED = 1 ] && {{ {DIVERGED}; {result(3, 'NaN at 3.')}; }}; {DONE}",
     )
     made = three(tmp_path / "runs")
-    write_plan(made)
+    write(made)
     code, out, _ = run(capsys, "resume", made.path)
     assert code == 3
     assert "done: 2 done, 1 diverged" in out
@@ -116,7 +115,7 @@ def test_exit_codes_tell_how_it_ended(capsys, tmp_path, monkeypatch):
 
     stand_ins(tmp_path / "b", monkeypatch, "exit 1")
     made = three(tmp_path / "b/runs")
-    write_plan(made)
+    write(made)
     code, out, _ = run(capsys, "resume", made.path, "--json")
     assert code == 1
     assert json.loads(out)["state"] == "failed"
@@ -129,7 +128,7 @@ def test_a_sweep_that_another_process_runs_is_exit_4(capsys, tmp_path):
     from isa_toolkit.distillation.store import held
 
     made = three(tmp_path / "runs")
-    write_plan(made)
+    write(made)
     with held(made.path, ValueError):
         code, _, err = run(capsys, "resume", made.path)
     assert code == 4
@@ -155,7 +154,7 @@ def test_on_a_terminal_it_asks_first(capsys, tmp_path, monkeypatch, answer, star
 
     def start(planned, engine, **settings):
         launched.append(planned)
-        write_plan(planned)
+        write(planned)
         return Sweep.open(planned.path)
 
     monkeypatch.setattr(Plan, "run", start)

@@ -32,7 +32,7 @@ from tiny_run import files_of, metric_rows, result_bytes
 
 from isa_toolkit.distillation import Run, RunLockedError
 from isa_toolkit.sweeps import Sweep, plan, sweep, sweeps_in
-from isa_toolkit.sweeps.sweep import write_plan
+from isa_toolkit.sweeps.sweep import write
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,7 +47,7 @@ ROOT = Path(__file__).parents[2]
         ({"slots": 0}, ValueError, "slots must be at least 1"),
         ({"retries": -1}, ValueError, "retries must be at least 0"),
         ({"checkpoint_s": 0}, ValueError, "checkpoint_s must be above 0"),
-        ({"speed": 3}, TypeError, "speed must be an option of the engine 'local'"),
+        ({"speed": 3}, TypeError, "LocalEngine has no setting 'speed'"),
         ({"engine": "ray", "num_cpus": -1}, ValueError, "num_cpus must be"),
     ],
 )
@@ -67,7 +67,7 @@ def test_a_folder_without_a_sweep_is_refused(tmp_path):
 
 def test_a_plan_that_was_never_launched_is_new(tmp_path):
     made = three(tmp_path)
-    write_plan(made)
+    write(made)
     [found] = sweeps_in(tmp_path)
     assert (found.path, found.runs) == (made.path, [])
     assert (found.state, states(found)) == ("new", ["new"] * 3)
@@ -157,7 +157,7 @@ def test_an_error_of_the_driver_stops_its_workers(tmp_path, monkeypatch):
         raise OSError("No space left on device")
 
     path = three(tmp_path / "runs").path
-    monkeypatch.setattr(sys.modules["isa_toolkit.sweeps.sweep"], "_request", fail)
+    monkeypatch.setattr(sys.modules["isa_toolkit.sweeps.sweep"], "_follow", fail)
     with pytest.raises(OSError, match="No space"):
         start()
     wait_for(lambda: not worker_pids(path))
@@ -213,7 +213,11 @@ def test_the_same_call_again_repeats_nothing(killed, tmp_path, monkeypatch):
     script(tmp_path, monkeypatch, "touch $FOLDER/started")
     before = [files_of(run.path) for run in killed.sweep.runs]
     again = sweep(
-        long_run(), {"seed": range(2)}, out=killed.sweep.out, name="two", progress=False
+        long_run(),
+        {"seed": range(2)},
+        out=killed.sweep.plan.out,
+        name="two",
+        progress=False,
     )
     assert states(again) == ["done", "done"]
     assert [files_of(run.path) for run in again.runs] == before

@@ -14,19 +14,21 @@ from isa_toolkit.distillation.experiment import as_json
 from isa_toolkit.distillation.store import held
 from isa_toolkit.methods import METHODS
 from isa_toolkit.networks import NetworkSettings
-from isa_toolkit.sweeps import Sweep, plan, worker
+from isa_toolkit.sweeps import plan, worker
 from isa_toolkit.sweeps.states import run_state
-from isa_toolkit.sweeps.sweep import write_jobs, write_plan
+from isa_toolkit.sweeps.sweep import write
 from isa_toolkit.sweeps.worker import run_group
 
 
 def group(out: Path, *experiments) -> Path:
     """Write the folder of a group, as a launch does."""
     made = plan(experiments, out=out, name="test", pack=True)
-    write_plan(made)
-    sweep = Sweep.open(made.path)
-    write_jobs(sweep, {"checkpoint_s": 60.0})
-    return sweep.group_path(next(iter(made.groups)))
+    return write(made, {"checkpoint_s": 60.0}).group_path(next(iter(made.groups)))
+
+
+def result_of(folder: Path) -> tuple[int, str]:
+    stored = json.loads((folder / "result.json").read_text())
+    return stored["code"], stored["reason"]
 
 
 def short(**changes):
@@ -45,7 +47,7 @@ def packed(compiled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_packed_group_runs_all_and_reports_the_run_that_diverged(packed):
-    code, reason = worker.read_result(packed)
+    code, reason = result_of(packed)
     assert (code, reason[:4]) == (worker.DIVERGED, "1 of")
     found = [run_state(path) for path in packed.parents[3].glob("digits-*")]
     assert sorted(one.state for one in found) == ["diverged", "done"]
@@ -58,7 +60,7 @@ def test_what_is_done_or_diverged_is_not_run_again(packed, monkeypatch):
     monkeypatch.setattr(worker, "distill", None)
     monkeypatch.setattr(worker, "distill_grid", None)
     assert run_group(packed) == 0
-    assert worker.read_result(packed) == (0, "")
+    assert result_of(packed) == (0, "")
 
 
 def test_a_group_of_one_is_a_plain_run(packed, tmp_path):
@@ -91,7 +93,7 @@ def test_changed_data_are_refused(tmp_path, capsys):
     job["runs"][0]["where"]["limit"] = 500
     (folder / "job.json").write_text(json.dumps(job))
     assert run_group(folder) == worker.USAGE
-    code, reason = worker.read_result(folder)
+    code, reason = result_of(folder)
     assert code == worker.USAGE
     assert "must be the one that was planned" in reason
     assert capsys.readouterr().err == f"isa-toolkit: {reason}\n"
@@ -103,7 +105,7 @@ def test_a_group_that_another_process_runs_is_refused(tmp_path, monkeypatch):
     folder = group(tmp_path, tiny())
     with held(folder, ValueError):
         assert run_group(folder) == worker.LOCKED
-        assert worker.read_result(folder) is None
+        assert not (folder / "result.json").exists()
 
 
 def test_any_error_becomes_a_reason(tmp_path, monkeypatch, capsys):
@@ -113,7 +115,7 @@ def test_any_error_becomes_a_reason(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(worker, "distill", fail)
     folder = group(tmp_path, tiny())
     assert run_group(folder) == worker.FAILED
-    assert worker.read_result(folder) == (1, "MemoryError: too")
+    assert result_of(folder) == (1, "MemoryError: too")
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -130,7 +132,7 @@ def test_a_deleted_run_folder_fails_the_run(packed, tmp_path, monkeypatch):
 
     monkeypatch.setattr(worker, "distill", distill)
     assert run_group(folder) == worker.FAILED
-    assert "was deleted" in worker.read_result(folder).reason
+    assert "was deleted" in result_of(folder)[1]
 
 
 def test_a_folder_without_a_group_is_refused(tmp_path):

@@ -18,7 +18,7 @@ from stand_in_workers import (
 )
 
 from isa_toolkit.sweeps import Sweep, plan
-from isa_toolkit.sweeps.sweep import write_plan
+from isa_toolkit.sweeps.sweep import write
 from isa_toolkit.widgets import SweepPanel
 
 
@@ -102,7 +102,7 @@ def test_a_launch_is_a_process_of_its_own_that_any_panel_can_follow(whole, tmp_p
 
 def test_a_sweep_of_one_name_and_another_plan_is_not_taken_for_it(tmp_path):
     made = three(tmp_path)
-    write_plan(made)
+    write(made)
     panel = SweepPanel(made)
     assert panel.sweep is None
     assert "Time: unknown" in panel.details.value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import functools
 import itertools
 import os
@@ -16,10 +17,12 @@ from isa_toolkit.sweeps.worker import FAILED, settle, start_worker
 __all__ = ["LocalEngine"]
 
 
+@checks.suggest_keywords
+@dataclasses.dataclass(kw_only=True)
 class LocalEngine:
     """Run groups as processes of this machine.
 
-    Args:
+    Attributes:
         slots: Number of groups that run at the same time. None: one for each GPU, or on a
             CPU one for every two cores. More slots than GPUs share the GPUs.
         gpus: Values of ``CUDA_VISIBLE_DEVICES`` of the slots; empty for the CPU; None for
@@ -28,49 +31,37 @@ class LocalEngine:
 
     Raises:
         InvalidValueError: A number is out of its range.
-        InvalidTypeError: An argument has the wrong type.
+        InvalidTypeError: An argument has the wrong type or name.
     """
 
     needs_own_process = False
     outlives_us = False
 
-    def __init__(
-        self,
-        *,
-        slots: int | None = None,
-        gpus: Sequence[int | str] | None = None,
-        retries: int = 1,
-    ) -> None:
-        if slots is not None:
-            checks.check_integer("slots", slots)
-        self.retries = checks.check_integer("retries", retries, minimum=0)
-        self._slots = slots
-        self._gpus = None if gpus is None else [str(gpu) for gpu in gpus]
+    slots: int | None = None
+    gpus: Sequence[int | str] | None = None
+    retries: int = 1
+
+    def __post_init__(self) -> None:
+        if self.slots is not None:
+            checks.check_integer("slots", self.slots)
+        checks.check_integer("retries", self.retries, minimum=0)
         self._queue: collections.deque[Path] = collections.deque()
         self._deaths: collections.Counter[Path] = collections.Counter()
         # The group and the process of each slot that is in use.
         self._running: dict[int, tuple[Path, subprocess.Popen[bytes]]] = {}
 
     def start(self, groups: Sequence[Path]) -> None:
-        """Queue groups.
-
-        Args:
-            groups: Paths of the folders of the groups.
-        """
+        """Queue groups, given by the paths of their folders."""
         self._queue.extend(groups)
 
     def poll(self) -> bool:
-        """Fill free slots; return whether a worker runs or waits.
-
-        Raises:
-            OSError: A log cannot be written, or no process can be started.
-        """
+        """Fill free slots; return whether a worker runs."""
         for slot, (folder, process) in list(self._running.items()):
             code = process.poll()
             if code is None:
                 continue
             del self._running[slot]
-            is_dead = settle(folder, code).code == FAILED
+            is_dead = settle(folder, code) == FAILED
             if is_dead and self._deaths[folder] < self.retries:
                 self._deaths[folder] += 1
                 self._queue.appendleft(folder)
@@ -82,11 +73,7 @@ class LocalEngine:
         return bool(self._running)
 
     def stop(self, *, force: bool) -> None:
-        """Start no more workers; those that run see the file ``STOP``.
-
-        Args:
-            force: End them at once.
-        """
+        """Start no more workers; with ``force`` end those that run at once."""
         self._queue.clear()
         self.retries = 0
         if force:
@@ -96,18 +83,15 @@ class LocalEngine:
     @functools.cached_property
     def environments(self) -> list[dict[str, str]]:
         """Environment variables of each slot."""
-        gpus, cpu = self._gpus, {}
-        if gpus is None:
-            gpus = _visible_gpus()
-        elif not gpus:
-            cpu = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-        if not gpus:
-            return [cpu] * (self._slots or max(1, _cores() // 2))
-        named = itertools.cycle(gpus)
-        return [
-            {"CUDA_VISIBLE_DEVICES": next(named)}
-            for _ in range(self._slots or len(gpus))
-        ]
+        gpus = _visible_gpus() if self.gpus is None else [str(gpu) for gpu in self.gpus]
+        if gpus:
+            named = itertools.cycle(gpus)
+            count = self.slots or len(gpus)
+            return [{"CUDA_VISIBLE_DEVICES": next(named)} for _ in range(count)]
+        cpu = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+        return [{} if self.gpus is None else cpu] * (
+            self.slots or max(1, _cores() // 2)
+        )
 
 
 def _cores() -> int:

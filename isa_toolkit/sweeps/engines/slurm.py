@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import shutil
 import signal
@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from isa_toolkit import checks
 from isa_toolkit.errors import InvalidTypeError
+from isa_toolkit.sweeps.engines.ray import require
 from isa_toolkit.sweeps.worker import settle, start_worker
 
 __all__ = ["SlurmEngine"]
@@ -49,15 +50,8 @@ class SlurmEngine:
         max_num_timeout: int = 20,
         **parameters: Any,
     ) -> None:
-        if importlib.util.find_spec("submitit") is None:
-            raise ModuleNotFoundError(
-                "The engine 'slurm' needs submitit, which is not installed. Install it "
-                "with: pip install 'isa-toolkit[slurm]'",
-                name="submitit",
-            )
+        require("submitit", "slurm")
         checks.check_one_of("cluster", cluster, ("slurm", "local", "debug"))
-        if slots is not None:
-            checks.check_integer("slots", slots)
         checks.check_integer("max_num_timeout", max_num_timeout, minimum=0)
         if cluster == "slurm" and shutil.which("sbatch") is None:
             raise FileNotFoundError(
@@ -65,40 +59,34 @@ class SlurmEngine:
                 "machine. Launch on a login node of the cluster, or use engine='local'."
             )
         self.outlives_us = cluster != "debug"
-        self._cluster, self._slots = cluster, slots
-        self._max_num_timeout = max_num_timeout
+        self._cluster = cluster
         self._parameters = {"name": "isa-toolkit", **parameters}
+        self._settings: dict[str, Any] = {}
+        if cluster == "slurm":
+            self._settings["slurm_max_num_timeout"] = max_num_timeout
+            if slots is not None:
+                self._parameters["slurm_array_parallelism"] = slots
         self._jobs: list[Any] = []
         self._executor(Path("submitit"))  # refuses parameters that submitit lacks
 
     def _executor(self, folder: Path) -> Any:
-        import submitit
-
-        parameters = dict(self._parameters)
-        settings: dict[str, Any] = {}
-        if self._cluster == "slurm":
-            settings["slurm_max_num_timeout"] = self._max_num_timeout
-            if self._slots is not None:
-                parameters["slurm_array_parallelism"] = self._slots
-        executor = submitit.AutoExecutor(folder, cluster=self._cluster, **settings)
+        submitit: Any = importlib.import_module("submitit")
+        executor = submitit.AutoExecutor(
+            folder, cluster=self._cluster, **self._settings
+        )
         try:
-            executor.update_parameters(**parameters)
+            executor.update_parameters(**self._parameters)
         except NameError as error:
             text = " ".join(str(error).split())
             raise InvalidTypeError(f"engine options: submitit says: {text}") from error
         return executor
 
     def start(self, groups: Sequence[Path]) -> None:
-        """Submit groups as one job array.
-
-        Args:
-            groups: Paths of the folders of the groups, seen by every node.
-        """
-        if not groups:
-            return
-        # submitit pickles these paths and the name of the class, nothing else.
-        executor = self._executor(groups[0].parents[1] / "submitit" / "%A")
-        self._jobs = executor.map_array(GroupTask(), list(map(str, groups)))
+        """Submit groups, given by paths that every node sees, as one job array."""
+        if groups:
+            executor = self._executor(groups[0].parents[1] / "submitit" / "%A")
+            # submitit pickles these paths and the name of the class, nothing else.
+            self._jobs = executor.map_array(GroupTask(), list(map(str, groups)))
 
     def poll(self) -> bool:
         """Return whether a job runs or waits."""
@@ -109,11 +97,7 @@ class SlurmEngine:
         return bool(self._jobs)
 
     def stop(self, *, force: bool) -> None:
-        """End jobs; waiting ones see the file ``STOP`` as soon as they start.
-
-        Args:
-            force: Cancel all at once.
-        """
+        """Cancel jobs with ``force``; else waiting ones see ``STOP`` when they start."""
         if force:
             for job in self._jobs:
                 job.cancel(check=False)
@@ -126,20 +110,12 @@ class GroupTask:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __call__(self, folder: str) -> int:
-        """Run the worker of a group; return its exit code.
-
-        Args:
-            folder: Path of the folder of the group.
-        """
+        """Run the worker of a group; return its exit code."""
         self._process = start_worker(Path(folder))
-        return settle(Path(folder), self._process.wait()).code
+        return settle(Path(folder), self._process.wait())
 
     def checkpoint(self, folder: str) -> Any:
-        """Stop the worker with a checkpoint; return what submitit queues again.
-
-        Args:
-            folder: Path of the folder of the group.
-        """
+        """Stop the worker with a checkpoint; return what submitit queues again."""
         from submitit.helpers import DelayedSubmission
 
         if self._process is not None:

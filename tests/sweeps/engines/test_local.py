@@ -14,7 +14,7 @@ COUNTED = "echo x >> $FOLDER/attempts"
 def attempts(sweep) -> list[int]:
     return [
         len((sweep.group_path(group) / "attempts").read_text().split())
-        for group in sweep.groups
+        for group in sweep.plan.groups
     ]
 
 
@@ -45,7 +45,7 @@ def test_a_crash_without_a_result_is_explained_by_the_log(tmp_path, monkeypatch)
     start = stand_ins(tmp_path, monkeypatch, "echo 'ImportError: no jax'; exit 1")
     ended = start(retries=0)
     assert states(ended) == ["failed"] * 3
-    log = ended.group_path(next(iter(ended.groups))) / "log.txt"
+    log = ended.group_path(next(iter(ended.plan.groups))) / "log.txt"
     assert "ImportError: no jax" in log.read_text()
     assert "exit code 1" in reasons(ended)[0]
 
@@ -61,7 +61,7 @@ def test_no_more_run_than_there_are_slots_and_each_has_its_gpu(tmp_path, monkeyp
     assert states(ended) == ["done"] * 3
     logs = [
         (ended.group_path(group) / "log.txt").read_text().split()[-1]
-        for group in ended.groups
+        for group in ended.plan.groups
     ]
     assert logs[:2] == ["3", "MIG-7"]
     assert logs[2] in ("3", "MIG-7")

@@ -26,7 +26,7 @@ def test_a_killed_worker_is_resumed_and_cancel_leaves_no_process(whole, tmp_path
     made = plan(endless(), {"seed": range(2)}, out=tmp_path, name="two").run(
         "ray", slots=2, wait=False, checkpoint_s=0.01
     )
-    wait_for(lambda: all(row["step"] > 10 for row in made.rows()))
+    wait_for(lambda: all(row["step"] > 10 for row in made.rows()), 300)
     first = made.runs[0]
     [pid] = worker_pids(made.path, first.path.name)
     os.kill(pid, signal.SIGKILL)

@@ -7,11 +7,13 @@ import os
 import pickletools
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 from long_run import endless, wait_for
 from stand_in_workers import (
     DONE,
+    Background,
     is_gone,
     last_checkpoint,
     stand_ins,
@@ -20,8 +22,8 @@ from stand_in_workers import (
     worker_pids,
 )
 
-from isa_toolkit.sweeps import plan
-from isa_toolkit.sweeps.engines.slurm import GroupTask, SlurmEngine
+from isa_toolkit.sweeps import Sweep, plan
+from isa_toolkit.sweeps.engines.slurm import SlurmEngine
 
 
 def test_without_submitit_or_slurm_the_message_has_the_way_out(tmp_path, monkeypatch):
@@ -86,25 +88,26 @@ def test_debug_runs_one_group_after_the_other(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_job_at_its_time_limit_is_queued_again_and_resumes(whole, tmp_path):
     del whole
-    made = plan(endless(), out=tmp_path).run(
-        "slurm", cluster="local", wait=False, checkpoint_s=0.01
+    made = plan(endless(), out=tmp_path)
+    running = Background(
+        lambda: made.run("slurm", cluster="local", checkpoint_s=0.01, progress=False)
     )
     path = made.path
+    wait_for((path / "launch.json").exists)
+    sweep = Sweep.open(path)
     try:
-        wait_for(lambda: next(made.rows())["step"] > 0 and worker_pids(path))
+        wait_for(lambda: next(sweep.rows())["step"] > 0 and worker_pids(path))
         [first] = worker_pids(path)
-        job = int(
-            (next((path / "submitit").rglob("*_submission.pkl"))).name.split("_")[0]
-        )
-        os.kill(job, signal.SIGUSR2)  # as Slurm does before the time limit
+        status = Path(f"/proc/{first}/stat").read_text()
+        parent = int(status.rpartition(")")[2].split()[1])
+        os.kill(parent, signal.SIGUSR2)  # as Slurm does before the time limit
         wait_for(lambda: is_gone(first))
-        [run] = made.runs
+        [run] = sweep.runs
         saved = last_checkpoint(run.path)
         wait_for(lambda: [pid for pid in worker_pids(path) if pid != first])
         wait_for(lambda: run.step > saved)
     finally:
-        made.cancel()
-        made.wait(60)
+        sweep.cancel()
+        running.join()
     assert not worker_pids(path)
-    assert states(made) == ["stopped"]
-    assert GroupTask().checkpoint("some/group").args == ("some/group",)
+    assert states(sweep) == ["stopped"]
