@@ -354,4 +354,6 @@ def _differences(runs: Sequence[PlannedRun]) -> list[str]:
 
 
 def _as_text(value: Any) -> str:
-    return f"({', '.join(map(str, value))})" if isinstance(value, list) else f"{value}"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return f"({', '.join(map(str, value))})" if isinstance(value, list) else str(value)
