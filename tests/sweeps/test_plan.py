@@ -99,9 +99,7 @@ def test_the_name_is_made_from_the_runs_or_given(tmp_path):
 def test_it_shows_itself(tmp_path):
     made = plan(tiny(), {"seed": [0, 1]}, out=tmp_path)
     assert all(run.name in str(made) for run in made.runs)
-    assert "2 runs in 2 groups: 0 done, 2 to run. Time: unknown" in str(
-        made
-    )
+    assert "2 runs in 2 groups: 0 done, 2 to run. Time: unknown" in str(made)
     assert "group " not in str(made)
     assert made.summary in made._repr_html_()
     assert len(repr(made)) < 100
