@@ -24,7 +24,7 @@ from isa_toolkit.files import write_atomically
 if TYPE_CHECKING:
     from isa_toolkit.distilled import DistilledSet
 
-__all__ = ["EXPORT_KINDS", "ExportKind", "clipped_share", "export", "folder_names"]
+__all__ = ["EXPORT_KINDS", "ExportKind", "clipped_fraction", "export", "folder_names"]
 
 ExportKind = Literal["png", "npz", "safetensors"]
 EXPORT_KINDS: tuple[str, ...] = get_args(ExportKind)
@@ -81,7 +81,7 @@ def export(
     return out
 
 
-def clipped_share(distilled: DistilledSet) -> float:
+def clipped_fraction(distilled: DistilledSet) -> float:
     """Return the fraction of pixel values outside [0, 1], which 8 bits cut off.
 
     Args:

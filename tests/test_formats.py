@@ -14,7 +14,7 @@ from tiny_run import files_of
 
 from isa_toolkit.datasets import Dataset, load_dataset, read_images
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.formats import EXPORT_KINDS, clipped_share, folder_names
+from isa_toolkit.formats import EXPORT_KINDS, clipped_fraction, folder_names
 
 NAMES = ("cat", "dog")
 
@@ -192,7 +192,7 @@ def test_a_class_that_no_image_shows_keeps_its_folder(tmp_path: Path) -> None:
         read_images(folder)
 
 
-def test_the_clipped_share_counts_values_outside() -> None:
+def test_the_clipped_fraction_counts_values_outside() -> None:
     distilled = a_set()
     pixels = np.full(distilled.pixels.shape, 0.5, np.float32)
     pixels[0, 0, 0] = [-0.1, 0.0, 1.0]
@@ -203,7 +203,7 @@ def test_the_clipped_share_counts_values_outside() -> None:
         pixels=pixels,
         class_names=NAMES,
     )
-    assert clipped_share(changed) == 3 / pixels.size
+    assert clipped_fraction(changed) == 3 / pixels.size
 
 
 def test_an_exported_set_comes_back_as_a_distilled_set(tmp_path: Path) -> None:

@@ -34,14 +34,14 @@ def export(
         json: Write JSON to standard output.
     """
     from isa_toolkit.distilled import DistilledSet
-    from isa_toolkit.formats import clipped_share
+    from isa_toolkit.formats import clipped_fraction
 
     if path.is_dir():
         path = path / "distilled.safetensors"
     distilled = DistilledSet.load(path)
     name = f"{path.stem}-png" if kind == "png" else f"{path.stem}-export.{kind}"
     out = distilled.export(out or path.with_name(name), kind=kind, overwrite=overwrite)
-    count, clipped = len(distilled.images), clipped_share(distilled)
+    count, clipped = len(distilled.images), clipped_fraction(distilled)
     lines = [f"{count} images of {len(distilled.class_names)} classes in {out}"]
     if kind == "png":
         lines.append(
