@@ -21,10 +21,15 @@ def demo(
         seeds: Number of distilled sets per setting.
         json: Write JSON to standard output.
     """
-    from isa_toolkit.figures import demo as page
+    from isa_toolkit.figures.reproduce import make_demo
+    from isa_toolkit.figures.results_table import summary
 
-    study = page.study(runs=runs, seeds=seeds, tell=log)
-    path = page.write(study, out)
-    table = page.compute(study)
-    result = {"page": str(path), "table": table.to_dict(orient="records")}
-    write_result(result, [*page.as_text(table), "", f"page: {path}"], json=json)
+    page, table = make_demo(out, folder=runs, seeds=seeds, log=log)
+    lines = []
+    for size in sorted(table.images_per_class.unique()):
+        part = table[(table.images_per_class == size) & (table.predictor == "network")]
+        lines += ["", f"{size} per class, test accuracy of new networks, %"]
+        lines += summary(part).to_string().splitlines()
+    records = table.astype(object).where(table.notna(), None).to_dict("records")
+    result = {"page": str(page), "table": records}
+    write_result(result, [*lines, "", f"page: {page}"], json=json)

@@ -70,5 +70,5 @@ def reproduce(
         runs=runs,
         workers=workers,
     )
-    page = make_report(study, out, only=items, command=command, tell=log)
+    page = make_report(study, out, only=items, command=command, log=log)
     write_result({"report": str(page)}, [f"report: {page}"], json=json)

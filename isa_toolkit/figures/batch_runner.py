@@ -1,65 +1,70 @@
-"""A function of many items, a few at a time, that can be watched and stopped."""
+"""Running a batch: many items on a few threads, or many runs as vmapped programs."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["side_by_side"]
+from isa_toolkit.distillation import Experiment, Progress, distill_grid
+from isa_toolkit.distillation.param_grid import programs
+from isa_toolkit.errors import CancelledError
+
+__all__ = ["distill_batched", "parallel_map"]
 
 T = TypeVar("T")
+_OnProgress = Callable[[str, int, int], Any] | None
 
 
-def side_by_side(
+def parallel_map(
     function: Callable[[Any], T],
     items: Iterable[Any],
-    told: str,
+    description: str,
     *,
     workers: int,
     progress: bool | None,
-    tell: Callable[[str, int, int], Any] | None,
-    stop: threading.Event,
+    on_progress: _OnProgress,
+    cancel: threading.Event,
 ) -> list[T]:
-    """Return ``function`` of each item, under a progress bar.
+    """Return ``function`` of each item, computed on threads under a progress bar.
 
     Args:
-        function: of one item.
-        items: any number.
-        told: what the bar says.
-        workers: items at a time.
-        progress: show the bar; None: on a terminal or in a notebook.
-        tell: called with (told, done, of how many), first with none done.
-        stop: looked at before each item; set while the first failure, or Ctrl-C, waits
-            for the items in progress, and unset again.
+        function: Function of one item.
+        items: Items, any number.
+        description: Text of the progress bar.
+        workers: Number of threads.
+        progress: Whether to show the bar; None shows it on terminals and in notebooks.
+        on_progress: Function called with (description, number done, number of items),
+            first with none done.
+        cancel: Event that cancels the items that have not started. It is also set while
+            a failure, or Ctrl-C, waits for the items in progress.
 
     Returns:
         Results in the order of the items.
 
     Raises:
-        KeyboardInterrupt: it was stopped.
-
-    Whatever the function raises comes through as it is.
+        CancelledError: If it was cancelled. Exceptions of ``function`` pass unchanged.
     """
     import tqdm.auto
 
     items = list(items)
 
     def call(item: Any) -> T:
-        if stop.is_set():
-            raise KeyboardInterrupt(f"stopped before the end of {told}")
+        if cancel.is_set():
+            raise CancelledError(f"Cancelled before the end of {description}.")
         return function(item)
 
-    def say(done: int) -> None:
-        if tell is not None:
-            tell(told, done, len(items))
+    def report(done: int) -> None:
+        if on_progress is not None:
+            on_progress(description, done, len(items))
 
-    say(0)
+    report(0)
     disable = None if progress is None else not progress
     with (
         tqdm.auto.tqdm(
-            total=len(items), desc=told, disable=disable, leave=False
+            total=len(items), desc=description, disable=disable, leave=False
         ) as bar,
         ThreadPoolExecutor(workers) as pool,
     ):
@@ -68,10 +73,62 @@ def side_by_side(
             for done, future in enumerate(as_completed(futures), 1):
                 future.result()
                 bar.update()
-                say(done)
+                report(done)
         except BaseException:
-            stop.set()
+            cancel.set()
             pool.shutdown(wait=True, cancel_futures=True)
-            stop.clear()
+            cancel.clear()
             raise
     return [future.result() for future in futures]
+
+
+def distill_batched(
+    experiments: Sequence[Experiment],
+    description: str,
+    *,
+    folder: Path,
+    on_progress: _OnProgress,
+    cancel: threading.Event,
+) -> None:
+    """Distil what is missing; runs that differ only in traced values share a program.
+
+    Args:
+        experiments: Experiments, any number.
+        description: Text that ``on_progress`` gets.
+        folder: Folder of the run folders.
+        on_progress: Function called with (description, number done, number of runs),
+            first with those that exist.
+        cancel: Event that cancels the runs, with a checkpoint; cleared at the end.
+
+    Raises:
+        CancelledError: If it was cancelled; each run has a checkpoint.
+        DivergedError: If some runs diverged; the other runs of the program are done.
+    """
+    missing = [
+        one
+        for one in experiments
+        if not (folder / one.resolve().name / "distilled.safetensors").is_file()
+    ]
+    ended = set[Path]()
+
+    def report() -> None:
+        if on_progress is not None:
+            done = len(experiments) - len(missing) + len(ended)
+            on_progress(description, done, len(experiments))
+
+    def after_chunk(chunk: Progress) -> bool:
+        if chunk.step == chunk.steps:
+            ended.add(chunk.path)
+            report()
+        return cancel.is_set()
+
+    report()
+    try:
+        for group in programs(missing):
+            for run in distill_grid(
+                group, out=folder, progress=False, callbacks=[after_chunk]
+            ):
+                if not run.is_done:
+                    raise CancelledError(f"Cancelled at step {run.step} of {run.path}.")
+    finally:
+        cancel.clear()

@@ -1,36 +1,36 @@
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
-# pyright: reportReturnType=false
-"""The paper's claims, each as a paired difference that is above or below 0."""
+"""The paper's claims, each tested by a paired difference that is above or below 0."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from isa_toolkit.figures.published_results import AGREES, DIFFERS, NOISE, NOT_RUN
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CLAIMS", "Claim", "judge"]
+__all__ = ["CLAIMS", "Claim", "check_claims"]
 
 
 class Claim(NamedTuple):
     """One claim of the paper.
 
-    text: what it says.
-    item: whose numbers test it.
-    setting: the method that is claimed to differ.
-    quantity: in what.
-    sign: +1 if it is claimed to be larger, -1 if smaller.
-    against: than what.
-    predictor: whose numbers; None for any.
-    x: where on the axis; None for the last or only place.
+    text: Statement of the claim.
+    item: Name of the item whose numbers test it.
+    setting: Key of the setting that is claimed to differ.
+    quantity: Name of the quantity.
+    sign: 1 if the quantity is claimed to be larger, -1 if smaller.
+    against: Key of the setting that it differs from.
+    predictor: Name of the predictor; None for any.
+    x: Position on the axis; None for the first one after 0, or the only one.
     """
 
     text: str
     item: str
     setting: str
     quantity: str
-    sign: int
+    sign: Literal[1, -1]
     against: str = "frepo"
     predictor: str | None = None
     x: float | None = None
@@ -105,50 +105,39 @@ CLAIMS = (
     ),
 )  # fmt: skip
 
-CONFIRMED, CONTRADICTED = "agrees", "differs"
-NOISE, NOT_RUN = "inside the noise", "not run"
 
-
-def judge(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def check_claims(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return every claim with our paired difference, its interval and a verdict.
 
-    *agrees*: the interval lies on the claimed side of 0; *differs*: on the other side;
-    *inside the noise*: it includes 0, or one seed tells no interval.
-
     Args:
-        tables: item -> rows of :mod:`isa_toolkit.figures.results_table`.
+        tables: Name of the item -> rows of ``results_table``.
 
     Returns:
         One row per claim, and per number of images per class where an item has several:
         ``claim``, ``item``, ``dataset``, ``images_per_class``, ``expected`` ("above 0" or
-        "below 0"), ``value``, ``low``, ``high``, ``n``, ``verdict``.
+        "below 0"), ``value``, ``low``, ``high``, ``n`` and ``verdict`` ("agrees" or
+        "differs" where the interval excludes 0, "inside the noise" where it does not or
+        one seed gives none, "not run" without a number).
     """
     import pandas as pd
 
+    measured = ["dataset", "images_per_class", "value", "low", "high", "n"]
     rows = []
     for claim in CLAIMS:
-        found = _rows_of(claim, tables.get(claim.item))
-        told = {
+        row = {
             "claim": claim.text,
             "item": claim.item,
             "expected": "above 0" if claim.sign > 0 else "below 0",
+            "verdict": NOT_RUN,
         }
-        if found is None or len(found) == 0:
-            rows.append({**told, "verdict": NOT_RUN})
+        table = tables.get(claim.item)
+        found = None if table is None or table.empty else _rows_of(claim, table)
+        if found is None or found.empty:
+            rows.append(row)
             continue
-        for row in found.to_dict("records"):
-            rows.append(
-                {
-                    **told,
-                    **{
-                        name: row[name]
-                        for name in (
-                            "dataset", "images_per_class", "value", "low", "high", "n",
-                        )
-                    },
-                    "verdict": _verdict(claim.sign, row["low"], row["high"]),
-                }
-            )  # fmt: skip
+        for one in found[measured].to_dict("records"):
+            verdict = _verdict(claim.sign, one["low"], one["high"])
+            rows.append({**row, **one, "verdict": verdict})
     columns = [
         "claim", "item", "dataset", "images_per_class", "expected", "value", "low",
         "high", "n", "verdict",
@@ -156,9 +145,7 @@ def judge(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _rows_of(claim: Claim, table: pd.DataFrame | None) -> pd.DataFrame | None:
-    if table is None or len(table) == 0:
-        return None
+def _rows_of(claim: Claim, table: pd.DataFrame) -> pd.DataFrame:
     found = table[
         (table.setting == claim.setting)
         & (table.quantity == claim.quantity)
@@ -170,7 +157,7 @@ def _rows_of(claim: Claim, table: pd.DataFrame | None) -> pd.DataFrame | None:
     if claim.x is not None:
         found = found[(found.x - claim.x).abs() < 1e-9]
     elif found.x.notna().any():
-        # A curve: the first step after the images that all share.
+        # A curve: the first step after the initial images, which all settings share.
         later = found[found.x > 0]
         found = later[later.x == later.x.min()]
     return found
@@ -179,4 +166,4 @@ def _rows_of(claim: Claim, table: pd.DataFrame | None) -> pd.DataFrame | None:
 def _verdict(sign: int, low: float, high: float) -> str:
     if low != low or high != high or low <= 0 <= high:
         return NOISE
-    return CONFIRMED if (low > 0) == (sign > 0) else CONTRADICTED
+    return AGREES if (low > 0) == (sign > 0) else DIFFERS

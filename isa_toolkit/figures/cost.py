@@ -1,9 +1,9 @@
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
-"""Cost: time per step with and without crucial samples and ISA, measured in one process."""
+"""Cost: time per step with and without crucial samples and ISA, in one process."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,14 +12,14 @@ from isa_toolkit.analysis.intervals import mean_interval
 from isa_toolkit.benchmark import TimedLoop
 from isa_toolkit.figures import results_table
 from isa_toolkit.figures.strip_plot import draw_strips
-from isa_toolkit.figures.study import Study
+from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.variants import Variant
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["TITLE", "caption", "compute", "draw"]
+__all__ = ["TITLE", "VARIANTS", "caption", "compute", "draw"]
 
 TITLE = "Cost. Time per step, with and without ISA"
 # Plain FRePo looks for no partner.
@@ -30,24 +30,22 @@ _HOURS = 500_000 / 3600
 
 
 def compute(study: Study) -> pd.DataFrame:
-    """Return seconds per step of FRePo and of ISA, alternating, at every size.
+    """Return the time per step of FRePo and of ISA at every size.
 
-    Both compiled loops take turns in this process, each on its own state, so that what
-    else the machine does strikes both.
+    The two compiled loops alternate in this process, each on its own state, so that other
+    load on the machine affects both.
 
     Args:
-        study: the data and the scale; no run is needed.
+        study: Study with the data and the scale; it needs no run.
 
     Returns:
-        Rows of :mod:`isa_toolkit.figures.results_table`, by repeat (``seed``) and as means:
+        Rows of ``results_table``, by repeat (``seed``) and as means:
         ``milliseconds_per_step``, ``hours_500k_steps``, and ``isa_over_frepo_ratio`` of
         neighbouring repeats; and the paired differences to "frepo". Intervals are over
         repeats in one process.
     """
-    import pandas as pd
-
     parts = []
-    for size in study.sizes:
+    for size in check_study(study).sizes:
         timed = {
             variant.key: TimedLoop(study.experiment(variant, size, 0))
             for variant in VARIANTS
@@ -58,37 +56,33 @@ def compute(study: Study) -> pd.DataFrame:
         for _ in range(_REPEATS):
             for key, one in timed.items():
                 seconds[key].append(_seconds_per_step(one))
-        parts += [_rows(study, size, seconds)]
-    return pd.concat(parts, ignore_index=True) if parts else results_table.as_table([])
+        table = results_table.as_table(_rows(study.dataset.name, size, seconds))
+        paired = results_table.differences(table[table.seed.notna()], "frepo")
+        parts += [table, paired.assign(over="paired repeats")]
+    return results_table.concatenate(parts)
 
 
-def _rows(study: Study, size: int, seconds: dict[str, list[float]]) -> pd.DataFrame:
-    import pandas as pd
-
-    rows: list[dict[str, Any]] = []
-
-    def state(key: str, quantity: str, values: np.ndarray) -> None:
-        told = {
-            "dataset": study.dataset.name,
+def _rows(
+    dataset: str, size: int, seconds: dict[str, list[float]]
+) -> Iterator[dict[str, Any]]:
+    measured = [
+        (key, quantity, factor * np.array(values))
+        for key, values in seconds.items()
+        for quantity, factor in (
+            ("milliseconds_per_step", 1000), ("hours_500k_steps", _HOURS),
+        )
+    ]  # fmt: skip
+    ratio = np.array(seconds["isa"]) / np.array(seconds["frepo"])
+    for key, quantity, values in [*measured, ("isa", "isa_over_frepo_ratio", ratio)]:
+        cell: dict[str, Any] = {
+            "dataset": dataset,
             "images_per_class": size,
             "setting": key,
             "quantity": quantity,
         }
-        rows.extend(
-            results_table.row(**told, seed=place, value=value)
-            for place, value in enumerate(values)
-        )
-        interval = mean_interval(values)
-        rows.append(results_table.row(**told, value=interval, over="repeats"))
-
-    for key, values in seconds.items():
-        state(key, "milliseconds_per_step", 1000 * np.array(values))
-        state(key, "hours_500k_steps", _HOURS * np.array(values))
-    ratio = np.array(seconds["isa"]) / np.array(seconds["frepo"])
-    state("isa", "isa_over_frepo_ratio", ratio)
-    table = results_table.as_table(rows)
-    paired = results_table.differences(table[table.seed.notna()], "frepo")
-    return pd.concat([table, paired.assign(over="paired repeats")], ignore_index=True)
+        for repeat, value in enumerate(values):
+            yield results_table.row(**cell, seed=repeat, value=value)
+        yield results_table.row(**cell, value=mean_interval(values), over="repeats")
 
 
 def _seconds_per_step(timed: TimedLoop) -> float:
@@ -101,17 +95,14 @@ def draw(table: pd.DataFrame) -> Figure:
     """Return the figure: milliseconds per step at the largest size.
 
     Args:
-        table: from ``compute``.
-
-    Returns:
-        The figure.
+        table: Table from ``compute``.
     """
     size = table.images_per_class.max()
-    shown = table[
-        (table.images_per_class == size) & (table.quantity == "milliseconds_per_step")
-    ]
     return draw_strips(
-        shown,
+        table[
+            (table.images_per_class == size)
+            & (table.quantity == "milliseconds_per_step")
+        ],
         ["frepo", "isa"],
         "frepo",
         predictor=None,
@@ -121,19 +112,18 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def caption(table: pd.DataFrame) -> str:
-    """Return what the figure shows.
+    """Return the caption of the figure.
 
     Args:
-        table: from ``compute``.
+        table: Table from ``compute``.
     """
-    one = table.iloc[0]
     ratios = table[(table.quantity == "isa_over_frepo_ratio") & table.seed.isna()]
-    told = "; ".join(
+    listed = "; ".join(
         f"{row.images_per_class} per class {row.value:.2f} [{row.low:.2f}, {row.high:.2f}]"
         for row in ratios.itertuples()
     )
     return (
-        f"{one.dataset}. Time per whole step (outer and online) of compiled loops that take "
-        f"turns in one process; {_REPEATS} repeats of {_STEPS} steps. Time of ISA over that "
-        f"of plain FRePo, 95 % interval over repeats: {told}."
+        f"{table.dataset.iloc[0]}. Time per whole step (outer and online) of compiled "
+        f"loops that alternate in one process; {_REPEATS} repeats of {_STEPS} steps. Time "
+        f"of ISA over that of plain FRePo, 95 % interval over repeats: {listed}."
     )

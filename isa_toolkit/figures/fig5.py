@@ -1,6 +1,4 @@
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
-# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
-"""Figure 5: accuracy against the share of easy or of hard samples that is dropped."""
+"""Figure 5: accuracy against the fraction of easy or of hard samples that is dropped."""
 
 from __future__ import annotations
 
@@ -8,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.study import Study
+from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import house_style, new_figure
 from isa_toolkit.figures.variants import Variant, setting
 
@@ -20,31 +18,30 @@ __all__ = ["RATIOS", "TITLE", "caption", "compute", "draw", "variants"]
 
 TITLE = "Figure 5. Accuracy when easy or hard samples are dropped"
 RATIOS = (0.1, 0.2, 0.3)
-_BASE = Variant("frepo")
 
 
 def variants(
     easy: Sequence[float] = RATIOS, hard: Sequence[float] = RATIOS
 ) -> dict[Variant, float]:
-    """Return the settings of the figure with their place on its axis.
+    """Return the settings of the figure with their positions on its axis.
 
     Args:
-        easy: shares dropped from the easy end, each in a setting of its own.
-        hard: shares dropped from the hard end.
+        easy: Fractions to drop from the easy end, one setting for each.
+        hard: Fractions to drop from the hard end, one setting for each.
 
     Returns:
-        Variant -> dropped share: none, and 10, 20, 30 % from either end.
+        Variant -> dropped fraction; plain FRePo drops none.
 
-    Source: the paper, section B; algorithms 6.2.
+    Source: the paper, section B; docs/algorithms.md, section 6.2.
     """
-    places = {_BASE: 0.0}
-    for key, name, shares in (
+    positions = {Variant("frepo"): 0.0}
+    for key, name, fractions in (
         ("frepo+drop_easy", "drop_easy", easy),
         ("frepo+drop_hard", "drop_hard", hard),
     ):
-        for share in shares:
-            places[Variant(key, ((name, share),))] = share
-    return places
+        for fraction in fractions:
+            positions[Variant(key, ((name, fraction),))] = fraction
+    return positions
 
 
 def compute(
@@ -54,39 +51,32 @@ def compute(
     easy: Sequence[float] = RATIOS,
     hard: Sequence[float] = RATIOS,
 ) -> pd.DataFrame:
-    """Return accuracy against the dropped share, by seed, with means and differences.
+    """Return accuracy against the dropped fraction, with means and differences.
 
     Args:
-        study: the data and the runs.
-        images_per_class: of the distilled sets.
-        easy: shares dropped from the easy end.
-        hard: shares dropped from the hard end.
+        study: Study with the data and the runs.
+        images_per_class: Number of distilled images of each class.
+        easy: Fractions to drop from the easy end.
+        hard: Fractions to drop from the hard end.
 
     Returns:
-        Rows of :mod:`isa_toolkit.figures.results_table`; ``x`` is the dropped share, 0 for
-        "frepo", to which the differences are.
+        Rows of ``results_table``. ``x`` is the dropped fraction; it is missing for
+        "frepo", the baseline of all settings.
     """
-    places = variants(easy, hard)
-    by_seed = study.accuracies(list(places), images_per_class, places=places)
-    return results_table.with_means(_aligned(by_seed), against="frepo")
-
-
-def _aligned(by_seed: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with plain FRePo at no place: it is every setting's baseline."""
-    table = by_seed.copy()
-    table.loc[table.setting == "frepo", "x"] = float("nan")
-    return table
+    positions = variants(easy, hard)
+    by_seed = check_study(study).accuracies(
+        list(positions), images_per_class, x=positions
+    )
+    by_seed.loc[by_seed.setting == "frepo", "x"] = float("nan")
+    return results_table.with_means(by_seed, against="frepo")
 
 
 @house_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Return the figure: means with intervals on the left, paired differences beside.
+    """Return the figure: means with intervals on the left, paired differences right.
 
     Args:
-        table: from ``compute``.
-
-    Returns:
-        The figure; percent.
+        table: Table from ``compute``.
     """
     figure = new_figure(6.6, 2.7)
     left, right = figure.subplots(1, 2)
@@ -99,7 +89,7 @@ def draw(table: pd.DataFrame) -> Figure:
         left.axhline(base.value, color=look.colour, lw=1.5, label=look.label)
         left.axhspan(base.low, base.high, color=look.colour, alpha=0.12, lw=0)
     right.axhline(0, color=look.colour, lw=1.5)
-    shares = sorted(rows.x.dropna().unique()) or list(RATIOS)
+    fractions = sorted(rows.x.dropna().unique()) or list(RATIOS)
     for key, shift in (("frepo+drop_easy", -0.4), ("frepo+drop_hard", 0.4)):
         look = setting(key)
         for ax, part in (
@@ -119,9 +109,9 @@ def draw(table: pd.DataFrame) -> Figure:
                 label=look.label,
             )
     for ax in (left, right):
-        ax.set_xlabel("dropped share of each batch, %")
-        ax.set_xticks([100 * share for share in shares])
-        ax.set_xlim(100 * shares[0] - 5, 100 * shares[-1] + 5)
+        ax.set_xlabel("dropped fraction of each batch, %")
+        ax.set_xticks([100 * fraction for fraction in fractions])
+        ax.set_xlim(100 * fractions[0] - 5, 100 * fractions[-1] + 5)
     left.set_ylabel("test accuracy, %")
     right.set_ylabel("paired difference, points")
     figure.legend(
@@ -131,16 +121,16 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def caption(table: pd.DataFrame) -> str:
-    """Return what the figure shows.
+    """Return the caption of the figure.
 
     Args:
-        table: from ``compute``.
+        table: Table from ``compute``.
     """
     one = table[table.seed.isna()].iloc[0]
+    size = results_table.format_images_per_class(one.images_per_class)
     return (
-        f"{one.dataset}, {results_table.per_class(one.images_per_class)}, {one.n} seeds. Left: "
-        "mean test accuracy of new networks with its 95 % interval over distilled sets. "
-        "Right: the difference to plain FRePo, seed by seed (same first images, batches "
-        "and networks), with its 95 % interval. An interval that includes 0 shows no "
-        "difference."
+        f"{one.dataset}, {size}, {one.n} seeds. Left: mean test accuracy of new networks "
+        "with its 95 % interval over distilled sets. Right: the difference to plain FRePo, "
+        "seed by seed (same initial images, batches and networks), with its 95 % interval. "
+        "An interval that includes 0 shows no difference."
     )

@@ -1,16 +1,15 @@
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
 """Figure 6: where distilled images lie among the real ones, method by method."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from isa_toolkit import checks
 from isa_toolkit.analysis import class_geometry, manifold
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.study import Study
+from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import house_style, new_figure
 from isa_toolkit.figures.variants import Variant, setting
 
@@ -19,7 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "MODES", "TITLE", "VARIANTS", "caption", "compute", "draw", "measures", "places",
+    "MODES", "TITLE", "VARIANTS", "caption", "compute", "draw", "measures", "pictures",
+    "star_positions",
 ]  # fmt: skip
 
 TITLE = "Figure 6. Distilled among real images"
@@ -32,52 +32,64 @@ K = 5
 _CLASS_COLOURS = ("#E69F00", "#0072B2", "#009E73")
 
 
+def pictures(study: Study) -> dict[str, dict[str, Any]]:
+    """Return the pictures of the figure: name -> keywords of ``compute``."""
+    del study
+    return {f"fig6-{mode}": {"mode": mode} for mode in MODES}
+
+
 def compute(
     study: Study,
     images_per_class: int | None = None,
     *,
     classes: tuple[int, ...] = (0, 1, 2),
-    mode: str = "anchored",
-    space: str = "features",
+    mode: Literal["anchored", "joint"] = "anchored",
+    space: Literal["features", "pixels"] = "features",
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return the places of real and distilled images in a t-SNE map.
+    """Return the positions of real and distilled images in a t-SNE map.
 
     Args:
-        study: the data and the runs.
-        images_per_class: of the distilled sets; None for ``study.many``.
-        classes: which classes are shown; the paper shows three, it does not say which.
-        mode: "anchored" (one map of the real images, every set placed into it) or
-            "joint" (each panel embedded on its own, real and distilled together).
-        space: "features" of a network trained on real images, or "pixels" (network
-            inputs).
-        seed: of the distilled sets that are shown.
+        study: Study with the data and the runs.
+        images_per_class: Number of distilled images of each class; None for
+            ``study.default_size``.
+        classes: Indices of the classes to show. The paper shows three and does not say
+            which.
+        mode: "anchored" for one map of the real images, in which every set is placed, or
+            "joint" for a map of each set together with the real images.
+        space: "features" of a network trained on real images, or "pixels" of the network
+            inputs.
+        seed: Seed of the distilled sets.
 
     Returns:
         One row per point: ``setting`` (the panel; real points of an anchored map are the
         same in each), ``kind`` ("real" or "distilled"), ``label`` (class name), ``x``,
-        ``y``, and of the whole map ``mode``, ``space``, ``trustworthiness``, ``dataset``,
-        ``images_per_class``. Empty if there is no such run.
+        ``y``, and for the whole map ``mode``, ``space``, ``trustworthiness``, ``dataset``
+        and ``images_per_class``. Empty if there is no such run.
 
     Raises:
-        ValueError: an unknown mode or space.
+        ValueError: If the mode or the space is unknown.
     """
     import pandas as pd
 
     checks.check_one_of("mode", mode, MODES)
     checks.check_one_of("space", space, SPACES)
-    size = study.many if images_per_class is None else images_per_class
-    found = study.runs(VARIANTS, size)
-    if not any((variant, seed) in found for variant in VARIANTS):
+    size = (
+        check_study(study).default_size
+        if images_per_class is None
+        else images_per_class
+    )
+    runs = study.runs(VARIANTS, size)
+    shown = {
+        variant.key: runs[variant, seed].distilled
+        for variant in VARIANTS
+        if (variant, seed) in runs
+    }
+    if not shown:
         return pd.DataFrame()
     labels = study.dataset.train.labels
-    places = _some_of_each(labels, classes, study.budget.map_points)
-    real = _points(study, space, study.dataset.inputs("train")[places])
-    shown = {
-        variant.key: found[variant, seed].distilled
-        for variant in VARIANTS
-        if (variant, seed) in found
-    }
+    indices = _sample_each_class(labels, classes, study.budget.map_points)
+    real = _points(study, space, study.dataset.inputs("train")[indices])
     sets, kinds = {}, {}
     for key, distilled in shown.items():
         mine = np.isin(distilled.classes, classes)
@@ -85,9 +97,8 @@ def compute(
         kinds[key] = distilled.classes[mine]
     perplexity = min(30.0, (len(real) - 1) / 3)
     if mode == "anchored":
-        maps = dict.fromkeys(sets, manifold.tsne_map(
-            real, sets, perplexity=perplexity
-        ))  # fmt: skip
+        anchored = manifold.tsne_map(real, sets, perplexity=perplexity)
+        maps = dict.fromkeys(sets, anchored)
     else:
         maps = {
             key: manifold.joint_map(real, {key: points}, perplexity=perplexity)
@@ -97,7 +108,7 @@ def compute(
     parts = []
     for key, drawn in maps.items():
         for kind, points, of in (
-            ("real", drawn.real, labels[places]),
+            ("real", drawn.real, labels[indices]),
             ("distilled", drawn.distilled[key], kinds[key]),
         ):
             parts.append(
@@ -123,26 +134,30 @@ def measures(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
     """Return overlap, spread and evenness of every setting and seed, in feature space.
 
     Args:
-        study: the data and the runs.
-        images_per_class: of the distilled sets; None for ``study.many``.
+        study: Study with the data and the runs.
+        images_per_class: Number of distilled images of each class; None for
+            ``study.default_size``.
 
     Returns:
-        Rows of :mod:`isa_toolkit.figures.results_table` over all classes: ``overlap`` (mean
-        share of the 5 nearest points that are real and of the same class), ``spread``
-        (mean distance within a class over that of the real images), ``evenness``;
-        differences are to "frepo".
+        Rows of ``results_table`` over all classes: ``overlap`` (mean fraction of the 5
+        nearest points that are real and of the same class), ``spread`` (mean distance
+        within a class over that of the real images) and ``evenness``; differences are to
+        "frepo".
     """
-    size = study.many if images_per_class is None else images_per_class
-    found = study.runs(VARIANTS, size)
-    if not found:
+    size = (
+        check_study(study).default_size
+        if images_per_class is None
+        else images_per_class
+    )
+    runs = study.runs(VARIANTS, size)
+    if not runs:
         return results_table.as_table([])
     labels = study.dataset.train.labels
-    places = _some_of_each(
-        labels, tuple(range(study.dataset.num_classes)), study.budget.map_points
-    )
-    real, of = study.real_features()[places], labels[places]
+    every_class = tuple(range(study.dataset.num_classes))
+    indices = _sample_each_class(labels, every_class, study.budget.map_points)
+    real, of = study.real_features()[indices], labels[indices]
     rows = []
-    for (variant, seed), run in found.items():
+    for (variant, seed), run in runs.items():
         distilled = run.distilled
         points = study.feature_network().features(distilled.images)
         arrays = (real, of, points, distilled.classes)
@@ -161,15 +176,15 @@ def measures(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
                 value=value,
             )
             for name, value in values.items()
-            if not np.isnan(value)  # with one image per class there is no spread
+            if not np.isnan(value)  # one image per class has no spread
         ]
     return results_table.with_means(results_table.as_table(rows), against="frepo")
 
 
-def _some_of_each(
+def _sample_each_class(
     labels: np.ndarray, classes: tuple[int, ...], most: int
 ) -> np.ndarray:
-    """Return places of at most ``most`` images of each class, drawn once for all."""
+    """Return sorted indices of at most ``most`` random images of each class."""
     draw = np.random.default_rng(0)
     chosen = [
         draw.permutation(np.flatnonzero(labels == label))[:most] for label in classes
@@ -188,10 +203,7 @@ def draw(table: pd.DataFrame) -> Figure:
     """Return the panels: real images as dots, distilled ones as stars.
 
     Args:
-        table: from ``compute``.
-
-    Returns:
-        The figure.
+        table: Table from ``compute``.
     """
     keys = list(dict.fromkeys(table.setting))
     names = list(dict.fromkeys(table.label))
@@ -222,16 +234,16 @@ def draw(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def places(figure: Figure, table: pd.DataFrame) -> pd.DataFrame:
-    """Return where the stars lie in the figure, for whoever points at it.
+def star_positions(figure: Figure, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the positions of the stars in the figure, so that they can be selected.
 
     Args:
-        figure: from ``draw``, which has been saved or drawn since.
-        table: that it was drawn from.
+        figure: Figure from ``draw`` that has been saved or rendered since.
+        table: Table that it was drawn from.
 
     Returns:
-        One row per star: ``setting``, ``star`` (its number within the setting), ``label``,
-        and ``left`` and ``top``, the place in fractions of the figure's width and height.
+        One row per star: ``setting``, ``star`` (its index within the setting), ``label``,
+        and ``left`` and ``top``, in fractions of the figure's width and height.
     """
     stars = table[table.kind == "distilled"].copy()
     stars["star"] = stars.groupby("setting", sort=False).cumcount()
@@ -246,29 +258,28 @@ def places(figure: Figure, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def caption(table: pd.DataFrame) -> str:
-    """Return what the figure shows.
+    """Return the caption of the figure.
 
     Args:
-        table: from ``compute``.
+        table: Table from ``compute``.
     """
     one = table.iloc[0]
     how = (
-        "openTSNE: the real images were embedded once and each set was placed into that "
-        "same map, so the panels can be compared"
+        "openTSNE: the real images are embedded once and each set is placed in that map, "
+        "so the panels can be compared"
         if one["mode"] == "anchored"
         else "scikit-learn t-SNE of real and distilled images together, each panel on "
-        "its own, so places cannot be compared between panels"
+        "its own, so positions cannot be compared between panels"
     )
     space = (
         "penultimate features of a network trained on real images"
         if one["space"] == "features"
         else "network inputs"
     )
+    size = results_table.format_images_per_class(one.images_per_class)
     return (
-        f"{one.dataset}, {results_table.per_class(one.images_per_class)}, seed 0; "
-        f"dots are real, stars distilled images of three classes, in {space}. "
-        f"Mode: {one['mode']} ({how}). "
-        f"Trustworthiness of the map (5 neighbours) {one.trustworthiness:.3f}. Distances "
-        "in the map mean little: overlap, spread and evenness in feature space, with "
-        "intervals over seeds, stand beside it."
+        f"{one.dataset}, {size}, seed 0; dots are real, stars distilled images of three "
+        f"classes, in {space}. Mode: {one['mode']} ({how}). Trustworthiness of the map (5 "
+        f"neighbours) {one.trustworthiness:.3f}. Distances in the map mean little; overlap, "
+        "spread and evenness in feature space, with intervals over seeds, are in the table."
     )

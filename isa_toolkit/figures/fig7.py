@@ -1,17 +1,19 @@
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
-# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
-"""Figure 7: the algorithm as a drawing, with a real pair, its segment, its closed form."""
+"""Figure 7: the algorithm as a drawing, with a real pair, its segment and its mean.
+
+``segment_table`` and ``draw_segment`` show any segment of the pair, with the running mean
+of sampled losses beside the closed form.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from isa_toolkit import checks
 from isa_toolkit.analysis import ranking
 from isa_toolkit.analysis.cross_prediction import ridge_weights
-from isa_toolkit.figures.study import Study
+from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import house_style, new_figure
 from isa_toolkit.figures.variants import Variant
 
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "PARTNERS", "TITLE", "Pair", "along", "caption", "compute", "draw", "find_pair",
+    "PARTNERS", "TITLE", "Pair", "caption", "caption_segment", "compute", "draw",
+    "draw_segment", "find_pair", "segment_table", "table_of",
 ]  # fmt: skip
 
 TITLE = "Figure 7. Crucial samples and the segment between two of them"
@@ -33,15 +36,15 @@ _KEPT, _DROPPED, _PAIR = "#0072B2", "#bbbbbb", "#D55E00"
 
 
 class Pair(NamedTuple):
-    """A real pair in feature space, and all that its segments need.
+    """A real pair in feature space, with all that the mean over its segments needs.
 
-    residuals: prediction minus label of both, [2, c].
-    ends: their places in the plane through the pair, [2, 2].
-    images: their pixels in [0, 1], two arrays [h, w, ch].
-    labels: names of their classes.
-    scores: half the squared residual of each.
-    points: places of the whole batch in that plane, [n, 2].
-    kept: which of the batch are kept, [n].
+    residuals: Prediction minus label of both, [2, c].
+    ends: Coordinates of both in the plane through the pair, [2, 2].
+    images: Pixels of both in [0, 1], two arrays [h, w, ch].
+    labels: Names of their classes.
+    scores: Half the squared residual of each.
+    points: Coordinates of the whole batch in that plane, [n, 2].
+    kept: Whether each image of the batch is kept, [n].
     """
 
     residuals: np.ndarray
@@ -53,6 +56,9 @@ class Pair(NamedTuple):
     kept: np.ndarray
 
 
+# --- numbers ----------------------------------------------------------------------------
+
+
 def compute(
     study: Study,
     images_per_class: int = 1,
@@ -60,7 +66,7 @@ def compute(
     segment: tuple[float, float] = (-1.0, 0.0),
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return a real pair, its place in feature space, and its loss along the segment.
+    """Return a real pair, its position in feature space, and its loss along the segment.
 
     A batch of real images is scored by an ISA set of this study, in features of a network
     trained on real images; the easiest 20 % are dropped. The pair is the kept sample whose
@@ -68,27 +74,27 @@ def compute(
     nearest kept sample by cosine.
 
     Args:
-        study: the data and the runs.
-        images_per_class: of the distilled set.
-        segment: ends (a, b); the default walks the whole way to the partner, as the
-            paper's text says.
-        seed: of the distilled set and of the batch.
+        study: Study with the data and the runs.
+        images_per_class: Number of distilled images of each class.
+        segment: Ends (a, b) of the segment; the default leads from the partner to the
+            sample, as the paper's text says.
+        seed: Seed of the distilled set and of the batch.
 
     Returns:
         Rows of several kinds (column ``kind``): "image" (``index`` 0 and 1, ``label``,
-        ``score``, ``pixels``), "point" (``x``, ``y`` in the plane through the pair, ``kept``),
-        "end" (``index``, ``x``, ``y``), "virtual" (``x``, ``y`` along the segment), "curve"
-        (``t``, ``loss``) and "mean" (``loss``: the closed form; ``sampled``: the mean over
-        10,000 values of t).
+        ``score``, ``pixels``), "point" (``x``, ``y`` in the plane through the pair,
+        ``kept``), "end" (``index``, ``x``, ``y``), "virtual" (``x``, ``y`` along the
+        segment), "curve" (``t``, ``loss``) and "mean" (``loss``: the closed form;
+        ``sampled``: the mean over 10,000 values of t). Empty if there is no such run.
 
-    Source: the paper, section C; algorithms 6.1.
+    Source: the paper, section C; docs/algorithms.md, section 6.1.
     """
     import pandas as pd
 
     pair = find_pair(study, images_per_class, seed=seed)
     if pair is None:
         return pd.DataFrame()
-    table = along(pair, segment, seed=seed)
+    table = table_of(pair, segment, seed=seed)
     return table.assign(dataset=study.dataset.name, images_per_class=images_per_class)
 
 
@@ -96,25 +102,25 @@ def find_pair(
     study: Study,
     images_per_class: int = 1,
     *,
-    partner: str = "nearest",
+    partner: Literal["nearest", "random"] = "nearest",
     drop_easy: float = _DROP_EASY,
     seed: int = 0,
 ) -> Pair | None:
     """Return the pair of :func:`compute`, or None if there is no such run.
 
     Args:
-        study: the data and the runs.
-        images_per_class: of the distilled set.
-        partner: "nearest" kept sample by cosine, or a "random" kept one.
-        drop_easy: share of the batch that is dropped.
-        seed: of the distilled set, of the batch and of random partners.
+        study: Study with the data and the runs.
+        images_per_class: Number of distilled images of each class.
+        partner: "nearest" for the nearest kept sample by cosine, or "random".
+        drop_easy: Fraction of the batch to drop.
+        seed: Seed of the distilled set, of the batch and of random partners.
 
     Raises:
-        ValueError: an unknown partner, a share out of range.
+        ValueError: If the partner is unknown, or the fraction is out of range.
     """
     checks.check_one_of("partner", partner, PARTNERS)
     variant = Variant("isa")
-    runs = study.runs([variant], images_per_class)
+    runs = check_study(study).runs([variant], images_per_class)
     if (variant, seed) not in runs:
         return None
     dataset, distilled = study.dataset, runs[variant, seed].distilled
@@ -146,13 +152,15 @@ def find_pair(
     )
 
 
-def along(pair: Pair, segment: tuple[float, float], *, seed: int = 0) -> pd.DataFrame:
+def table_of(
+    pair: Pair, segment: tuple[float, float], *, seed: int = 0
+) -> pd.DataFrame:
     """Return a pair and its loss along a segment, in the rows of :func:`compute`.
 
     Args:
-        pair: from :func:`find_pair`.
-        segment: ends (a, b).
-        seed: of the sampled values of t.
+        pair: Pair from :func:`find_pair`.
+        segment: Ends (a, b) of the segment.
+        seed: Seed of the sampled values of t.
     """
     import pandas as pd
 
@@ -160,7 +168,6 @@ def along(pair: Pair, segment: tuple[float, float], *, seed: int = 0) -> pd.Data
     residual, difference = pair.residuals[0], pair.residuals[0] - pair.residuals[1]
     start, stop = segment
     positions = np.linspace(start, stop, 101)
-    curve = _loss(residual, difference, positions)
     draws = np.random.default_rng(seed).uniform(start, stop, _DRAWS)
     rows: list[dict[str, Any]] = [
         {
@@ -187,7 +194,9 @@ def along(pair: Pair, segment: tuple[float, float], *, seed: int = 0) -> pd.Data
     ]
     rows += [
         {"kind": "curve", "t": t, "loss": loss}
-        for t, loss in zip(positions, curve, strict=True)
+        for t, loss in zip(
+            positions, _loss(residual, difference, positions), strict=True
+        )
     ]
     rows.append(
         {
@@ -200,6 +209,48 @@ def along(pair: Pair, segment: tuple[float, float], *, seed: int = 0) -> pd.Data
     return pd.DataFrame(rows).assign(start=start, stop=stop)
 
 
+def segment_table(
+    pair: Pair,
+    segment: tuple[float, float],
+    *,
+    samples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return the rows of :func:`table_of`, and running means of sampled losses.
+
+    Args:
+        pair: Pair from :func:`find_pair`.
+        segment: Ends (a, b) of the segment, in steps away from the partner.
+        samples: Number of values of t to draw uniformly from it, at least 2.
+        seed: Seed of these values.
+
+    Returns:
+        The rows of :func:`table_of`, and rows of the kind "running" (``n``; ``loss``, the
+        mean over the first n samples; ``error``, its standard error from these samples).
+    """
+    import pandas as pd
+
+    table = table_of(pair, segment, seed=seed)
+    residual, difference = pair.residuals[0], pair.residuals[0] - pair.residuals[1]
+    positions = np.random.default_rng(seed).uniform(*segment, samples)
+    losses = _loss(residual, difference, positions)
+    count = np.arange(1, samples + 1)
+    mean = np.cumsum(losses) / count
+    square = np.maximum(np.cumsum(losses**2) / count - mean**2, 0)
+    at = np.unique(np.geomspace(2, samples, 60).astype(int)) - 1
+    running = pd.DataFrame(
+        {
+            "kind": "running",
+            "n": count[at],
+            "loss": mean[at],
+            "error": np.sqrt(square[at] / (count[at] - 1)),
+            "start": segment[0],
+            "stop": segment[1],
+        }
+    )
+    return pd.concat([table, running], ignore_index=True)
+
+
 def _pair(
     real: np.ndarray,
     scores: np.ndarray,
@@ -209,7 +260,8 @@ def _pair(
 ) -> tuple[int, int]:
     """Return a kept sample and its partner, of another class if there is any.
 
-    The nearest kept one by cosine, or a random one, by the seed ``shuffle``.
+    The partner is the nearest kept sample by cosine, or a random one if ``shuffle`` is a
+    seed.
     """
     unit = real / np.linalg.norm(real, axis=1, keepdims=True)
     similarity = unit @ unit.T
@@ -247,15 +299,15 @@ def _plane(real: np.ndarray, first: int, second: int) -> np.ndarray:
     return np.stack([centred @ along, centred @ across], axis=1)
 
 
+# --- drawing ----------------------------------------------------------------------------
+
+
 @house_style
 def draw(table: pd.DataFrame) -> Figure:
     """Return the figure: the algorithm, the pair in feature space, the loss between.
 
     Args:
-        table: from ``compute``.
-
-    Returns:
-        The figure.
+        table: Table from ``compute``.
     """
     figure = new_figure(6.6, 4.0)
     top, bottom = figure.subfigures(2, 1, height_ratios=[1, 2.2])
@@ -263,6 +315,32 @@ def draw(table: pd.DataFrame) -> Figure:
     left, right = bottom.subplots(1, 2)
     _draw_plane(left, table)
     _draw_curve(right, table)
+    return figure
+
+
+@house_style
+def draw_segment(table: pd.DataFrame) -> Figure:
+    """Return the pair in its plane, the loss along the segment, and the running mean.
+
+    Args:
+        table: Table from ``segment_table``.
+    """
+    figure = new_figure(9.4, 2.9)
+    plane, curve, means = figure.subplots(1, 3)
+    _draw_plane(plane, table)
+    _draw_curve(curve, table)
+    running = table[table.kind == "running"]
+    exact = table[table.kind == "mean"].iloc[0].loss
+    means.plot(running.n, running.loss, color=_PAIR, label="mean of n samples")
+    means.fill_between(
+        running.n, running.loss - running.error, running.loss + running.error,
+        color=_PAIR, alpha=0.15, lw=0, label="its standard error",
+    )  # fmt: skip
+    means.axhline(exact, color="black", lw=1.2, ls="--", label="closed form")
+    means.set_xscale("log")
+    means.set_xlabel("n uniform values of t in the segment")
+    means.set_ylabel("mean half squared error")
+    means.legend(loc="upper right", fontsize=7)
     return figure
 
 
@@ -279,15 +357,15 @@ def _draw_algorithm(ax: Axes) -> None:
         (71.5, "mean loss over\nthe segment to\nthe partner (ISA)", "#f9dcc9"),
         (89, "step\n$X_S, Y_S$", "#d9efe6"),
     )
-    for place, (left, text, colour) in enumerate(boxes):
-        width = 11 if place in (0, 5) else 14.5
+    for index, (left, text, colour) in enumerate(boxes):
+        width = 11 if index in (0, 5) else 14.5
         ax.text(
             left + width / 2, 21, text, ha="center", va="center", fontsize=7,
             bbox={"boxstyle": "round,pad=0.35", "fc": colour, "ec": "#888888", "lw": 0.7},
         )  # fmt: skip
-        if place + 1 < len(boxes):
+        if index + 1 < len(boxes):
             ax.annotate(
-                "", (boxes[place + 1][0] - 0.4, 21), (left + width + 0.4, 21),
+                "", (boxes[index + 1][0] - 0.4, 21), (left + width + 0.4, 21),
                 arrowprops={"arrowstyle": "->", "color": "#555555", "lw": 1},
             )  # fmt: skip
     ax.annotate(
@@ -318,7 +396,7 @@ def _draw_plane(ax: Axes, table: pd.DataFrame) -> None:
     images = table[table.kind == "image"].sort_values("index")
     low, high = ax.get_ylim()
     ax.set_ylim(low - 0.16 * (high - low), high + 0.5 * (high - low))
-    for place, (_, image), (_, end) in zip(
+    for x, (_, image), (_, end) in zip(
         (0.3, 0.7), images.iterrows(), ends.iterrows(), strict=True
     ):
         pixels = image.pixels
@@ -332,13 +410,13 @@ def _draw_plane(ax: Axes, table: pd.DataFrame) -> None:
         )
         shown.image.set_clim(0, 1)
         box = AnnotationBbox(
-            shown, (end.x, end.y), xybox=(place, 0.86), boxcoords="axes fraction",
+            shown, (end.x, end.y), xybox=(x, 0.86), boxcoords="axes fraction",
             pad=0.15, arrowprops={"arrowstyle": "-", "color": "#666666", "lw": 0.6},
         )  # fmt: skip
         ax.add_artist(box)
-        side, align = (-0.11, "right") if place < 0.5 else (0.11, "left")
+        side, align = (-0.11, "right") if x < 0.5 else (0.11, "left")
         ax.text(
-            place + side, 0.86, f"$x_{int(end['index']) + 1}$\n{image.label}",
+            x + side, 0.86, f"$x_{int(end['index']) + 1}$\n{image.label}",
             transform=ax.transAxes, ha=align, va="center", fontsize=7.5,
         )  # fmt: skip
     ax.set_xlabel("along $z_1 - z_2$")
@@ -370,17 +448,32 @@ def _draw_curve(ax: Axes, table: pd.DataFrame) -> None:
 
 
 def caption(table: pd.DataFrame) -> str:
-    """Return what the figure shows.
+    """Return the caption of the figure.
 
     Args:
-        table: from ``compute``.
+        table: Table from ``compute``.
     """
     mean = table[table.kind == "mean"].iloc[0]
     return (
         f"{mean.dataset}: one step of the algorithm, and a real pair in it. Lower left: a "
         f"batch of {(table.kind == 'point').sum()} real images in the plane of feature space "
-        "that holds the pair; the easiest 20 % are dropped. Lower right: the loss at virtual "
-        f"samples along the segment [{mean.start:g}, {mean.stop:g}]; its mean is "
+        "that contains the pair; the easiest 20 % are dropped. Lower right: the loss at "
+        f"virtual samples along the segment [{mean.start:g}, {mean.stop:g}]; its mean is "
         f"{mean.loss:.4f} in closed form, and {mean.sampled:.4f} over 10,000 sampled values "
         "of t."
+    )
+
+
+def caption_segment(table: pd.DataFrame) -> str:
+    """Return the caption of ``draw_segment``.
+
+    Args:
+        table: Table from ``segment_table``.
+    """
+    exact = table[table.kind == "mean"].iloc[0]
+    last = table[table.kind == "running"].iloc[-1]
+    return (
+        f"Segment [{exact.start:g}, {exact.stop:g}]: mean loss {exact.loss:.5f} in closed "
+        f"form; {last.loss:.5f} ± {last.error:.5f} (standard error) over {int(last.n):,} "
+        "sampled values of t."
     )

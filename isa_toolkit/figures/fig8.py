@@ -1,13 +1,11 @@
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
-# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
-"""Figure 8: accuracy during the distillation, with and without ISA, and time per step."""
+"""Figure 8: accuracy during the distillation, with and without ISA."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.study import Study
+from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import house_style, new_figure
 from isa_toolkit.figures.variants import Variant, setting
 
@@ -25,14 +23,16 @@ def compute(study: Study, images_per_class: int = 1) -> pd.DataFrame:
     """Return the accuracy at every stored step, by seed, with means and differences.
 
     Args:
-        study: the data and the runs.
-        images_per_class: of the distilled sets.
+        study: Study with the data and the runs.
+        images_per_class: Number of distilled images of each class.
 
     Returns:
-        Rows of :mod:`isa_toolkit.figures.results_table`; ``x`` is the outer step, 0 the real
-        images that both start from. The time per step is in :mod:`~isa_toolkit.figures.cost`.
+        Rows of ``results_table``; ``x`` is the outer step, 0 for the real images that
+        both start from. The time per step is in :mod:`~isa_toolkit.figures.cost`.
     """
-    by_seed = study.accuracies(VARIANTS, images_per_class, every_snapshot=True)
+    by_seed = check_study(study).accuracies(
+        VARIANTS, images_per_class, every_snapshot=True
+    )
     return results_table.with_means(by_seed, against="frepo")
 
 
@@ -41,10 +41,7 @@ def draw(table: pd.DataFrame) -> Figure:
     """Return the figure: both curves, and their paired difference.
 
     Args:
-        table: from ``compute``.
-
-    Returns:
-        The figure; percent.
+        table: Table from ``compute``.
     """
     figure = new_figure(6.6, 2.6)
     left, right = figure.subplots(1, 2)
@@ -73,15 +70,16 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def caption(table: pd.DataFrame) -> str:
-    """Return what the figure shows.
+    """Return the caption of the figure.
 
     Args:
-        table: from ``compute``.
+        table: Table from ``compute``.
     """
     one = table[table.seed.isna()].iloc[0]
+    size = results_table.format_images_per_class(one.images_per_class)
     return (
-        f"{one.dataset}, {results_table.per_class(one.images_per_class)}, {one.n} seeds. Left: "
-        "accuracy of new networks, trained on the distilled set as it was at each step, "
-        "on test images; thin lines are seeds. No step is chosen by it. Right: ISA minus "
-        "FRePo, seed by seed, with its 95 % interval."
+        f"{one.dataset}, {size}, {one.n} seeds. Left: accuracy of new networks, trained "
+        "on the distilled set as it was at each step, on test images; thin lines are "
+        "seeds. No step is chosen by it. Right: ISA minus FRePo, seed by seed, with its "
+        "95 % interval."
     )

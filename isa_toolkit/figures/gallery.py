@@ -1,16 +1,15 @@
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
-"""Section G: the distilled images themselves, un-whitened, with their labels."""
+"""Section G: the distilled images, with whitening undone, and their labels."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures.images import ImageRow, draw_grid
-from isa_toolkit.figures.results_table import per_class
-from isa_toolkit.figures.study import Study
+from isa_toolkit.figures.results_table import format_images_per_class
+from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import house_style
 from isa_toolkit.figures.variants import Variant
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["LETTERS", "TITLE", "caption", "compute", "draw", "of"]
+__all__ = ["LETTERS", "TITLE", "caption", "compute", "draw", "pictures", "table_of"]
 
 TITLE = "Section G. Distilled images"
 # The galleries of the paper, section G: (data set, images per class) -> letter.
@@ -33,51 +32,58 @@ LETTERS = {
 _ROWS, _COLUMNS = 20, 10
 
 
+def pictures(study: Study) -> dict[str, dict[str, Any]]:
+    """Return the pictures of the figure: name -> keywords of ``compute``."""
+    return {
+        f"gallery-ipc{size}": {"images_per_class": size}
+        for size in check_study(study).sizes
+    }
+
+
 def compute(study: Study, images_per_class: int, *, seed: int = 0) -> pd.DataFrame:
     """Return the distilled images of FRePo with crucial samples and ISA.
 
     Args:
-        study: the data and the runs.
-        images_per_class: of the distilled set.
-        seed: of the distilled set.
+        study: Study with the data and the runs.
+        images_per_class: Number of distilled images of each class.
+        seed: Seed of the distilled set.
 
     Returns:
-        See ``of``; empty if there is no such run.
+        The table of ``table_of``; empty if there is no such run.
     """
     import pandas as pd
 
     variant = Variant("isa")
-    runs = study.runs([variant], images_per_class)
+    runs = check_study(study).runs([variant], images_per_class)
     if (variant, seed) not in runs:
         return pd.DataFrame()
-    return of(runs[variant, seed].distilled, study.dataset.name)
+    return table_of(runs[variant, seed].distilled, study.dataset.name)
 
 
-def of(distilled: DistilledSet, dataset: str) -> pd.DataFrame:
+def table_of(distilled: DistilledSet, dataset: str) -> pd.DataFrame:
     """Return any distilled set as a table of images.
 
     Args:
-        distilled: the set.
-        dataset: name for the caption.
+        distilled: Distilled set.
+        dataset: Name of the data set, for the caption.
 
     Returns:
-        One row per image: ``dataset``, ``images_per_class``, ``index``, ``label`` (name of
-        its class), ``first`` and ``second`` (largest entries of its learned label),
-        ``runner_up`` (class of the second) and ``pixels`` ([h, w, ch], whitening undone,
-        not clipped; left out of the CSV).
+        One row per image, ordered by class: ``dataset``, ``images_per_class``, ``index``,
+        ``label`` (name of its class), ``first`` and ``second`` (largest entries of its
+        learned label), ``runner_up`` (class of the second) and ``pixels`` ([h, w, ch],
+        whitening undone, not clipped; not in the CSV).
     """
     import pandas as pd
 
     order = np.argsort(distilled.classes, kind="stable")
     ranked = np.argsort(-distilled.labels, axis=1)
     names = np.array(distilled.class_names)
-    rows = np.arange(len(order))
     ordered = np.take_along_axis(distilled.labels, ranked, axis=1)
     table = pd.DataFrame(
         {
             "dataset": dataset,
             "images_per_class": len(order) // len(names),
-            "index": rows,
+            "index": np.arange(len(order)),
             "label": names[distilled.classes],
             "first": ordered[:, 0],
             "second": ordered[:, 1],
@@ -90,21 +96,19 @@ def of(distilled: DistilledSet, dataset: str) -> pd.DataFrame:
 
 @house_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Return the gallery: a row per class, or, at one image each, classes side by side.
+    """Return the gallery: a row per class; with one image per class, a row for all.
 
     Args:
-        table: from ``compute``.
+        table: Table from ``compute`` or ``table_of``.
 
     Returns:
-        The figure; pixels are clipped to [0, 1], the same scale for all. At most 20 rows
-        of 10 images.
+        The figure; pixels are clipped to [0, 1]. It has at most 20 rows of 10 images.
     """
     names = list(dict.fromkeys(table.label))
     by_class = dict(iter(table.groupby("label", sort=False)))
     is_gray = table.pixels.iloc[0].shape[-1] == 1
     side = 0.4 if table.pixels.iloc[0].shape[0] <= 32 else 0.6
     if len(table) == len(names):
-        # One per class: the names stand above the columns of each row of ten.
         if len(names) <= _COLUMNS:
             row = ImageRow(np.stack(list(table.pixels)))
             return draw_grid([row], titles=names, dark_ink=is_gray, image_in=side)
@@ -121,10 +125,10 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def caption(table: pd.DataFrame) -> str:
-    """Return what the gallery shows.
+    """Return the caption of the figure.
 
     Args:
-        table: from ``compute``.
+        table: Table from ``compute``.
     """
     one = table.iloc[0]
     letter = LETTERS.get((one.dataset, int(one.images_per_class)))
@@ -136,8 +140,8 @@ def caption(table: pd.DataFrame) -> str:
         shown += f" The first {_COLUMNS} images of each class."
     gap = (table["first"] - table["second"]).median()
     return (
-        f"{which}{one.dataset}, {per_class(one.images_per_class)}, FRePo + crucial "
-        f"+ ISA, seed 0.{shown} Whitening is undone; pixels are clipped to the range of real "
+        f"{which}{one.dataset}, {format_images_per_class(count)}, FRePo + crucial + ISA, "
+        f"seed 0.{shown} Whitening is undone; pixels are clipped to the range of real "
         f"images. Learned labels: median gap between the two largest entries {gap:.2f}; "
         "all are in the CSV."
     )

@@ -1,14 +1,13 @@
-"""A grid of images: every pixel of every image the same square on the page.
+"""A grid of images, in which each pixel of each image is a square of the same size.
 
-The grid is one picture, so that hundreds of images draw as fast as ten, and its size is
-chosen so that a pixel of an image covers a whole number of the figure's: nothing is
-interpolated, and no image looks sharper than another.
+The grid is one picture, so that hundreds of images draw as fast as ten. Its size makes a
+pixel of an image cover a whole number of the figure's dots, so nothing is interpolated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -20,20 +19,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["ImageRow", "draw_grid", "sheet"]
+__all__ = ["ImageRow", "draw_grid", "image_sheet"]
 
 _WHITE = 255
 _LABEL_POINTS = 7
-# Of the figure, in inches: around the grid, and between it and its labels.
+# Margin of the figure, and gap between the grid and its labels.
 _MARGIN_IN, _LABEL_GAP_IN = 0.05, 0.05
 
 
 class ImageRow(NamedTuple):
     """One row of a grid.
 
-    images: pixels in [0, 1], 1 or 3 channels, [m, h, w, ch]; what lies outside is clipped.
-    label: left of the row; may have several lines.
-    colour: of the label.
+    images: Pixels in [0, 1], 1 or 3 channels, [m, h, w, ch]; values outside are clipped.
+    label: Text left of the row, of one or more lines.
+    colour: Colour of the label.
     """
 
     images: Float[np.ndarray, "m h w ch"]
@@ -41,21 +40,22 @@ class ImageRow(NamedTuple):
     colour: str = "black"
 
 
-def sheet(
+def image_sheet(
     rows: Sequence[ImageRow], *, dark_ink: bool = True
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Return the rows as one RGB picture, with white lines between images.
 
     Args:
-        rows: images of one height and width; shorter rows end in white, and grey and
-            colour may stand in one grid.
-        dark_ink: draw grey images as ink on white paper (1 is black).
+        rows: Rows of images, all of one height and width. Shorter rows end in white;
+            grey and colour images may be mixed.
+        dark_ink: Whether grey images are drawn as ink on white paper (1 is black).
 
     Returns:
-        The picture; a pixel of an image is a pixel of it.
+        The picture; a pixel of an image is one of its pixels.
 
     Raises:
-        ValueError: no image, another number of axes or channels, two sizes, NaN.
+        ValueError: If there is no image, if images have several sizes or a wrong number
+            of axes or channels, or if a pixel is not finite.
     """
     sizes = {_check(row.images).shape[1:3] for row in rows}
     if not rows or not sum(len(row.images) for row in rows):
@@ -66,17 +66,10 @@ def sheet(
     [(height, width)] = sizes
     gap = _gap(height, width)
     columns = max(len(row.images) for row in rows)
-    picture = np.full(
-        (
-            len(rows) * (height + gap) - gap,
-            columns * (width + gap) - gap,
-            3,
-        ),
-        _WHITE,
-        np.uint8,
-    )
-    for place, row in enumerate(rows):
-        top = place * (height + gap)
+    shape = (len(rows) * (height + gap) - gap, columns * (width + gap) - gap, 3)
+    picture = np.full(shape, _WHITE, np.uint8)
+    for index, row in enumerate(rows):
+        top = index * (height + gap)
         values = np.clip(row.images, 0, 1)
         if values.shape[-1] == 1:
             values = np.repeat(1 - values if dark_ink else values, 3, axis=-1)
@@ -97,21 +90,21 @@ def draw_grid(
     """Return a figure of rows of images.
 
     Args:
-        rows: from top to bottom, as :func:`sheet` takes them.
-        titles: above the columns; upright if they do not fit side by side.
-        dark_ink: draw grey images as ink on white paper.
-        image_in: about how wide an image is, inches; at least one dot of the figure per
-            pixel.
+        rows: Rows from top to bottom, as for :func:`image_sheet`.
+        titles: Titles of the columns; rotated if they are wider than an image.
+        dark_ink: Whether grey images are drawn as ink on white paper.
+        image_in: Approximate width of an image in inches; an image has at least one dot
+            of the figure per pixel.
 
     Returns:
-        The figure, as large as grid and labels ask.
+        The figure, as large as grid and labels need.
 
     Raises:
-        ValueError: rows that make no grid, more titles than columns, ``image_in`` not
-            above 0.
+        ValueError: If the rows make no grid, there are more titles than columns, or
+            ``image_in`` is not above 0.
     """
     check_positive("image_in", image_in)
-    picture = sheet(rows, dark_ink=dark_ink)
+    picture = image_sheet(rows, dark_ink=dark_ink)
     columns = max(len(row.images) for row in rows)
     if len(titles) > columns:
         raise fail("titles", f"be at most {columns} in number", len(titles))
@@ -125,8 +118,8 @@ def draw_grid(
     axes.set_axis_off()
 
     space = _LABEL_GAP_IN * figure.dpi / dots
-    for place, row in enumerate(rows):
-        middle = place * (height + gap) + height / 2 - 0.5
+    for index, row in enumerate(rows):
+        middle = index * (height + gap) + height / 2 - 0.5
         axes.text(
             -0.5 - space, middle, row.label, color=row.colour, fontsize=_LABEL_POINTS,
             ha="right", va="center",
@@ -157,12 +150,12 @@ def _fit(
     """Size the figure so that each pixel of the picture is ``dots`` by ``dots``.
 
     Args:
-        figure: to be sized.
-        axes: filled by the picture.
-        shape: of the picture.
-        dots: of the figure per pixel.
-        left: width of the labels, dots; 0 without.
-        top: height of the titles, dots; 0 without.
+        figure: Figure to size.
+        axes: Axes that the picture fills.
+        shape: Shape of the picture.
+        dots: Number of the figure's dots per pixel of the picture.
+        left: Width of the labels in dots; 0 without labels.
+        top: Height of the titles in dots; 0 without titles.
     """
     margin = round(_MARGIN_IN * figure.dpi)
     space = round(_LABEL_GAP_IN * figure.dpi)
@@ -184,13 +177,13 @@ def _fit(
 
 
 def _gap(height: int, width: int) -> int:
-    """Return the pixels between images: one, or a sixteenth of a large image."""
+    """Return the number of pixels between images: 1, or a sixteenth of a large image."""
     return max(1, round(min(height, width) / 16))
 
 
-def _extent(texts: Sequence[object]) -> tuple[float, float]:
-    """Return the largest width and height of texts, dots; 0 for none or empty ones."""
-    boxes = [text.get_window_extent() for text in texts if text.get_text()]  # pyright: ignore[reportAttributeAccessIssue]
+def _extent(texts: Sequence[Any]) -> tuple[float, float]:
+    """Return the largest width and height of texts in dots; 0 for none or empty ones."""
+    boxes = [text.get_window_extent() for text in texts if text.get_text()]
     if not boxes:
         return 0.0, 0.0
     return max(box.width for box in boxes), max(box.height for box in boxes)

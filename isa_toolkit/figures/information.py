@@ -1,5 +1,4 @@
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
-"""Information: do hard samples tell what easy ones do? The 80/20 test with its control."""
+"""Information: the 80/20 cross-prediction test with its random control."""
 
 from __future__ import annotations
 
@@ -15,7 +14,8 @@ from isa_toolkit.distillation import Run
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.evaluation.features import FeatureNetwork, distilled_network
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.study import Study
+from isa_toolkit.figures.strip_plot import draw_intervals
+from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import house_style, new_figure
 from isa_toolkit.figures.variants import Variant
 
@@ -23,118 +23,125 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["BASE", "SHARE", "TITLE", "caption", "compute", "draw", "read", "scores"]
+__all__ = [
+    "BASE", "FRACTION", "TITLE", "caption", "compute", "draw", "scores",
+    "train_and_read",
+]  # fmt: skip
 
 TITLE = "Information. Predicting easy samples from hard ones, and the reverse"
-SHARE = 0.2
+FRACTION = 0.2
 BASE = Variant("frepo")
 EASY, HARD = "mse_easy_20_from_hard_80", "mse_hard_20_from_easy_80"
 RANDOM = "mse_random_20_from_80"
-# Networks, and stages of the distillation, whose rankings are compared.
+# Number of networks, and of stages of the distillation, whose rankings are compared.
 _NETWORKS = 3
 _STAGES = 3
 _TRAINING_STEPS = 300
-_COLOURS = {EASY: "#E69F00", RANDOM: "#999999", HARD: "#009E73"}
-_NAMES = {EASY: "easiest", RANDOM: "random", HARD: "hardest"}
+# Quantity -> name and colour of its part.
+_PARTS = {
+    EASY: ("easiest", "#E69F00"),
+    RANDOM: ("random", "#999999"),
+    HARD: ("hardest", "#009E73"),
+}
 
 
 def scores(
     network: FeatureNetwork, distilled: DistilledSet, real: np.ndarray, labels: Any
 ) -> np.ndarray:
-    """Return FRePo's loss of every real image: large is hard, [n].
+    """Return FRePo's loss of every real image, [n]; large scores are hard.
 
-    Half the squared error, summed over classes, of the ridge readout of the distilled
-    set, in a network's features.
+    The loss is half the squared error, summed over classes, of the ridge regression on
+    the distilled set in a network's features.
 
     Args:
-        network: whose features.
-        distilled: the set that predicts.
-        real: features of the real images, [n, d].
-        labels: their centred one-hot labels, [n, c].
+        network: Network whose features are used.
+        distilled: Distilled set that predicts.
+        real: Features of the real images, [n, d].
+        labels: Centred one-hot labels of the real images, [n, c].
 
-    Source: algorithms 4.1 and 6.1.
+    Source: docs/algorithms.md, sections 4.1 and 6.1.
     """
     weights = ridge_weights(network.features(distilled.images), distilled.labels)
     return 0.5 * np.square(real @ weights - labels).sum(1)
 
 
 def compute(
-    study: Study, images_per_class: int | None = None, *, share: float = SHARE
+    study: Study, images_per_class: int | None = None, *, fraction: float = FRACTION
 ) -> pd.DataFrame:
     """Return the errors of the 80/20 test with its random control, and rank stability.
 
-    Each seed's FRePo set is read with a network trained on that set, which no real image
-    has touched. The real training images are scored by the readout of the distilled set;
-    then 80 % predict 20 % by ridge regression on the same features.
+    Features come from a network that is trained on each seed's FRePo set and never on a
+    real image. The real training images are scored by ridge regression on the distilled
+    set; then 80 % predict 20 % by ridge regression on the same features.
 
     Args:
-        study: the data and the runs.
-        images_per_class: of the distilled sets; None for ``study.many``.
-        share: that is predicted from the rest. The names of the quantities say 20 and
-            80 whatever it is.
+        study: Study with the data and the runs.
+        images_per_class: Number of distilled images of each class; None for
+            ``study.default_size``.
+        fraction: Fraction that is predicted from the rest. The names of the quantities
+            contain 20 and 80 for every fraction.
 
     Returns:
-        Rows of :mod:`isa_toolkit.figures.results_table`: ``mse_*`` (mean over samples and
-        classes) and ``mse_*_half_sum`` (half the sum over classes), by seed, means, and
-        the paired difference to the random split (``against``); ``spearman_networks``
-        and ``spearman_training``: how alike other networks, and other stages of the
-        distillation, rank the same images; ``jaccard_*`` of what would be dropped.
+        Rows of ``results_table``: ``mse_*`` (mean over samples and classes) and
+        ``mse_*_half_sum`` (half the sum over classes), by seed, as means, and as paired
+        differences to the random split (``against``); ``spearman_networks`` and
+        ``spearman_training``, the rank correlation of the scores between networks and
+        between stages of the distillation; ``jaccard_*``, the overlap of what would be
+        dropped.
 
-    Source: the paper, section B, "Information"; data, network and normalisation are
-    UNKNOWN, and it has no random control.
+    Source: the paper, section B, "Information". It does not state data, network and
+    normalisation, and has no random control.
     """
-    size = study.many if images_per_class is None else images_per_class
+    size = (
+        check_study(study).default_size
+        if images_per_class is None
+        else images_per_class
+    )
     runs = study.runs([BASE], size)
+    labels = study.dataset.targets("train")
 
     def measure(item: tuple[tuple[Variant, int], Run]) -> dict[str, float]:
         (_, seed), run = item
-        network, real = read(study, run.distilled, seed)
-        ranked = scores(network, run.distilled, real, study.dataset.targets("train"))
+        network, real = train_and_read(study, run.distilled, seed)
+        ranked = scores(network, run.distilled, real, labels)
         return {
-            **_errors(study, real, ranked, share),
-            **_stability(study, run, seed, ranked, share),
+            **_errors(real, labels, ranked, fraction),
+            **_stability(study, run, seed, ranked, fraction),
         }
 
     found = study.map(measure, runs.items(), "information")
-    seeds = [seed for _, seed in runs]
+
+    def row(quantity: str, value: Any, **more: Any) -> dict[str, Any]:
+        return results_table.row(
+            dataset=study.dataset.name,
+            images_per_class=size,
+            setting=BASE.key,
+            predictor="ridge",
+            quantity=quantity,
+            value=value,
+            **more,
+        )
+
     rows = [
-        _row(study, size, name, value, seed=seed)
-        for seed, values in zip(seeds, found, strict=True)
+        row(name, value, seed=seed)
+        for (_, seed), values in zip(runs, found, strict=True)
         for name, value in values.items()
     ]
     for name in found[0] if found else []:
         column = [values[name] for values in found]
-        rows.append(
-            _row(study, size, name, mean_interval(column), over="distilled sets")
-        )
-        random = name.replace(EASY, RANDOM).replace(HARD, RANDOM)
-        if name != random:
-            control = [values[random] for values in found]
-            interval = paired_interval(column, control)
-            rows.append(
-                _row(study, size, name, interval, against=RANDOM, over="paired seeds")
-            )
+        rows.append(row(name, mean_interval(column), over="distilled sets"))
+        control = name.replace(EASY, RANDOM).replace(HARD, RANDOM)
+        if name != control:
+            interval = paired_interval(column, [values[control] for values in found])
+            rows.append(row(name, interval, against=RANDOM, over="paired seeds"))
     return results_table.as_table(rows)
 
 
-def _row(study: Study, size: int, quantity: str, value: Any, **more: Any) -> Any:
-    return results_table.row(
-        dataset=study.dataset.name,
-        images_per_class=size,
-        setting=BASE.key,
-        predictor="krr",
-        quantity=quantity,
-        value=value,
-        **more,
-    )
-
-
 def _errors(
-    study: Study, real: np.ndarray, ranked: np.ndarray, share: float
+    real: np.ndarray, labels: np.ndarray, ranked: np.ndarray, fraction: float
 ) -> dict[str, float]:
     """Return the errors of the test, in both normalisations."""
-    labels = study.dataset.targets("train")
-    test = cross_prediction(real, labels, ranked, fraction=share)
+    test = cross_prediction(real, labels, ranked, fraction=fraction)
     return {
         EASY: test.easy_from_hard.mse_mean,
         HARD: test.hard_from_easy.mse_mean,
@@ -146,24 +153,24 @@ def _errors(
 
 
 def _stability(
-    study: Study, run: Run, seed: int, ranked: np.ndarray, share: float
+    study: Study, run: Run, seed: int, ranked: np.ndarray, fraction: float
 ) -> dict[str, float]:
-    """Return how alike networks, and stages of the distillation, rank the images."""
+    """Return how similarly networks, and stages of the distillation, rank the images."""
     labels = study.dataset.targets("train")
 
     def ranking_of(distilled: DistilledSet, network_seed: int) -> np.ndarray:
-        network, real = read(study, distilled, network_seed)
+        network, real = train_and_read(study, distilled, network_seed)
         return scores(network, distilled, real, labels)
 
     by_network = [ranked] + [
-        ranking_of(run.distilled, 1000 * (seed + 1) + place)
-        for place in range(1, _NETWORKS)
+        ranking_of(run.distilled, 1000 * (seed + 1) + index)
+        for index in range(1, _NETWORKS)
     ]
     steps = list(run.snapshots)
     stages = [steps[round(at)] for at in np.linspace(0, len(steps) - 1, _STAGES)]
     by_step = [ranking_of(run.distilled_at(step), seed) for step in stages[:-1]]
-    networks = ranking.rank_stability(np.stack(by_network), fraction=share)
-    training = ranking.rank_stability(np.stack([*by_step, ranked]), fraction=share)
+    networks = ranking.rank_stability(np.stack(by_network), fraction=fraction)
+    training = ranking.rank_stability(np.stack([*by_step, ranked]), fraction=fraction)
     return {
         "spearman_networks": networks.spearman,
         "spearman_training": training.spearman,
@@ -173,22 +180,22 @@ def _stability(
     }
 
 
-def read(
+def train_and_read(
     study: Study, distilled: DistilledSet, seed: int
 ) -> tuple[FeatureNetwork, np.ndarray]:
     """Return a network trained on a distilled set, and its features of the real images.
 
     Args:
-        study: the data and the scale.
-        distilled: what the network is trained on.
-        seed: of the network.
+        study: Study with the data and the scale.
+        distilled: Distilled set to train on.
+        seed: Seed of the network.
 
     Returns:
         The network, and features [n, d] of the training images.
     """
     settings = dataclasses.replace(
         study.budget.features,
-        network=study.judge().network,
+        network=study.evaluation_settings().network,
         seed=seed,
         steps=_TRAINING_STEPS,
     )
@@ -197,61 +204,52 @@ def read(
 
 
 @house_style
-def draw(table: pd.DataFrame, *, share: float = SHARE) -> Figure:
+def draw(table: pd.DataFrame, *, fraction: float = FRACTION) -> Figure:
     """Return the figure: errors of the three splits, and their difference to chance.
 
     Args:
-        table: from ``compute``.
-        share: that it was computed with.
-
-    Returns:
-        The figure.
+        table: Table from ``compute``.
+        fraction: Fraction that the table was computed with.
     """
     figure = new_figure(6.6, 1.9)
     left, right = figure.subplots(1, 2, sharey=True)
-    for place, quantity in enumerate(_NAMES):
+    for index, (quantity, (_, colour)) in enumerate(_PARTS.items()):
         mine = table[table.quantity == quantity]
         seeds = mine[mine.seed.notna()]
-        colour = _COLOURS[quantity]
-        left.plot(seeds.value, [place] * len(seeds), "o", color=colour, ms=3, alpha=0.5)
-        for ax, part in (
-            (left, mine[mine.seed.isna() & mine.against.isna()]),
-            (right, mine[mine.against.notna()]),
-        ):
-            ax.errorbar(
-                part.value,
-                [place] * len(part),
-                xerr=[part.value - part.low, part.high - part.value],
-                color=colour, marker="D", ms=5, lw=1.8, capsize=3,
-            )  # fmt: skip
-    right.axvline(0, color=_COLOURS[RANDOM], lw=1.2)
-    names = [f"{which} {100 * share:.0f} % from the rest" for which in _NAMES.values()]
-    left.set_yticks(range(len(_NAMES)), names)
-    left.set_ylim(len(_NAMES) - 0.5, -0.5)
+        left.plot(seeds.value, [index] * len(seeds), "o", color=colour, ms=3, alpha=0.5)
+        means = mine[mine.seed.isna() & mine.against.isna()]
+        draw_intervals(left, means, index, colour)
+        draw_intervals(right, mine[mine.against.notna()], index, colour)
+    right.axvline(0, color=_PARTS[RANDOM][1], lw=1.2)
+    names = [
+        f"{name} {100 * fraction:.0f} % from the rest" for name, _ in _PARTS.values()
+    ]
+    left.set_yticks(range(len(_PARTS)), names)
+    left.set_ylim(len(_PARTS) - 0.5, -0.5)
     left.set_xlim(left=0)
     left.set_xlabel("squared error, mean over classes")
     right.set_xlabel("paired difference to the random split")
     return figure
 
 
-def caption(table: pd.DataFrame, *, share: float = SHARE) -> str:
-    """Return what the figure shows.
+def caption(table: pd.DataFrame, *, fraction: float = FRACTION) -> str:
+    """Return the caption of the figure.
 
     Args:
-        table: from ``compute``.
-        share: that it was computed with.
+        table: Table from ``compute``.
+        fraction: Fraction that the table was computed with.
     """
     one = table[table.seed.isna()].iloc[0]
-    told = table[table.seed.isna() & table.against.isna()].set_index("quantity").value
+    size = results_table.format_images_per_class(one.images_per_class)
+    mean = table[table.seed.isna() & table.against.isna()].set_index("quantity").value
     return (
-        f"{one.dataset}, scored by FRePo sets of "
-        f"{results_table.per_class(one.images_per_class)}, {one.n} seeds. "
-        "One part of the real training images predicts the other by ridge "
-        "regression on the features of a network trained on the distilled set. Dots: "
-        "seeds; diamonds: means with 95 % intervals. Another network ranks the images "
-        f"alike to a rank correlation of {told['spearman_networks']:.2f}, another stage of "
-        f"the distillation to {told['spearman_training']:.2f}; the easiest "
-        f"{100 * share:.0f} % are shared "
-        f"to {100 * told['jaccard_networks']:.0f} % and {100 * told['jaccard_training']:.0f} % "
-        f"(by chance {100 * told['jaccard_by_chance']:.0f} %)."
+        f"{one.dataset}, scored by FRePo sets of {size}, {one.n} seeds. One part of the "
+        "real training images predicts the other by ridge regression on the features of a "
+        "network trained on the distilled set. Dots: seeds; diamonds: means with 95 % "
+        "intervals. The ranking of the images has a rank correlation of "
+        f"{mean['spearman_networks']:.2f} with that of another network, and of "
+        f"{mean['spearman_training']:.2f} with that at another stage of the distillation. "
+        f"Of the easiest {100 * fraction:.0f} %, {100 * mean['jaccard_networks']:.0f} % and "
+        f"{100 * mean['jaccard_training']:.0f} % are the same (by chance "
+        f"{100 * mean['jaccard_by_chance']:.0f} %)."
     )

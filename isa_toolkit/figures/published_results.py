@@ -1,7 +1,4 @@
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
-# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
-# pyright: reportReturnType=false
-"""The paper's numbers beside ours: what agrees, differs, or is another setting."""
+"""The paper's numbers next to ours, and the verdicts of all comparisons."""
 
 from __future__ import annotations
 
@@ -13,29 +10,49 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "AGREES",
-    "DIFFERS",
-    "NOT_RUN",
-    "NO_INTERVAL",
-    "OTHER",
-    "compare",
-    "paper_numbers",
-]
+    "AGREES", "DIFFERS", "NOISE", "NOT_RUN", "NO_INTERVAL", "OTHER_SETTING", "VERDICTS",
+    "compare", "published_numbers",
+]  # fmt: skip
 
-AGREES, DIFFERS = "agrees", "differs"
-OTHER, NOT_RUN, NO_INTERVAL = "other setting", "not run", "no interval"
-# Ends the name of a quantity that depends on the device it was measured on.
+AGREES, DIFFERS, NOISE = "agrees", "differs", "inside the noise"
+NO_INTERVAL, OTHER_SETTING, NOT_RUN = "no interval", "other setting", "not run"
+# Verdict -> its style in the report, and what it means; the most informative first.
+VERDICTS = {
+    AGREES: (
+        "good",
+        "For a number: same data set, images per class and published scale, and the two "
+        "intervals overlap (the paper's: mean ± 2 std / √5). For a claim: the interval of "
+        "our paired difference lies on the claimed side of 0.",
+    ),
+    DIFFERS: (
+        "bad",
+        "The intervals do not overlap; or our interval lies on the other side of 0.",
+    ),
+    NOISE: (
+        "open",
+        "Our interval includes 0: no difference is shown, which is not the same as none.",
+    ),
+    NO_INTERVAL: ("open", "The same setting, but one seed gives no interval."),
+    OTHER_SETTING: (
+        "open",
+        "Ours is another data set, a smaller scale or another device (digits instead of "
+        "CIFAR-10, hundreds of steps instead of 500,000): shown next to the paper's "
+        "number, not compared.",
+    ),
+    NOT_RUN: ("none", "There is no number of ours."),
+}
+# Suffix of quantities that depend on the device they were measured on.
 _DEVICE = "_a100"
-# What a published "mean ± std" is over; the interval of its mean is narrower.
+# A published "mean ± std" is over five networks; the interval of its mean is narrower.
 PAPER_NETWORKS = 5
 
 
-def paper_numbers() -> pd.DataFrame:
+def published_numbers() -> pd.DataFrame:
     """Return the numbers of the appendix, one per row.
 
     Returns:
         Columns item, dataset, images_per_class, method, predictor, quantity, value, std
-        and note; what the paper does not state is missing.
+        and note; missing where the paper does not state them.
     """
     import pandas as pd
 
@@ -48,30 +65,27 @@ def compare(item: str, ours: pd.DataFrame, *, is_published_scale: bool) -> pd.Da
 
     Ours is the mean over seeds with its interval. It is compared with the paper's mean
     only at the published scale, on the same data set, at the same number of images per
-    class: *agrees* if the two intervals meet, else *differs*. The paper's interval is
-    its mean ± 2 std / sqrt(5), for its ± is the standard deviation over five networks.
-    *No interval* if ours is of one seed. A number of ours in another setting, or that
-    depends on the device, is shown as *other setting*; *not run* if there is none.
+    class. ``VERDICTS`` explains the verdicts.
 
     Args:
-        item: first column of the paper's numbers.
-        ours: rows of :mod:`isa_toolkit.figures.results_table`.
-        is_published_scale: whether ours was made with the published steps, width and
+        item: Name of the item in the paper's numbers.
+        ours: Rows of ``results_table``.
+        is_published_scale: Whether ours was made with the published steps, width and
             batch size.
 
     Returns:
-        Columns of ``paper_numbers`` and ``our_dataset``, ``our_images_per_class``, ``ours``,
-        ``low``, ``high``, ``n``, ``over``, ``difference`` (ours minus the paper's) and
-        ``verdict``.
+        Columns of ``published_numbers`` and ``our_dataset``, ``our_images_per_class``,
+        ``ours``, ``low``, ``high``, ``n``, ``over``, ``difference`` (ours minus the
+        paper's) and ``verdict``.
     """
     import pandas as pd
 
-    paper = paper_numbers()
+    paper = published_numbers()
     paper = paper[paper["item"] == item]
     means = ours[ours.seed.isna() & ours.against.isna()] if len(ours) else ours
     rows = [
-        {**target, **_beside(target, means, is_published_scale)}
-        for target in paper.to_dict("records")
+        {**published, **_compare_one(published, means, is_published_scale)}
+        for published in paper.to_dict("records")
     ]
     columns = [
         *paper.columns, "our_dataset", "our_images_per_class", "ours", "low", "high", "n",
@@ -80,20 +94,31 @@ def compare(item: str, ours: pd.DataFrame, *, is_published_scale: bool) -> pd.Da
     return pd.DataFrame(rows, columns=columns)
 
 
-def _beside(
-    target: dict[str, Any], means: pd.DataFrame, is_published_scale: bool
+def _compare_one(
+    published: dict[str, Any], means: pd.DataFrame, is_published_scale: bool
 ) -> dict[str, Any]:
-    found = _match(target, means)
+    import pandas as pd
+
+    found = _nearest(published, means)
     if found is None:
         return {"verdict": NOT_RUN}
-    is_same = found["dataset"] == target["dataset"] and _equal(
-        found["images_per_class"], target["images_per_class"]
+    counts = found["images_per_class"], published["images_per_class"]
+    is_same = (
+        found["dataset"] == published["dataset"]
+        and not any(pd.isna(count) for count in counts)
+        and int(counts[0]) == int(counts[1])
     )
-    verdict = OTHER
-    if is_same and is_published_scale and not target["quantity"].endswith(_DEVICE):
+    verdict = OTHER_SETTING
+    if is_same and is_published_scale and not published["quantity"].endswith(_DEVICE):
         verdict = NO_INTERVAL
         if not math.isnan(found["low"]):
-            verdict = AGREES if _meet(found, target) else DIFFERS
+            std = 0.0 if pd.isna(published["std"]) else published["std"]
+            half = 2 * std / math.sqrt(PAPER_NETWORKS)
+            gap = max(
+                published["value"] - half - found["high"],
+                found["low"] - published["value"] - half,
+            )
+            verdict = AGREES if gap <= 0 else DIFFERS
     return {
         "our_dataset": found["dataset"],
         "our_images_per_class": found["images_per_class"],
@@ -102,49 +127,27 @@ def _beside(
         "high": found["high"],
         "n": found["n"],
         "over": found["over"],
-        "difference": found["value"] - target["value"],
+        "difference": found["value"] - published["value"],
         "verdict": verdict,
     }
 
 
-def _match(target: dict[str, Any], means: pd.DataFrame) -> dict[str, Any] | None:
-    """Return our number of the same method, predictor and quantity, the nearest setting."""
+def _nearest(published: dict[str, Any], means: pd.DataFrame) -> dict[str, Any] | None:
+    """Return our number of the same method and quantity, of the same data if possible."""
+    import pandas as pd
+
     if len(means) == 0:
         return None
     same = means[
-        (means.setting == target["method"])
-        & (means.quantity == _ours_of(target["quantity"]))
+        (means.setting == published["method"])
+        & (means.quantity == published["quantity"].removesuffix(_DEVICE))
     ]
-    if isinstance(target["predictor"], str):
-        same = same[same.predictor == target["predictor"]]
-    count = target["images_per_class"]
-    if not _is_missing(count):
+    if isinstance(published["predictor"], str):
+        same = same[same.predictor == published["predictor"]]
+    count = published["images_per_class"]
+    if not pd.isna(count):
         same = same[(same.images_per_class == count).fillna(False).astype(bool)]
     if len(same) == 0:
         return None
-    exact = same[same.dataset == target["dataset"]]
+    exact = same[same.dataset == published["dataset"]]
     return (exact if len(exact) else same).iloc[0].to_dict()
-
-
-def _ours_of(quantity: str) -> str:
-    """Return our name of a quantity: theirs, without the device they measured on."""
-    return quantity.removesuffix(_DEVICE)
-
-
-def _meet(ours: dict[str, Any], target: dict[str, Any]) -> bool:
-    std = target["std"]
-    half = 0.0 if _is_missing(std) else 2 * std / math.sqrt(PAPER_NETWORKS)
-    low, high = target["value"] - half, target["value"] + half
-    return ours["low"] <= high and low <= ours["high"]
-
-
-def _equal(ours: Any, theirs: Any) -> bool:
-    return (
-        not _is_missing(ours) and not _is_missing(theirs) and int(ours) == int(theirs)
-    )
-
-
-def _is_missing(value: Any) -> bool:
-    import pandas as pd
-
-    return value is None or bool(pd.isna(value))

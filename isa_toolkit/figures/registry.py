@@ -1,14 +1,17 @@
-"""What is regenerated: every figure, table and number of the appendix, item by item."""
+"""The figures and tables of the appendix and of the demo, one line each.
+
+A figure is a module with ``TITLE``, ``compute(study) -> DataFrame``, ``draw(table) ->
+Figure`` and ``caption(table) -> str``. It may also have ``pictures(study)``, which names
+several pictures with the keywords of ``compute`` for each, and ``measures(study)``, rows of
+``results_table`` where those of ``compute`` are something else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from isa_toolkit.figures import (
     cost,
-    fig3c,
     fig5,
     fig6,
     fig7,
@@ -17,97 +20,93 @@ from isa_toolkit.figures import (
     information,
     recall,
     samples,
-    table4,
+    snapshots,
     table6,
-    table7,
-    table8,
 )
-from isa_toolkit.figures.study import Study
+from isa_toolkit.figures.comparisons import ABLATION, FIG3C, TABLE4, TABLE8
+from isa_toolkit.figures.results_table import COLUMNS, as_table
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
-__all__ = ["ITEMS", "Item", "Part"]
+    from isa_toolkit.figures.study import Study
 
-
-class Part(NamedTuple):
-    """One picture with its table.
-
-    name: of the files, without suffix.
-    compute: study -> table; empty where there is nothing to show.
-    draw: table -> figure.
-    caption: table -> what the figure shows.
-    """
-
-    name: str
-    compute: Callable[[Study], pd.DataFrame]
-    draw: Callable[[pd.DataFrame], Figure]
-    caption: Callable[[pd.DataFrame], str]
+__all__ = ["DEMO", "ITEMS", "Item"]
 
 
 class Item(NamedTuple):
-    """One figure or table of the appendix.
+    """One figure or table that is reproduced.
 
-    title: heading.
-    parts: study -> its pictures.
-    numbers: study -> rows of :mod:`isa_toolkit.figures.results_table`; None: the table of the
-        first part is that.
-    target: its name in the paper's numbers; None where the paper prints none.
+    figure: Module (or object) with ``TITLE``, ``compute``, ``draw`` and ``caption``.
+    published: Name of its rows in the paper's numbers; None where the paper prints none.
+    title: Title; None for the figure's.
+    datasets: Names of the data sets that it is about; empty for all.
     """
 
-    title: str
-    parts: Callable[[Study], list[Part]]
-    numbers: Callable[[Study], pd.DataFrame] | None = None
-    target: str | None = None
+    figure: Any
+    published: str | None = None
+    title: str | None = None
+    datasets: tuple[str, ...] = ()
+
+    @property
+    def heading(self) -> str:
+        """Title of the item."""
+        return self.title or self.figure.TITLE
+
+    def pictures(self, name: str, study: Study) -> dict[str, dict[str, Any]]:
+        """Return the pictures of the item for a study.
+
+        Args:
+            name: Name of the item; it is that of a single picture.
+            study: Study with the data and the runs.
+
+        Returns:
+            Name of the picture -> keywords of ``compute``; none for other data sets.
+        """
+        if self.datasets and study.dataset.name not in self.datasets:
+            return {}
+        pictures = getattr(self.figure, "pictures", None)
+        return pictures(study) if pictures else {name: {}}
+
+    def numbers(self, study: Study, tables: list[pd.DataFrame]) -> pd.DataFrame:
+        """Return the rows of ``results_table`` of the item; empty if it has none.
+
+        Args:
+            study: Study with the data and the runs.
+            tables: Tables of its pictures.
+        """
+        measures = getattr(self.figure, "measures", None)
+        if measures is not None:
+            return measures(study)
+        if tables and list(tables[0].columns) == list(COLUMNS):
+            return tables[0]
+        return as_table([])
 
 
-def _one(name: str, module: Any) -> Callable[[Study], list[Part]]:
-    part = Part(name, module.compute, module.draw, module.caption)
-    return lambda _: [part]
-
-
-def _maps(_: Study) -> list[Part]:
-    return [
-        Part(f"fig6-{mode}", partial(fig6.compute, mode=mode), fig6.draw, fig6.caption)
-        for mode in fig6.MODES
-    ]
-
-
-def _galleries(study: Study) -> list[Part]:
-    return [
-        Part(
-            f"gallery-ipc{size}",
-            partial(gallery.compute, images_per_class=size),
-            gallery.draw,
-            gallery.caption,
-        )
-        for size in study.sizes
-    ]
-
-
-def _no_numbers(_: Study) -> pd.DataFrame:
-    from isa_toolkit.figures.results_table import as_table
-
-    return as_table([])
-
-
-# Those that share runs stand together.
+# The appendix. Items that share runs are neighbours.
 ITEMS: dict[str, Item] = {
-    "fig5": Item(fig5.TITLE, _one("fig5", fig5)),
-    "fig8": Item(fig8.TITLE, _one("fig8", fig8)),
-    "fig3c": Item(fig3c.TITLE, _one("fig3c", fig3c)),
-    "fig7": Item(fig7.TITLE, _one("fig7", fig7), _no_numbers),
-    "table6": Item(table6.TITLE, _one("table6", table6), target="table6"),
-    "table7": Item(table7.TITLE, _one("table7", table7), target="table7"),
-    "table8": Item(table8.TITLE, _one("table8", table8), target="table8"),
-    "table4": Item(table4.TITLE, _one("table4", table4)),
-    "fig6": Item(fig6.TITLE, _maps, fig6.measures),
-    "recall": Item(recall.TITLE, _one("recall", recall), target="diversity"),
-    "information": Item(
-        information.TITLE, _one("information", information), target="information"
+    "fig5": Item(fig5),
+    "fig8": Item(fig8),
+    "fig3c": Item(FIG3C),
+    "fig7": Item(fig7),
+    "table6": Item(table6, "table6"),
+    "table7": Item(
+        table6,
+        "table7",
+        title="Table 7. Network and ridge predictor on ImageNet subsets",
+        datasets=("imagenette", "imagewoof", "imagenet64"),
     ),
-    "samples": Item(samples.TITLE, _one("samples", samples), _no_numbers),
-    "gallery": Item(gallery.TITLE, _galleries, _no_numbers),
-    "cost": Item(cost.TITLE, _one("cost", cost), target="cost"),
+    "table8": Item(TABLE8, "table8"),
+    "table4": Item(TABLE4),
+    "fig6": Item(fig6),
+    "recall": Item(recall, "diversity"),
+    "information": Item(information, "information"),
+    "samples": Item(samples),
+    "gallery": Item(gallery),
+    "cost": Item(cost, "cost"),
+}
+DEMO: dict[str, Item] = {
+    "images": Item(snapshots),
+    "curve": Item(fig8),
+    "table": Item(ABLATION),
 }

@@ -1,47 +1,40 @@
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
-"""Regenerating the appendix: items computed, drawn and written, each as soon as it is done.
+"""Reproducing the appendix: each item is computed, drawn and written in turn.
 
-Under the results folder every study (data set and scale) has a folder of its own with, for
-each picture, PDF, PNG and CSV, and for each item a record of how it was made. The report
-is assembled from those records, so items made at different times stand together.
+Every study (data set and scale) has a folder of its own under the results folder, with
+PDF, PNG and CSV for each picture and a JSON record of how each item was made. The report
+is assembled from those records, so it also shows items that were made at other times.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isa_toolkit import checks
+from isa_toolkit import checks, presets
 from isa_toolkit.distillation.store import now, versions
-from isa_toolkit.figures import results_table
-from isa_toolkit.figures.registry import ITEMS, Part
-from isa_toolkit.figures.study import Study
+from isa_toolkit.figures.registry import DEMO, ITEMS, Item
+from isa_toolkit.figures.report import write_demo_page, write_report
+from isa_toolkit.figures.study import BUDGETS, Budget, Study, check_study
 from isa_toolkit.figures.style import save
 from isa_toolkit.files import write_atomically, write_json
+from isa_toolkit.networks.training import FitSettings
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "chosen_items",
-    "reproduce",
-    "stored_numbers",
-    "stored_records",
-    "study_folder",
-]
+__all__ = ["chosen_items", "make_demo", "reproduce", "study_folder"]
 
 
 def chosen_items(only: Sequence[str] | None) -> list[str]:
     """Return the items to make, in the order of ``ITEMS``.
 
     Args:
-        only: names; None or none for all.
+        only: Names of items; None or an empty list for all.
 
     Raises:
-        ValueError: an unknown name; the sentence lists the known ones.
+        ValueError: If a name is unknown; the message lists the known ones.
     """
     for name in only or ():
         checks.check_one_of("--only", name, ITEMS)
@@ -49,13 +42,13 @@ def chosen_items(only: Sequence[str] | None) -> list[str]:
 
 
 def study_folder(out: str | Path, study: Study) -> Path:
-    """Return the folder of a study's results.
+    """Return the path of the folder with a study's results.
 
     Args:
-        out: the results folder.
-        study: data set and scale.
+        out: Path of the results folder.
+        study: Study with the data set and the scale.
     """
-    return Path(out) / f"{study.dataset.name}-{study.scale}"
+    return Path(out) / f"{study.dataset.name}-{study.budget.scale}"
 
 
 def reproduce(
@@ -64,115 +57,112 @@ def reproduce(
     *,
     only: Sequence[str] | None = None,
     command: str = "",
-    tell: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], Any] = lambda _: None,
 ) -> Path:
     """Make every item of a study, then the report over all studies in the folder.
 
-    Runs and evaluations are kept in the study's run folder; interrupted and started
-    again, this goes on with the first run that is not done.
+    Runs and evaluations are stored in the study's run folder. After an interruption, the
+    same call continues with the first run that is not done.
 
     Args:
-        study: the data set, the scale and the runs.
-        out: the results folder.
-        only: items to make; None for all.
-        command: that is told in the report.
-        tell: called with a line after each item.
+        study: Study with the data set, the scale and the runs.
+        out: Path of the results folder.
+        only: Names of the items to make; None for all.
+        command: Command line that the report states.
+        log: Function called with a line of text after each item.
 
     Returns:
         Path of ``report.html``.
 
     Raises:
-        ValueError: an unknown item.
-        OSError: a folder cannot be written.
+        ValueError: If an item is unknown.
+        OSError: If a folder cannot be written.
     """
-    from isa_toolkit.figures.report import write_report
-
-    names = chosen_items(only)
+    folder = study_folder(out, check_study(study))
     page = Path(out) / "report.html"
-    folder = study_folder(out, study)
-    for name in names:
-        began = time.monotonic()
-        record = _make(study, folder, name)
-        record |= {
-            "seconds": time.monotonic() - began,
-            "command": command,
-            "when": now(),
-            "versions": versions(),
-        }
-        write_json(folder / f"{name}.json", record)
-        state = "" if record["parts"] else ": nothing to show for this data set"
-        tell(f"{name:<12}{record['seconds']:7.1f} s{state}")
-        # Rewritten after each item, so that it can be looked at meanwhile.
+    for name in chosen_items(only):
+        _make(study, folder, name, ITEMS[name], command, log)
+        # Rewritten after each item, so that it can be read in the meantime.
         page = write_report(out)
     return page
 
 
-def _make(study: Study, folder: Path, name: str) -> dict[str, Any]:
-    """Make one item's files; return its record."""
-    item = ITEMS[name]
-    parts, first = [], None
-    for part in item.parts(study):
-        table = part.compute(study)
-        first = table if first is None else first
+def make_demo(
+    out: str | Path = "results/demo",
+    *,
+    folder: str | Path = "runs/demo",
+    seeds: int = 3,
+    log: Callable[[str], Any] = lambda _: None,
+) -> tuple[Path, pd.DataFrame]:
+    """Make a few figures of the digits in minutes, and a page that explains them.
+
+    Args:
+        out: Path of the folder for the page, its tables and its pictures.
+        folder: Path of the folder with the run folders; finished runs are reused.
+        seeds: Number of distilled sets per setting.
+        log: Function called with a line of text after each item.
+
+    Returns:
+        Path of ``index.html``, and the rows of ``results_table`` of its table.
+
+    Raises:
+        ValueError: If ``seeds`` is below 1.
+        OSError: If a folder cannot be written.
+    """
+    study = Study("digits", scale=_demo_budget(), folder=folder, seeds=seeds)
+    tables = {
+        name: _make(study, Path(out), name, item, "isa-toolkit demo", log)
+        for name, item in DEMO.items()
+    }
+    return write_demo_page(study, tables["table"], Path(out)), tables["table"]
+
+
+def _demo_budget() -> Budget:
+    numbers = presets.table("demo")
+    return BUDGETS["quick"]._replace(
+        steps={int(count): steps for count, steps in numbers["steps"].items()},
+        networks=numbers["networks"],
+        fit=FitSettings(**numbers["fit"]),
+    )
+
+
+def _make(
+    study: Study,
+    folder: Path,
+    name: str,
+    item: Item,
+    command: str,
+    log: Callable[[str], Any],
+) -> pd.DataFrame:
+    """Write the files and the record of an item; return its rows of ``results_table``."""
+    began = time.monotonic()
+    pictures, tables = [], []
+    for picture, keywords in item.pictures(name, study).items():
+        table = item.figure.compute(study, **keywords)
         if len(table) == 0:
             continue
-        parts.append(_write(part, table, folder))
-    rows = item.numbers(study) if item.numbers is not None else first
-    if rows is None:
-        rows = results_table.as_table([])
+        tables.append(table)
+        flat = table.drop(columns="pixels", errors="ignore")
+        write_atomically(folder / f"{picture}.csv", flat.to_csv(index=False).encode())
+        save(item.figure.draw(table), folder / picture)
+        pictures.append({"name": picture, "caption": item.figure.caption(table)})
+    rows = item.numbers(study, tables)
     write_atomically(folder / f"{name}-numbers.csv", rows.to_csv(index=False).encode())
-    return {
+    seconds = time.monotonic() - began
+    record = {
         "item": name,
         "dataset": study.dataset.name,
-        "scale": study.scale,
+        "scale": study.budget.scale,
         "seeds": len(study.seed_range),
-        "parts": parts,
+        "pictures": pictures,
+        "seconds": seconds,
+        "command": command,
+        "when": now(),
+        "versions": versions(),
     }
-
-
-def _write(part: Part, table: pd.DataFrame, folder: Path) -> dict[str, str]:
-    """Write a picture and its table; return its name and caption."""
-    flat = table.drop(columns=[name for name in ("pixels",) if name in table])
-    write_atomically(folder / f"{part.name}.csv", flat.to_csv(index=False).encode())
-    save(part.draw(table), folder / part.name)
-    return {"name": part.name, "caption": part.caption(table)}
-
-
-def stored_records(out: str | Path) -> list[dict[str, Any]]:
-    """Return the records of all items under a results folder.
-
-    Args:
-        out: the results folder.
-
-    Returns:
-        One per study and item, with ``folder`` added; damaged ones are left out.
-    """
-    found = []
-    for folder in sorted(path for path in Path(out).iterdir() if path.is_dir()):
-        for name in ITEMS:
-            try:
-                record = json.loads((folder / f"{name}.json").read_text())
-            except (FileNotFoundError, json.JSONDecodeError):
-                continue
-            found.append({**record, "folder": folder})
-    return found
-
-
-def stored_numbers(record: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the numbers of a stored item.
-
-    Args:
-        record: one of :func:`stored_records`.
-
-    Returns:
-        Rows of :mod:`isa_toolkit.figures.results_table`; none if its file is missing or empty.
-    """
-    import pandas as pd
-
-    path = record["folder"] / f"{record['item']}-numbers.csv"
-    try:
-        table = pd.read_csv(path)
-    except (FileNotFoundError, pd.errors.EmptyDataError):
-        return results_table.as_table([])
-    table = table.astype(object).where(table.notna(), None)
-    return results_table.as_table(table.to_dict("records"))
+    write_json(folder / f"{name}.json", record)
+    log(
+        f"{name:<12}{seconds:7.1f} s"
+        + ("" if pictures else ": nothing to show for this data set")
+    )
+    return rows

@@ -1,6 +1,4 @@
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
-# pyright: reportGeneralTypeIssues=false
-"""Which real images are easy and which are hard, and what dropping takes away."""
+"""Which real images are easy and which are hard, and what dropping removes."""
 
 from __future__ import annotations
 
@@ -9,23 +7,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isa_toolkit.analysis import ranking
-from isa_toolkit.figures.images import ImageRow, sheet
-from isa_toolkit.figures.information import BASE, SHARE, read, scores
-from isa_toolkit.figures.results_table import per_class
-from isa_toolkit.figures.study import Study
+from isa_toolkit.figures.images import ImageRow, image_sheet
+from isa_toolkit.figures.information import BASE, FRACTION, scores, train_and_read
+from isa_toolkit.figures.results_table import format_images_per_class
+from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import house_style, new_figure
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["TITLE", "caption", "compute", "draw", "of"]
+__all__ = ["TITLE", "caption", "compute", "draw", "table_of"]
 
 TITLE = "Easy and hard samples"
 _SHOWN = 40
 _PER_ROW = 20
 _ENDS = {"easy": "#E69F00", "hard": "#009E73"}
-_GROUPS = ("easiest", "borderline", "hardest")
 
 
 def compute(
@@ -34,39 +31,46 @@ def compute(
     """Return easy, borderline and hard images, and the classes of what is dropped.
 
     Args:
-        study: the data and the runs.
-        images_per_class: of the FRePo set that scores; None for ``study.many``.
-        seed: of that set.
+        study: Study with the data and the runs.
+        images_per_class: Number of images of each class in the FRePo set that scores;
+            None for ``study.default_size``.
+        seed: Seed of that set.
 
     Returns:
-        See ``of``; empty if there is no such run.
+        The table of ``table_of``; empty if there is no such run.
     """
     import pandas as pd
 
-    size = study.many if images_per_class is None else images_per_class
+    size = (
+        check_study(study).default_size
+        if images_per_class is None
+        else images_per_class
+    )
     runs = study.runs([BASE], size)
     if (BASE, seed) not in runs:
         return pd.DataFrame()
     distilled = runs[BASE, seed].distilled
-    network, real = read(study, distilled, seed)
+    network, real = train_and_read(study, distilled, seed)
     ranked = scores(network, distilled, real, study.dataset.targets("train"))
-    return of(study, ranked).assign(images_per_class=size)
+    return table_of(study, ranked).assign(images_per_class=size)
 
 
-def of(study: Study, ranked: np.ndarray, *, share: float = SHARE) -> pd.DataFrame:
+def table_of(
+    study: Study, ranked: np.ndarray, *, fraction: float = FRACTION
+) -> pd.DataFrame:
     """Return the table of any scores of the training images.
 
     Args:
-        study: the data.
-        ranked: one score per training image, large is hard, [n].
-        share: of the images that is dropped.
+        study: Study with the data.
+        ranked: Score of each training image, large for hard ones, [n].
+        fraction: Fraction of the images that is dropped.
 
     Returns:
-        Rows of two kinds (column ``kind``). "image": ``group`` ("easiest", "borderline":
+        Rows of two kinds (column ``kind``). "image": ``group`` ("easiest", "borderline"
         around the cut of the easy end, "hardest"), ``index`` among the training images,
-        ``label``, ``score`` and ``pixels``. "class": ``end`` ("easy" or "hard"), ``label``,
-        ``dropped`` and ``expected`` (numbers of images), ``residual`` (adjusted
-        standardised) and ``p_value`` (of all classes together).
+        ``label``, ``score`` and ``pixels``. "class": ``end`` ("easy" or "hard"),
+        ``label``, ``dropped`` and ``expected`` (numbers of images), ``residual``
+        (adjusted standardised) and ``p_value`` (of all classes together).
     """
     import pandas as pd
 
@@ -74,24 +78,24 @@ def of(study: Study, ranked: np.ndarray, *, share: float = SHARE) -> pd.DataFram
     count = min(_SHOWN, len(ranked) // 4)
     groups = {
         "easiest": ranking.easiest(ranked, count),
-        "borderline": ranking.borderline(ranked, count, fraction=share),
+        "borderline": ranking.borderline(ranked, count, fraction=fraction),
         "hardest": ranking.hardest(ranked, count),
     }
     rows: list[dict[str, Any]] = [
         {
             "kind": "image",
             "group": group,
-            "index": int(place),
-            "label": dataset.class_names[dataset.train.labels[place]],
-            "score": float(ranked[place]),
-            "pixels": dataset.train.images[place].astype(np.float32) / 255,
+            "index": int(index),
+            "label": dataset.class_names[dataset.train.labels[index]],
+            "score": float(ranked[index]),
+            "pixels": dataset.train.images[index].astype(np.float32) / 255,
         }
-        for group, places in groups.items()
-        for place in places
+        for group, indices in groups.items()
+        for index in indices
     ]
     for end in _ENDS:
         found = ranking.class_composition(
-            ranked, dataset.train.labels, fraction=share, end=end
+            ranked, dataset.train.labels, fraction=fraction, end=end
         )
         rows += [
             {
@@ -111,7 +115,7 @@ def of(study: Study, ranked: np.ndarray, *, share: float = SHARE) -> pd.DataFram
                 strict=True,
             )
         ]
-    return pd.DataFrame(rows).assign(dataset=dataset.name, share=share)
+    return pd.DataFrame(rows).assign(dataset=dataset.name, fraction=fraction)
 
 
 @house_style
@@ -119,57 +123,54 @@ def draw(table: pd.DataFrame) -> Figure:
     """Return the figure: images by difficulty above, classes of what is dropped below.
 
     Args:
-        table: from ``compute``.
-
-    Returns:
-        The figure.
+        table: Table from ``compute`` or ``table_of``.
     """
     images = table[table.kind == "image"]
     classes = table[table.kind == "class"]
+    groups = images.groupby("group", sort=False)
     is_gray = images.pixels.iloc[0].shape[-1] == 1
     figure = new_figure(6.6, 3.9)
     top, bottom = figure.subfigures(2, 1, height_ratios=[1.7, 1])
-    for ax, group in zip(top.subplots(3, 1), _GROUPS, strict=True):
-        pixels = np.stack(list(images[images.group == group].pixels))
-        lines = [
+    for ax, (name, group) in zip(top.subplots(len(groups), 1), groups, strict=True):
+        pixels = np.stack(list(group.pixels))
+        rows = [
             ImageRow(pixels[at : at + _PER_ROW])
             for at in range(0, len(pixels), _PER_ROW)
         ]
-        ax.imshow(sheet(lines, dark_ink=is_gray), interpolation="none")
+        ax.imshow(image_sheet(rows, dark_ink=is_gray), interpolation="none")
         ax.set_xticks([])
         ax.set_yticks([])
         ax.spines[:].set_visible(False)
-        ax.set_ylabel(group, rotation=0, ha="right", va="center")
+        ax.set_ylabel(name, rotation=0, ha="right", va="center")
     for ax, (end, colour) in zip(bottom.subplots(1, 2), _ENDS.items(), strict=True):
         mine = classes[classes.end == end].head(20)
-        places = range(len(mine))
-        ax.bar(places, mine.dropped, color=colour)
-        ax.plot(places, mine.expected, "_", color="black", ms=11, mew=1.5)
+        positions = range(len(mine))
+        ax.bar(positions, mine.dropped, color=colour)
+        ax.plot(positions, mine.expected, "_", color="black", ms=11, mew=1.5)
         is_long = mine.label.str.len().max() > 2
-        ax.set_xticks(places, mine.label, rotation=60 if is_long else 0)
-        share = 100 * classes["share"].iloc[0]
-        ax.set_title(f"the {end} {share:g} %, by class")
+        ax.set_xticks(positions, mine.label, rotation=60 if is_long else 0)
+        ax.set_title(f"the {end} {100 * classes.fraction.iloc[0]:g} %, by class")
         ax.set_ylabel("images")
     return figure
 
 
 def caption(table: pd.DataFrame) -> str:
-    """Return what the figure shows.
+    """Return the caption of the figure.
 
     Args:
-        table: from ``compute``.
+        table: Table from ``compute``.
     """
     classes = table[table.kind == "class"]
     p_values = classes.groupby("end").p_value.first()
     one = table.iloc[0]
-    easy, hard = (_p(p_values[end]) for end in _ENDS)
-    return (
-        f"{one.dataset}, scored by a FRePo set of {per_class(one.images_per_class)}, seed 0. "
-        "Above: the easiest training images, those around the cut, and the hardest. Below: "
-        f"classes of the easiest and hardest {100 * one.share:g} %; dashes are what no "
-        f"preference for a class would drop (chi-square: easy p {easy}, hard p {hard})."
+    easy, hard = (
+        "< 0.001" if p_values[end] < 0.001 else f"= {p_values[end]:.3f}"
+        for end in _ENDS
     )
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+    size = format_images_per_class(one.images_per_class)
+    return (
+        f"{one.dataset}, scored by a FRePo set of {size}, seed 0. Above: the easiest "
+        "training images, those around the cut, and the hardest. Below: classes of the "
+        f"easiest and hardest {100 * one.fraction:g} %; dashes are the numbers expected if "
+        f"classes did not matter (chi-square: easy p {easy}, hard p {hard})."
+    )

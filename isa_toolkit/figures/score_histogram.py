@@ -1,10 +1,8 @@
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
-# pyright: reportCallIssue=false
-"""Crucial samples: where the cut lies among the scores, and which classes it takes from."""
+"""Scores of the real images: where the cut lies, and which classes lose images."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -20,46 +18,45 @@ __all__ = ["TITLE", "caption", "composition", "compute", "draw"]
 
 TITLE = "Scores of the real images, and what is dropped"
 _BINS = 60
-_EASY, _KEPT, _HARD = "#E69F00", "#0072B2", "#009E73"
-_LOOKS = {"easy": _EASY, "kept": _KEPT, "hard": _HARD}
+_COLOURS = {"easy": "#E69F00", "kept": "#0072B2", "hard": "#009E73"}
 
 
 def compute(
     scores: np.ndarray, *, drop_easy: float = 0.0, drop_hard: float = 0.0
 ) -> pd.DataFrame:
-    """Return the histogram of the scores, part by part.
+    """Return the histogram of the scores of easy, kept and hard samples.
 
     Args:
-        scores: of the real images, large is hard, [n], as from ``information.scores``.
-        drop_easy: share dropped from the easy end.
-        drop_hard: share dropped from the hard end.
+        scores: Scores of the real images from ``information.scores``, large for hard
+            images, [n].
+        drop_easy: Fraction to drop from the easy end.
+        drop_hard: Fraction to drop from the hard end.
 
     Returns:
-        One row per bin and part ("easy", "kept", "hard"): ``part``, ``left``, ``right`` (ends
-        of the bin, equal in the logarithm), ``count``, and of the whole part ``samples``
-        and its range ``least`` to ``largest``.
+        One row per bin and part ("easy", "kept", "hard"): ``part``, ``left`` and ``right``
+        (ends of the bin, equally wide in the logarithm), ``count``, and for the whole part
+        the number of ``samples`` and their range ``least`` to ``largest``.
 
     Raises:
-        ValueError: scores are not finite, a share out of range.
+        ValueError: If scores are not finite, or a fraction is out of range.
 
-    Source: ranks and counts as `losses.crucial` drops them, over all images instead of
-    a batch.
+    Source: ranks and counts as the losses drop them, over all images instead of a batch.
     """
     import pandas as pd
 
     kept = ranking.kept(scores, drop_easy=drop_easy, drop_hard=drop_hard)
     order = ranking.order(scores)
     easy = ranking.dropped_count(len(order), drop_easy)
-    masks = {name: np.zeros(len(order), bool) for name in _LOOKS}
+    masks = {name: np.zeros(len(order), bool) for name in _COLOURS}
     masks["kept"] = kept
     masks["easy"][order[:easy]] = True
     masks["hard"] = ~kept & ~masks["easy"]
-    # One sample in a thousand may be next to 0, where a logarithm has no end.
+    # Clip the smallest scores, since the logarithm of one next to 0 is unbounded.
     floor = max(float(np.quantile(scores, 0.001)), float(np.finfo(np.float32).tiny))
     positive = np.maximum(scores, floor)
     low, high = positive.min(), positive.max()
     edges = np.geomspace(low, max(high, low * (1 + 1e-6)), _BINS + 1)
-    # Rounding must leave no extreme outside.
+    # Rounding must not exclude an extreme score.
     edges[0], edges[-1] = low, max(high, edges[-1])
     parts = []
     for name, mask in masks.items():
@@ -84,29 +81,29 @@ def composition(
     scores: np.ndarray,
     dataset: Dataset,
     *,
-    share: float = 0.2,
-    end: str = "easy",
+    fraction: float = 0.2,
+    end: Literal["easy", "hard"] = "easy",
 ) -> pd.DataFrame:
-    """Return which classes the dropped samples are of.
+    """Return the classes of the dropped samples.
 
     Args:
-        scores: of the training images, large is hard, [n].
-        dataset: whose training images.
-        share: fraction that is dropped, above 0 and below 1.
-        end: "easy" or "hard".
+        scores: Scores of the training images, large for hard images, [n].
+        dataset: Data set with the training images.
+        fraction: Fraction to drop, above 0 and below 1.
+        end: Name of the end to drop from.
 
     Returns:
-        One row per class: ``label``, ``images``, ``dropped``, ``dropped_percent`` of the class,
-        ``expected_percent`` (the same for all), ``residual`` (about standard normal if the
-        class did not matter), and of all classes ``chi_square`` and ``p_value``.
+        One row per class: ``label``, ``images``, ``dropped``, ``dropped_percent`` of the
+        class, ``expected_percent`` (the same for all), ``residual`` (about standard normal
+        if classes did not matter), and of all classes ``chi_square`` and ``p_value``.
 
     Raises:
-        ValueError: arrays do not fit, a share out of range.
+        ValueError: If arrays do not fit, or the fraction is out of range.
     """
     import pandas as pd
 
     found = ranking.class_composition(
-        scores, dataset.train.labels, fraction=share, end=end
+        scores, dataset.train.labels, fraction=fraction, end=end
     )
     return pd.DataFrame(
         {
@@ -127,17 +124,15 @@ def draw(table: pd.DataFrame) -> Figure:
     """Return the histogram, its parts in colours, with lines at the cuts.
 
     Args:
-        table: from ``compute``.
-
-    Returns:
-        The figure. It is laid out by hand, for it follows a slider.
+        table: Table from ``compute``.
     """
     from matplotlib.figure import Figure
 
+    # A fixed layout is fast enough to follow a slider.
     figure = Figure(figsize=(5.2, 2.3))
     ax = figure.add_axes((0.105, 0.2, 0.88, 0.68))
     bottom = np.zeros(_BINS)
-    for name, colour in _LOOKS.items():
+    for name, colour in _COLOURS.items():
         mine = table[table.part == name]
         samples = int(mine.samples.iloc[0])
         if not samples:
@@ -148,9 +143,9 @@ def draw(table: pd.DataFrame) -> Figure:
         ax.stairs(top, edges, baseline=bottom, fill=True, color=colour, label=label)
         bottom = top
     kept = table[table.part == "kept"].iloc[0]
-    for name, place in (("easy", kept.least), ("hard", kept.largest)):
+    for name, position in (("easy", kept.least), ("hard", kept.largest)):
         if table[table.part == name].samples.iloc[0]:
-            ax.axvline(place, color="black", lw=1)
+            ax.axvline(position, color="black", lw=1)
     ax.set_xscale("log")
     ax.minorticks_off()
     ax.set_ylim(0, 1.05 * max(bottom.max(), 1))
@@ -161,15 +156,15 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def caption(table: pd.DataFrame) -> str:
-    """Return what the histogram shows.
+    """Return the caption of the figure.
 
     Args:
-        table: from ``compute``.
+        table: Table from ``compute``.
     """
     first = table.groupby("part").first()
     return (
         f"{int(first.samples.sum()):,} real training images by score, in bins of equal "
         f"width in the logarithm; {int(first.samples['easy']):,} are dropped from the easy "
         f"end and {int(first.samples['hard']):,} from the hard one. A run drops the same "
-        "shares of each batch, by the networks of its pool as they then are."
+        "fractions of each batch, scored by the current networks of its pool."
     )

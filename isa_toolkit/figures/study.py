@@ -1,150 +1,249 @@
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
-# (pandas types its columns and groups too loosely to check.)
-"""A study: one data set at one scale, whose runs come from the run store.
+"""A study: one data set at one scale, whose runs are stored in a folder.
 
-Every figure and table asks a study for runs and accuracies. What exists (found by the
-experiment's hash) is reused; what is missing is run, or left out where ``run_missing`` is
-off. Evaluations are kept in the run folders, so that an interrupted reproduction goes on
-where it stopped.
+Every figure and table asks a study for runs and accuracies. Runs that exist (found by the
+hash of their experiment) are reused; missing ones are distilled, or left out where
+``run_missing`` is False. Evaluations are stored in the run folders, so an interrupted
+reproduction continues where it stopped.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import hashlib
+import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
 from isa_toolkit import checks, presets
-from isa_toolkit.datasets import Dataset
+from isa_toolkit.datasets import Dataset, load_dataset
 from isa_toolkit.distillation import Experiment, Run, distill
-from isa_toolkit.evaluation import Evaluation, EvaluationSettings
-from isa_toolkit.evaluation.features import FeatureNetwork, feature_network
+from isa_toolkit.errors import CancelledError, InvalidTypeError
+from isa_toolkit.evaluation import Evaluation, EvaluationSettings, evaluate
+from isa_toolkit.evaluation.baselines import full_data, kmeans_real
+from isa_toolkit.evaluation.features import (
+    FeatureNetwork,
+    FeatureSettings,
+    feature_network,
+)
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.batch_runner import side_by_side
-from isa_toolkit.figures.budgets import BUDGETS, Budget
-from isa_toolkit.figures.evaluations import evaluated
-from isa_toolkit.figures.together import distil_together
+from isa_toolkit.figures.batch_runner import distill_batched, parallel_map
 from isa_toolkit.figures.variants import Variant
+from isa_toolkit.files import write_json
 from isa_toolkit.methods import method_of
 from isa_toolkit.networks import NetworkSettings
+from isa_toolkit.networks.training import FitSettings
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["BUDGETS", "Budget", "Study", "evaluated"]
+__all__ = ["BUDGETS", "Budget", "MethodBudget", "Study", "check_study", "evaluate_run"]
 
 T = TypeVar("T")
-# Snapshots of the distilled set in a run, beside the first images.
+# Number of snapshots of the distilled set in a run, besides the initial images.
 _SNAPSHOTS = 5
+# Training on all real images needs neither soft steps nor many epochs.
+_FULL_FIT = FitSettings(steps=1200, batch_size=64, learning_rate=3e-3, warmup_steps=50)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Study:
-    """One data set at one scale.
+class MethodBudget(NamedTuple):
+    """What a scale spends on one method.
 
-    Attributes:
-        dataset: the data.
-        scale: key of ``BUDGETS``.
-        folder: of the run folders.
-        seeds: distilled sets per setting; None for the scale's.
-        run_missing: distil what is not in the folder; else it is left out.
-        workers: runs at a time; None for two on a CPU (compiling keeps one core busy,
-            and little else does), one on an accelerator.
-        together: distil what differs only in knobs as one program; None: on an
-            accelerator. On a CPU two at a time take as long.
-        progress: show progress bars; None: on a terminal or in a notebook.
-        tell: called with (what, done, of how many) before the first item of each part of
-            the work, and after each.
-
-    Raises:
-        ValueError: an unknown scale, a number below 1.
+    steps: Number of outer steps.
+    batch_size: Number of real images per step; of each class where the method draws by
+        class.
+    changes: Pairs (name, value) that replace settings of the method.
     """
 
-    dataset: Dataset
-    scale: str = "quick"
-    folder: str | Path = "runs"
-    seeds: int | None = None
-    run_missing: bool = True
-    workers: int | None = None
-    together: bool | None = None
-    progress: bool | None = None
-    tell: Callable[[str, int, int], Any] | None = None
-    _stop: threading.Event = dataclasses.field(
-        default_factory=threading.Event, init=False, repr=False
+    steps: int
+    batch_size: int
+    changes: tuple[tuple[str, Any], ...] = ()
+
+
+class Budget(NamedTuple):
+    """What a scale spends on one data set.
+
+    scale: Name of the scale that it belongs to.
+    steps: Images per class -> number of outer steps. Its keys are the studied sizes.
+    width: Number of channels of the first layer, of all networks.
+    batch_size: Number of real images per step.
+    learning_rate: Learning rate of the distilled images and labels.
+    seeds: Number of distilled sets per setting.
+    networks: Number of evaluation networks per distilled set.
+    fit: Training of the evaluation networks; None for the published one.
+    features: Settings of the network in whose features sets are compared.
+    map_points: Largest number of real images per class in a map.
+    methods: Name of a method -> its budget. FRePo uses the fields above; a method that is
+        not listed uses its scale of the same name in ``isa_toolkit.presets``.
+    """
+
+    scale: Literal["quick", "small", "paper"]
+    steps: Mapping[int, int]
+    width: int
+    batch_size: int
+    learning_rate: float
+    seeds: int
+    networks: int
+    fit: FitSettings | None
+    features: FeatureSettings
+    map_points: int
+    methods: Mapping[str, MethodBudget] = MappingProxyType({})
+
+
+def _budget(scale: Any) -> Budget:
+    numbers = presets.study_budget(scale)
+    features, fit = numbers["features"], numbers["fit"]
+    numbers["features"] = FeatureSettings(
+        network=NetworkSettings(width=features["width"], norm="none"),
+        steps=features["steps"],
     )
-    _kept: dict[str, Any] = dataclasses.field(
-        default_factory=dict, init=False, repr=False
-    )
+    numbers["fit"] = None if fit is None else FitSettings(**fit)
+    numbers["methods"] = {
+        method: MethodBudget(
+            one.pop("steps"), one.pop("batch_size"), tuple(one.items())
+        )
+        for method, one in numbers.get("methods", {}).items()
+    }
+    return Budget(scale=scale, **numbers)
 
-    def __post_init__(self) -> None:
-        checks.check_one_of("scale", self.scale, BUDGETS)
-        if self.seeds is not None:
-            checks.check_integer("seeds", self.seeds)
-        if self.workers is not None:
-            checks.check_integer("workers", self.workers)
 
-    @property
-    def budget(self) -> Budget:
-        """What the scale spends."""
-        return BUDGETS[self.scale]
+BUDGETS: dict[str, Budget] = {name: _budget(name) for name in presets.table("scales")}
 
-    @property
-    def seed_range(self) -> range:
-        """The seeds of every setting."""
-        return range(self.seeds or self.budget.seeds)
+
+class Study:
+    """One data set at one scale: experiments, runs, evaluations and feature networks.
+
+    Args:
+        dataset: Data set, or name of one to load, such as ``"digits"``.
+        scale: Name of the scale, which sets steps, widths, seeds and networks; or a
+            budget, such as ``BUDGETS["quick"]._replace(networks=5)``.
+        folder: Path of the folder with the run folders.
+        seeds: Number of distilled sets per setting; None for the scale's.
+        run_missing: Whether to distil runs that are not in the folder; otherwise figures
+            leave them out.
+        workers: Number of runs at a time; None for two on a CPU (one compiles while the
+            other runs) and one on an accelerator.
+        batched: Whether runs that differ only in traced values run as one program; None
+            for True on accelerators. On a CPU that is not faster.
+        progress: Whether to show progress bars; None shows them on terminals and in
+            notebooks.
+        on_progress: Function called with (description, number done, number in total)
+            before the first item of each part of the work and after each item.
+
+    Raises:
+        TypeError: If ``dataset`` is neither a data set nor a name.
+        ValueError: If the name or the scale is unknown, or a number is below 1.
+
+    Example:
+        >>> import isa_toolkit as isa
+        >>> study = isa.Study("digits", scale="quick", seeds=3)
+        >>> study
+        Study('digits', scale='quick', seeds=3, folder='runs')
+        >>> study.sizes
+        [1, 10]
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset | str,
+        *,
+        scale: Literal["quick", "small", "paper"] | Budget = "quick",
+        folder: str | Path = "runs",
+        seeds: int | None = None,
+        run_missing: bool = True,
+        workers: int | None = None,
+        batched: bool | None = None,
+        progress: bool | None = None,
+        on_progress: Callable[[str, int, int], Any] | None = None,
+    ) -> None:
+        if not isinstance(scale, Budget):
+            scale = BUDGETS[checks.match_name("scale", scale, BUDGETS)]
+        self.budget = scale
+        self.folder = Path(folder)
+        self.seed_range = _seed_range(self.budget.seeds if seeds is None else seeds)
+        self.run_missing = run_missing
+        if workers is not None:
+            checks.check_integer("workers", workers)
+        self.workers = workers
+        self.batched = batched
+        self.progress = progress
+        self.on_progress = on_progress
+        self._cancel = threading.Event()
+        self._cache: dict[str, Any] = {}
+        if isinstance(dataset, str):
+            dataset = load_dataset(dataset)
+        if not isinstance(dataset, Dataset):
+            raise InvalidTypeError(
+                "dataset must be a Dataset or the name of one, such as 'digits', got "
+                f"{type(dataset).__name__}."
+            )
+        self.dataset = dataset
+
+    def __repr__(self) -> str:
+        """Return data set, scale, number of seeds and folder in one line."""
+        return (
+            f"Study({self.dataset.name[:80]!r}, scale={self.budget.scale!r}, "
+            f"seeds={len(self.seed_range)}, folder={str(self.folder)[-100:]!r})"
+        )
 
     @property
     def sizes(self) -> list[int]:
-        """The images per class that are studied and that every class has."""
+        """Numbers of images per class that the scale studies and every class has."""
         least = int(np.bincount(self.dataset.train.labels).min())
         return [size for size in sorted(self.budget.steps) if size <= least]
 
     @property
-    def many(self) -> int:
-        """The images per class where distilled sets are large enough to map: 10."""
+    def default_size(self) -> int:
+        """Number of images per class of maps and recall: the largest size up to 10."""
         return max([size for size in self.sizes if size <= 10], default=1)
 
-    def watched(self, tell: Callable[[str, int, int], Any], **changes: Any) -> Study:
-        """Return the study without progress bars, telling a function how far it is.
+    def with_progress(
+        self,
+        on_progress: Callable[[str, int, int], Any],
+        *,
+        seeds: int | None = None,
+    ) -> Study:
+        """Return the same study that reports to a function instead of progress bars.
 
         Args:
-            tell: called with (what, done, of how many).
-            changes: other attributes to set, such as ``seeds``.
+            on_progress: Function called with (description, number done, number in total).
+            seeds: Number of distilled sets per setting; None for this study's.
 
         Returns:
-            A study of its own to stop, which shares trained networks and features.
+            A study that is cancelled on its own and shares trained networks and features.
         """
-        made = dataclasses.replace(self, progress=False, tell=tell, **changes)
-        object.__setattr__(made, "_kept", self._kept)
+        made = copy.copy(self)
+        made.progress, made.on_progress = False, on_progress
+        made._cancel = threading.Event()
+        if seeds is not None:
+            made.seed_range = _seed_range(seeds)
         return made
 
-    def stop(self) -> None:
-        """Stop what the study does in another thread, runs with a checkpoint.
+    def cancel(self) -> None:
+        """Cancel what the study computes in another thread; runs write a checkpoint.
 
-        There, ``KeyboardInterrupt`` is raised; asked again, the study goes on.
+        The other thread raises ``CancelledError``. A later call continues the work.
         """
-        self._stop.set()
+        self._cancel.set()
 
     def experiment(
         self, variant: Variant, images_per_class: int, seed: int
     ) -> Experiment:
         """Return the experiment of one setting, size and seed.
 
-        The last step is the result: nothing is held out, no step is chosen. FRePo takes
-        the budget's steps and batch size, another method its share of the budget or its
-        own scale in :mod:`isa_toolkit.presets`; each distils with the architecture it is
-        published with.
+        The last step is the result: no images are withheld and no step is chosen. Each
+        method distils with the architecture it is published with.
 
         Args:
-            variant: the setting.
-            images_per_class: one of ``sizes``.
-            seed: of the distilled set.
+            variant: Setting to distil.
+            images_per_class: Number of distilled images of each class, one of ``sizes``.
+            seed: Seed of the distilled set.
         """
         budget = self.budget
         method = variant.method(budget.learning_rate)
@@ -156,7 +255,7 @@ class Study:
                 method, **{**dict(changes), **dict(variant.changes)}
             )
         elif method.name != "frepo":
-            scale = presets.scale(self.scale, method.name)
+            scale = presets.scale(budget.scale, method.name)
             steps, batch_size = scale.steps, scale.batch_size
         return Experiment(
             dataset=self.dataset,
@@ -170,7 +269,7 @@ class Study:
             validation_every=max(1, steps // _SNAPSHOTS),
         )
 
-    def judge(self) -> EvaluationSettings:
+    def evaluation_settings(self) -> EvaluationSettings:
         """Return how distilled sets are evaluated at this scale."""
         return EvaluationSettings(
             network=NetworkSettings(width=self.budget.width, norm="none"),
@@ -184,38 +283,38 @@ class Study:
         """Return the finished runs of settings, for every seed.
 
         Args:
-            variants: the settings.
-            images_per_class: one of ``sizes``.
+            variants: Settings to distil.
+            images_per_class: Number of distilled images of each class, one of ``sizes``.
 
         Returns:
-            (variant, seed) -> run; without those that are missing, where
-            ``run_missing`` is off.
+            (variant, seed) -> run; without missing runs where ``run_missing`` is False.
 
         Raises:
-            DivergedError: a run's numbers are not finite.
-            RunLockedError: another process works on one of them.
-            OSError: the folder cannot be written.
+            CancelledError: If the study was cancelled.
+            DivergedError: If the numbers of a run are not finite.
+            RunLockedError: If another process works on one of them.
+            OSError: If the folder cannot be written.
         """
-        wanted = [(variant, seed) for seed in self.seed_range for variant in variants]
-
-        def get(key: tuple[Variant, int]) -> Run | None:
-            return self._run(self.experiment(key[0], images_per_class, key[1]))
-
-        told = f"{self.dataset.name}, {images_per_class} per class: runs"
-        if self.run_missing and self._is_together():
-            distil_together(
-                [self.experiment(one, images_per_class, seed) for one, seed in wanted],
-                folder=Path(self.folder),
-                stop=self._stop,
-                tell=partial(self.tell, told) if self.tell else None,
+        keys = [(variant, seed) for seed in self.seed_range for variant in variants]
+        experiments = [
+            self.experiment(one, images_per_class, seed) for one, seed in keys
+        ]
+        description = f"{self.dataset.name}, {images_per_class} per class: runs"
+        if self.run_missing and self._is_batched():
+            distill_batched(
+                experiments,
+                description,
+                folder=self.folder,
+                on_progress=self.on_progress,
+                cancel=self._cancel,
             )
-        found = self.map(get, wanted, told)
+        found = self.map(self._run, experiments, description)
         return {
-            key: run for key, run in zip(wanted, found, strict=True) if run is not None
+            key: run for key, run in zip(keys, found, strict=True) if run is not None
         }
 
     def _run(self, experiment: Experiment) -> Run | None:
-        path = Path(self.folder) / experiment.resolve().name
+        path = self.folder / experiment.resolve().name
         if (path / "distilled.safetensors").is_file():
             return Run.open(path)
         if not self.run_missing:
@@ -224,10 +323,10 @@ class Study:
             experiment,
             out=self.folder,
             progress=False,
-            callbacks=[lambda _: self._stop.is_set()],
+            callbacks=[lambda _: self._cancel.is_set()],
         )
         if not run.is_done:
-            raise KeyboardInterrupt(f"stopped at step {run.step} of {run.path}")
+            raise CancelledError(f"Cancelled at step {run.step} of {run.path}.")
         return run
 
     def accuracies(
@@ -236,142 +335,213 @@ class Study:
         images_per_class: int,
         *,
         every_snapshot: bool = False,
-        places: Mapping[Variant, float] | None = None,
+        x: Mapping[Variant, float] | None = None,
     ) -> pd.DataFrame:
         """Return the test accuracy of each setting and seed.
 
         Args:
-            variants: the settings.
-            images_per_class: one of ``sizes``.
-            every_snapshot: at each stored step (``x``), not only the last.
-            places: variant -> ``x``, for settings along an axis.
+            variants: Settings to distil.
+            images_per_class: Number of distilled images of each class, one of ``sizes``.
+            every_snapshot: Whether to evaluate each stored step (column ``x``) instead of
+                the last one.
+            x: Variant -> position on an axis.
 
         Returns:
-            Rows of :mod:`isa_toolkit.figures.results_table`, in percent: the mean over the
-            evaluation networks, for each seed and predictor.
+            Rows of ``results_table`` for each seed and predictor, in percent: the mean
+            over the evaluation networks.
         """
-        runs = self.runs(variants, images_per_class)
         jobs = [
             (variant, seed, run, step)
-            for (variant, seed), run in runs.items()
+            for (variant, seed), run in self.runs(variants, images_per_class).items()
             for step in (list(run.snapshots) if every_snapshot else [None])
         ]
 
         def measure(job: tuple[Variant, int, Run, int | None]) -> list[dict[str, Any]]:
             variant, seed, run, step = job
-            result = evaluated(run, self.dataset, self.judge(), step=step)
-            place = (places or {}).get(variant) if step is None else float(step)
-            return [
-                results_table.row(
-                    dataset=self.dataset.name,
-                    images_per_class=images_per_class,
-                    setting=variant.key,
-                    predictor=predictor,
-                    quantity="accuracy_percent",
-                    x=place,
-                    seed=seed,
-                    value=100 * float(np.mean(values)),
-                    over=f"{len(values)} networks",
-                )
-                for predictor, values in (
-                    ("network", result.network),
-                    ("krr", result.ridge),
-                )
-            ]
+            return self._accuracy_rows(
+                evaluate_run(run, self.dataset, self.evaluation_settings(), step=step),
+                images_per_class=images_per_class,
+                setting=variant.key,
+                seed=seed,
+                x=(x or {}).get(variant) if step is None else float(step),
+            )
 
-        told = f"{self.dataset.name}, {images_per_class} per class: evaluations"
-        rows = [one for part in self.map(measure, jobs, told) for one in part]
-        return results_table.as_table(rows)
+        description = f"{self.dataset.name}, {images_per_class} per class: evaluations"
+        found = self.map(measure, jobs, description)
+        return results_table.as_table(row for rows in found for row in rows)
 
-    def first_accuracies(self, variant: Variant, images_per_class: int) -> pd.DataFrame:
-        """Return the test accuracy of the real images that each seed starts from.
-
-        They are the same for all settings.
+    def initial_accuracies(
+        self, variant: Variant, images_per_class: int
+    ) -> pd.DataFrame:
+        """Return the test accuracy of the random real images that each seed starts from.
 
         Args:
-            variant: any setting that is run.
-            images_per_class: of the distilled sets.
+            variant: Any setting that is distilled; all start from the same images.
+            images_per_class: Number of distilled images of each class.
 
         Returns:
-            Rows of :mod:`isa_toolkit.figures.results_table` with the setting "random", in
-            percent.
+            Rows of ``results_table`` with the setting "random", in percent.
         """
         runs = self.runs([variant], images_per_class)
 
-        def measure(item: tuple[tuple[Variant, int], Run]) -> tuple[int, Evaluation]:
+        def measure(item: tuple[tuple[Variant, int], Run]) -> list[dict[str, Any]]:
             (_, seed), run = item
-            return seed, evaluated(run, self.dataset, self.judge(), step=0)
-
-        found = self.map(measure, runs.items(), "random real images")
-        return results_table.as_table(
-            results_table.row(
-                dataset=self.dataset.name,
+            return self._accuracy_rows(
+                evaluate_run(run, self.dataset, self.evaluation_settings(), step=0),
                 images_per_class=images_per_class,
                 setting="random",
+                seed=seed,
+            )
+
+        found = self.map(measure, runs.items(), "random real images")
+        return results_table.as_table(row for rows in found for row in rows)
+
+    def baseline_accuracies(self, images_per_class: int) -> pd.DataFrame:
+        """Return the test accuracy of chosen real images and of all training images.
+
+        Args:
+            images_per_class: Number of real images of each class to choose.
+
+        Returns:
+            Rows of ``results_table`` without seed or interval, in percent: "kmeans", the
+            images nearest to the k-means centres of each class, and "full".
+        """
+        settings = self.evaluation_settings()
+        chosen = kmeans_real(self.dataset, images_per_class)
+        if "full" not in self._cache:
+            fit = None if self.budget.fit is None else _FULL_FIT
+            self._cache["full"] = full_data(self.dataset, settings, fit=fit)
+        rows = [
+            self._accuracy_rows(result, images_per_class=images_per_class, setting=key)
+            for key, result in (
+                ("kmeans", evaluate(chosen, self.dataset, settings)),
+                ("full", self._cache["full"]),
+            )
+        ]
+        return results_table.as_table(row for part in rows for row in part)
+
+    def _accuracy_rows(self, result: Evaluation, **cell: Any) -> list[dict[str, Any]]:
+        return [
+            results_table.row(
+                dataset=self.dataset.name,
                 predictor=predictor,
                 quantity="accuracy_percent",
-                seed=seed,
                 value=100 * float(np.mean(values)),
                 over=f"{len(values)} networks",
+                **cell,
             )
-            for seed, result in found
             for predictor, values in (
                 ("network", result.network),
-                ("krr", result.ridge),
+                ("ridge", result.ridge),
             )
-        )
+        ]
 
     def feature_network(self) -> FeatureNetwork:
-        """Return the network whose features are measured in, trained on real images."""
-        if "network" not in self._kept:
-            self._kept["network"] = feature_network(self.dataset, self.budget.features)
-        return self._kept["network"]
+        """Return the network, trained on real images, in whose features sets compare."""
+        if "network" not in self._cache:
+            self._cache["network"] = feature_network(self.dataset, self.budget.features)
+        return self._cache["network"]
 
-    def real_features(self, split: str = "train") -> np.ndarray:
+    def real_features(self, split: Literal["train", "test"] = "train") -> np.ndarray:
         """Return the features of the real images, [n, d].
 
         Args:
-            split: ``"train"`` or ``"test"``.
+            split: Name of the split.
         """
-        if split not in self._kept:
+        if split not in self._cache:
             inputs = self.dataset.inputs(split)
-            self._kept[split] = self.feature_network().features(inputs)
-        return self._kept[split]
+            self._cache[split] = self.feature_network().features(inputs)
+        return self._cache[split]
 
     def map(
-        self, function: Callable[[Any], T], items: Iterable[Any], told: str
+        self, function: Callable[[Any], T], items: Iterable[Any], description: str
     ) -> list[T]:
         """Return ``function`` of each item, a few at a time, under a progress bar.
 
         The first failure, or Ctrl-C, stops the runs in progress with a checkpoint.
 
         Args:
-            function: of one item.
-            items: any number.
-            told: what the bar says.
+            function: Function of one item.
+            items: Items, any number.
+            description: Text of the progress bar.
 
         Returns:
             Results in the order of the items.
         """
-        return side_by_side(
+        workers = self.workers
+        if workers is None:
+            workers = 2 if _is_on_cpu() and (os.cpu_count() or 1) > 1 else 1
+        return parallel_map(
             function,
             items,
-            told,
-            workers=self._count(),
+            description,
+            workers=workers,
             progress=self.progress,
-            tell=self.tell,
-            stop=self._stop,
+            on_progress=self.on_progress,
+            cancel=self._cancel,
         )
 
-    def _is_together(self) -> bool:
-        import jax
+    def _is_batched(self) -> bool:
+        return not _is_on_cpu() if self.batched is None else self.batched
 
-        on_cpu = jax.default_backend() == "cpu"
-        return not on_cpu if self.together is None else self.together
 
-    def _count(self) -> int:
-        if self.workers is not None:
-            return self.workers
-        import jax
+def check_study(study: Any) -> Study:
+    """Return a study.
 
-        return 2 if jax.default_backend() == "cpu" and (os.cpu_count() or 1) > 1 else 1
+    Raises:
+        TypeError: If it is something else, such as a data set.
+    """
+    if not isinstance(study, Study):
+        raise InvalidTypeError(
+            f"study must be a Study, got {type(study).__name__}. Make one with "
+            "isa.Study(dataset)."
+        )
+    return study
+
+
+def evaluate_run(
+    run: Run,
+    dataset: Dataset,
+    settings: EvaluationSettings,
+    *,
+    step: int | None = None,
+) -> Evaluation:
+    """Return the evaluation of a run's result or of a stored step.
+
+    It is stored in the run folder and read back when settings and data are the same.
+
+    Args:
+        run: Finished run.
+        dataset: Data set whose test images are classified.
+        settings: Settings of the evaluation.
+        step: Stored step, one of ``run.snapshots``; None for the result.
+    """
+    distilled = run.distilled if step is None else run.distilled_at(step)
+    resolved = settings.resolve(
+        image_shape=dataset.image_shape, num_distilled=len(distilled.images)
+    )
+    identity = json.dumps(
+        {"settings": dataclasses.asdict(resolved), "data": dataset.fingerprint},
+        sort_keys=True,
+    )
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+    name = "result" if step is None else f"{step:08d}"
+    path = run.path / "evaluations" / f"{name}-{digest}.json"
+    if path.is_file():
+        stored = json.loads(path.read_text())
+        return Evaluation(
+            np.array(stored["network"]), np.array(stored["ridge"]), resolved
+        )
+    result = evaluate(distilled, dataset, settings)
+    write_json(path, result.to_dict())
+    return result
+
+
+def _seed_range(seeds: int) -> range:
+    return range(checks.check_integer("seeds", seeds))
+
+
+def _is_on_cpu() -> bool:
+    import jax
+
+    return jax.default_backend() == "cpu"

@@ -1,4 +1,4 @@
-"""One look for all figures: colours by method, sizes, and how they are saved."""
+"""One look for all figures: fonts and sizes, and how figures are saved."""
 
 from __future__ import annotations
 
@@ -13,16 +13,7 @@ from isa_toolkit.files import write_atomically
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "house_style", "new_figure", "png", "save"]
-
-# Okabe and Ito's palette, safe for colour-blind readers; one colour per setting.
-COLOURS = {
-    "Random real": "#999999",
-    "k-means real": "#56B4E9",
-    "FRePo": "#0072B2",
-    "FRePo + crucial + ISA": "#D55E00",
-    "Whole training set": "#000000",
-}
+__all__ = ["house_style", "new_figure", "png", "save"]
 
 _STYLE = Path(__file__).with_name("house.mplstyle")
 P = ParamSpec("P")
@@ -30,13 +21,13 @@ R = TypeVar("R")
 
 
 def house_style(draw: Callable[P, R]) -> Callable[P, R]:
-    """Let a function draw in the house style, whatever the reader's own settings are.
+    """Decorate a function to draw in the house style, whatever the user's settings are.
 
     Args:
-        draw: makes or writes a figure.
+        draw: Function that makes or writes a figure.
 
     Returns:
-        The same function; the reader's settings are as before when it returns.
+        The same function; it restores the user's settings when it returns.
     """
 
     @functools.wraps(draw)
@@ -51,14 +42,11 @@ def house_style(draw: Callable[P, R]) -> Callable[P, R]:
 
 
 def new_figure(width_in: float, height_in: float) -> Figure:
-    """Return an empty figure in the house style, without any window.
+    """Return an empty figure that opens no window.
 
     Args:
-        width_in: width, inches.
-        height_in: height, inches.
-
-    Returns:
-        The figure.
+        width_in: Width in inches.
+        height_in: Height in inches.
     """
     from matplotlib.figure import Figure
 
@@ -67,14 +55,11 @@ def new_figure(width_in: float, height_in: float) -> Figure:
 
 @house_style
 def png(figure: Figure, dpi: float | None = None) -> bytes:
-    """Return a figure as a PNG, for ``IPython.display.Image`` and image widgets.
+    """Return a figure as the bytes of a PNG file, for ``IPython.display.Image``.
 
     Args:
-        figure: what to show.
-        dpi: dots per inch; None for the house style's.
-
-    Returns:
-        The bytes of the file.
+        figure: Figure to render.
+        dpi: Number of dots per inch; None for the house style's.
     """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
@@ -83,11 +68,11 @@ def png(figure: Figure, dpi: float | None = None) -> bytes:
 
 @house_style
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG and PDF, each whole or not at all.
+    """Write a figure as PNG and PDF, each atomically.
 
     Args:
-        figure: what to write.
-        path: without suffix.
+        figure: Figure to write.
+        path: Path of the files without suffix.
     """
     for suffix, metadata in ((".png", None), (".pdf", {"CreationDate": None})):
         buffer = io.BytesIO()

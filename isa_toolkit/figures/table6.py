@@ -1,12 +1,11 @@
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
-"""Table 6: the trained network against the ridge predictor, at every size."""
+"""Tables 6 and 7: the trained network against the ridge predictor, at every size."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.study import Study
+from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import house_style, new_figure
 from isa_toolkit.figures.variants import Variant, setting
 
@@ -14,54 +13,38 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["TITLE", "VARIANTS", "caption", "compute", "draw"]
+__all__ = ["PREDICTORS", "TITLE", "VARIANTS", "caption", "compute", "draw"]
 
 TITLE = "Table 6. Network and ridge predictor"
-BASE = Variant("frepo")
-VARIANTS = (BASE, Variant("isa"))
-PREDICTORS = {"network": "network", "krr": "ridge predictor"}
+VARIANTS = (Variant("frepo"), Variant("isa"))
+PREDICTORS = {"network": "network", "ridge": "ridge predictor"}
 
 
 def compute(study: Study) -> pd.DataFrame:
-    """Return both predictors' accuracy at every size, with means and differences.
+    """Return the accuracy of both predictors at every size, with means and differences.
 
     Args:
-        study: the data and the runs.
+        study: Study with the data and the runs.
 
     Returns:
-        Rows of :mod:`isa_toolkit.figures.results_table`. Beside the methods, "random" is the
-        real images that each seed starts from; differences are to "frepo".
+        Rows of ``results_table``. "random" is the real images that each seed starts
+        from; differences are to "frepo".
     """
-    import pandas as pd
-
     parts = []
-    for size in study.sizes:
+    for size in check_study(study).sizes:
         by_seed = study.accuracies(VARIANTS, size)
-        first = study.first_accuracies(BASE, size)
-        parts.append(
-            results_table.with_means(_joined([first, by_seed]), against="frepo")
-        )
-    return pd.concat(parts, ignore_index=True) if parts else results_table.as_table([])
-
-
-def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    import pandas as pd
-
-    tables = [table for table in tables if len(table)]
-    return (
-        pd.concat(tables, ignore_index=True) if tables else results_table.as_table([])
-    )
+        random = study.initial_accuracies(VARIANTS[0], size)
+        both = results_table.concatenate([random, by_seed])
+        parts.append(results_table.with_means(both, against="frepo"))
+    return results_table.concatenate(parts)
 
 
 @house_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Return the table as a picture: one panel per predictor, sizes side by side.
+    """Return the figure: bars by size, one panel per predictor.
 
     Args:
-        table: from ``compute``.
-
-    Returns:
-        The figure; percent.
+        table: Table from ``compute``.
     """
     figure = new_figure(6.6, 2.6)
     axes = figure.subplots(1, len(PREDICTORS), sharey=True)
@@ -70,11 +53,11 @@ def draw(table: pd.DataFrame) -> Figure:
     keys = [key for key in ("random", "frepo", "isa") if (rows.setting == key).any()]
     width = 0.8 / max(len(keys), 1)
     for ax, (predictor, name) in zip(axes, PREDICTORS.items(), strict=True):
-        for place, key in enumerate(keys):
+        for index, key in enumerate(keys):
             look = setting(key)
             part = rows[(rows.setting == key) & (rows.predictor == predictor)]
             part = part.set_index("images_per_class").reindex(sizes)
-            shift = (place - (len(keys) - 1) / 2) * width
+            shift = (index - (len(keys) - 1) / 2) * width
             ax.bar(
                 [at + shift for at in range(len(sizes))],
                 part.value,
@@ -95,10 +78,10 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def caption(table: pd.DataFrame) -> str:
-    """Return what the table shows.
+    """Return the caption of the figure.
 
     Args:
-        table: from ``compute``.
+        table: Table from ``compute``.
     """
     one = table[table.seed.isna()].iloc[0]
     return (

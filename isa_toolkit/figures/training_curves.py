@@ -1,36 +1,38 @@
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
-# pyright: reportCallIssue=false
-"""The course of runs: loss and accuracy against step, also while they go on."""
+"""Training curves of runs: loss and accuracy against step, also while they run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from isa_toolkit.distillation import Run
+from isa_toolkit.figures import snapshots
+from isa_toolkit.figures.images import image_sheet
 from isa_toolkit.figures.style import house_style, new_figure
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["QUANTITIES", "TITLE", "caption", "compute", "draw"]
+__all__ = ["QUANTITIES", "TITLE", "caption", "compute", "draw", "plot_run"]
 
 TITLE = "Loss and accuracy against step"
-# Of the rows of metrics: what is drawn, where it comes from, its name in the legend.
+# Quantity of the metrics -> kind of the row it is in, and its name in the legend.
 QUANTITIES = {
     "loss": ("train", "loss"),
     "target_accuracy": ("train", "real batch, ridge predictor"),
     "accuracy": ("validation", "validation images, network"),
     "ridge_accuracy": ("validation", "validation images, ridge predictor"),
 }
-_LOOKS: dict[str, dict[str, Any]] = {
+_LINES: dict[str, dict[str, Any]] = {
     "loss": {"lw": 1.2},
     "target_accuracy": {"lw": 0.8, "alpha": 0.6},
     "accuracy": {"marker": "o", "ms": 4, "lw": 1.5},
     "ridge_accuracy": {"marker": "s", "ms": 3, "lw": 1.0, "ls": "--"},
 }
-# Okabe and Ito's palette; a run is not a method, so its colour is only of this figure.
+# The palette of Okabe and Ito. The colours have no meaning outside this figure.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
@@ -38,12 +40,12 @@ def compute(runs: Mapping[str, Run]) -> pd.DataFrame:
     """Return what the runs have recorded so far.
 
     Args:
-        runs: name -> run, going on or ended.
+        runs: Name -> run, finished or not.
 
     Returns:
-        One row per number: ``run`` (name), ``quantity`` (key of ``QUANTITIES``), ``step`` and
-        ``value`` (the loss, or an accuracy in percent). Accuracies of ``target_accuracy``
-        are on the real batch that is learned from; the others on validation images.
+        One row per number: ``run`` (name), ``quantity`` (key of ``QUANTITIES``), ``step``
+        and ``value`` (the loss, or an accuracy in percent). ``target_accuracy`` is on the
+        real training batch; the other accuracies are on validation images.
     """
     import pandas as pd
 
@@ -59,31 +61,33 @@ def compute(runs: Mapping[str, Run]) -> pd.DataFrame:
 
 @house_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Return the figure: the loss on the left, accuracies on the right.
+    """Return the figure: the loss on the left, accuracies in percent on the right.
 
     Args:
-        table: from ``compute``.
-
-    Returns:
-        The figure; percent. Where there is one run, colours tell the accuracies apart,
-        else the runs.
+        table: Table from ``compute``. Colours distinguish the accuracies of one run, or
+            several runs.
     """
     figure = new_figure(6.6, 2.5)
+    _draw_curves(figure, table)
+    return figure
+
+
+def _draw_curves(figure: Figure | SubFigure, table: pd.DataFrame) -> None:
     left, right = figure.subplots(1, 2)
     names = list(dict.fromkeys(table.run))
-    for place, name in enumerate(names):
-        for number, (quantity, (_, label)) in enumerate(QUANTITIES.items()):
+    for run_index, name in enumerate(names):
+        for index, (quantity, (_, label)) in enumerate(QUANTITIES.items()):
             line = table[(table.run == name) & (table.quantity == quantity)]
             if not len(line):
                 continue
             line = line.sort_values("step")
-            at = number if len(names) == 1 else place
+            at = index if len(names) == 1 else run_index
             ax = left if quantity == "loss" else right
             is_named = len(names) == 1 or quantity == "loss"
             ax.plot(
                 line.step, line.value, color=_COLOURS[at % len(_COLOURS)],
                 label=(label if len(names) == 1 else name) if is_named else None,
-                **_LOOKS[quantity],
+                **_LINES[quantity],
             )  # fmt: skip
     if (table.quantity == "loss").any() and (table.value > 0).all():
         left.set_yscale("log")
@@ -98,14 +102,13 @@ def draw(table: pd.DataFrame) -> Figure:
     elif right.lines:
         handles = right.get_legend_handles_labels()
         figure.legend(*handles, loc="outside upper right", ncols=3, fontsize=7)
-    return figure
 
 
 def caption(table: pd.DataFrame) -> str:
-    """Return what the figure shows.
+    """Return the caption of the figure.
 
     Args:
-        table: from ``compute``.
+        table: Table from ``compute``.
     """
     names = len(set(table.run))
     which = "" if names == 1 else f"{names} runs. "
@@ -113,5 +116,32 @@ def caption(table: pd.DataFrame) -> str:
         f"{which}Left: loss of the outer step, means over logging intervals. Right: solid "
         "dots, new networks trained on the distilled set, on validation images; dashed, the "
         "ridge predictor on the features of those networks; thin, the ridge predictor on "
-        "the real batch it learns from."
+        "the real training batch."
     )
+
+
+@house_style
+def plot_run(run: Run) -> Figure:
+    """Return the training curves of a run, and its images at every stored step below.
+
+    Args:
+        run: Run, finished or not.
+    """
+    table = compute({run.path.name: run})
+    steps = list(run.snapshots)
+    if not steps:
+        return draw(table)
+    rows = snapshots.rows_of(snapshots.table_of(run))
+    sheet = image_sheet(rows, dark_ink=rows[0].images.shape[-1] == 1)
+    height = 6.0 * sheet.shape[0] / sheet.shape[1]
+    figure = new_figure(6.6, 2.5 + height)
+    top, bottom = figure.subfigures(2, 1, height_ratios=[2.5, height])
+    _draw_curves(top, table)
+    ax = bottom.subplots()
+    ax.imshow(sheet, interpolation="none")
+    ax.set_xticks([])
+    middles = (np.arange(len(rows)) + 0.5) * sheet.shape[0] / len(rows)
+    ax.set_yticks(middles, [row.label for row in rows])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return figure

@@ -1,6 +1,6 @@
-"""What the figures compare: each setting's name, colour and method, said once.
+"""What the figures compare: the label, colour and method of each setting.
 
-Keys are those of ``paper_targets.csv``; the same key has the same colour in every figure.
+Keys are those of ``paper_targets.csv``. A key has the same colour in every figure.
 """
 
 from __future__ import annotations
@@ -10,61 +10,88 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from isa_toolkit import checks
-from isa_toolkit.figures.style import COLOURS
-from isa_toolkit.methods import DM, MTT, RCIG, RFAD, FRePo, MethodSettings
+from isa_toolkit.methods import DM, MTT, RCIG, RFAD, FRePo
 
-__all__ = ["SETTINGS", "Setting", "Variant", "setting"]
+__all__ = ["SETTINGS", "Setting", "Variant", "label_of", "setting"]
+
+_Build = Callable[[float], Any]
 
 
 class Setting(NamedTuple):
-    """One thing that is compared.
+    """One setting that figures compare.
 
-    label: as legends and tables write it.
-    colour: hexadecimal.
-    build: learning rate -> settings of the method.
+    label: Text of legends and tables.
+    colour: Hexadecimal colour.
+    build: Function from a learning rate to the method's settings; None for baselines
+        that no method distils.
     """
 
     label: str
     colour: str
-    build: Callable[[float], MethodSettings]
+    build: _Build | None = None
 
 
 class Variant(NamedTuple):
     """A setting, with some of its method's settings changed.
 
-    key: of ``SETTINGS``.
-    changes: pairs (name, value).
+    key: Key in ``SETTINGS``.
+    changes: Pairs (name, value) that replace settings of the method.
     """
 
     key: str
     changes: tuple[tuple[str, Any], ...] = ()
 
-    def method(self, learning_rate: float) -> MethodSettings:
+    def method(self, learning_rate: float) -> Any:
         """Return the settings of the method.
 
         Args:
-            learning_rate: of images and labels.
+            learning_rate: Learning rate of FRePo's distilled images and labels; other
+                methods have their own.
+
+        Raises:
+            ValueError: If no method distils the setting.
         """
-        made: Any = setting(self.key).build(learning_rate)
-        return dataclasses.replace(made, **dict(self.changes))
+        build = setting(self.key).build
+        if build is None:
+            distilled = [key for key, one in SETTINGS.items() if one.build]
+            raise checks.fail("variant", f"be one of {', '.join(distilled)}", self.key)
+        return dataclasses.replace(build(learning_rate), **dict(self.changes))
 
 
-def _frepo(**changes: Any) -> Callable[[float], MethodSettings]:
+def setting(key: str) -> Setting:
+    """Return a setting by its key.
+
+    Raises:
+        ValueError: If the key is unknown; the message lists the known ones.
+    """
+    return SETTINGS[checks.check_one_of("setting", key, SETTINGS)]
+
+
+def label_of(key: Any) -> str:
+    """Return the label of a setting; an unknown key becomes readable text."""
+    known = SETTINGS.get(key)
+    return known.label if known else str(key).replace("_", " ")
+
+
+def _frepo(**changes: Any) -> _Build:
     plain = {"drop_easy": 0.0, "drop_hard": 0.0, "segment": (0.0, 0.0)}
     return lambda rate: FRePo(learning_rate=rate, **{**plain, **changes})
 
 
-# Okabe and Ito's colours; what they lack is from Tol's muted set. All tell apart with
-# the common kinds of colour blindness.
+# The palette of Okabe and Ito, then colours of Paul Tol's muted set; both can be told
+# apart with the common kinds of colour blindness.
 SETTINGS: dict[str, Setting] = {
-    # The real images that a run starts from; the method takes no step.
-    "random": Setting("Random real", COLOURS["Random real"], _frepo()),
-    "frepo": Setting("FRePo", COLOURS["FRePo"], _frepo()),
+    # The real images that a run starts from.
+    "random": Setting("Random real", "#999999"),
+    "kmeans": Setting("k-means real", "#56B4E9"),
+    "full": Setting("Whole training set", "#000000"),
+    "frepo": Setting("FRePo", "#0072B2", _frepo()),
     "frepo+drop_easy": Setting("FRePo, easy dropped", "#E69F00", _frepo(drop_easy=0.2)),
     "frepo+drop_hard": Setting("FRePo, hard dropped", "#009E73", _frepo(drop_hard=0.2)),
+    "frepo+isa": Setting("FRePo + ISA", "#F0E442", _frepo(segment=(0.0, 0.5))),
     "isa": Setting(
         "FRePo + crucial + ISA",
-        COLOURS["FRePo + crucial + ISA"],
+        "#D55E00",
         _frepo(drop_easy=0.2, segment=(0.0, 0.5)),
     ),
     "mixup": Setting(
@@ -75,7 +102,7 @@ SETTINGS: dict[str, Setting] = {
         "#CC79A7",
         _frepo(drop_easy=0.2, segment=(0.0, 0.5), augmentation="single"),
     ),
-    # Each at the learning rate of its own row; "ours" is the toolkit's reading.
+    # Each at its published learning rate; "ours" is the toolkit's reading.
     "dm": Setting("DM", "#88CCEE", lambda _: DM(drop_easy=0.0, segment=(0.0, 0.0))),
     "dm+ours": Setting("DM + crucial + ISA", "#332288", lambda _: DM()),
     "mtt": Setting(
@@ -93,12 +120,3 @@ SETTINGS: dict[str, Setting] = {
     ),
     "rcig+ours": Setting("RCIG + crucial + ISA", "#117733", lambda _: RCIG()),
 }
-
-
-def setting(key: str) -> Setting:
-    """Return a setting by its key.
-
-    Raises:
-        ValueError: an unknown key; the sentence lists the known ones.
-    """
-    return SETTINGS[checks.check_one_of("setting", key, SETTINGS)]

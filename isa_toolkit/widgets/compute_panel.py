@@ -17,7 +17,6 @@ __all__ = [
     "compute_panel",
     "interval_rows",
     "run_buttons",
-    "signed",
     "size_dropdown",
 ]
 
@@ -43,7 +42,7 @@ class BackgroundTask:
         panel: Panel,
         key: Hashable,
         compute: Callable[[Study], Any],
-        **changes: Any,
+        seeds: int | None = None,
     ) -> None:
         """Make a table in the background, then redraw the panel.
 
@@ -51,7 +50,7 @@ class BackgroundTask:
             panel: Panel that shows the progress.
             key: Key to store the table under.
             compute: Function from the study to the table.
-            **changes: Attributes of the study to set, such as ``seeds``.
+            seeds: Number of distilled sets per setting; None for the study's.
         """
         if panel.is_busy:
             panel.show_message("Still running. Wait, or press Stop.")
@@ -60,7 +59,7 @@ class BackgroundTask:
         def report(what: str, done: int, total: int) -> None:
             panel.show_message(f"{what}: {done} of {total}")
 
-        working = self.study.watched(report, **changes)
+        working = self.study.with_progress(report, seeds=seeds)
         self._working = working
 
         def work() -> None:
@@ -77,7 +76,7 @@ class BackgroundTask:
         """Stop the computation; runs write a checkpoint, from which *Run* resumes."""
         if self._working is not None and panel.is_busy:
             panel.show_message("Stopping: runs write a checkpoint.")
-            self._working.stop()
+            self._working.cancel()
 
 
 def compute_panel(
@@ -181,27 +180,28 @@ def size_dropdown(study: Study, value: int | None = None) -> ipywidgets.Dropdown
 
     Args:
         study: Study whose sizes are listed.
-        value: Initial value; None for ``study.many``.
+        value: Initial value; None for ``study.default_size``.
     """
     return layout.dropdown(
-        "Images per class", study.sizes, study.many if value is None else value,
+        "Images per class", study.sizes, study.default_size if value is None else value,
         help="Number of distilled images of each class",
     )  # fmt: skip
 
 
-def interval_rows(table: Any, *, number_format: str = ".1f") -> list[list[str]]:
+def interval_rows(table: Any, *, decimals: int = 1) -> list[list[str]]:
     """Return the means of a results table as rows of text.
 
     Args:
         table: Tidy table with means and paired differences.
-        number_format: Format specification of the numbers.
+        decimals: Number of decimals.
 
     Returns:
         Rows of name, mean, its interval, paired difference, its interval, number of seeds.
     """
     import pandas as pd
 
-    from isa_toolkit.figures.variants import SETTINGS
+    from isa_toolkit.figures.results_table import format_interval
+    from isa_toolkit.figures.variants import label_of
 
     rows = []
     means = table[table.seed.isna() & table.against.isna()]
@@ -213,33 +213,19 @@ def interval_rows(table: Any, *, number_format: str = ".1f") -> list[list[str]]:
             mine = one[name]
             wanted = same[name].isna() if pd.isna(mine) else same[name] == mine
             same = same[wanted.fillna(False).astype(bool)]
-        look = SETTINGS.get(one.setting)
-        name = look.label if look else str(one.setting)
+        name = label_of(one.setting)
         if not pd.isna(one.x):
             name += f" {100 * one.x:.0f} %"
-        row = [
-            name,
-            f"{one.value:{number_format}}",
-            f"{one.low:{number_format}} to {one.high:{number_format}}",
-        ]
+        row = [name, *format_interval(one.value, one.low, one.high, decimals=decimals)]
+        gain: tuple[str, str] = ("", "")
         if len(same):
-            gain = same.iloc[0]
-            row += [
-                signed(gain.value, number_format),
-                f"{signed(gain.low, number_format)} to {signed(gain.high, number_format)}",
-            ]
-        else:
-            row += ["", ""]
-        rows.append([*row, str(one.n)])
+            paired_one = same.iloc[0]
+            gain = format_interval(
+                paired_one.value,
+                paired_one.low,
+                paired_one.high,
+                decimals=decimals,
+                signed=True,
+            )
+        rows.append([*row, *gain, str(one.n)])
     return rows
-
-
-def signed(value: float, number_format: str) -> str:
-    """Return a number with its sign; what rounds to zero has a plus.
-
-    Args:
-        value: The number.
-        number_format: Format specification, such as ``.1f``.
-    """
-    text = f"{value:+{number_format}}"
-    return text if float(text) else f"{0.0:+{number_format}}"

@@ -260,7 +260,7 @@ class _Crucial:
         """Return the table of the dropped fraction of each class."""
         tables = {
             end: score_histogram.composition(
-                self.scores, self.dataset, share=fraction, end=end
+                self.scores, self.dataset, fraction=fraction, end=end
             )
             for end, fraction in (("easy", easy), ("hard", hard))
             if fraction

@@ -33,7 +33,7 @@ def Diversity(study: Study) -> Panel:
 
     Source: the paper, equations 8 and 9.
     """
-    smallest = study.many * study.dataset.num_classes
+    smallest = study.default_size * study.dataset.num_classes
 
     def compute(working: Study, values: Mapping[str, Any]) -> Any:
         return recall.compute(working, values["images_per_class"], k=values["k"])
@@ -41,7 +41,7 @@ def Diversity(study: Study) -> Panel:
     def draw(table: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
         how = {"k": values["k"], "space": values["space"]}
         quantity = f"recall_k{how['k']}{recall.SPACES[how['space']]}"
-        rows = interval_rows(table[table.quantity == quantity], number_format=".3f")
+        rows = interval_rows(table[table.quantity == quantity], decimals=3)
         return {
             "picture": png(recall.draw(table, **how)),
             "table": layout.table(_HEADS, rows),

@@ -61,7 +61,7 @@ def Gallery(folder: str | Path = "runs") -> Panel:
         run = Run.open(path / name)
         step = _offer_steps(panel, run, values["step"])
         distilled = run.distilled if step == _RESULT else run.distilled_at(step)
-        table = gallery.of(distilled, run.experiment["dataset"]["name"])
+        table = gallery.table_of(distilled, run.experiment["dataset"]["name"])
         figure = gallery.draw(table)
         return {
             # At the resolution of the grid each pixel is a whole square.

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from isa_toolkit.figures import information
+from isa_toolkit.figures.results_table import format_interval
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import png
 from isa_toolkit.widgets import layout
-from isa_toolkit.widgets.compute_panel import compute_panel, signed, size_dropdown
+from isa_toolkit.widgets.compute_panel import compute_panel, size_dropdown
 from isa_toolkit.widgets.panel import Panel
 
 __all__ = ["Information"]
@@ -36,14 +37,16 @@ def Information(study: Study) -> Panel:
 
     def compute(working: Study, values: Mapping[str, Any]) -> Any:
         fraction = round(values["fraction"], 2)
-        return information.compute(working, values["images_per_class"], share=fraction)
+        return information.compute(
+            working, values["images_per_class"], fraction=fraction
+        )
 
     def draw(table: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
         fraction = round(values["fraction"], 2)
         return {
-            "picture": png(information.draw(table, share=fraction)),
+            "picture": png(information.draw(table, fraction=fraction)),
             "table": _table(table),
-            "caption": layout.caption(information.caption(table, share=fraction)),
+            "caption": layout.caption(information.caption(table, fraction=fraction)),
         }
 
     return compute_panel(
@@ -69,12 +72,12 @@ def _table(table: Any) -> str:
     for quantity, name in _NAMES.items():
         mine = table[(table.quantity == quantity) & table.seed.isna()]
         mean = mine[mine.against.isna()].iloc[0]
-        row = [name, f"{mean.value:.4f}", f"{mean.low:.4f} to {mean.high:.4f}", "", ""]
-        gain = mine[mine.against.notna()]
-        if len(gain):
-            one = gain.iloc[0]
-            low, high = signed(one.low, ".4f"), signed(one.high, ".4f")
-            row[3:] = [signed(one.value, ".4f"), f"{low} to {high}"]
-        rows.append([*row, str(mean.n)])
+        row = format_interval(mean.value, mean.low, mean.high, decimals=4)
+        difference = ("", "")
+        for one in mine[mine.against.notna()].itertuples():
+            difference = format_interval(
+                one.value, one.low, one.high, decimals=4, signed=True
+            )
+        rows.append([name, *row, *difference, str(mean.n)])
     heads = ["squared error", "mean", "95 %", "against random", "95 %", "seeds"]
     return layout.table(heads, rows)

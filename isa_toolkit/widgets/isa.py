@@ -7,7 +7,7 @@ from typing import Any
 
 import ipywidgets
 
-from isa_toolkit.figures import fig7, segment
+from isa_toolkit.figures import fig7
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import png
 from isa_toolkit.widgets import layout
@@ -65,10 +65,10 @@ def ISA(study: Study, *, images_per_class: int | None = None, seed: int = 0) -> 
                 f"start must be at most stop, got {ends[0]:g} and {ends[1]:g}. The mean "
                 "is the same the other way round."
             )
-        table = segment.compute(pair, ends, samples=values["samples"], seed=seed)
+        table = fig7.segment_table(pair, ends, samples=values["samples"], seed=seed)
         return {
-            "picture": png(segment.draw(table), dpi=_DPI),
-            "caption": layout.caption(segment.caption(table)),
+            "picture": png(fig7.draw_segment(table), dpi=_DPI),
+            "caption": layout.caption(fig7.caption_segment(table)),
         }
 
     # Before any widget exists, so that the caller sees the error.

@@ -100,7 +100,7 @@ def Manifold(study: Study, *, seed: int = 0) -> Panel:
             ax.plot(one.x, one.y, "o", ms=15, mfc="none", mec="black", mew=1.4)
         images, text = _neighbours(study, distilled, int(mine[star]), values["space"])
         drawn = png(figure)
-        stars = fig6.places(figure, shown)
+        stars = fig6.star_positions(figure, shown)
         mark = stars.index[(stars.setting == method) & (stars.star == star)]
         return {
             "picture": {
@@ -144,7 +144,7 @@ def Manifold(study: Study, *, seed: int = 0) -> Panel:
                 "Star of", labels, keys[0], help="Method whose distilled image is shown"
             ),
             "star": layout.int_slider(
-                "Star", 0, min=0, max=3 * study.many - 1,
+                "Star", 0, min=0, max=3 * study.default_size - 1,
                 help="Index of the distilled image to show", continuous_update=False,
             ),
         },

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from isa_toolkit.figures.images import ImageRow, sheet
+from isa_toolkit.figures.images import ImageRow, image_sheet
 
 __all__ = ["by_class", "images_png"]
 
@@ -25,7 +25,7 @@ def images_png(rows: Sequence[ImageRow], *, side: int = _SIDE_PIXELS) -> bytes:
     """
     from PIL import Image
 
-    picture = sheet(rows)
+    picture = image_sheet(rows)
     scale = max(1, round(side / rows[0].images.shape[1]))
     large = np.repeat(np.repeat(picture, scale, axis=0), scale, axis=1)
     buffer = io.BytesIO()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny_study import TINY, tiny_study
+from tiny_study import tiny_study
 
 from isa_toolkit.analysis.intervals import mean_interval, paired_interval
 from isa_toolkit.benchmark import TimedLoop
 from isa_toolkit.figures import cost
-from isa_toolkit.figures import study as studies
 
 SECONDS = {"frepo": [0.010, 0.030, 0.020], "isa": [0.011, 0.036, 0.022]}
 
@@ -73,9 +72,6 @@ def test_the_rows_follow_from_the_seconds(tiny, monkeypatch):
 
 
 def test_compiled_loops_are_timed(tiny, monkeypatch):
-    monkeypatch.setattr(
-        studies, "BUDGETS", {"quick": TINY._replace(steps={1: TINY.steps[1]})}
-    )
     monkeypatch.setattr(cost, "_STEPS", 2)
     timed = TimedLoop(tiny_study(tiny.folder).experiment(cost.VARIANTS[1], 1, 0))
     assert cost._seconds_per_step(timed) > 0

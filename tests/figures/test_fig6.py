@@ -40,7 +40,7 @@ def test_each_star_is_where_it_is_said_to_be():
     table = fig6_table()
     figure = fig6.draw(table)
     picture = np.asarray(Image.open(io.BytesIO(png(figure))).convert("RGB"))
-    places = fig6.places(figure, table)
+    places = fig6.star_positions(figure, table)
     stars = table[table.kind == "distilled"]
     assert places.setting.tolist() == stars.setting.tolist()
     assert places.star.tolist() == 3 * list(range(6))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from isa_toolkit.figures.images import ImageRow, draw_grid, sheet
+from isa_toolkit.figures.images import ImageRow, draw_grid, image_sheet
 from isa_toolkit.figures.style import png
 
 
@@ -33,7 +33,7 @@ def test_every_pixel_is_a_square_of_its_own_colour(side, channels, titles):
     box = figure.axes[0].get_window_extent()
     left, top = round(box.x0), len(page) - round(box.y1)
     dots = max(1, round(0.43 * figure.dpi / side))
-    picture = sheet(rows)
+    picture = image_sheet(rows)
     expected = picture.repeat(dots, axis=0).repeat(dots, axis=1)
     shown = page[top : top + len(expected), left : left + expected.shape[1]]
     np.testing.assert_array_equal(shown, expected)
@@ -41,7 +41,7 @@ def test_every_pixel_is_a_square_of_its_own_colour(side, channels, titles):
 
 def test_the_sheet_holds_the_images_in_order():
     first, second = images(2), images(3, seed=1)
-    picture = sheet([ImageRow(first), ImageRow(second)], dark_ink=False)
+    picture = image_sheet([ImageRow(first), ImageRow(second)], dark_ink=False)
     assert picture.shape == (17, 26, 3)
     np.testing.assert_array_equal(
         picture[9:, 18:, 1], np.rint(255 * second[2, :, :, 0])
@@ -53,15 +53,15 @@ def test_the_sheet_holds_the_images_in_order():
 
 def test_grey_is_ink_on_paper_and_colours_are_kept():
     grey = np.array([0.0, 1.0, 0.5, 2.0], "float32").reshape(1, 2, 2, 1)
-    assert sheet([ImageRow(grey)])[..., 0].tolist() == [[255, 0], [128, 0]]
-    assert sheet([ImageRow(grey)], dark_ink=False)[..., 0].tolist() == [
+    assert image_sheet([ImageRow(grey)])[..., 0].tolist() == [[255, 0], [128, 0]]
+    assert image_sheet([ImageRow(grey)], dark_ink=False)[..., 0].tolist() == [
         [0, 255],
         [128, 255],
     ]
     red = np.zeros((1, 2, 2, 3), "float32")
     red[..., 0] = 1
-    assert (sheet([ImageRow(red)]) == [255, 0, 0]).all()
-    both = sheet([ImageRow(grey), ImageRow(red)])
+    assert (image_sheet([ImageRow(red)]) == [255, 0, 0]).all()
+    both = image_sheet([ImageRow(grey), ImageRow(red)])
     assert (both[3:] == [255, 0, 0]).all()
 
 

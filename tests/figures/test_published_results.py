@@ -9,15 +9,15 @@ import pytest
 from hand_tables import TABLES
 
 from isa_toolkit.analysis.intervals import mean_interval
-from isa_toolkit.figures import fig5, published_results, table6, table7
+from isa_toolkit.figures import fig5, published_results, table6
 from isa_toolkit.figures.published_results import (
     AGREES,
     DIFFERS,
     NO_INTERVAL,
     NOT_RUN,
-    OTHER,
+    OTHER_SETTING,
     compare,
-    paper_numbers,
+    published_numbers,
 )
 from isa_toolkit.figures.registry import ITEMS
 from isa_toolkit.figures.results_table import as_table, row
@@ -64,9 +64,13 @@ def test_two_numbers_agree_where_their_intervals_meet(value, verdict):
 
 
 def test_a_smaller_scale_or_another_data_set_is_another_setting():
-    assert beside(ours(), published=False).verdict == OTHER
+    assert beside(ours(), published=False).verdict == OTHER_SETTING
     found = beside(ours(dataset="digits"))
-    assert (found.verdict, found.our_dataset, found.ours) == (OTHER, "digits", PAPER)
+    assert (found.verdict, found.our_dataset, found.ours) == (
+        OTHER_SETTING,
+        "digits",
+        PAPER,
+    )
     # The same data set goes before another, whatever their order.
     both = beside(ours(99.0, dataset="digits"), ours())
     assert (both.verdict, both.our_dataset) == (AGREES, "cifar10")
@@ -76,7 +80,7 @@ def test_a_smaller_scale_or_another_data_set_is_another_setting():
     "changes",
     [
         {"images_per_class": 10},
-        {"predictor": "krr"},
+        {"predictor": "ridge"},
         {"setting": "isa"},
         {"quantity": "recall_k5"},
         {"seed": 0},
@@ -99,7 +103,7 @@ def test_hours_on_another_device_are_never_compared():
         quantity="hours_500k_steps", value=mean_interval([2.4, 2.6]),
     )  # fmt: skip
     table = compare("cost", as_table([mine]), is_published_scale=True)
-    assert list(table.verdict) == [NOT_RUN, OTHER]
+    assert list(table.verdict) == [NOT_RUN, OTHER_SETTING]
     assert table.ours[1] == 2.5
 
 
@@ -109,11 +113,11 @@ def test_numbers_without_a_stated_setting_are_shown_and_not_compared():
         value=mean_interval([0.8, 0.9]),
     )  # fmt: skip
     table = compare("diversity", as_table([mine]), is_published_scale=True)
-    assert list(table.verdict) == [OTHER, NOT_RUN]
+    assert list(table.verdict) == [OTHER_SETTING, NOT_RUN]
 
 
 def test_every_number_of_the_paper_has_a_row():
-    paper = paper_numbers()
+    paper = published_numbers()
     assert list(paper.columns) == [
         "item", "dataset", "images_per_class", "method", "predictor", "quantity", "value",
         "std", "note",
@@ -134,25 +138,27 @@ def test_every_number_of_the_paper_has_a_row():
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in [*TABLES, "table7"] if ITEMS[name].target]
+    "name", [name for name in [*TABLES, "table7"] if ITEMS[name].published]
 )
 def test_items_give_what_the_paper_states_under_the_papers_names(name):
     """A number of any data set is found for each of the paper's methods and quantities."""
-    target = ITEMS[name].target
-    assert target in set(paper_numbers()["item"])
+    target = ITEMS[name].published
+    assert target in set(published_numbers()["item"])
     table = TABLES["table6" if name == "table7" else name]()
     # At each size that the paper states.
-    sizes = paper_numbers().query("item == @target").images_per_class.dropna().unique()
+    sizes = (
+        published_numbers().query("item == @target").images_per_class.dropna().unique()
+    )
     tables = [table, *(table.assign(images_per_class=size) for size in sizes)]
     found = compare(
         target, as_table(pd.concat(tables).to_dict("records")), is_published_scale=False
     )
-    assert set(found.verdict) == {OTHER}
-    assert set(table7.DATASETS) <= set(paper_numbers().dataset.dropna())
+    assert set(found.verdict) == {OTHER_SETTING}
+    assert set(ITEMS["table7"].datasets) <= set(published_numbers().dataset.dropna())
 
 
-def test_an_item_without_paper_numbers_compares_with_none():
+def test_an_item_without_published_numbers_compares_with_none():
     assert len(compare("fig5", TABLES["fig5"](), is_published_scale=True)) == 0
     assert {one.key for one in fig5.variants()} == set(TABLES["fig5"]().setting)
-    assert {one.key for one in table6.VARIANTS} <= set(paper_numbers().method)
+    assert {one.key for one in table6.VARIANTS} <= set(published_numbers().method)
     assert published_results.PAPER_NETWORKS == 5

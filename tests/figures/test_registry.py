@@ -10,14 +10,12 @@ import numpy as np
 import pytest
 from drawn import marks, moved
 from hand_tables import TABLES, fig5_table
+from tiny_study import three_digits
 
 import isa_toolkit.figures
-from isa_toolkit.figures import registry
-from isa_toolkit.figures.registry import ITEMS
+from isa_toolkit.figures.registry import DEMO, ITEMS
 
-MODULES = {
-    name: importlib.import_module(f"isa_toolkit.figures.{name}") for name in TABLES
-}
+MODULES = {name: ITEMS[name].figure for name in TABLES}
 # Whose tables are rows of numbers, of several seeds or of one.
 ROWS = ["fig3c", "fig5", "fig8", "table6", "recall", "information", "cost"]
 
@@ -135,11 +133,19 @@ def test_captions_name_the_data(name):
 
 def test_items_are_complete(tiny):
     assert set(ITEMS) >= {*TABLES, "table7"}
-    parts = {name: item.parts(tiny) for name, item in ITEMS.items()}
-    files = [part.name for item in parts.values() for part in item]
+    pictures = {name: list(item.pictures(name, tiny)) for name, item in ITEMS.items()}
+    files = [picture for names in pictures.values() for picture in names]
     assert len(set(files)) == len(files)
     assert not set(files) & {f"{name}-numbers" for name in ITEMS}
-    assert [part.name for part in parts["fig6"]] == ["fig6-anchored", "fig6-joint"]
-    assert [part.name for part in parts["gallery"]] == ["gallery-ipc1", "gallery-ipc10"]
-    assert registry.ITEMS["fig7"].numbers is not None
-    assert len(registry.ITEMS["fig7"].numbers(tiny)) == 0
+    assert pictures["fig6"] == ["fig6-anchored", "fig6-joint"]
+    assert pictures["gallery"] == ["gallery-ipc1", "gallery-ipc10"]
+    assert pictures["table7"] == []
+    assert len(ITEMS["fig7"].numbers(tiny, [TABLES["fig7"]()])) == 0
+
+
+@pytest.mark.parametrize("name", [*ITEMS, *DEMO])
+def test_a_data_set_instead_of_a_study_is_one_sentence(name):
+    figure = {**ITEMS, **DEMO}[name].figure
+    arguments = [1] if name == "gallery" else []
+    with pytest.raises(TypeError, match=r"^study must be a Study, got Dataset\."):
+        figure.compute(three_digits(), *arguments)

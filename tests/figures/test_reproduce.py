@@ -2,47 +2,49 @@
 
 from __future__ import annotations
 
-import importlib
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from hand_tables import TABLES
-from tiny_study import tiny_study
+from tiny_study import STEPS, TINY, three_digits, tiny_study
 
-from isa_toolkit.figures import evaluations, registry, reproduce
+from isa_toolkit.figures import report, reproduce
 from isa_toolkit.figures import study as studies
-from isa_toolkit.figures.registry import ITEMS, Item, Part
+from isa_toolkit.figures.comparisons import ABLATION
+from isa_toolkit.figures.registry import ITEMS
 from isa_toolkit.figures.results_table import COLUMNS
+from isa_toolkit.figures.variants import label_of
 
 
 def by_hand(monkeypatch):
-    """Let every item compute the table that was written by hand."""
-    asked = []
+    """Replace the computation of every item by its hand-written table."""
+    computed = []
 
     def compute(name):
         def made(_):
-            asked.append(name)
+            computed.append(name)
             return TABLES[name]()
 
         return made
 
     for name in TABLES:
-        module = importlib.import_module(f"isa_toolkit.figures.{name}")
-        part = Part(name, compute(name), module.draw, module.caption)
-        changed = ITEMS[name]._replace(parts=lambda _, part=part: [part])
-        if changed.numbers is not None:
-            changed = changed._replace(numbers=registry._no_numbers)
-        monkeypatch.setitem(ITEMS, name, changed)
-    return asked
+        figure = ITEMS[name].figure
+        stand_in = SimpleNamespace(
+            TITLE=figure.TITLE, compute=compute(name), draw=figure.draw,
+            caption=figure.caption,
+        )  # fmt: skip
+        monkeypatch.setitem(ITEMS, name, ITEMS[name]._replace(figure=stand_in))
+    return computed
 
 
 def test_every_item_leaves_its_files(tiny, monkeypatch, tmp_path):
     by_hand(monkeypatch)
     told, made = [], [name for name in ITEMS if name in {*TABLES, "table7"}]
     page = reproduce.reproduce(
-        tiny, tmp_path, only=made, command="the command", tell=told.append
+        tiny, tmp_path, only=made, command="the command", log=told.append
     )
     assert page == tmp_path / "report.html"
     folder = tmp_path / "three_digits-quick"
@@ -59,7 +61,7 @@ def test_every_item_leaves_its_files(tiny, monkeypatch, tmp_path):
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
         record = json.loads((folder / f"{name}.json").read_text())
-        assert [part["name"] for part in record["parts"]] == [name]
+        assert [picture["name"] for picture in record["pictures"]] == [name]
         assert (record["seeds"], record["command"]) == (2, "the command")
         numbers = pd.read_csv(folder / f"{name}-numbers.csv")
         assert list(numbers.columns) == list(COLUMNS)
@@ -82,13 +84,13 @@ def test_interrupted_between_items_it_goes_on(tiny, monkeypatch, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        reproduce.reproduce(tiny, tmp_path, only=only, tell=stop)
+        reproduce.reproduce(tiny, tmp_path, only=only, log=stop)
     # What is done is whole, with a page or without.
     assert asked == ["fig5", "fig8"]
-    assert [one["item"] for one in reproduce.stored_records(tmp_path)] == asked
+    assert [one["item"] for one in report.stored_records(tmp_path)] == asked
     assert (tmp_path / "report.html").read_text().count("<img") == 1
     reproduce.reproduce(tiny, tmp_path, only=only)
-    assert [one["item"] for one in reproduce.stored_records(tmp_path)] == only
+    assert [one["item"] for one in report.stored_records(tmp_path)] == only
     assert (tmp_path / "report.html").read_text().count("<img") == 3
 
 
@@ -106,8 +108,8 @@ def test_an_item_that_fails_leaves_no_record(tiny, monkeypatch, tmp_path):
     def fail(_):
         raise RuntimeError("while computing")
 
-    part = Part("fig5", fail, fail, fail)
-    monkeypatch.setitem(ITEMS, "fig5", Item("Title", lambda _: [part]))
+    broken = SimpleNamespace(TITLE="Title", compute=fail, draw=fail, caption=fail)
+    monkeypatch.setitem(ITEMS, "fig5", ITEMS["fig5"]._replace(figure=broken))
     with pytest.raises(RuntimeError, match="while computing"):
         reproduce.reproduce(tiny, tmp_path, only=["fig5"])
     assert not list(tmp_path.rglob("fig5*"))
@@ -116,10 +118,10 @@ def test_an_item_that_fails_leaves_no_record(tiny, monkeypatch, tmp_path):
 def test_runs_of_one_item_serve_the_next_and_a_second_call(tiny, monkeypatch, tmp_path):
     """The real items on the tiny study; nothing is distilled or judged twice."""
     calls = []
-    for home, name in ((studies, "distill"), (evaluations, "evaluate")):
-        real = getattr(home, name)
+    for name in ("distill", "evaluate"):
+        real = getattr(studies, name)
         monkeypatch.setattr(
-            home, name, lambda *a, _real=real, **k: calls.append(1) or _real(*a, **k)
+            studies, name, lambda *a, _real=real, **k: calls.append(1) or _real(*a, **k)
         )
     only = ["fig8", "table6", "table7", "gallery"]
     reproduce.reproduce(tiny, tmp_path, only=only)
@@ -131,8 +133,8 @@ def test_runs_of_one_item_serve_the_next_and_a_second_call(tiny, monkeypatch, tm
     assert calls == []
     assert first == {path.name: path.read_bytes() for path in folder.glob("*.csv")}
     # Without running what is missing, another scale has nothing, and the page says so.
-    monkeypatch.setitem(studies.BUDGETS, "small", tiny.budget._replace(width=8))
-    bare = tiny_study(tiny.folder, scale="small", run_missing=False)
+    wider = tiny.budget._replace(width=8)
+    bare = tiny_study(tiny.folder, scale=wider, run_missing=False)
     page = reproduce.reproduce(bare, tmp_path / "none", only=only).read_text()
     assert "<img" not in page
     sections = page.split("<h2 ")
@@ -149,10 +151,35 @@ def test_runs_of_one_item_serve_the_next_and_a_second_call(tiny, monkeypatch, tm
 def test_stored_numbers_are_those_of_the_item(tiny, monkeypatch, tmp_path):
     by_hand(monkeypatch)
     reproduce.reproduce(tiny, tmp_path, only=["fig5", "gallery"])
-    fig5, gallery = reproduce.stored_records(tmp_path)
-    stored, made = reproduce.stored_numbers(fig5), TABLES["fig5"]()
+    fig5, gallery = report.stored_records(tmp_path)
+    stored, made = report.stored_numbers(fig5), TABLES["fig5"]()
     assert list(stored.dtypes) == list(made.dtypes)
     pd.testing.assert_frame_equal(stored.fillna(-1), made.fillna(-1))
-    assert len(reproduce.stored_numbers(gallery)) == 0
+    assert len(report.stored_numbers(gallery)) == 0
     (fig5["folder"] / "fig5-numbers.csv").unlink()
-    assert list(reproduce.stored_numbers(fig5).columns) == list(COLUMNS)
+    assert list(report.stored_numbers(fig5).columns) == list(COLUMNS)
+
+
+def test_the_demo_is_a_study_with_a_page_of_its_own(monkeypatch, tmp_path):
+    load = "isa_toolkit.figures.study.load_dataset"
+    monkeypatch.setattr(load, lambda _: three_digits())
+    budget = TINY._replace(steps={1: STEPS})
+    monkeypatch.setattr(reproduce, "_demo_budget", lambda: budget)
+    monkeypatch.setattr(studies, "_FULL_FIT", TINY.fit)
+    lines = []
+    page, table = reproduce.make_demo(
+        tmp_path / "demo", folder=tmp_path / "runs", seeds=2, log=lines.append
+    )
+    assert [line.split()[0] for line in lines] == ["images", "curve", "table"]
+    text = page.read_text()
+    assert page == tmp_path / "demo" / "index.html"
+    assert text.count("data:image/png;base64,") == 3
+    assert "http" not in text
+    for key in ("random", "kmeans", "full", *ABLATION.keys):
+        assert f"</span>{label_of(key)}</td>" in text
+    stored = pd.read_csv(tmp_path / "demo" / "table.csv")
+    assert stored.value.tolist() == pytest.approx(table.value.tolist())
+    # Nothing is distilled again.
+    monkeypatch.setattr(studies, "distill", None)
+    again = reproduce.make_demo(tmp_path / "demo", folder=tmp_path / "runs", seeds=2)
+    pd.testing.assert_frame_equal(again[1], table)

@@ -1,4 +1,4 @@
-"""Rows, means over seeds and paired differences, by hand."""
+"""Rows, means over seeds, paired differences and their text, by hand."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import math
 
 import pytest
 
-from isa_toolkit.analysis.intervals import mean_interval
+from isa_toolkit.analysis.intervals import mean_interval, paired_interval
 from isa_toolkit.figures.results_table import (
     COLUMNS,
     as_table,
     differences,
+    format_interval,
+    mean_of,
     means,
     row,
+    summary,
     with_means,
 )
 
@@ -85,3 +88,90 @@ def test_all_in_one_table_in_one_form():
 
 def test_no_rows_have_no_means():
     assert len(with_means(as_table([]), against="frepo")) == 0
+
+
+def accuracies(predictors=("network",)):
+    values = {"frepo": (10.0, 50.0), "isa": (11.0, 53.0)}
+    rows = [
+        row(
+            dataset="toy", images_per_class=1, predictor=predictor, setting=name,
+            quantity="accuracy_percent", seed=seed, value=value,
+        )
+        for predictor in predictors
+        for name, pair in values.items()
+        for seed, value in enumerate(pair)
+    ]  # fmt: skip
+    return with_means(as_table(rows), against="frepo")
+
+
+def test_every_mean_and_difference_is_a_row():
+    made = summary(accuracies())
+    assert list(made.columns) == ["minus", "mean", "95 %", "n"]
+    assert list(made.index) == [
+        "FRePo",
+        "FRePo + crucial + ISA",
+        "FRePo + crucial + ISA",
+    ]
+    expected = paired_interval([11.0, 53.0], [10.0, 50.0])
+    [frepo, isa, gain] = made.to_dict("records")
+    assert (frepo["mean"], frepo["minus"], isa["mean"]) == ("30.0", "", "32.0")
+    assert (gain["minus"], gain["mean"]) == ("FRePo", "+2.0")
+    assert gain["95 %"] == f"{expected.low:+.1f} to {expected.high:+.1f}"
+
+
+def test_what_tells_rows_apart_has_a_column():
+    both = accuracies(("network", "ridge"))
+    assert set(summary(both).predictor) == {"network", "ridge"}
+    assert "predictor" not in summary(both, predictor="ridge")
+    assert len(summary(both, predictor="ridge", setting="isa")) == 2
+    assert summary(both, decimals=0)["mean"].iloc[0] == "30"
+    assert summary(both, setting="mixup").empty
+
+
+def test_one_seed_has_no_interval_and_no_difference_no_column():
+    one = with_means(
+        as_table([row(setting="other_one", quantity="q", seed=0, value=1)])
+    )
+    made = summary(one)
+    assert list(made.index) == ["other one"]
+    assert made.to_dict("records") == [{"mean": "1.0", "95 %": "", "n": "1"}]
+    assert math.isnan(mean_of(one, "other_one").low)
+
+
+def test_one_mean_is_the_interval_itself():
+    gain = mean_of(accuracies(), "isa", minus="frepo")
+    expected = paired_interval([11.0, 53.0], [10.0, 50.0])
+    assert gain[:5] == pytest.approx(expected[:5])
+    assert gain.excludes_zero is expected.excludes_zero
+    assert mean_of(accuracies(), "isa").mean == 32.0
+    assert mean_of(accuracies(), "isa").kind == "distilled sets"
+
+
+def test_what_names_no_row_or_several_is_refused():
+    both = accuracies(("network", "ridge"))
+    with pytest.raises(ValueError, match="must select one mean of the table, got 2"):
+        mean_of(both, "isa")
+    with pytest.raises(ValueError, match="must select one mean of the table, got 0"):
+        mean_of(both, "isa", predictor="network", x=0.2)
+    with pytest.raises(ValueError, match="column must be one of"):
+        mean_of(both, "isa", colour="red")
+    with pytest.raises(ValueError, match="decimals must be at least 0"):
+        summary(both, decimals=-1)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "signed", "text"),
+    [
+        ((87.234, 86.5, 88.0), False, ("87.2", "86.5 to 88.0")),
+        ((0.4321, 0.1, 0.7), True, ("+0.432", "+0.100 to +0.700")),
+        ((-1.5, -2.25, -0.75), True, ("-1.50", "-2.25 to -0.75")),
+        ((0.00123, 0.001, 0.0014), False, ("0.00123", "0.00100 to 0.00140")),
+        ((1234.5, 1200, 1300), False, ("1234", "1200 to 1300")),
+        ((0.0, 0.0, 0.0), True, ("+0.00", "+0.00 to +0.00")),
+        ((-1e-9, -3.0, 3.0), True, ("+0.00", "-3.00 to +3.00")),
+        ((99.9, math.nan, math.nan), False, ("99.9", "")),
+        ((math.nan, math.nan, math.nan), False, ("–", "")),
+    ],
+)
+def test_numbers_have_three_digits_with_their_interval(numbers, signed, text):
+    assert format_interval(*numbers, signed=signed) == text

@@ -44,7 +44,7 @@ def test_bars_stack_to_the_counts_and_lines_stand_at_the_cuts():
 def test_classes_of_what_is_dropped_add_up():
     digits = load_dataset("digits", limit=200)
     scores = np.random.default_rng(1).random(len(digits.train.labels))
-    table = score_histogram.composition(scores, digits, share=0.25)
+    table = score_histogram.composition(scores, digits, fraction=0.25)
     assert table.dropped.sum() == ranking.dropped_count(len(scores), 0.25)
     assert table.dropped_percent.to_numpy() == pytest.approx(
         100 * table.dropped / table.images

@@ -6,7 +6,8 @@ import pytest
 from drawn import points
 from hand_tables import cost_table, fig3c_table, information_table, recall_table
 
-from isa_toolkit.figures import cost, fig3c, information, recall
+from isa_toolkit.figures import cost, information, recall
+from isa_toolkit.figures.comparisons import FIG3C
 from isa_toolkit.figures.variants import setting
 
 
@@ -21,14 +22,14 @@ def places(rows, keys):
     }
 
 
-FIG3C = ["frepo+drop_easy", "mixup", "single_step", "isa"]
+KEYS = ["frepo+drop_easy", "mixup", "single_step", "isa"]
 RECALL = ["random", "frepo", "frepo+drop_easy", "frepo+drop_hard", "isa"]
 
 
 def cases():
     # Name, module, table, the rows that are shown, settings from top to bottom.
     table = fig3c_table()
-    yield "fig3c", fig3c, table, table[table.predictor == "network"], FIG3C
+    yield "fig3c", FIG3C, table, table[table.predictor == "network"], KEYS
     table = recall_table()
     yield "recall", recall, table, table[table.quantity == "recall_k5"], RECALL
     table = cost_table()

@@ -13,10 +13,10 @@ from tiny_study import STEPS, TINY, three_digits, tiny_study
 
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distillation import Run
-from isa_toolkit.figures import evaluations
+from isa_toolkit.errors import CancelledError
 from isa_toolkit.figures import study as studies
-from isa_toolkit.figures.registry import ITEMS
-from isa_toolkit.figures.study import BUDGETS, Study, evaluated
+from isa_toolkit.figures.registry import DEMO, ITEMS
+from isa_toolkit.figures.study import BUDGETS, Study, evaluate_run
 from isa_toolkit.figures.variants import SETTINGS, Variant, setting
 
 FREPO, ISA = Variant("frepo"), Variant("isa")
@@ -24,14 +24,13 @@ FREPO, ISA = Variant("frepo"), Variant("isa")
 
 def count_calls(monkeypatch, name):
     calls = []
-    home = evaluations if name == "evaluate" else studies
-    function = getattr(home, name)
+    function = getattr(studies, name)
 
     def counted(*args, **kwargs):
         calls.append(args)
         return function(*args, **kwargs)
 
-    monkeypatch.setattr(home, name, counted)
+    monkeypatch.setattr(studies, name, counted)
     return calls
 
 
@@ -48,7 +47,7 @@ def test_runs_and_evaluations_are_made_once(tiny, monkeypatch):
     stored = json.loads(path.read_text())
     mine = table[(table.setting == "isa") & (table.seed == 1)].set_index("predictor")
     assert mine.value["network"] == 100 * np.mean(stored["network"])
-    assert mine.value["krr"] == 100 * np.mean(stored["ridge"])
+    assert mine.value["ridge"] == 100 * np.mean(stored["ridge"])
     # Another study over the same folder finds them, too; another seed is not there.
     other = tiny_study(tiny.folder, seeds=3, run_missing=False)
     assert set(other.runs([ISA], 1)) == {(ISA, 0), (ISA, 1)}
@@ -59,7 +58,7 @@ def test_missing_runs_are_made_together_and_are_the_same(tiny, monkeypatch, tmp_
     alone = tiny.runs([FREPO, ISA], 1)
     told = []
     study = tiny_study(
-        tmp_path, together=True, tell=lambda *what: told.append(what[1:])
+        tmp_path, batched=True, on_progress=lambda *what: told.append(what[1:])
     )
     made = count_calls(monkeypatch, "distill")
     runs = study.runs([FREPO, ISA], 1)
@@ -74,15 +73,23 @@ def test_missing_runs_are_made_together_and_are_the_same(tiny, monkeypatch, tmp_
 def test_runs_made_together_stop_with_checkpoints(tiny, tmp_path):
     def stop(*what):
         del what
-        halted.stop()
+        halted.cancel()
 
-    halted = tiny_study(tmp_path, together=True, tell=stop)
-    with pytest.raises(KeyboardInterrupt, match="stopped at step"):
+    halted = tiny_study(tmp_path, batched=True, on_progress=stop)
+    with pytest.raises(CancelledError, match="Cancelled at step"):
         halted.runs([FREPO, ISA], 1)
     stopped = [Run.open(path) for path in tmp_path.iterdir()]
     assert {run.status["status"] for run in stopped} == {"stopped"}
-    again = tiny_study(tmp_path, together=True).runs([FREPO, ISA], 1)
+    again = tiny_study(tmp_path, batched=True).runs([FREPO, ISA], 1)
     assert all(run.is_done for run in again.values())
+
+
+def test_a_study_is_short_to_print_and_loads_a_data_set_by_name(tmp_path):
+    study = Study("digits", folder=tmp_path / ("long" * 100))
+    assert study.dataset.name == "digits"
+    assert len(repr(study)) <= 300
+    with pytest.raises(TypeError, match=r"^dataset must be a Dataset or the name"):
+        Study(three_digits().train.images)
 
 
 def test_a_missing_run_is_made_and_found_by_its_hash(tiny, monkeypatch, tmp_path):
@@ -120,11 +127,13 @@ def test_another_judge_or_step_gives_another_file(tiny, monkeypatch):
         values = np.array([0.1 * len(calls)])
         return studies.Evaluation(values, values, settings)
 
-    monkeypatch.setattr(evaluations, "evaluate", pretend)
-    judges = [dataclasses.replace(tiny.judge(), seed=seed) for seed in (71, 72)]
-    first = evaluated(run, tiny.dataset, judges[0])
-    second = evaluated(run, tiny.dataset, judges[1])
-    early = evaluated(run, tiny.dataset, judges[0], step=0)
+    monkeypatch.setattr(studies, "evaluate", pretend)
+    judges = [
+        dataclasses.replace(tiny.evaluation_settings(), seed=seed) for seed in (71, 72)
+    ]
+    first = evaluate_run(run, tiny.dataset, judges[0])
+    second = evaluate_run(run, tiny.dataset, judges[1])
+    early = evaluate_run(run, tiny.dataset, judges[0], step=0)
     assert len(calls) == 3
     digits = three_digits()
     turned = Dataset.from_arrays(
@@ -133,12 +142,12 @@ def test_another_judge_or_step_gives_another_file(tiny, monkeypatch):
         digits.test.images[::-1],
         digits.test.labels[::-1],
     )
-    evaluated(run, turned, judges[0])
+    evaluate_run(run, turned, judges[0])
     assert len(calls) == 4
     for expected, step, judge in (
         (first, None, judges[0]), (second, None, judges[1]), (early, 0, judges[0]),
     ):  # fmt: skip
-        again = evaluated(run, tiny.dataset, judge, step=step)
+        again = evaluate_run(run, tiny.dataset, judge, step=step)
         assert again.network == expected.network
         assert again.settings == expected.settings
     assert len(calls) == 4
@@ -150,13 +159,12 @@ def test_without_runs_every_table_is_empty(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(studies, "distill", None)
     monkeypatch.setattr(studies, "feature_network", None)
     bare = tiny_study(tmp_path / "none", run_missing=False)
-    for name, item in ITEMS.items():
+    for name, item in {**ITEMS, **DEMO}.items():
         if name == "cost":
             continue  # needs no run
-        for part in item.parts(bare):
-            assert len(part.compute(bare)) == 0
-        if item.numbers is not None:
-            assert len(item.numbers(bare)) == 0
+        for keywords in item.pictures(name, bare).values():
+            assert len(item.figure.compute(bare, **keywords)) == 0
+        assert len(item.numbers(bare, [])) == 0
     assert not (tmp_path / "none").exists()
 
 
@@ -179,7 +187,7 @@ def test_a_failure_stops_the_other_runs_with_a_checkpoint(
             took.append((seed, told.step))
             if not under_way.is_set():
                 under_way.set()
-                assert both._stop.wait(60)
+                assert both._cancel.wait(60)
 
         return real(experiment, callbacks=[tell, *callbacks], **options)
 
@@ -211,19 +219,19 @@ def test_results_keep_the_order_of_the_items(tiny):
 
 def test_sizes_are_those_that_every_class_has(tiny):
     assert tiny.sizes == [1, 10]  # of 1, 10 and 50: there are 40 of each
-    assert tiny.many == 10
-    images, labels = three_digits().train
+    assert tiny.default_size == 10
+    train, test = three_digits().train, three_digits().test
+    images, labels = train.images, train.labels
     few = np.concatenate([np.flatnonzero(labels == 0), [40, 41], [80, 81, 82]])
-    small = Dataset.from_arrays(images[few], labels[few], *three_digits().test)
+    small = Dataset.from_arrays(images[few], labels[few], test.images, test.labels)
     rare = tiny_study(tiny.folder, dataset=small)
-    assert (rare.sizes, rare.many) == ([1], 1)
+    assert (rare.sizes, rare.default_size) == ([1], 1)
 
 
-def test_every_map_and_recall_fits_few_images(tiny, monkeypatch):
+def test_every_map_and_recall_fits_few_images(tiny):
     """Three classes of one image each are too few for recall, which needs six."""
-    monkeypatch.setattr(studies, "BUDGETS", {"quick": TINY._replace(steps={1: STEPS})})
-    one = tiny_study(tiny.folder)
-    assert len(ITEMS["recall"].parts(one)[0].compute(one)) == 0
+    one = tiny_study(tiny.folder, scale=TINY._replace(steps={1: STEPS}))
+    assert len(ITEMS["recall"].figure.compute(one)) == 0
 
 
 @pytest.mark.parametrize(
@@ -259,7 +267,7 @@ def test_settings_differ_by_what_their_names_say():
     assert (plain.drop_easy, plain.drop_hard, plain.segment) == (0, 0, (0, 0))
     assert setting("isa").build(1e-3).segment == (0.0, 0.5)
     crucial = {"frepo+drop_easy", "isa", "mixup", "single_step"}
-    for key in {"random", "frepo", "frepo+drop_hard", *crucial}:
+    for key in {"frepo", "frepo+drop_hard", *crucial}:
         made = setting(key).build(1e-3)
         assert made.learning_rate == 1e-3
         assert made.drop_easy == (0.2 if key in crucial else 0)

@@ -9,7 +9,6 @@ import pandas as pd
 
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures import (
-    fig3c,
     fig5,
     fig8,
     gallery,
@@ -18,6 +17,7 @@ from isa_toolkit.figures import (
     results_table,
     table6,
 )
+from isa_toolkit.figures.comparisons import FIG3C
 from isa_toolkit.figures.results_table import as_table, row
 
 ACCURACY = "accuracy_percent"
@@ -43,13 +43,13 @@ def with_means(by_seed: pd.DataFrame, against: str | None = None) -> pd.DataFram
 def _both(**cell: Any) -> list[dict[str, Any]]:
     return [
         {**cell, "predictor": predictor, "quantity": ACCURACY}
-        for predictor in ("network", "krr")
+        for predictor in ("network", "ridge")
     ]
 
 
 def fig3c_table(seeds: int = 3) -> pd.DataFrame:
-    cells = [cell for one in fig3c.VARIANTS for cell in _both(setting=one.key)]
-    return with_means(_by_seed(cells, seeds), fig3c.BASE)
+    cells = [cell for key in FIG3C.keys for cell in _both(setting=key)]
+    return with_means(_by_seed(cells, seeds), "frepo+drop_easy")
 
 
 def fig5_table(seeds: int = 3) -> pd.DataFrame:
@@ -112,11 +112,11 @@ def information_table(seeds: int = 3) -> pd.DataFrame:
         "jaccard_by_chance",
     ]  # fmt: skip
     cells = [
-        {"setting": "frepo", "predictor": "krr", "quantity": name} for name in names
+        {"setting": "frepo", "predictor": "ridge", "quantity": name} for name in names
     ]
     table = with_means(_by_seed(cells, seeds))
     told = {
-        "dataset": "toy", "images_per_class": 1, "setting": "frepo", "predictor": "krr",
+        "dataset": "toy", "images_per_class": 1, "setting": "frepo", "predictor": "ridge",
         "against": information.RANDOM,
     }  # fmt: skip
     paired = [
@@ -191,7 +191,7 @@ def distilled(
 
 
 def gallery_table(**changes: Any) -> pd.DataFrame:
-    return gallery.of(distilled(**changes), "toy")
+    return gallery.table_of(distilled(**changes), "toy")
 
 
 TABLES = {

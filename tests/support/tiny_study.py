@@ -21,7 +21,7 @@ from isa_toolkit.networks.training import FitSettings
 
 STEPS = 4
 TINY = Budget(
-    {1: STEPS, 10: STEPS, 50: STEPS}, 4, 32, 3e-3, 2, 1,
+    "quick", {1: STEPS, 10: STEPS, 50: STEPS}, 4, 32, 3e-3, 2, 1,
     FitSettings(steps=2, warmup_steps=0),
     FeatureSettings(network=NetworkSettings(width=4, norm="none"), steps=20), 20,
 )  # fmt: skip
@@ -33,7 +33,8 @@ def three_digits() -> Dataset:
     digits = load_dataset("digits")
 
     def some(split: str, count: int) -> tuple[Any, Any]:
-        images, labels = getattr(digits, split)
+        chosen_split = getattr(digits, split)
+        images, labels = chosen_split.images, chosen_split.labels
         places = [np.flatnonzero(labels == label)[:count] for label in range(3)]
         chosen = np.concatenate(places)
         return images[chosen], labels[chosen]
@@ -56,6 +57,7 @@ def tiny_study(folder: Path, **changes: Any) -> Study:
     return Study(
         **{
             "dataset": three_digits(),
+            "scale": TINY,
             "folder": folder,
             "workers": 1,
             "progress": False,

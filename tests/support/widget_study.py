@@ -14,6 +14,7 @@ from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.training import FitSettings
 
 BUDGET = study.Budget(
+    scale="quick",
     steps=MappingProxyType({2: 8}),
     width=4,
     batch_size=64,
@@ -29,7 +30,7 @@ BUDGET = study.Budget(
 
 def tiny_study(patch: pytest.MonkeyPatch, folder: Any, **settings: Any) -> study.Study:
     """Return the study; ``patch`` must live as long as it does."""
-    patch.setattr(study, "BUDGETS", MappingProxyType({"quick": BUDGET}))
+    patch.setattr(study, "BUDGETS", {"quick": BUDGET})
     return study.Study(
         dataset=load_dataset("digits", limit=300),
         folder=folder,

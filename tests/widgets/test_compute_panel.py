@@ -99,7 +99,7 @@ def test_diversity_redraws_for_the_space_and_asks_for_k(study, monkeypatch):
 def test_predictors_list_rows_of_either(study):
     panel = ran(Predictors(study))
     both = layout.plain_text(panel.table.value)
-    panel.predictor.value = "krr"
+    panel.predictor.value = "ridge"
     ridge = layout.plain_text(panel.table.value)
     assert "FRePo, network" in both
     assert "FRePo, network" not in ridge

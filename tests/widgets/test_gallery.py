@@ -16,7 +16,7 @@ from isa_toolkit.widgets import gallery as gallery_panel
 
 
 def drawn(distilled) -> bytes:
-    figure = gallery.draw(gallery.of(distilled, "digits"))
+    figure = gallery.draw(gallery.table_of(distilled, "digits"))
     return png(figure, dpi=figure.dpi)
 
 

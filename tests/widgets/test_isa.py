@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from isa_toolkit.figures import fig7, segment
+from isa_toolkit.figures import fig7
 from isa_toolkit.widgets import ISA
 
 
@@ -75,11 +75,11 @@ def test_no_width_means_one_point():
         points=np.zeros((3, 2)),
         kept=np.ones(3, bool),
     )
-    table = segment.compute(pair, (-1.0, -1.0), samples=50)
+    table = fig7.segment_table(pair, (-1.0, -1.0), samples=50)
     # At t = -1 the virtual sample is the partner.
     assert table[table.kind == "mean"].loss.iloc[0] == pytest.approx(0.5)
     assert table[table.kind == "running"].loss.to_numpy() == pytest.approx(0.5)
-    table = segment.compute(pair, (0.0, 1.0), samples=50)
+    table = fig7.segment_table(pair, (0.0, 1.0), samples=50)
     # By hand: 1/2 sum (A^2 + A B + B^2 / 3) with A = (1, 2), B = (1, 3).
     by_hand = 0.5 * ((1 + 4) + (1 + 6) + (1 + 9) / 3)
     assert table[table.kind == "mean"].loss.iloc[0] == pytest.approx(by_hand)

@@ -1,0 +1,112 @@
+"""Distilled images during the distillation: one image per class at every stored step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from isa_toolkit.distillation import Run
+from isa_toolkit.figures.images import ImageRow, draw_grid
+from isa_toolkit.figures.study import Study, check_study
+from isa_toolkit.figures.style import house_style
+from isa_toolkit.figures.variants import Variant, setting
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["TITLE", "VARIANTS", "caption", "compute", "draw", "rows_of", "table_of"]
+
+TITLE = "Distilled images, step by step"
+VARIANTS = (Variant("frepo"), Variant("isa"))
+
+
+def compute(
+    study: Study, images_per_class: int | None = None, *, seed: int = 0
+) -> pd.DataFrame:
+    """Return the distilled images of FRePo and ISA at every stored step.
+
+    Args:
+        study: Study with the data and the runs.
+        images_per_class: Number of distilled images of each class; None for the study's
+            smallest size.
+        seed: Seed of the distilled sets.
+
+    Returns:
+        Rows of ``table_of`` with ``setting``; empty if there is no such run.
+    """
+    import pandas as pd
+
+    size = check_study(study).sizes[0] if images_per_class is None else images_per_class
+    tables = [
+        table_of(run).assign(setting=variant.key, dataset=study.dataset.name)
+        for (variant, one), run in study.runs(VARIANTS, size).items()
+        if one == seed
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def table_of(run: Run) -> pd.DataFrame:
+    """Return the first distilled image of each class at every stored step of a run.
+
+    Args:
+        run: Run with at least one stored step.
+
+    Returns:
+        One row per image: ``step``, ``label`` (name of its class) and ``pixels``
+        ([h, w, ch], whitening undone, clipped to [0, 1]; not in the CSV).
+    """
+    import pandas as pd
+
+    tables = []
+    for step in run.snapshots:
+        distilled = run.distilled_at(step)
+        count = len(distilled.images) // len(distilled.class_names)
+        pixels = list(distilled.to_pixels()[::count])
+        labels = list(distilled.class_names)
+        tables.append(pd.DataFrame({"step": step, "label": labels, "pixels": pixels}))
+    return pd.concat(tables, ignore_index=True)
+
+
+@house_style
+def draw(table: pd.DataFrame, *, image_in: float = 0.43) -> Figure:
+    """Return the images, one row per setting and step.
+
+    Args:
+        table: Table from ``compute`` or ``table_of``.
+        image_in: Approximate width of an image in inches.
+    """
+    titles = list(dict.fromkeys(table.label))
+    return draw_grid(rows_of(table), titles=titles, image_in=image_in)
+
+
+def rows_of(table: pd.DataFrame) -> list[ImageRow]:
+    """Return the images as rows of a grid, one per setting and step.
+
+    Args:
+        table: Table from ``compute`` or ``table_of``.
+    """
+    rows = []
+    keys = ["setting", "step"] if "setting" in table else ["step"]
+    for (*key, step), part in table.groupby(keys, sort=False):
+        label, colour = f"step {step}", "black"
+        if key:
+            look = setting(key[0])
+            colour = look.colour
+            label = f"{look.label}\n{label}" if step == 0 else label
+        rows.append(ImageRow(np.stack(list(part.pixels)), label, colour))
+    return rows
+
+
+def caption(table: pd.DataFrame) -> str:
+    """Return the caption of the figure.
+
+    Args:
+        table: Table from ``compute``.
+    """
+    return (
+        f"{table.dataset.iloc[0]}, one image per class at several steps, seed 0. Step 0 is "
+        "real images. Learned images are not confined to the pixel range; they are clipped "
+        "to it here."
+    )
