@@ -24,8 +24,10 @@ from isa_toolkit import checks
 from isa_toolkit.analysis.intervals import Interval, mean_interval
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distillation import Experiment, loop
+from isa_toolkit.distillation.sampling import train_data
 from isa_toolkit.errors import DivergedError
 from isa_toolkit.methods import Batch, FRePo, method_of
+from isa_toolkit.methods.base import as_arrays
 from isa_toolkit.networks import NetworkSettings, build
 
 __all__ = [
@@ -146,78 +148,86 @@ class TimedLoop:
     Attributes:
         settings: Settings of the method, resolved.
         network: Network of the distillation.
-        traced: Traced hyperparameters.
+        traced: Settings as arrays.
         keys: Random keys of the run.
-        targets: Real images, on the device.
+        data: Real images, on the device.
         batch_size: Number of real images per step.
         num_classes: Number of classes.
-        state: State of the method.
         step: Number of steps taken.
     """
 
     def __init__(self, experiment: Experiment) -> None:
         resolved = experiment.resolve()
         settings, data = resolved.settings, resolved.train
-        self.settings: Any = settings.method
+        self.settings = resolved.method
         self.network = build(
             resolved.network,
             image_shape=data.image_shape,
             num_classes=data.num_classes,
         )
-        method = method_of(self.settings)
         self.keys = loop.run_keys(settings.seed)
-        self.traced = loop.traced(self.settings, steps=settings.steps)
+        self.traced = as_arrays(self.settings)
         self.batch_size, self.num_classes = resolved.batch_size, data.num_classes
         self.chunk = loop.chunk(
-            method,
-            self.network,
-            num_classes=data.num_classes,
-            batch_size=resolved.batch_size,
+            self.network, num_classes=data.num_classes, batch_size=resolved.batch_size
         )
-        self.targets = loop.targets(data, drawing=resolved.drawing)
-        self.state = loop.first_state(method, self.network)(
-            self.traced.settings,
+        self.data = train_data(data, sampling=resolved.sampling)
+        state = loop.first_state(
+            self.traced,
+            self.network,
             self.keys.networks,
             *_first_images(data, settings.images_per_class),
         )
+        # The loop takes a batch of runs, here one.
+        self._one_run = jax.tree.map(lambda leaf: leaf[None], (self.traced, self.keys))
+        self._states = jax.tree.map(lambda leaf: leaf[None], state)
+        self._steps = settings.steps
         self.step = 0
+
+    @property
+    def state(self) -> Any:
+        """State of the method."""
+        return loop.select_run(self._states, 0)
 
     def run(self, steps: int) -> None:
         """Take steps and wait for the last one.
 
         Args:
-            steps: Number of steps, at most ``loop.RECORD_LENGTH``.
+            steps: Number of steps, at most ``loop.MAX_CHUNK``.
 
         Raises:
             DivergedError: A step is not finite, so its time means nothing.
         """
-        result = jax.block_until_ready(
-            self.chunk(
-                self.keys, self.state, self.targets, self.traced, self.step, steps
-            )
-        )
-        self.state, done = result.state, int(result.done)
+        result = jax.block_until_ready(self.chunk(*self.arguments(steps)))
+        self._states, done = result.state, int(result.done[0])
         self.step += done
         if done < steps:
             raise DivergedError(
                 f"Step {self.step} of the benchmark is not finite. Lower the learning rate."
             )
 
+    def arguments(self, steps: int) -> tuple[Any, ...]:
+        """Return the arguments of the loop for its next steps.
+
+        Args:
+            steps: Number of steps.
+        """
+        numbers = [
+            jnp.full((1,), n, jnp.int32) for n in (self.step, steps, self._steps)
+        ]
+        return (*self._one_run, self._states, self.data, *numbers)
+
     def lowered(self) -> Any:
         """Return the program of the loop, lowered but not compiled."""
         jitted: Any = self.chunk
-        return jitted.lower(
-            self.keys, self.state, self.targets, self.traced, self.step, 1
-        )
+        return jitted.lower(*self.arguments(1))
 
     def lowered_step(self) -> Any:
         """Return the program of one step, lowered but not compiled."""
         labels = jnp.zeros((self.batch_size, self.num_classes), jnp.float32)
-        batch = Batch(self.targets.images[: self.batch_size], labels)
+        batch = Batch(self.data.images[: self.batch_size], labels)
         step = jax.jit(method_of(self.settings).step, static_argnums=1)
-        return step.lower(
-            self.traced.settings, self.network, self.keys.steps, self.state, batch
-        )
+        return step.lower(self.traced, self.network, self.keys.steps, self.state, batch)
 
 
 def _first_images(data: Dataset, count: int) -> tuple[PyTree, PyTree]:

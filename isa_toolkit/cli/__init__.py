@@ -84,7 +84,7 @@ def _run(prog: str, module: str, name: str, argv: list[str]) -> int:
         if code is None:
             raise
         _fail(str(error), code)
-        if type(error).__name__ in ("PeerLostError", "ProcessLostError"):
+        if type(error).__name__ == "PeerLostError":
             # JAX would wait five minutes at the exit for the process that is gone.
             sys.stderr.flush()
             os._exit(code)
@@ -97,12 +97,6 @@ def _exit_code(error: Exception) -> int | None:
 
     if type(error).__name__ in ("RunLockedError", "SweepLockedError"):
         return LOCKED
-    if type(error).__name__ in (
-        "ProcessLostError",
-        "FollowerFailedError",
-        "LeaderFailedError",
-    ):
-        return FAILED
     codes: dict[int, tuple[type[Exception], ...]] = {
         DIVERGED: (FloatingPointError,),
         USAGE: (ValueError, TypeError, FileNotFoundError, FileExistsError),

@@ -74,7 +74,7 @@ def distill(
             placement=placement,
             devices=devices,
         )
-    if not peers.is_leader():
+    if not peers.is_writer():
         return
     status = run.status
     result = {"run": str(run.path), **status}

@@ -1,4 +1,4 @@
-"""One run from its first images to its result, in a folder that it owns."""
+"""``distill`` and ``distill_grid``: from experiments to the runs in their folders."""
 
 from __future__ import annotations
 
@@ -12,40 +12,36 @@ import jax
 import jax.numpy as jnp
 
 from isa_toolkit import checks
-from isa_toolkit.distillation import distributed as processes
-from isa_toolkit.distillation import loop
+from isa_toolkit.checks import as_text
+from isa_toolkit.distillation import distributed, sampling
 from isa_toolkit.distillation.experiment import Experiment, ResolvedExperiment
-from isa_toolkit.distillation.placement import place
-from isa_toolkit.distillation.program import Program, assemble, follow
-from isa_toolkit.distillation.progress import run_bar
-from isa_toolkit.distillation.run import Run
-from isa_toolkit.distillation.run_state import (
-    Callback,
-    DivergedError,
-    Progress,
-    Worker,
-    writing,
+from isa_toolkit.distillation.param_grid import (
+    Grid,
+    as_experiments,
+    expand_grid,
+    group_by_program,
+    resolve_together,
 )
-from isa_toolkit.distillation.sharding import Layout, check_layout, make_layout
-from isa_toolkit.distillation.signals import StopAsked, heed_signals
+from isa_toolkit.distillation.prefetch import Placement, choose_placement
+from isa_toolkit.distillation.run import Run
+from isa_toolkit.distillation.run_state import Callback, RunState, writing
+from isa_toolkit.distillation.sharding import (
+    DeviceMesh,
+    Devices,
+    check_devices,
+    make_mesh,
+)
+from isa_toolkit.distillation.signals import catch_signals
 from isa_toolkit.distillation.store import RunStore
-from isa_toolkit.distillation.trainer import take_course
-from isa_toolkit.methods import method_of
+from isa_toolkit.distillation.trainer import Trainer
+from isa_toolkit.errors import CancelledError, DivergedError, RunExistsError
+from isa_toolkit.methods import METHODS
 from isa_toolkit.networks import Network, build
 
-__all__ = [
-    "LIMIT_BYTES",
-    "DivergedError",
-    "Progress",
-    "check_prepared_size",
-    "claim",
-    "distill",
-    "load_targets",
-    "store_of",
-]
+__all__ = ["PREPARED_LIMIT_BYTES", "distill", "distill_grid", "load_data"]
 
-# Ours: 100 published experts of CIFAR-10 are 6.5 GB, of Tiny-ImageNet 17 GB.
-LIMIT_BYTES = 32 * 2**30
+# 100 published experts of CIFAR-10 are 6.5 GB, of Tiny-ImageNet 17 GB.
+PREPARED_LIMIT_BYTES = 32 * 2**30
 
 
 def distill(
@@ -56,165 +52,327 @@ def distill(
     callbacks: Sequence[Callback] = (),
     checkpoint_s: float = 60.0,
     progress: bool | None = None,
-    shards_limit_bytes: int = LIMIT_BYTES,
+    shards_limit_bytes: int = PREPARED_LIMIT_BYTES,
     devices: int | None = None,
-    placement: str | None = None,
+    placement: Placement | None = None,
 ) -> Run:
     """Return the finished (or stopped) run of an experiment.
 
-    The run lives in ``<out>/<dataset>-ipc<k>-<method>-<hash>/``. Started again, it goes on
-    from its last checkpoint and gives the same bytes as if it had never stopped; a run
-    that is done is returned as it is. A file ``STOP`` in the folder, SIGINT or SIGTERM end
-    it with a checkpoint, also while it still loads or compiles; once the last step is
-    taken the closing files are written first. A second signal ends it at once.
+    The run is stored in ``<out>/<dataset>-ipc<k>-<method>-<hash>/``. Started again, it
+    resumes from its last checkpoint and gives the same bytes as if it had never stopped;
+    a finished run is returned as it is. A file ``STOP`` in the folder, SIGINT or SIGTERM
+    end it with a checkpoint, also while it loads or compiles; after the last step the
+    closing files are written first. A second signal ends it at once.
 
-    On several devices the target batch of each step is divided among them; ranks and
-    partners are those of the whole batch, and the numbers are those of one device but
-    for the order in which they are added up (see ``docs/several_devices.md``). A run may
-    be gone on with on another number of devices. With several processes
-    (``jax.distributed``) each calls this alike; process 0 alone writes, calls back and
-    shows progress, and ``out`` is a folder that all of them see.
+    On several devices the real batch of each step is divided over them; ranks and
+    partners are those of the whole batch, and the numbers are those of one device except
+    for the order of summation (see ``docs/several_devices.md``). A run can be resumed on
+    another number of devices. With several processes (``jax.distributed``) each process
+    calls this with the same arguments; process 0 writes, calls the callbacks and shows
+    progress, and ``out`` is a folder that all of them can read.
 
     Args:
-        experiment: what to run.
-        out: folder that holds run folders; None for ``runs``.
-        resume: go on if the run folder exists; False refuses.
-        callbacks: called after each chunk with a ``Progress``; one that returns True
-            ends the run with a checkpoint.
-        checkpoint_s: seconds between checkpoints (also written at each validation).
-        progress: show a progress bar; None: only on a terminal or in a notebook.
-        shards_limit_bytes: most that the data a method makes first (the experts of MTT)
-            may take; they lie in ``<out>/shared`` and serve every run that fits.
-        devices: how many share the work; they divide the batch size. None for one, or
-            with several processes for all of theirs.
-        placement: where the real images lie: ``"device"``, preprocessed;
-            ``"device_bytes"``, preprocessed batch by batch; ``"host"``, streamed to it
-            from memory or, of a memory-mapped data set, from the disk. The batches are the
-            same; preprocessing on the device rounds otherwise (1e-5). None: the first
-            that takes at most 40 % of the device's memory.
+        experiment: What to run.
+        out: Folder of run folders; None for ``runs``.
+        resume: Whether to resume if the run folder exists; False refuses.
+        callbacks: Functions to call with a ``Progress`` after each chunk of about a
+            second; one that returns True ends the run with a checkpoint.
+        checkpoint_s: Number of seconds between checkpoints (each validation also writes
+            one).
+        progress: Whether to show a progress bar; None: only on a terminal or in a
+            notebook.
+        shards_limit_bytes: Maximum size in bytes of precomputed data (MTT's expert
+            trajectories), which are kept in ``<out>/shared`` for every run that needs
+            the same.
+        devices: Number of devices that divide the batch; it divides the batch size. None
+            for one, or with several processes for all of theirs.
+        placement: Where to store the real images: ``"device"``, preprocessed;
+            ``"device_bytes"``, preprocessed batch by batch; ``"host"``, streamed from
+            memory or, for a memory-mapped data set, from the disk. The batches are the
+            same; preprocessing on the device rounds differently (1e-5). None: the first
+            of them that takes at most 40 % of the device's memory.
 
     Returns:
-        The run, in every process.
+        The run.
 
     Raises:
-        ValueError: the experiment does not fit its data or the devices, or the folder is
-            another's.
-        FileExistsError: the run folder exists and ``resume`` is False.
-        RunLockedError: another process is working on the run.
-        DivergedError: a quantity is not finite; the sentence says which and when.
-        OSError: the run folder cannot be written.
-        LeaderFailedError: in the other processes, if process 0 raises any of these.
-        ProcessLostError: another process of several is gone.
+        InvalidValueError: The experiment does not fit its data or the devices, or the
+            folder belongs to another experiment.
+        RunExistsError: The run folder exists and ``resume`` is False.
+        RunLockedError: Another process is working on the run.
+        DivergedError: A quantity is not finite; the sentence says which and when.
+        OSError: The run folder cannot be written.
+        PeerFailedError: Another process of several failed.
+        PeerLostError: Another process of several is gone.
 
-    Whatever a callback raises comes through as it is.
+    Whatever a callback raises is raised as it is.
+
+    Example:
+        >>> import tempfile
+        >>> from isa_toolkit import Experiment, FRePo, NetworkSettings, distill
+        >>> experiment = Experiment(
+        ...     "digits",
+        ...     method=FRePo(pool_size=1),
+        ...     network=NetworkSettings(width=4, depth=1),
+        ...     steps=2,
+        ...     batch_size=32,
+        ...     selection="last",
+        ... )
+        >>> run = distill(experiment, out=tempfile.mkdtemp(), progress=False)
+        >>> run.status["status"], run.distilled.images.shape
+        ('done', (10, 8, 8, 1))
     """
-    checks.check_positive("checkpoint_s", checkpoint_s)
-    with heed_signals() as request, contextlib.ExitStack() as locks:
-        if devices is not None:
-            checks.check_integer("devices", devices)
-        layout = make_layout(devices)
-        resolved = experiment.resolve()
-        check_layout(layout, resolved)
-        placed = place(resolved, placement)
-        check_prepared_size(resolved, shards_limit_bytes)
-        processes.agree([resolved.hash])
-        if not processes.is_leader():
-            store = store_of(resolved, out)
-            follow(
-                [Worker(resolved, store, (), request)],
-                partial(
-                    load_targets,
-                    resolved,
-                    store.path,
-                    layout=layout,
-                    placement=placed,
-                ),
-                layout=layout,
-            )
-            return Run.open(store.path)
-        locks.enter_context(processes.leading())
-        store = claim(resolved, out, resume, locks)
-        run = Run.open(store.path)
-        if run.is_done:
-            store.mark_done(resolved.settings.steps)
-            return run
-        worker = Worker(resolved, store, callbacks, request)
-
-        def load() -> Program:
-            targets = load_targets(
-                resolved,
-                store.path,
-                progress=progress,
-                is_stop_asked=lambda: worker.is_stop_asked,
-                layout=layout,
-                placement=placed,
-            )
-            return assemble([worker], targets, layout=layout)
-
-        def bar(step: int) -> Any:
-            steps = resolved.settings.steps
-            return run_bar(store.path.name, step=step, steps=steps, progress=progress)
-
-        take_course([worker], load, checkpoint_s=checkpoint_s, bar=bar)
-        if worker.failure is not None:
-            raise worker.failure
+    if devices is not None:
+        checks.check_integer("devices", devices)
+    [one] = as_experiments(experiment)
+    [run] = distill_grid(
+        one,
+        out=out,
+        resume=resume,
+        callbacks=callbacks,
+        checkpoint_s=checkpoint_s,
+        progress=progress,
+        shards_limit_bytes=shards_limit_bytes,
+        devices=devices,
+        placement=placement,
+    )
     return run
 
 
-def store_of(resolved: ResolvedExperiment, out: str | Path | None) -> RunStore:
-    """Return the folder of a run; nothing is touched.
+def distill_grid(
+    experiment: Experiment | Sequence[Experiment],
+    grid: Grid | None = None,
+    *,
+    out: str | Path | None = None,
+    resume: bool = True,
+    callbacks: Sequence[Callback] = (),
+    checkpoint_s: float = 60.0,
+    progress: bool | None = None,
+    shards_limit_bytes: int = PREPARED_LIMIT_BYTES,
+    memory_limit_bytes: int | None = None,
+    vmap: bool | None = None,
+    devices: Devices = None,
+    placement: Placement | None = None,
+) -> list[Run]:
+    """Return the finished (or stopped) runs of a grid of experiments.
+
+    Runs that differ only in seed, steps, validation and traced settings of the method
+    (rates, fractions, segment) share one compiled program; other groups of runs follow
+    one after the other. Folders, files, stop and resume are those of ``distill``: a run
+    that was started in a grid can be resumed alone, and vice versa; finished runs are
+    left as they are, and the others resume from their own step. SIGINT or SIGTERM stop
+    all runs; a file ``STOP`` or a callback that returns True stops its own run. A run
+    that diverges does not stop the others.
+
+    On accelerators the runs are vmapped. Products of all runs then add up in another
+    order than those of a single run: images differ by rounding (1e-6) after one step, and
+    that grows as between two kinds of devices. On the CPU they are computed one after
+    the other inside the program, which is faster there, and each run equals a single run
+    bit for bit.
 
     Args:
-        resolved: the experiment.
-        out: folder that holds run folders; None for ``runs``.
-    """
-    return RunStore(Path("runs" if out is None else out) / resolved.name)
+        experiment: One experiment, or several.
+        grid: Values by name, as in scikit-learn's ``ParameterGrid``: a dict of lists, or
+            a list of such dicts. A name is a setting of the method, ``seed`` or another
+            field of ``Experiment``.
+        out: Folder of run folders; None for ``runs``.
+        resume: Whether to resume if run folders exist; False refuses.
+        callbacks: Functions to call with the ``Progress`` of each run after each chunk.
+        checkpoint_s: Number of seconds between checkpoints of a run.
+        progress: Whether to show a progress bar; None: only on a terminal or in a
+            notebook.
+        shards_limit_bytes: Maximum size in bytes of precomputed data, see ``distill``.
+        memory_limit_bytes: Maximum size in bytes of a program; None for 80 % of what the
+            device has free (of each, if there are several). Runs that do not fit at once
+            run in groups, with a warning.
+        vmap: Whether to vmap the runs; None: unless the device is a CPU, or the batch is
+            divided over devices (XLA does not divide the grouped convolutions that
+            ``vmap`` makes).
+        devices: Pair (r, d): the runs are divided over r groups of d devices, which
+            divide the batch; a number d for one group; None for one device, or with
+            several processes for all of theirs in one group.
+        placement: Where to store the real images, see ``distill``; streamed runs are
+            computed one after the other.
 
-
-def claim(
-    resolved: ResolvedExperiment,
-    out: str | Path | None,
-    resume: bool,
-    locks: contextlib.ExitStack,
-) -> RunStore:
-    """Return the folder of a run, made and locked.
-
-    Args:
-        resolved: the experiment.
-        out: folder that holds run folders; None for ``runs``.
-        resume: accept a folder that exists.
-        locks: what frees it again.
+    Returns:
+        The runs, in the order of the experiments and of ``ParameterGrid`` (names are
+        sorted, the last one varies fastest). Equal experiments are run once.
 
     Raises:
-        ValueError: the folder is another experiment's.
-        FileExistsError: it exists and ``resume`` is False.
-        RunLockedError: another process is working on it.
-        OSError: it cannot be written.
+        InvalidValueError: An unknown name or a value out of its range; devices that do
+            not fit; a folder of another experiment.
+        RunExistsError: A run folder exists and ``resume`` is False.
+        RunLockedError: Another process is working on one of the runs.
+        DivergedError: After all others have ended: which runs diverged, and why.
+        OSError: A run folder cannot be written.
+        PeerFailedError: Another process of several failed.
+        PeerLostError: Another process of several is gone.
+
+    Example:
+        >>> import tempfile
+        >>> from isa_toolkit import Experiment, FRePo, NetworkSettings, distill_grid
+        >>> base = Experiment(
+        ...     "digits",
+        ...     method=FRePo(pool_size=1),
+        ...     network=NetworkSettings(width=4, depth=1),
+        ...     steps=2,
+        ...     batch_size=32,
+        ...     selection="last",
+        ... )
+        >>> grid = {"drop_easy": [0, 0.2], "seed": range(2)}
+        >>> runs = distill_grid(base, grid, out=tempfile.mkdtemp(), progress=False)
+        >>> [run.experiment["seed"] for run in runs]
+        [0, 1, 0, 1]
     """
-    store = store_of(resolved, out)
-    if store.path.exists() and not resume:
-        raise FileExistsError(
-            f"The run folder {store.path} exists. Use resume=True to go on with it, or "
-            "another out."
-        )
-    with writing(store.path):
-        locks.enter_context(store.lock())
-        store.write_experiment({**resolved.description}, resolved.hash)
-    return store
+    checks.check_positive("checkpoint_s", checkpoint_s)
+    if memory_limit_bytes is not None:
+        checks.check_integer("memory_limit_bytes", memory_limit_bytes)
+    if vmap is not None:
+        checks.check_boolean("vmap", vmap)
+    checks.check_integer("shards_limit_bytes", shards_limit_bytes, minimum=0)
+    experiments = expand_grid(experiment, grid)
+    folder = Path("runs" if out is None else out)
+    with catch_signals() as request, contextlib.ExitStack() as locks:
+        mesh = make_mesh(devices)
+        if vmap is None:
+            divided = mesh is not None and mesh.data_axis_size > 1
+            vmap = jax.default_backend() != "cpu" and not divided
+        hashes: dict[int, str] = {}
+        runs: dict[str, RunState] = {}
+        programs: list[list[RunState]] = []
+        for group in group_by_program(experiments):
+            resolved = resolve_together(group)
+            check_devices(mesh, resolved[0])
+            _check_prepared_size(resolved[0], shards_limit_bytes)
+            programs.append([])
+            for unresolved, one in zip(group, resolved, strict=True):
+                hashes[id(unresolved)] = one.hash
+                if one.hash not in runs:
+                    store = RunStore(folder / one.name)
+                    runs[one.hash] = RunState(one, store, callbacks, request)
+                    programs[-1].append(runs[one.hash])
+        distributed.check_same(list(runs))
+        claim = partial(_claim, list(runs.values()), resume, locks)
+        done = distributed.together(claim, len(runs))[0]
+        finished = {one for one, flag in zip(runs, done, strict=True) if flag}
+        for group in programs:
+            unfinished = [run for run in group if run.resolved.hash not in finished]
+            if not unfinished:
+                continue
+            first = unfinished[0]
+            placed = choose_placement(first.resolved, placement)
+            trainer = Trainer(
+                unfinished,
+                vmapped=vmap and len(unfinished) > 1,
+                mesh=mesh,
+                memory_limit_bytes=memory_limit_bytes,
+                checkpoint_s=checkpoint_s,
+                progress=progress,
+            )
+            load = partial(
+                load_data,
+                first.resolved,
+                first.path,
+                placement=placed,
+                mesh=mesh,
+                progress=progress,
+                check_cancelled=partial(_check_cancelled, unfinished),
+            )
+            trainer.train(load, streamed=placed == "host")
+        _raise_diverged(list(runs.values()))
+    data = {one: run.resolved.dataset for one, run in runs.items()}
+    return [
+        Run(runs[one].path, dataset=data[one])
+        for one in (hashes[id(unresolved)] for unresolved in experiments)
+    ]
 
 
-def check_prepared_size(resolved: ResolvedExperiment, limit_bytes: int) -> None:
+def load_data(
+    resolved: ResolvedExperiment,
+    path: Path,
+    *,
+    placement: Placement = "device",
+    mesh: DeviceMesh | None = None,
+    progress: bool | None = False,
+    check_cancelled: Callable[[], None] = lambda: None,
+) -> sampling.TrainData:
+    """Return the training data on the device, with what the method prepares.
+
+    Args:
+        resolved: Resolved experiment.
+        path: Path of its run folder; what the method prepares is kept beside it.
+        placement: Where to store the real images, see ``distill``; with ``"host"`` the
+            result has no images.
+        mesh: Devices that all of the data go to; None for one device.
+        progress: Whether to show a progress bar while the method prepares.
+        check_cancelled: Function that raises to end the preparation; called every few
+            seconds. What is complete then is kept.
+    """
+    put: Any = jnp.asarray if mesh is None else mesh.replicate
+    extra: Any = ()
+    prepare = METHODS[resolved.method.name].prepare
+    if prepare is not None:
+        with writing(path):
+            prepared = prepare(
+                resolved.method,
+                _network(resolved),
+                resolved.train.inputs("train"),
+                resolved.train.train.labels,
+                path.parent / "shared",
+                progress=progress,
+                check_cancelled=check_cancelled,
+            )
+        extra = jax.tree.map(put, prepared)
+    return sampling.train_data(
+        resolved.train,
+        sampling="none" if placement == "host" else resolved.sampling,
+        extra=extra,
+        as_bytes=placement == "device_bytes",
+        put=put,
+    )
+
+
+def _claim(
+    runs: Sequence[RunState], resume: bool, locks: contextlib.ExitStack
+) -> list[bool]:
+    """Make and lock the run folders; return which runs are finished.
+
+    Args:
+        runs: All runs.
+        resume: Whether existing folders are accepted.
+        locks: Stack that frees the locks.
+    """
+    if not distributed.is_writer():
+        return [False] * len(runs)
+    for run in runs:
+        if run.path.exists() and not resume:
+            raise RunExistsError(
+                f"The run folder {run.path} exists. Use resume=True to continue it, or "
+                "another out."
+            )
+    finished = []
+    for run in runs:
+        with writing(run.path):
+            locks.enter_context(run.store.lock())
+            run.store.write_experiment({**run.resolved.description}, run.resolved.hash)
+            finished.append(Run.open(run.path).is_done)
+            if finished[-1]:
+                run.store.mark_done(run.settings.steps)
+    return finished
+
+
+def _check_cancelled(runs: Sequence[RunState]) -> None:
+    if all(run.is_stop_requested for run in runs):
+        raise CancelledError("All runs should stop.")
+
+
+def _check_prepared_size(resolved: ResolvedExperiment, limit_bytes: int) -> None:
     """Refuse an experiment whose method prepares more data than allowed.
 
-    Args:
-        resolved: The experiment.
-        limit_bytes: Most bytes that the data may take.
-
     Raises:
-        ValueError: They would take more; nothing has been made or written then.
+        InvalidValueError: It would take more; nothing has been made or written then.
     """
-    checks.check_integer("shards_limit_bytes", limit_bytes, minimum=0)
-    method = method_of(resolved.method)
+    method = METHODS[resolved.method.name]
     if method.prepared_bytes is None:
         return
     size = method.prepared_bytes(resolved.method, _network(resolved))
@@ -222,8 +380,8 @@ def check_prepared_size(resolved: ResolvedExperiment, limit_bytes: int) -> None:
         raise checks.fail(
             f"the data that method {method.name!r} prepares",
             f"take at most shards_limit_bytes = {limit_bytes:,}",
-            checks.as_text(f"{size:,} bytes"),
-            "Make fewer or smaller ones, or raise shards_limit_bytes.",
+            as_text(f"{size:,} bytes"),
+            "Prepare fewer or smaller ones, or raise shards_limit_bytes.",
         )
 
 
@@ -234,52 +392,14 @@ def _network(resolved: ResolvedExperiment) -> Network:
     )
 
 
-def load_targets(
-    resolved: ResolvedExperiment,
-    path: Path,
-    *,
-    progress: bool | None = False,
-    is_stop_asked: Callable[[], bool] = lambda: False,
-    layout: Layout | None = None,
-    placement: str = "device",
-) -> loop.Targets:
-    """Return the real images on the device, with what else the method needs there.
-
-    Args:
-        resolved: the experiment.
-        path: of its run folder; what the method prepares is kept beside it.
-        progress: show a progress bar while it is made.
-        is_stop_asked: looked at every few seconds while it is made.
-        layout: devices on each of which all of it shall lie; None for one.
-        placement: see ``distill``; of ``"host"`` there are no images.
-
-    Raises:
-        StopAsked: it said so; what was made whole is kept.
-    """
-
-    def heed() -> None:
-        if is_stop_asked():
-            raise StopAsked
-
-    put: Any = jnp.asarray if layout is None else layout.everywhere
-    extra: Any = ()
-    data, prepare = resolved.train, method_of(resolved.method).prepare
-    if prepare is not None:
-        with writing(path):
-            prepared = prepare(
-                resolved.method,
-                _network(resolved),
-                data.inputs("train"),
-                data.train.labels,
-                path.parent / "shared",
-                progress=progress,
-                check_cancelled=heed,
-            )
-        extra = jax.tree.map(put, prepared)
-    return loop.targets(
-        data,
-        drawing="none" if placement == "host" else resolved.drawing,
-        extra=extra,
-        as_bytes=placement == "device_bytes",
-        put=put,
+def _raise_diverged(runs: Sequence[RunState]) -> None:
+    """Raise one error that names every run that diverged."""
+    failures = [run for run in runs if run.failure is not None]
+    if not failures:
+        return
+    if len(runs) == 1:
+        raise DivergedError(str(failures[0].failure))
+    reasons = " ".join(f"{run.path.name}: {run.failure}" for run in failures)
+    raise DivergedError(
+        f"{len(failures)} of {len(runs)} runs diverged, the others continued. {reasons}"
     )

@@ -1,9 +1,8 @@
-"""Several processes, one run: process 0 leads, the others do as they are told.
+"""Several processes that run the same program, as JAX expects (multi-controller SPMD).
 
-Only the leader looks at files and the clock. What it decides goes to the others as
-messages between the compiled calls, in an order that is the same everywhere, since a
-message is itself a call that all processes take part in. With one process there are no
-messages and nothing here does anything.
+Every process makes the same calls in the same order. Only process 0 writes files, calls
+callbacks and shows progress. After each chunk the processes agree on what to do next
+(``together``). With one process nothing here communicates.
 """
 
 from __future__ import annotations
@@ -12,72 +11,43 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
 from jaxtyping import PyTree
 
 from isa_toolkit.checks import as_text, fail
+from isa_toolkit.errors import IsaError
 
 __all__ = [
-    "FollowerFailedError",
-    "LeaderFailedError",
-    "ProcessLostError",
-    "agree",
-    "are_several",
-    "hear",
-    "is_leader",
+    "PeerFailedError",
+    "PeerLostError",
+    "broadcast",
+    "check_same",
+    "detect_lost_peer",
+    "is_distributed",
+    "is_writer",
     "join",
-    "leading",
-    "share",
-    "tell",
     "together",
-    "which",
 ]
 
-Message = dict[str, Any]
+
+class PeerFailedError(IsaError, RuntimeError):
+    """Another process failed, so this one ends, too; the other one's output says why."""
 
 
-class LeaderFailedError(RuntimeError):
-    """Process 0 ended by an error, so this one ends, too; the sentence is its own."""
+class PeerLostError(IsaError, RuntimeError):
+    """Another process is gone, and this one cannot continue without it.
 
-
-class FollowerFailedError(RuntimeError):
-    """Another process could not do its part; its own output says why."""
-
-
-class ProcessLostError(RuntimeError):
-    """Another process is gone, and this one cannot go on without it.
-
-    As it exits, JAX waits up to five minutes for that process; ``os._exit`` does not.
+    At exit JAX waits up to five minutes for that process; ``os._exit`` does not.
     """
 
 
-# What the libraries between the processes say when one is gone, behind XLA's word for the
-# kind of error. The type says nothing: a full memory has it, too, and an error that comes
-# out where an array is read is a ValueError.
+# How the libraries between the processes report a lost peer, behind XLA's error code. The
+# type is no criterion: lack of memory has the same one, and an error that is raised where
+# an array is read is a ValueError.
 _LOST = re.compile(r"[A-Z_]+: .*(?i:gloo|nccl|connection|heartbeat|coordination)")
-
-
-@contextlib.contextmanager
-def together() -> Iterator[None]:
-    """Say in one sentence if another process is lost; also a decorator.
-
-    Raises:
-        ProcessLostError: it is; the folder says "failed", its checkpoints are whole.
-    """
-    try:
-        yield
-    except (jax.errors.JaxRuntimeError, ValueError) as error:
-        said = str(error).partition("\n")[0]
-        if not _LOST.match(said) or not are_several():
-            raise
-        raise ProcessLostError(
-            f"Another process of this run is gone ({said}). Start all of them again: "
-            "the run goes on from its last checkpoint."
-        ) from error
 
 
 def join(
@@ -85,18 +55,18 @@ def join(
     processes: int | None = None,
     process_id: int | None = None,
 ) -> None:
-    """Make this process one of several; to be called before JAX computes anything.
+    """Make this process one of several; call it before JAX computes anything.
 
     Args:
-        coordinator: ``host:port`` of process 0, the same in all; None if
-            ``jax.distributed`` is to find all three by itself, as under Slurm.
-        processes: how many.
-        process_id: which of them this is, from 0.
+        coordinator: ``host:port`` of process 0, the same in all processes; None if
+            ``jax.distributed`` detects all three arguments itself, for example in Slurm.
+        processes: Number of processes.
+        process_id: Index of this process, from 0.
 
     Raises:
-        ValueError: nothing here says which processes there are.
+        InvalidValueError: The processes cannot be detected.
     """
-    # Without it CPU devices cannot talk to those of another process.
+    # Without it CPU devices cannot communicate with those of another process.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         jax.distributed.initialize(coordinator, processes, process_id)
@@ -105,130 +75,109 @@ def join(
             raise
         raise fail(
             "the processes of a job",
-            "be known to what started them (such as Slurm's srun)",
+            "be known to the program that starts them (such as srun of Slurm)",
             as_text(f"{str(error).rstrip('.')} from jax.distributed"),
             "Give --coordinator, --processes and --process-id instead.",
         ) from None
 
 
-def are_several() -> bool:
-    """Return whether there is more than this process."""
+def is_distributed() -> bool:
+    """Return whether there are several processes."""
     return jax.process_count() > 1
 
 
-def is_leader() -> bool:
-    """Return whether this process decides and writes: always true of a single one."""
+def is_writer() -> bool:
+    """Return whether this process writes files: always true for a single process."""
     return jax.process_index() == 0
 
 
-@together()
-def agree(hashes: Sequence[str]) -> None:
-    """Refuse, in every process, what is not asked alike of all.
-
-    Args:
-        hashes: of the experiments.
+@contextlib.contextmanager
+def detect_lost_peer() -> Iterator[None]:
+    """Turn the error of a collective whose peer is gone into one sentence.
 
     Raises:
-        ValueError: another process was given other ones.
+        PeerLostError: Another process is gone.
     """
-    if not are_several():
-        return
-    from jax.experimental import multihost_utils
-
-    digest = hashlib.sha256(json.dumps(list(hashes)).encode()).digest()
-    all_of_them = multihost_utils.process_allgather(np.frombuffer(digest, np.uint32))
-    different = np.flatnonzero((all_of_them != all_of_them[0]).any(axis=-1))
-    if different.size:
-        raise fail(
-            "what is distilled",
-            "be the same in all processes",
-            as_text(f"another experiment, seed or knob in process {different[0]}"),
-            "Start all with the same words.",
-        )
-
-
-@together()
-def which(flag: bool) -> list[int]:
-    """Return the numbers of the processes in which a flag is set.
-
-    Args:
-        flag: of this one.
-    """
-    from jax.experimental import multihost_utils
-
-    flags = multihost_utils.process_allgather(np.asarray(flag))
-    return np.flatnonzero(flags).tolist()
-
-
-@together()
-def share(tree: PyTree, source: int = 0) -> PyTree:
-    """Return one process's arrays in all of them, to the bit.
-
-    Args:
-        tree: arrays of this process; of the others only shapes and types count.
-        source: whose numbers they shall be.
-
-    Returns:
-        NumPy arrays.
-    """
-    leaves, form = jax.tree.flatten(tree)
-    leaves = [np.asarray(leaf) for leaf in leaves]
-    content = _broadcast(b"".join(leaf.tobytes() for leaf in leaves), source)
-    ends = np.cumsum([leaf.nbytes for leaf in leaves])
-    parts = [
-        content[end - leaf.nbytes : end].view(leaf.dtype).reshape(leaf.shape)
-        for leaf, end in zip(leaves, ends, strict=True)
-    ]
-    return jax.tree.unflatten(form, parts)
-
-
-@together()
-def tell(message: Message) -> None:
-    """Send the leader's message to the others, which are to ``hear`` it.
-
-    Args:
-        message: JSON-able.
-    """
-    _message(json.dumps(message).encode())
-
-
-@together()
-def hear() -> Message:
-    """Return the leader's next message, when there is one."""
-    return json.loads(_message(b""))
-
-
-@contextlib.contextmanager
-def leading() -> Iterator[None]:
-    """Tell the others that it is over, however this ends."""
-    if not are_several():
-        yield
-        return
     try:
         yield
-    except ProcessLostError:
-        raise  # there is nobody to be told
-    except BaseException as error:
-        tell({"do": "end", "failed": str(error) or type(error).__name__})
-        raise
-    tell({"do": "end"})
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        message = str(error).partition("\n")[0]
+        if not _LOST.match(message) or not is_distributed():
+            raise
+        raise PeerLostError(
+            f"Another process of this run is gone ({message}). Start all of them again: "
+            "the run resumes from its last checkpoint."
+        ) from error
 
 
-def _message(content: bytes) -> bytes:
-    """Return the leader's bytes."""
-    size = int(_broadcast(np.uint32(len(content)).tobytes(), 0).view(np.uint32)[0])
-    # Few sizes: each is compiled once.
-    room = max(1024, 1 << (size - 1).bit_length())
-    return _broadcast(content.ljust(room, b"\0"), 0)[:size].tobytes()
+def together(work: Callable[[], Sequence[float]], size: int = 0) -> np.ndarray:
+    """Do some work in every process and return what each of them returns.
 
+    Args:
+        work: Function that returns ``size`` numbers.
+        size: How many.
 
-def _broadcast(content: bytes, source: int) -> np.ndarray:
-    """Return the source's bytes, as an array; all give the same number of them."""
+    Returns:
+        Numbers, [processes, size].
+
+    Raises:
+        PeerFailedError: The work of another process failed.
+
+    An error of this process's own work is raised once the others know about it.
+    """
+    if not is_distributed():
+        return np.asarray([work()], np.float64).reshape(1, size)
     from jax.experimental import multihost_utils
 
-    # In words: a sum of them over the processes, all but one 0, is exact.
-    padded = content.ljust(-(-len(content) // 4) * 4, b"\0")
-    words = multihost_utils.broadcast_one_to_all(
-        np.frombuffer(padded, np.uint32), is_source=jax.process_index() == source
-    )
-    return np.asarray(words).view(np.uint8)[: len(content)]
+    failure, numbers = None, np.zeros(size)
+    try:
+        numbers = np.asarray(work(), np.float64).reshape(size)
+    except Exception as error:  # noqa: BLE001 - raised below
+        failure = error
+    with detect_lost_peer():
+        # float32: JAX has no float64 by default.
+        own = np.asarray([failure is not None, *numbers], np.float32)
+        everyone = multihost_utils.process_allgather(own)
+    if failure is not None:
+        raise failure
+    failed = np.flatnonzero(everyone[:, 0])
+    if failed.size:
+        raise PeerFailedError(f"Process {failed[0]} failed; its own output says why.")
+    return everyone[:, 1:]
+
+
+def broadcast(tree: PyTree) -> PyTree:
+    """Return the arrays of process 0 in every process.
+
+    Args:
+        tree: Arrays; of the other processes only shapes and types count.
+    """
+    if not is_distributed():
+        return tree
+    from jax.experimental import multihost_utils
+
+    with detect_lost_peer():
+        return multihost_utils.broadcast_one_to_all(tree)
+
+
+def check_same(hashes: Sequence[str]) -> None:
+    """Refuse, in every process, to run different experiments.
+
+    Args:
+        hashes: Hashes of the experiments.
+
+    Raises:
+        InvalidValueError: Another process runs other experiments.
+    """
+    digest = hashlib.sha256(json.dumps(list(hashes)).encode()).digest()
+    # Sixteen bits at a time, which float32 holds exactly.
+    numbers = np.frombuffer(digest, np.uint16)
+    everyone = together(lambda: [float(number) for number in numbers], numbers.size)
+    different = np.flatnonzero((everyone != everyone[0]).any(axis=1))
+    if different.size:
+        raise fail(
+            "the experiment",
+            "be the same in all processes",
+            as_text(f"other settings in process {different[0]}"),
+            "Start all processes with identical commands.",
+        )

@@ -128,7 +128,8 @@ class Experiment:
         checks.check_integer("steps", self.steps)
         method = method_of(self.method)
         if self.network is None:
-            object.__setattr__(self, "network", NetworkSettings(name=method.network))
+            name: Any = method.network
+            object.__setattr__(self, "network", NetworkSettings(name=name))
         if self.batch_size is None and method.batch_size:
             object.__setattr__(self, "batch_size", method.batch_size)
         if self.batch_size is not None:
@@ -272,7 +273,7 @@ class ResolvedExperiment:
         return network.resolve(self.dataset.image_shape)
 
     @property
-    def drawing(self) -> str:
+    def sampling(self) -> str:
         """How the real images of a step are drawn, which the method decides."""
         return method_of(self.method).sampling
 
@@ -280,7 +281,7 @@ class ResolvedExperiment:
     def batch_size(self) -> int:
         """Number of real images per step in total, at most as many as there are."""
         wanted = self.settings.batch_size or 0
-        if self.drawing == "per_class":
+        if self.sampling == "per_class":
             smallest = int(np.bincount(self.train.train.labels).min())
             return min(wanted, smallest) * self.train.num_classes
         return min(wanted, len(self.train.train.labels))

@@ -1,14 +1,12 @@
-"""The hot loop: many steps in one compiled call, no input or output.
+"""The compiled loop: many steps of one or several runs in one call, without host transfers.
 
-One program serves every number of steps up to the length of its record: the loop's end is
-traced, so chunks of any length, a last short one and a resumed one run the very same
-code. That is what makes a resumed run equal to an uninterrupted one to the bit (two
-scans of different static length may be compiled differently). The state is donated and
-never leaves the device; target samples are index draws from arrays that live there. Many
-runs that differ in what is traced are one program, too: ``grid_chunk``.
+One program serves every number of steps up to ``MAX_CHUNK``: the number is traced, so
+short, long and resumed chunks run the same code. That is what makes a resumed run equal to
+an uninterrupted one bit for bit. The state is donated and stays on the device; the real
+images of a step are drawn by index from arrays that are there.
 
-With a ``Layout`` the same steps lie on several devices: the target batch is split right
-after it is gathered, and XLA divides what follows from it.
+All runs of a program differ only in traced values: settings, seed and number of steps. A
+single run is a batch of one.
 """
 
 from __future__ import annotations
@@ -20,42 +18,39 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Int, Key, PyTree
 
 from isa_toolkit.datasets.device_preprocessing import to_inputs
-from isa_toolkit.distillation.sampling import Targets, draw, first_order, targets
-from isa_toolkit.distillation.sharding import RUNS, Layout
-from isa_toolkit.methods.base import Batch, Method, as_arrays
+from isa_toolkit.distillation.sampling import TrainData, first_order, sample_batch
+from isa_toolkit.distillation.sharding import RUNS, DeviceMesh
+from isa_toolkit.methods import METHODS
+from isa_toolkit.methods.base import Batch
 from isa_toolkit.networks import Network
 
 __all__ = [
-    "RECORD_LENGTH",
+    "MAX_CHUNK",
+    "Chunk",
     "ChunkResult",
     "RunKeys",
-    "Targets",
-    "Traced",
     "all_finite",
     "chunk",
     "first_state",
-    "grid_chunk",
-    "lane",
-    "lanes_finite",
     "run_keys",
-    "targets",
-    "traced",
 ]
 
-# Steps whose diagnostics one call can return; the longest chunk.
-RECORD_LENGTH = 512
+# The longest chunk: number of steps whose diagnostics one call returns.
+MAX_CHUNK = 512
+
+Chunk = Callable[..., "ChunkResult"]
 
 
 class RunKeys(NamedTuple):
-    """The independent keys of one run, all from its seed.
+    """The independent random keys of one run, all derived from its seed.
 
-    first_images: which real images the distilled set starts from.
-    networks: the first pool.
-    order: the order of the target samples.
-    steps: a step's key is ``fold_in(steps, step)``.
+    first_images: Key that chooses the real images that the distilled set starts from.
+    networks: Key of the first networks.
+    order: Key of the order of the real images.
+    steps: Root key; the key of a step is ``fold_in(steps, step)``.
     """
 
     first_images: Key[Array, ""]
@@ -64,66 +59,40 @@ class RunKeys(NamedTuple):
     steps: Key[Array, ""]
 
 
-class Traced(NamedTuple):
-    """The traced numbers of one run.
-
-    settings: Resolved settings of the method, each traced number a float32 array.
-    steps: Number of steps of the run, [].
-    """
-
-    settings: Any
-    steps: Float[Array, ""]
-
-
-def traced(settings: Any, *, steps: int) -> Traced:
-    """Return the traced numbers of a run.
-
-    Args:
-        settings: Resolved settings of the method.
-        steps: Number of steps of the run.
-    """
-    return Traced(as_arrays(settings), jnp.asarray(steps, jnp.float32))
-
-
 class ChunkResult(NamedTuple):
-    """What one compiled call gives.
+    """Result of one compiled call; every array has a leading axis over the runs, r.
 
-    state: of the method after the last step.
-    infos: diagnostics of each step, leading axis ``RECORD_LENGTH``; the first ``done`` hold.
-    done: steps taken; fewer than asked for if the last one was not finite, [].
+    state: State of the method after the last step.
+    infos: Diagnostics of each step, [r, MAX_CHUNK, ...]; the first ``done`` are valid.
+    done: Number of steps taken; fewer than requested after a step that is not finite, [r].
+    finite: Whether every number of the state is finite, [r].
     """
 
     state: PyTree
     infos: Any
-    done: Int[Array, ""]
+    done: Int[Array, " r"]
+    finite: Bool[Array, " r"]
 
 
 def run_keys(seed: int) -> RunKeys:
     """Return the keys of a run.
 
-    They depend on the seed alone, so runs that differ in traced settings start from the same
+    They depend on the seed only, so runs with different settings start from the same
     images and networks and see the same batches: comparisons are paired.
 
     Args:
-        seed: of the run.
-
-    Returns:
-        The keys.
+        seed: Seed of the run.
     """
     return RunKeys(*jax.random.split(jax.random.key(seed), len(RunKeys._fields)))
 
 
-@jax.jit
 def all_finite(state: PyTree) -> Bool[Array, ""]:
     """Return whether every floating-point number of a state is finite.
 
-    A step looks at its loss and gradient; its updates can still overflow.
+    A step checks its loss and gradient; the update can still overflow.
 
     Args:
-        state: of a method.
-
-    Returns:
-        True if none is NaN or infinite, [].
+        state: State of a method.
     """
     flags = [
         jnp.all(jnp.isfinite(leaf))
@@ -133,270 +102,202 @@ def all_finite(state: PyTree) -> Bool[Array, ""]:
     return jnp.all(jnp.asarray(flags))
 
 
-@cache
-def lanes_finite(layout: Layout | None = None) -> Callable[[PyTree], Array]:
-    """Return ``all_finite`` of runs along a leading axis, compiled.
+@jax.jit(static_argnames="network")
+def first_state(
+    settings: Any,
+    network: Network,
+    key: Key[Array, ""],
+    images: Array,
+    labels: Array,
+) -> PyTree:
+    """Return the first state of a method: its ``init``, compiled.
 
     Args:
-        layout: devices that the runs lie on; None for one.
-
-    Returns:
-        ``state -> flags`` [r], on every device.
+        settings: Settings of the method, as arrays.
+        network: Network of the distillation.
+        key: Random key.
+        images: First distilled images, [m, h, w, ch].
+        labels: Centred one-hot labels, [m, c].
     """
-    placed: Any = {} if layout is None else {"out_shardings": layout.whole}
-    return jax.jit(jax.vmap(all_finite), **placed)
+    return METHODS[settings.name].init(settings, network, key, images, labels)
+
+
+def chunk(
+    network: Network,
+    *,
+    num_classes: int,
+    batch_size: int,
+    vmapped: bool = False,
+    mesh: DeviceMesh | None = None,
+    streamed: bool = False,
+) -> Chunk:
+    """Return the compiled loop: the same object for equal arguments.
+
+    The result takes ``(settings, keys, state, data, start, count, total)`` and returns a
+    ``ChunkResult``. All arguments except ``data`` (``TrainData``, shared) have a leading
+    axis over the runs: ``start`` is the index of the next step, ``count`` the number of
+    steps to take (at most ``MAX_CHUNK``; a run with 0 keeps its state) and ``total`` the
+    number of steps of the whole run. ``state`` is donated. Static settings and the number
+    of runs select a program; every other value is traced.
+
+    Args:
+        network: Network of the distillation.
+        num_classes: Number of classes.
+        batch_size: Number of real images per step.
+        vmapped: Whether the runs are vmapped. Products of all runs are then one product,
+            which adds up in another order than a single run. Otherwise the runs are
+            computed one after the other inside the program, and each equals a single run
+            bit for bit; on the CPU that is also the faster way, because ``vmap`` turns
+            convolutions into grouped convolutions.
+        mesh: Devices that divide the runs and each batch; None for one device.
+        streamed: Whether ``data`` holds the batches of some steps, one after the other.
+    """
+    return _chunk(network, num_classes, batch_size, vmapped, mesh, streamed)
+
+
+@cache
+def _chunk(
+    network: Network,
+    num_classes: int,
+    batch_size: int,
+    vmapped: bool,
+    mesh: DeviceMesh | None,
+    streamed: bool,
+) -> Chunk:
+    run = _steps_of_one_run(network, num_classes, batch_size, mesh, streamed)
+    if vmapped:
+        runs: Chunk = jax.vmap(run, in_axes=(0, 0, 0, None, 0, 0, 0))
+    else:
+        runs = _one_after_the_other(run)
+    if mesh is None:
+        return jax.jit(runs, donate_argnums=2)
+    # Under vmap alone the convolutions of all runs become one grouped convolution, which
+    # XLA does not divide: each device would compute all runs.
+    split, shared = PartitionSpec(RUNS), PartitionSpec()
+    divided = jax.shard_map(
+        runs,
+        mesh=mesh.mesh,
+        in_specs=(split, split, split, shared, split, split, split),
+        out_specs=split,
+        axis_names={RUNS},
+        check_vma=False,
+    )
+    everywhere: Any = mesh.replicated
+    outputs = ChunkResult(mesh.run_sharded, everywhere, everywhere, everywhere)
+    return jax.jit(divided, donate_argnums=2, out_shardings=outputs)
 
 
 @jax.jit
-def lane(tree: PyTree, index: Int[Array, ""] | int) -> PyTree:
-    """Return one run's part of a tree with a leading axis over runs.
+def select_run(tree: PyTree, index: Int[Array, ""] | int) -> PyTree:
+    """Return the part of one run in a tree with a leading axis over the runs.
 
     Args:
-        tree: leaves [r, ...].
-        index: which run; traced.
-
-    Returns:
-        Leaves [...].
+        tree: Arrays, [r, ...].
+        index: Index of the run; traced.
     """
     return jax.tree.map(
         lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False), tree
     )
 
 
-Chunk = Callable[..., ChunkResult]
-
-
-@cache
-def first_state(method: Method, network: Network) -> Callable[..., PyTree]:
-    """Return the compiled ``init`` of a method: the same object for equal arguments.
-
-    Args:
-        method: The method.
-        network: Network of the distillation.
-
-    Returns:
-        ``(settings, key, images, labels) -> state``, jitted: runs in one process compile
-        it once.
-    """
-
-    def init(settings: Any, *rest: Array) -> PyTree:
-        return method.init(settings, network, *rest)
-
-    return jax.jit(init)
-
-
-def chunk(
-    method: Method,
-    network: Network,
-    *,
-    num_classes: int,
-    batch_size: int,
-    layout: Layout | None = None,
-    streamed: bool = False,
-) -> Chunk:
-    """Return the compiled loop of a method: the same object for equal arguments.
-
-    The result takes ``(keys, state, targets, traced, start, count)``: ``start`` is the step
-    that comes next, ``count`` (at most ``RECORD_LENGTH``) how many to take; both are traced,
-    and ``state`` is donated. It stops after the first step whose ``info.failure`` is not 0.
-
-    Args:
-        method: The method.
-        network: of the distillation.
-        num_classes: c.
-        batch_size: targets per step, at most the size of the training set; how they are
-            drawn is the method's ``sampling``.
-        layout: devices that divide the batch, on which all arguments lie; None for one.
-        streamed: the targets are batch after batch, from step ``targets.first`` on.
-
-    Returns:
-        The jitted function.
-    """
-    return _chunk(method, network, num_classes, batch_size, layout, streamed)
-
-
-@cache
-def _chunk(
-    method: Method,
-    network: Network,
-    num_classes: int,
-    batch_size: int,
-    layout: Layout | None,
-    streamed: bool,
-) -> Chunk:
-    run = _loop(method, network, num_classes, batch_size, layout, streamed)
-    placed: Any = {} if layout is None else {"out_shardings": layout.whole}
-    return jax.jit(run, donate_argnames="state", **placed)
-
-
-def grid_chunk(
-    method: Method,
-    network: Network,
-    *,
-    num_classes: int,
-    batch_size: int,
-    side_by_side: bool,
-    layout: Layout | None = None,
-) -> Chunk:
-    """Return the compiled loop of many runs: the same object for equal arguments.
-
-    The result is like that of ``chunk``, but keys, state, traced, start and count, and what
-    it gives, have a leading axis over the runs; the targets are shared. A run whose count
-    is 0 keeps its state. One program serves all runs of one number.
-
-    Side by side, the runs are ``vmap``ped: products of all runs are one, and add up in
-    another order than a single run's. One after the other inside the same program, each
-    run is computed as if it were alone, to the bit; on the CPU it is the faster one, too,
-    since there ``vmap`` turns convolutions into grouped ones.
-
-    Args:
-        method: The method.
-        network: of the distillation.
-        num_classes: c.
-        batch_size: targets per step and run.
-        side_by_side: which of the two.
-        layout: devices whose rows divide the runs (a multiple of them) and whose columns
-            divide each batch; None for one. A row takes its runs in the way that was
-            asked for and never waits for another.
-
-    Returns:
-        The jitted function.
-    """
-    return _grid_chunk(method, network, num_classes, batch_size, side_by_side, layout)
-
-
-@cache
-def _grid_chunk(
-    method: Method,
-    network: Network,
-    num_classes: int,
-    batch_size: int,
-    side_by_side: bool,
-    layout: Layout | None,
-) -> Chunk:
-    run = _loop(method, network, num_classes, batch_size, layout)
-    many = jax.vmap(run, in_axes=(0, 0, None, 0, 0, 0))
-    many = many if side_by_side else _one_by_one(run)
-    # No keyword: vmap knows places alone.
-    if layout is None:
-        return jax.jit(many, donate_argnums=1)
-    # Rows by hand: vmap alone would turn the convolutions of all rows into one grouped
-    # one, which XLA does not divide; each device would compute all runs.
-    runs, shared = PartitionSpec(RUNS), PartitionSpec()
-    rows = jax.shard_map(
-        many,
-        mesh=layout.mesh,
-        in_specs=(runs, runs, shared, runs, runs, runs),
-        out_specs=runs,
-        axis_names={RUNS},
-        check_vma=False,
-    )
-    whole: Any = layout.whole
-    placed = ChunkResult(layout.by_run, whole, whole)
-    return jax.jit(rows, donate_argnums=1, out_shardings=placed)
-
-
-def _one_by_one(run: Chunk) -> Chunk:
-    def many(
+def _one_after_the_other(run: Chunk) -> Chunk:
+    def runs(
+        settings: Any,
         keys: RunKeys,
         state: PyTree,
-        targets: Targets,
-        traced: Traced,
+        data: TrainData,
         start: Int[Array, " r"],
         count: Int[Array, " r"],
+        total: Int[Array, " r"],
     ) -> ChunkResult:
-        runs = start.shape[0]
-
         def one(index: Int[Array, ""] | int, state: PyTree) -> ChunkResult:
-            mine = lane((keys, traced, start, count), index)
-            return run(mine[0], lane(state, index), targets, *mine[1:])
+            settings_, keys_, state_, *numbers = select_run(
+                (settings, keys, state, start, count, total), index
+            )
+            return run(settings_, keys_, state_, data, *numbers)
 
-        def body(index: Int[Array, ""], carry: ChunkResult) -> ChunkResult:
+        def body(index: Int[Array, ""], results: ChunkResult) -> ChunkResult:
             return jax.tree.map(
                 lambda all_runs, leaf: jax.lax.dynamic_update_index_in_dim(
                     all_runs, leaf, index, 0
                 ),
-                carry,
-                one(index, carry.state),
+                results,
+                one(index, results.state),
             )
 
+        size = start.shape[0]
         shapes = jax.eval_shape(one, 0, state)
-        infos, done = jax.tree.map(
-            lambda leaf: jnp.zeros((runs, *leaf.shape), leaf.dtype),
-            (shapes.infos, shapes.done),
+        empty = jax.tree.map(
+            lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype),
+            shapes._replace(state=()),
         )
-        # The state is carried, not scanned over, so that it stays where it is.
-        return jax.lax.fori_loop(0, runs, body, ChunkResult(state, infos, done))
+        # The state is carried, not scanned over, so that it is updated in place.
+        return jax.lax.fori_loop(0, size, body, empty._replace(state=state))
 
-    return many
+    return runs
 
 
-def _loop(
-    method: Method,
+def _steps_of_one_run(
     network: Network,
     num_classes: int,
     batch_size: int,
-    layout: Layout | None,
-    streamed: bool = False,
+    mesh: DeviceMesh | None,
+    streamed: bool,
 ) -> Chunk:
-    drawing = "streamed" if streamed else method.sampling
     off, on = -1 / num_classes, 1 - 1 / num_classes
 
-    def step_once(
-        keys: RunKeys,
-        state: PyTree,
-        order: Int[Array, " n"],
-        targets: Targets,
-        traced: Traced,
-        step: Int[Array, ""],
-    ) -> tuple[PyTree, Int[Array, " n"], Any]:
-        chosen, order = draw(
-            keys.order,
-            step,
-            order,
-            targets.labels,
-            drawing=drawing,
-            batch_size=batch_size,
-            num_classes=num_classes,
-            first=targets.first,
-        )
-        labels = jax.nn.one_hot(targets.labels[chosen], num_classes) * (on - off) + off
-        images = targets.images[chosen]
-        if images.dtype == jnp.uint8:
-            images = to_inputs(images, targets.numbers)
-        if layout is not None:
-            images, labels = layout.split(images), layout.split(labels)
-        batch = Batch(images, labels, targets.extra, step / traced.steps)
-        key = jax.random.fold_in(keys.steps, step)
-        state, info = method.step(traced.settings, network, key, state, batch)
-        return state, order, info
-
     def run(
+        settings: Any,
         keys: RunKeys,
         state: PyTree,
-        targets: Targets,
-        traced: Traced,
+        data: TrainData,
         start: Int[Array, ""],
         count: Int[Array, ""],
+        total: Int[Array, ""],
     ) -> ChunkResult:
-        size = targets.labels.shape[0]
-        order = first_order(keys.order, start, size, batch_size, drawing)
-        shapes = jax.eval_shape(step_once, keys, state, order, targets, traced, start)[
-            2
-        ]
+        method = METHODS[settings.name]
+        sampling = "streamed" if streamed else method.sampling
+
+        def one_step(
+            state: PyTree, order: Int[Array, " n"], step: Int[Array, ""]
+        ) -> tuple[PyTree, Int[Array, " n"], Any]:
+            indices, order = sample_batch(
+                keys.order,
+                step,
+                order,
+                data.labels,
+                sampling=sampling,
+                batch_size=batch_size,
+                num_classes=num_classes,
+                first_step=data.first_step,
+            )
+            labels = jax.nn.one_hot(data.labels[indices], num_classes)
+            labels = labels * (on - off) + off
+            images = data.images[indices]
+            if images.dtype == jnp.uint8:
+                images = to_inputs(images, data.preprocessing)
+            if mesh is not None:
+                images, labels = mesh.split_batch(images), mesh.split_batch(labels)
+            progress = step.astype(jnp.float32) / total.astype(jnp.float32)
+            batch = Batch(images, labels, data.extra, progress)
+            key = jax.random.fold_in(keys.steps, step)
+            state, info = method.step(settings, network, key, state, batch)
+            return state, order, info
+
+        size = data.labels.shape[0]
+        order = first_order(keys.order, start, size, batch_size, sampling)
+        _, _, info = jax.eval_shape(one_step, state, order, start)
         infos = jax.tree.map(
-            lambda leaf: jnp.zeros((RECORD_LENGTH, *leaf.shape), leaf.dtype), shapes
+            lambda leaf: jnp.zeros((MAX_CHUNK, *leaf.shape), leaf.dtype), info
         )
 
-        def going(carry: PyTree) -> Array:
+        def is_running(carry: PyTree) -> Array:
             _, _, _, done, healthy = carry
             return (done < count) & healthy
 
         def body(carry: PyTree) -> PyTree:
             state, order, infos, done, _ = carry
-            state, order, info = step_once(
-                keys, state, order, targets, traced, start + done
-            )
+            state, order, info = one_step(state, order, start + done)
             infos = jax.tree.map(
                 lambda record, leaf: jax.lax.dynamic_update_index_in_dim(
                     record, leaf, done, 0
@@ -407,7 +308,7 @@ def _loop(
             return state, order, infos, done + 1, info.failure == 0
 
         carry = (state, order, infos, jnp.zeros((), jnp.int32), jnp.asarray(True))
-        state, _, infos, done, _ = jax.lax.while_loop(going, body, carry)
-        return ChunkResult(state, infos, done)
+        state, _, infos, done, _ = jax.lax.while_loop(is_running, body, carry)
+        return ChunkResult(state, infos, done, all_finite(state))
 
     return run

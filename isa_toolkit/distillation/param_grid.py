@@ -1,161 +1,155 @@
-"""Experiments in numbers: every combination of settings, and which can share a program.
-
-Runs share a program if they differ only in what is traced; how they are run is left to the
-``grid``.
-"""
+"""Grids of experiments: every combination of settings, and which can share a program."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from isa_toolkit import checks
 from isa_toolkit.datasets import Dataset
-from isa_toolkit.distillation.experiment import Experiment, ResolvedExperiment
+from isa_toolkit.distillation.experiment import (
+    Experiment,
+    ResolvedExperiment,
+    as_json,
+)
+from isa_toolkit.errors import InvalidTypeError
 from isa_toolkit.methods.base import static_fields
 
-__all__ = ["combinations", "programs", "refusal", "resolve_alike"]
+__all__ = ["Grid", "expand_grid", "group_by_program", "resolve_together"]
 
-# What may differ between runs of one program, besides what the method traces.
-_FREE = ("seed", "steps")
-_TRACED = "seed, steps and what the method traces (its rates, shares, segment)"
+Grid = Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]]
 
-
-def programs(experiments: Sequence[Experiment]) -> list[list[Experiment]]:
-    """Return experiments in groups of which each can be one program.
-
-    Args:
-        experiments: any number.
-    """
-    groups: list[list[Experiment]] = []
-    for one in experiments:
-        alike = (group for group in groups if _difference(group[0], one) is None)
-        group = next(alike, None)
-        if group is None:
-            groups.append([one])
-        else:
-            group.append(one)
-    return groups
+# Fields that are not part of a program: traced values, and what happens between chunks.
+_FREE = (
+    "seed", "steps", "method", "validation_every", "validation_networks",
+    "validation_steps", "log_every",
+)  # fmt: skip
 
 
-def resolve_alike(experiments: Sequence[Experiment]) -> list[ResolvedExperiment]:
-    """Return experiments resolved, their data loaded once.
+def expand_grid(
+    experiments: Experiment | Sequence[Experiment], grid: Grid | None = None
+) -> list[Experiment]:
+    """Return every experiment with every combination of the values of a grid.
 
     Args:
-        experiments: at least one.
+        experiments: One experiment, or several.
+        grid: Values by name, as in scikit-learn's ``ParameterGrid``: a dict of lists, or
+            a list of such dicts. A name is a setting of the method, ``seed`` or another
+            field of ``Experiment``. None for the experiments as they are.
+
+    Returns:
+        For each experiment all combinations, in the order of ``ParameterGrid``: names
+        are sorted, and the last one varies fastest.
 
     Raises:
-        ValueError: two of them cannot share a program; the sentence names the field.
+        InvalidValueError: There is no experiment, a name is unknown or a value is out of
+            its range.
+        InvalidTypeError: The arguments are no experiments or no grid.
+
+    Example:
+        >>> from isa_toolkit import Experiment
+        >>> made = expand_grid(Experiment(), {"drop_easy": [0, 0.1], "seed": range(3)})
+        >>> [(one.method.drop_easy, one.seed) for one in made[:4]]
+        [(0, 0), (0, 1), (0, 2), (0.1, 0)]
+    """
+    from sklearn.model_selection import ParameterGrid
+
+    bases = as_experiments(experiments)
+    try:
+        combinations = list(ParameterGrid(grid)) if grid else [{}]
+    except (TypeError, ValueError) as error:
+        raise InvalidTypeError(
+            "grid must be a dict of lists such as {'drop_easy': [0, 0.1], 'seed': "
+            f"range(3)}}, or a list of such dicts, got {grid!r}."
+        ) from error
+    return [_changed(base, changes) for base in bases for changes in combinations]
+
+
+def as_experiments(
+    experiments: Experiment | Sequence[Experiment],
+) -> list[Experiment]:
+    """Return experiments as a list.
+
+    Args:
+        experiments: One experiment, or several.
+
+    Raises:
+        InvalidTypeError: It is something else; a data set gets the right call.
+    """
+    if isinstance(experiments, str | Dataset):
+        name = experiments if isinstance(experiments, str) else experiments.name
+        shown = repr(name) if isinstance(experiments, str) else "dataset"
+        raise InvalidTypeError(
+            f"experiment must be an Experiment, got the data set {name!r}. Use "
+            f"Experiment({shown}, method='frepo', steps=400)."
+        )
+    found = [experiments] if isinstance(experiments, Experiment) else list(experiments)
+    if not found or not all(isinstance(one, Experiment) for one in found):
+        raise InvalidTypeError(
+            "experiment must be an Experiment or a non-empty list of them, got "
+            f"{type(experiments).__name__}."
+        )
+    return found
+
+
+def group_by_program(experiments: Sequence[Experiment]) -> list[list[Experiment]]:
+    """Return experiments in groups that can share one compiled program each.
+
+    They may differ in seed, steps, validation and the traced settings of the method.
+
+    Args:
+        experiments: Any number of experiments.
+    """
+    groups: dict[str, list[Experiment]] = {}
+    for one in experiments:
+        groups.setdefault(program_key(one), []).append(one)
+    return list(groups.values())
+
+
+def program_key(experiment: Experiment) -> str:
+    """Return what decides the compiled program of an experiment, as text.
+
+    Args:
+        experiment: Experiment.
+    """
+    method: Any = experiment.method
+    plain = {
+        field.name: _plain(getattr(experiment, field.name))
+        for field in dataclasses.fields(experiment)
+        if field.name not in _FREE
+    }
+    plain["method"] = [method.name, static_fields(method)]
+    return json.dumps(as_json(plain), sort_keys=True, default=str)
+
+
+def resolve_together(experiments: Sequence[Experiment]) -> list[ResolvedExperiment]:
+    """Return the experiments of one program resolved; their data are loaded once.
+
+    Args:
+        experiments: At least one experiment, all of one program.
     """
     first, *others = experiments
-    for other in others:
-        difference = _difference(first, other)
-        if difference is not None:
-            raise refusal(*difference)
     resolved = first.resolve()
     return [resolved, *(other.resolve(reuse_data_from=resolved) for other in others)]
 
 
-def combinations(
-    experiments: Experiment | Sequence[Experiment],
-    **lists: Iterable[Any] | None,
-) -> list[Experiment]:
-    """Return every experiment with every combination of the lists that are given.
-
-    Args:
-        experiments: one or several.
-        lists: by name: settings of the method, or ``seeds``; None for each experiment's
-            own. The last one varies fastest.
-
-    Raises:
-        ValueError: no experiment, an empty list, a setting that a method lacks or a value
-            out of its range.
-    """
-    bases = [experiments] if isinstance(experiments, Experiment) else list(experiments)
-    if not bases or not all(isinstance(base, Experiment) for base in bases):
-        raise checks.fail(
-            "experiments", "be an Experiment or a list of some", experiments
-        )
-    given = {
-        name: _as_list(name, values)
-        for name, values in lists.items()
-        if values is not None
-    }
-    combined = []
-    for base in bases:
-        known = {field.name for field in dataclasses.fields(base.method)}  # pyright: ignore[reportArgumentType]
-        for name, values in given.items():
-            if name != "seeds" and name not in known:
-                raise checks.fail(
-                    name, f"be left out for method {base.method.name!r}", values
-                )
-        for values in itertools.product(*given.values()):
-            changes: dict[str, Any] = dict(zip(given, values, strict=True))
-            seed = changes.pop("seeds", base.seed)
-            method: Any = dataclasses.replace(base.method, **changes)  # pyright: ignore[reportArgumentType, reportCallIssue]
-            combined.append(dataclasses.replace(base, seed=seed, method=method))
-    return combined
+def _changed(base: Experiment, changes: Mapping[str, Any]) -> Experiment:
+    method: Any = base.method
+    own = {field.name for field in dataclasses.fields(Experiment)}
+    known = {field.name for field in dataclasses.fields(method)}
+    for name in changes:
+        if name not in own | known:
+            checks.check_one_of("each name of the grid", name, own | known)
+    settings = {name: value for name, value in changes.items() if name in known}
+    fields = {name: value for name, value in changes.items() if name not in known}
+    if settings:
+        fields["method"] = dataclasses.replace(method, **settings)
+    return dataclasses.replace(base, **fields)
 
 
-def refusal(name: str, mine: Any, its: Any) -> ValueError:
-    """Return why two experiments cannot share a program.
-
-    Args:
-        name: what differs.
-        mine: its value in the one.
-        its: its value in the other.
-    """
-    return checks.fail(
-        name,
-        f"be the same in all experiments of a grid: they may differ in {_TRACED}",
-        checks.as_text(f"{_shown(mine)} and {_shown(its)}"),
-        "Run them apart.",
-    )
-
-
-# --- pieces --------------------------------------------------------------------------
-
-
-def _as_list(name: str, values: Any) -> list[Any]:
-    what = "pairs (start, stop)" if name == "segment" else "numbers"
-    try:
-        listed = list(values)
-        if name == "segment":
-            listed = [tuple(pair) for pair in listed]
-    except TypeError:
-        raise checks.fail(name, f"be a list of {what}", values) from None
-    if not listed:
-        raise checks.fail(name, f"be a list of {what}, at least one", values)
-    return listed
-
-
-def _difference(one: Experiment, other: Experiment) -> tuple[str, Any, Any] | None:
-    """Return the first field in which two experiments may not differ, but do."""
-    pairs = [
-        (field.name, getattr(one, field.name), getattr(other, field.name))
-        for field in dataclasses.fields(Experiment)
-        if field.name not in (*_FREE, "method")
-    ]
-    pairs.append(("method", one.method.name, other.method.name))
-    if one.method.name == other.method.name:
-        mine, its = static_fields(one.method), static_fields(other.method)
-        pairs += [(name, mine[name], its[name]) for name in mine]
-    for pair in pairs:
-        _, mine, its = pair
-        if mine is not its and _as_plain(mine) != _as_plain(its):
-            return pair
-    return None
-
-
-def _as_plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     if isinstance(value, Dataset):
-        return value.name, value.fingerprint, value.preprocessing.describe()
-    return value
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, Dataset):
-        return f"{value.name} ({value.fingerprint[:8]})"
-    return repr(value)
+        return [value.name, value.fingerprint, value.preprocessing.describe()]
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # pyright: ignore[reportArgumentType]

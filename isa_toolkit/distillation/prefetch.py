@@ -1,162 +1,197 @@
-"""Real images that do not fit on the device: some steps' batches at a time.
+"""Where the real images are stored during a run, and their streaming to the device.
 
-While the device works on one block of batches, a thread draws the indices of the next,
-reads its images from memory or disk and sends them, as bytes. The indices are those that
-the loop would draw itself, so a streamed run sees the same batches as any other.
+While the device works on one block of batches, a thread draws the indices of the next
+block, reads its images from memory or disk and sends them as bytes. The indices are those
+that the loop would draw itself, so a streamed run sees the same batches as any other.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Int, Key, PyTree
 
+from isa_toolkit import checks
 from isa_toolkit.datasets.device_preprocessing import device_inputs
-from isa_toolkit.distillation import loop
 from isa_toolkit.distillation.experiment import ResolvedExperiment
-from isa_toolkit.distillation.run_state import Worker
-from isa_toolkit.distillation.sampling import Targets, draw, first_order
+from isa_toolkit.distillation.loop import MAX_CHUNK
+from isa_toolkit.distillation.sampling import TrainData, first_order, sample_batch
 
-__all__ = ["BLOCK_BYTES", "Blocks", "block_steps", "is_streamed"]
+__all__ = [
+    "BLOCK_BYTES",
+    "Placement",
+    "PrefetchLoader",
+    "choose_placement",
+]
 
-# Of one block's images. Two are on the device at a time.
+Placement = Literal["device", "device_bytes", "host"]
+"""Preprocessed on the device; as bytes on the device; in the memory or disk of the host."""
+
+# Fraction of the device's memory that the real images may take.
+_DEVICE_FRACTION = 0.4
+# Size of the images of one block. Two blocks are on the device at a time.
 BLOCK_BYTES = 128 * 2**20
 
 
-class _Block(NamedTuple):
-    """The batches of some steps, on the device: step ``stop`` is the first without."""
+def choose_placement(
+    resolved: ResolvedExperiment, wanted: Placement | None
+) -> Placement:
+    """Return where to store the real images of a run.
 
-    targets: Targets
+    Preprocessed on the device if they take at most 40 % of its memory as float32; as
+    bytes on the device if they do so as bytes; else on the host. It depends on the size
+    of the device, not on what is free, so a resumed run gives the same answer.
+
+    Args:
+        resolved: Resolved experiment.
+        wanted: The user's choice; None to choose by size.
+
+    Raises:
+        InvalidValueError: The choice is unknown.
+    """
+    if wanted is not None:
+        checks.check_one_of("placement", wanted, get_args(Placement))
+    if resolved.sampling == "none":
+        return "device"
+    if wanted is not None:
+        return wanted
+    available = _DEVICE_FRACTION * _device_bytes()
+    size = resolved.train.train.images.nbytes
+    if 4 * size <= available:
+        return "device"
+    return "device_bytes" if size <= available else "host"
+
+
+class _Block(NamedTuple):
+    """The batches of some steps, on the device: ``stop`` is the first step without one."""
+
+    data: TrainData
     stop: int
 
 
-def is_streamed(resolved: ResolvedExperiment, targets: Targets) -> bool:
-    """Return whether a run's real images come block by block.
+class PrefetchLoader:
+    """The batches of a streamed run, block after block.
 
     Args:
-        resolved: the experiment.
-        targets: from ``load_targets``: without images, though the method draws some.
-    """
-    return resolved.drawing != "none" and not targets.images.shape[0]
-
-
-def block_steps(batch_size: int, image_bytes: int) -> int:
-    """Return how many steps' images a block holds.
-
-    Args:
-        batch_size: images per step.
-        image_bytes: of one image.
-    """
-    fitting = BLOCK_BYTES // (batch_size * image_bytes)
-    return max(1, min(loop.RECORD_LENGTH, fitting))
-
-
-class Blocks:
-    """The batches of a run, block after block.
-
-    Args:
-        worker: the run, at the step that comes next.
-        targets: without images; what else the method needs.
-        put: brings a tree of arrays to the device or devices.
-        prefetch: read the next block while the device works; False only to measure it.
+        resolved: Resolved experiment.
+        key: Root key of the order of the real images.
+        step: Index of the next step.
+        data: Training data without images, on the device or devices.
+        put: Function that moves a tree of arrays there.
+        prefetch: Whether to read the next block while the device works; False only to
+            measure what that saves.
     """
 
     def __init__(
         self,
-        worker: Worker,
-        targets: Targets,
+        resolved: ResolvedExperiment,
+        key: Key[Array, ""],
+        step: int,
+        data: TrainData,
         *,
         put: Callable[[PyTree], PyTree],
         prefetch: bool = True,
     ) -> None:
-        resolved, data = worker.resolved, worker.resolved.train
-        self._images, self._labels = data.train.images, data.train.labels
+        train, batch_size = resolved.train, resolved.batch_size
+        self._images, self._labels = train.train.images, train.train.labels
         self._put, self._prefetch = put, prefetch
-        self._last = worker.settings.steps
-        self._rest = targets._replace(numbers=put(device_inputs(data.preprocessing)))
-        size = int(np.prod(data.image_shape))
-        self._steps = block_steps(resolved.batch_size, size)
-        # Indices are drawn on the host: in an accelerator's queue they would wait for the
-        # steps that they are to be read beside.
-        self._key, self._known = jax.device_put(
-            (worker.keys.order, self._labels), _host()
+        self._last = resolved.settings.steps
+        self._data = data._replace(
+            preprocessing=put(device_inputs(train.preprocessing))
         )
-        drawn = (resolved.drawing, resolved.batch_size)
-        self._plan = _plan(*drawn, data.num_classes, self._steps)
-        self._order = _first_order(*drawn)(self._key, self._known, worker.step)
+        image_bytes = int(np.prod(train.image_shape))
+        fitting = BLOCK_BYTES // (batch_size * image_bytes)
+        self._steps = max(1, min(MAX_CHUNK, fitting))
+        # The indices are drawn on the host: in an accelerator's queue they would wait for
+        # the steps that they should overlap with.
+        self._key, self._known = jax.device_put((key, self._labels), _cpu())
+        order, self._draw = _samplers(
+            resolved.sampling, batch_size, train.num_classes, self._steps
+        )
+        self._order = order(self._key, self._known, step)
         self._reader = ThreadPoolExecutor(1, "isa-toolkit-reader")
         self._block: _Block | None = None
-        self._coming: Future[_Block] | None = None
+        self._next: Future[_Block] | None = None
 
-    def at(self, step: int) -> tuple[Targets, int]:
-        """Return the batches from a step on, and how many steps they last for.
+    def batches_from(self, step: int) -> tuple[TrainData, int]:
+        """Return the batches from a step on, and the number of steps that they last for.
 
         Args:
-            step: the one after the last that was taken.
+            step: Index of the next step: the one after the last that was taken.
         """
         if self._block is None or step == self._block.stop:
-            self._block = (self._coming or self._ask(step)).result()
-            self._coming = None
+            self._block = (self._next or self._request(step)).result()
+            self._next = None
         block = self._block
-        if self._prefetch and self._coming is None and block.stop < self._last:
-            self._coming = self._ask(block.stop)
-        return block.targets, block.stop - step
+        if self._prefetch and self._next is None and block.stop < self._last:
+            self._next = self._request(block.stop)
+        return block.data, block.stop - step
 
-    def _ask(self, start: int) -> Future[_Block]:
+    def _request(self, start: int) -> Future[_Block]:
         return self._reader.submit(self._read, start)
 
     def _read(self, start: int) -> _Block:
-        chosen, self._order = self._plan(self._key, self._order, self._known, start)
+        chosen, self._order = self._draw(self._key, self._order, self._known, start)
         rows = np.asarray(chosen).reshape(-1)
-        images, labels, first = self._put(
+        images, labels, first_step = self._put(
             (self._images[rows], self._labels[rows], np.int32(start))
         )
-        targets = self._rest._replace(images=images, labels=labels, first=first)
-        return _Block(jax.block_until_ready(targets), start + self._steps)
+        data = self._data._replace(images=images, labels=labels, first_step=first_step)
+        return _Block(jax.block_until_ready(data), start + self._steps)
 
 
-def _host() -> Any:
-    """Return the CPU as a device, or the only kind there is."""
+def _device_bytes() -> int:
+    """Return the memory of the device; for a CPU that of the machine."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _cpu() -> Any:
+    """Return the CPU as a device, or a device of the only kind there is."""
     try:
         return jax.local_devices(backend="cpu")[0]
     except RuntimeError:
         return jax.local_devices()[0]
 
 
-Plan = Callable[..., tuple[Int[Array, "k b"], Int[Array, " n"]]]
-
-
 @cache
-def _plan(drawing: str, batch_size: int, num_classes: int, steps: int) -> Plan:
-    """Return ``(key, order, labels, start) -> (indices [k, b], order)``, compiled."""
-    drawn = partial(
-        draw, drawing=drawing, batch_size=batch_size, num_classes=num_classes
+def _samplers(
+    sampling: str, batch_size: int, num_classes: int, steps: int
+) -> tuple[Callable[..., Int[Array, " n"]], Callable[..., tuple[Array, Array]]]:
+    """Return two compiled functions: the first order, and the indices of a block.
+
+    ``(key, labels, step) -> order`` and ``(key, order, labels, start) -> (indices
+    [steps, batch_size], order)``.
+    """
+    sample = partial(
+        sample_batch,
+        sampling=sampling,
+        batch_size=batch_size,
+        num_classes=num_classes,
     )
 
     @jax.jit
-    def plan(
+    def order_at(key: Array, labels: Array, step: Array) -> Array:
+        return first_order(key, step, labels.shape[0], batch_size, sampling)
+
+    @jax.jit
+    def draw(
         key: Array, order: Array, labels: Array, start: Array
     ) -> tuple[Array, Array]:
         def one(order: Array, step: Array) -> tuple[Array, Array]:
-            chosen, order = drawn(key, step, order, labels)
-            return order, chosen
+            indices, order = sample(key, step, order, labels)
+            return order, indices
 
-        order, chosen = jax.lax.scan(one, order, start + jnp.arange(steps))
-        return chosen, order
+        order, indices = jax.lax.scan(one, order, start + jnp.arange(steps))
+        return indices, order
 
-    return plan
-
-
-@cache
-def _first_order(drawing: str, batch_size: int) -> Callable[..., Int[Array, " n"]]:
-    return jax.jit(
-        lambda key, labels, step: first_order(
-            key, step, labels.shape[0], batch_size, drawing
-        )
-    )
+    return order_at, draw

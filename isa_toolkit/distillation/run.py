@@ -1,81 +1,123 @@
-"""A run as it lies on the disk: opened, read, never changed."""
+"""A run on the disk: opened and read, never changed."""
 
 from __future__ import annotations
 
+import base64
+import html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isa_toolkit import checks
+from isa_toolkit.datasets import Dataset, load_dataset
 from isa_toolkit.distillation.store import RunStore
 from isa_toolkit.distilled import DistilledSet
+from isa_toolkit.errors import InvalidValueError
+from isa_toolkit.evaluation import Evaluation, evaluate
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 __all__ = ["Run"]
 
 
 class Run:
-    """One run folder.
+    """One run folder; shown in a notebook as its status, its curves and its images.
 
     Args:
-        path: of the run folder.
+        path: Path of the run folder.
+        dataset: Data set that the run was made from, for ``evaluate``.
 
     Raises:
-        FileNotFoundError: there is no run there.
+        FileNotFoundError: There is no run.
+
+    Example:
+        >>> import tempfile
+        >>> import isa_toolkit as isa
+        >>> run = isa.distill(
+        ...     isa.Experiment(
+        ...         "digits",
+        ...         method=isa.FRePo(pool_size=1),
+        ...         network=isa.NetworkSettings(width=4, depth=1),
+        ...         steps=2,
+        ...         batch_size=32,
+        ...         selection="last",
+        ...     ),
+        ...     out=tempfile.mkdtemp(),
+        ...     progress=False,
+        ... )
+        >>> isa.Run.open(run.path).status["status"]
+        'done'
+        >>> run.metrics.columns[:3].tolist()
+        ['age', 'kept', 'kind']
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, dataset: Dataset | None = None) -> None:
         self._store = RunStore(path)
+        self._dataset = dataset
         if not (self.path / "experiment.json").is_file():
             raise FileNotFoundError(
                 f"There is no run at {self.path} (no experiment.json)."
             )
 
     def __repr__(self) -> str:
-        return f"Run({str(self.path)!r}, {self.status['status']}, step {self.step})"
+        status = self.status
+        text = f"Run({str(self.path)!r}, {status['status']}, step {status['step']}"
+        text = f"{text} of {status['steps']})" if "steps" in status else f"{text})"
+        return text if len(text) <= 300 else f"Run(...{text[-290:]}"
+
+    def _repr_html_(self) -> str:
+        parts = [f"<p>{html.escape(repr(self))}</p>"]
+        if self._store.metrics():
+            from isa_toolkit.figures import style
+
+            curves = base64.b64encode(style.png(self.plot())).decode()
+            source = f"data:image/png;base64,{curves}"
+            parts.append(f'<img alt="Loss and accuracy" src="{source}">')
+        if self.is_done:
+            parts.append(self.distilled._repr_html_())
+        return "".join(parts)
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
         """Return the run in a folder.
 
         Args:
-            path: of the run folder.
+            path: Path of the run folder.
 
         Raises:
-            FileNotFoundError: there is no run there.
+            FileNotFoundError: There is no run.
         """
         return cls(path)
 
     @property
     def path(self) -> Path:
-        """Return the run folder."""
+        """Path of the run folder."""
         return self._store.path
 
     @property
     def experiment(self) -> dict[str, Any]:
-        """Return every choice of the run, as stored."""
+        """Every setting of the run, as stored."""
         return self._store.read_json("experiment.json") or {}
 
     @property
     def status(self) -> dict[str, Any]:
-        """Return status, step, steps, steps_per_s, elapsed_s and heartbeat."""
-        fresh = {"status": "new", "step": 0}
-        return self._store.read_json("status.json") or fresh
+        """Status, step, steps, steps_per_s, elapsed_s and heartbeat."""
+        return self._store.read_json("status.json") or {"status": "new", "step": 0}
 
     @property
     def step(self) -> int:
-        """Return the steps taken."""
+        """Number of steps taken."""
         return int(self.status["step"])
 
     @property
     def is_done(self) -> bool:
-        """Whether the result is there."""
+        """Whether the result exists."""
         return (self.path / "distilled.safetensors").is_file()
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """Return the metrics: one row per ``kind`` (train, validation) and step.
+        """Metrics: one row per ``kind`` (train, validation) and step.
 
         Accuracies are fractions; a train row holds means over the steps since the last.
         """
@@ -85,26 +127,26 @@ class Run:
 
     @property
     def snapshots(self) -> dict[int, Path]:
-        """Return the files of the distilled set at each validation, by step."""
+        """Paths of the distilled set at each validation, by step."""
         return self._store.snapshots()
 
     @property
     def distilled(self) -> DistilledSet:
-        """Return the result.
+        """The result.
 
         Raises:
-            FileNotFoundError: the run is not done.
+            FileNotFoundError: The run is not done.
         """
         return DistilledSet.load(self.path / "distilled.safetensors")
 
     def distilled_at(self, step: int) -> DistilledSet:
-        """Return the distilled set as it was at a validation.
+        """Return the distilled set at a validation.
 
         Args:
-            step: one of ``snapshots``.
+            step: One of the steps of ``snapshots``.
 
         Raises:
-            ValueError: nothing was stored at that step.
+            InvalidValueError: Nothing was stored at that step.
         """
         snapshots = self.snapshots
         if step not in snapshots:
@@ -112,3 +154,43 @@ class Run:
                 "step", f"be one of {', '.join(map(str, snapshots))}", step
             )
         return DistilledSet.load(snapshots[step])
+
+    def evaluate(self, dataset: Dataset | None = None, **settings: Any) -> Evaluation:
+        """Return the test accuracy of networks trained on the result.
+
+        Args:
+            dataset: Data set whose test images to classify; None for the one that the
+                run was made from.
+            settings: Settings of the evaluation by name, such as ``networks=2``.
+
+        Raises:
+            FileNotFoundError: The run is not done.
+            InvalidValueError: The data set of the run cannot be loaded by its name.
+        """
+        return evaluate(self.distilled, dataset or self._load_dataset(), **settings)
+
+    def plot(self) -> Figure:
+        """Return a figure with the loss and the accuracies against the step."""
+        from isa_toolkit.figures import training_curves
+
+        return training_curves.draw(training_curves.compute({self.path.name: self}))
+
+    def _load_dataset(self) -> Dataset:
+        if self._dataset is None:
+            stored = self.experiment["dataset"]
+            try:
+                dataset = load_dataset(stored["name"])
+            except (OSError, ValueError) as error:
+                raise InvalidValueError(
+                    f"dataset must be given, because {stored['name']!r} cannot be "
+                    f"loaded by its name: {error}"
+                ) from error
+            if dataset.fingerprint != stored["fingerprint"]:
+                raise checks.fail(
+                    "dataset",
+                    f"be the data that the run was made from ({stored['fingerprint'][:8]})",
+                    dataset.fingerprint[:8],
+                    "Load them in the same way and call run.evaluate(dataset).",
+                )
+            self._dataset = dataset
+        return self._dataset

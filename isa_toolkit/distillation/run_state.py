@@ -1,7 +1,6 @@
-"""The mutable part of one run: its state, the rows not yet written, its files.
+"""The state of one run between its chunks, and the files that it writes.
 
-Which steps are taken when, alone or beside other runs, is the ``course``'s affair. A
-checkpoint is written only after the events of its step (metrics, validation, snapshot),
+A checkpoint is written only after the events of its step (metrics, validation, snapshot),
 so a resumed run neither repeats nor skips one.
 """
 
@@ -12,37 +11,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 
-from isa_toolkit.distillation import loop
-from isa_toolkit.distillation import schedule as events
-from isa_toolkit.distillation.checkpoints import Checkpoints
+from isa_toolkit.distillation import loop, schedule
+from isa_toolkit.distillation.checkpoints import Checkpoint, Checkpoints
 from isa_toolkit.distillation.experiment import ResolvedExperiment
 from isa_toolkit.distillation.signals import StopRequest
 from isa_toolkit.distillation.store import RunStore
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.methods import method_of
+from isa_toolkit.errors import DivergedError
+from isa_toolkit.methods import METHODS
+from isa_toolkit.methods.base import as_arrays
 from isa_toolkit.networks import Network, build
 
-__all__ = ["Callback", "DivergedError", "Part", "Progress", "Worker", "writing"]
-
-
-class DivergedError(FloatingPointError):
-    """A quantity of the run is not finite; the last good checkpoint is kept."""
+__all__ = ["Callback", "Progress", "RunState", "Steps", "writing"]
 
 
 class Progress(NamedTuple):
-    """What a callback is told after each chunk.
+    """Argument of a callback after each chunk.
 
-    step: steps taken.
-    steps: of the whole run.
-    steps_per_s: speed of the last chunk.
-    rows: metrics that are new since the last call.
-    distilled: call it for the distilled set as it is now.
-    path: the run folder.
+    step: Number of steps taken.
+    steps: Number of steps of the whole run.
+    steps_per_s: Speed of the last chunk.
+    rows: Metrics that are new since the last call.
+    distilled: Function that returns the current distilled set.
+    path: Path of the run folder.
     """
 
     step: int
@@ -56,30 +51,28 @@ class Progress(NamedTuple):
 Callback = Callable[[Progress], Any]
 
 
-class Part(NamedTuple):
-    """What one compiled call gave one run.
+class Steps(NamedTuple):
+    """The part of one run in the result of a chunk.
 
-    done: steps taken.
-    infos: diagnostics of each of them, on the host.
-    is_finite: whether the state is.
-    state: call it for the state, until the next call.
+    done: Number of steps taken.
+    infos: Diagnostics of each of them, on the host.
+    is_finite: Whether the state is finite.
     """
 
     done: int
     infos: Any
     is_finite: bool
-    state: Callable[[], PyTree]
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Say of an ``OSError`` inside that the run folder cannot be written.
+    """Turn an ``OSError`` inside into one sentence about the run folder.
 
     Args:
-        path: the run folder.
+        path: Path of the run folder.
 
     Raises:
-        OSError: of the same kind, one sentence.
+        OSError: An error of the same type.
     """
     try:
         yield
@@ -93,22 +86,21 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-class Worker:
+class RunState:
     """One run between its chunks.
 
     Args:
-        resolved: the experiment.
-        store: its folder, locked.
-        callbacks: called after each chunk.
-        request: whether all runs are asked to stop.
+        resolved: Resolved experiment.
+        store: Run folder, locked by this process if it is the one that writes.
+        callbacks: Functions to call after each chunk.
+        request: Request to stop, of all runs.
 
     Attributes:
-        step: steps taken.
-        state: call it for the state of the method.
-        is_new: there was no checkpoint to go on from.
-        failure: why the run can take no more steps, or None.
-        saved_at: when the last checkpoint was written, by the course's clock.
-        told_at: when the status was.
+        step: Number of steps taken.
+        state: Function that returns the state of the method.
+        is_new: Whether there was no checkpoint to resume from.
+        failure: Why the run cannot continue, or None.
+        unsaved_s: Seconds of steps since the last checkpoint.
     """
 
     def __init__(
@@ -118,17 +110,15 @@ class Worker:
         callbacks: Sequence[Callback],
         request: StopRequest,
     ) -> None:
-        settings = resolved.settings
-        self.resolved, self.settings, self.store = resolved, settings, store
+        data = resolved.dataset
+        self.resolved, self.settings, self.store = resolved, resolved.settings, store
         self.callbacks, self.request = callbacks, request
         self.network: Network = build(
-            resolved.network,
-            image_shape=resolved.dataset.image_shape,
-            num_classes=resolved.dataset.num_classes,
+            resolved.network, image_shape=data.image_shape, num_classes=data.num_classes
         )
-        self.method = method_of(settings.method)
-        self.traced = loop.traced(settings.method, steps=settings.steps)
-        self.keys = loop.run_keys(settings.seed)
+        self.method = METHODS[resolved.method.name]
+        self.method_settings = as_arrays(resolved.method)
+        self.keys = loop.run_keys(self.settings.seed)
         self.step = 0
         self.elapsed_s = 0.0
         self.steps_per_s = 0.0
@@ -137,11 +127,11 @@ class Worker:
         self.state: Callable[[], PyTree]
         self.is_new = True
         self.failure: DivergedError | None = None
-        self.saved_at = self.told_at = 0.0
+        self.unsaved_s = 0.0
 
     @property
     def path(self) -> Path:
-        """The run folder."""
+        """Path of the run folder."""
         return self.store.path
 
     @property
@@ -150,121 +140,109 @@ class Worker:
         return self.step == self.settings.steps
 
     @property
-    def is_stop_asked(self) -> bool:
-        """Whether this run is to stop."""
-        return self.request.asked or self.store.stop_requested
+    def is_validation(self) -> bool:
+        """Whether a validation is due at this step."""
+        return schedule.is_validation(self.settings, self.step)
 
     @property
-    def room(self) -> int:
-        """The steps until the loop must come back."""
-        coming = events.next_event(self.settings, self.step) - self.step
-        return min(loop.RECORD_LENGTH, coming)
+    def is_stop_requested(self) -> bool:
+        """Whether this run should stop."""
+        return self.request.requested or self.store.stop_requested
 
-    # --- the course of a run ---------------------------------------------------------
+    @property
+    def steps_until_event(self) -> int:
+        """Number of steps until the next validation or the last step."""
+        return schedule.next_event(self.settings, self.step) - self.step
+
+    # --- starting ----------------------------------------------------------------------
 
     def open(self) -> None:
-        """Say in the folder that the run has started."""
+        """Write into the folder that the run has started."""
         self.store.clear_stop()
         self.store.write_environment()
-        # What was said last, until the checkpoint is read.
-        told = self.store.read_json("status.json") or {}
-        self.step = int(told.get("step", 0))
-        self.elapsed_s = float(told.get("elapsed_s", 0.0))
-        self.status("running")
+        # The last known step, until the checkpoint is read.
+        status = self.store.read_json("status.json") or {}
+        self.step = int(status.get("step", 0))
+        self.elapsed_s = float(status.get("elapsed_s", 0.0))
+        self.write_status("running")
 
-    def start(self, checkpoints: Checkpoints) -> None:
-        """Draw the first state or go on from the last checkpoint.
+    def first_state(self) -> PyTree:
+        """Return the state before the first step, which the run's seed determines."""
+        classes = self.resolved.train.num_classes
+        images, labels = schedule.first_images(self.resolved)
+        one_hot = np.eye(classes, dtype=np.float32)[labels] - 1 / classes
+        return loop.first_state(
+            self.method_settings,
+            self.network,
+            self.keys.networks,
+            jnp.asarray(images),
+            jnp.asarray(one_hot, jnp.float32),
+        )
+
+    def restore(self, state: PyTree, checkpoints: Checkpoints) -> PyTree:
+        """Resume from the last checkpoint, if there is one; return the state.
 
         Args:
-            checkpoints: of the run.
+            state: First state.
+            checkpoints: Checkpoints of the run.
         """
         self.checkpoints = checkpoints
-        draw = loop.first_state(self.method, self.network)
-        state = draw(self.traced.settings, self.keys.networks, *self._first_set())
         stored = checkpoints.restore(state, experiment=self.resolved.hash)
-        self.step, self.elapsed_s = 0, 0.0
-        if stored is not None:
-            self.step, state = stored.step, stored.state
-            self.pending = stored.notes["pending"]
-            self.elapsed_s = stored.notes["elapsed_s"]
-        self.store.cut_metrics(self.step if stored is not None else -1)
         self.is_new = stored is None
-        self.state = lambda: state
+        stored = stored or Checkpoint(0, state, {"pending": [], "elapsed_s": 0.0})
+        self.step, self.pending = stored.step, stored.notes["pending"]
+        self.elapsed_s = stored.notes["elapsed_s"]
+        self.store.cut_metrics(-1 if self.is_new else self.step)
+        return stored.state
 
-    def stand_by(self) -> None:
-        """Have a state of the right shapes and types, its numbers to be taken over."""
-        draw = loop.first_state(self.method, self.network)
-        shapes = jax.eval_shape(
-            draw, self.traced.settings, self.keys.networks, *self._first_set()
-        )
-        self.take_over(
-            jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-        )
+    # --- after a chunk -----------------------------------------------------------------
 
-    def take_over(self, state: PyTree) -> None:
-        """Go on from a state that was made elsewhere.
+    def advance(self, steps: Steps, seconds: float, own_seconds: float) -> None:
+        """Account for the steps of a chunk.
 
         Args:
-            state: of the method.
-        """
-        self.state = lambda: state
-
-    def take(self, part: Part, seconds: float, *, share_s: float) -> None:
-        """Go on to the state after a chunk.
-
-        Args:
-            part: what the chunk gave.
-            seconds: how long it took.
-            share_s: how much of that is this run's.
+            steps: Part of this run in its result.
+            seconds: Duration of the chunk.
+            own_seconds: Part of it that is due to this run.
 
         Raises:
-            DivergedError: it is not finite.
+            DivergedError: A quantity or the state is not finite.
         """
-        self.state = part.state
-        failed = int(part.infos.failure[-1])
+        failed = int(steps.infos.failure[-1])
+        last = self.step + steps.done - 1
         if failed:
-            quantity = self.method.quantities[failed - 1]
-            raise self._diverged(self.step + part.done - 1, quantity)
-        # Whatever is saved must be worth going on from.
-        if not part.is_finite:
-            raise self._diverged(
-                self.step + part.done - 1, "the state after the update"
-            )
-        names = [n for n in part.infos._fields if n not in ("failure", "member")]
+            raise self._diverged(last, self.method.quantities[failed - 1])
+        # No checkpoint may have a state that cannot be continued.
+        if not steps.is_finite:
+            raise self._diverged(last, "the state after the update")
+        names = [n for n in steps.infos._fields if n not in ("failure", "member")]
         self.pending += [
-            {name: float(getattr(part.infos, name)[place]) for name in names}
-            for place in range(part.done)
+            {name: float(getattr(steps.infos, name)[index]) for name in names}
+            for index in range(steps.done)
         ]
-        self.step += part.done
-        self.elapsed_s += share_s
-        self.steps_per_s = part.done / seconds
+        self.step += steps.done
+        self.elapsed_s += own_seconds
+        self.unsaved_s += seconds
+        self.steps_per_s = steps.done / seconds
 
     def record(self) -> list[dict[str, Any]]:
-        """Write what is due at this step: metrics, validation, snapshot; return the rows."""
-        rows, self.pending = events.summarise(self.pending, self.settings, self.step)
+        """Write metrics, validation and snapshot of this step; return the new rows."""
+        rows, self.pending = schedule.summarise(self.pending, self.settings, self.step)
         if self.is_validation or self.step == 0:
             self.distilled().save(self.store.snapshot_path(self.step))
             if self.resolved.validation is not None:
-                images, labels = map(np.asarray, self.method.distilled(self.state()))
-                accuracies = events.validate(
-                    self.resolved, images, labels, self._learned()
-                )
+                accuracies = schedule.validate(self.resolved, *self._distilled())
                 rows.append({"step": self.step, "kind": "validation", **accuracies})
         self.store.append_metrics(rows)
         return rows
 
-    @property
-    def is_validation(self) -> bool:
-        """Whether a validation is due at this step."""
-        return events.is_validation(self.settings, self.step)
-
     def call_back(self, rows: list[dict[str, Any]]) -> bool:
-        """Tell the callbacks; return whether one asks to stop.
+        """Call the callbacks; return whether one of them asks to stop.
 
         Args:
-            rows: new metrics.
+            rows: New metrics.
         """
-        told = Progress(
+        progress = Progress(
             self.step,
             self.settings.steps,
             self.steps_per_s,
@@ -272,7 +250,7 @@ class Worker:
             self.distilled,
             self.path,
         )
-        answers = [callback(told) for callback in self.callbacks]
+        answers = [callback(progress) for callback in self.callbacks]
         return any(answer is True for answer in answers)
 
     def save(self) -> None:
@@ -283,47 +261,45 @@ class Worker:
             "elapsed_s": self.elapsed_s,
         }
         self.checkpoints.save(self.step, self.state(), notes)
+        self.unsaved_s = 0.0
 
     def stop(self) -> None:
-        """Say in the folder that the run was asked to stop."""
+        """Write that the run was stopped."""
         self.store.clear_stop()
-        self.status("stopped")
+        self.write_status("stopped")
 
     def finish(self) -> None:
-        """Choose the result and write the closing files."""
-        # Also after a request that came with the last step.
+        """Select the result and write the closing files."""
+        # A request to stop may have come with the last step.
         self.store.clear_stop()
-        chosen = events.choose(self.store.metrics(), self.settings)
-        images, labels = self.method.distilled(self.state())
-        learned = self._learned()
-        if self.settings.selection != "last":
-            path = self.store.snapshot_path(chosen["step"])
-            stored = DistilledSet.load(path)
+        selection = schedule.select_step(self.store.metrics(), self.settings)
+        if self.settings.selection == "last":
+            images, labels, learned = self._distilled()
+        else:
+            stored = DistilledSet.load(self.store.snapshot_path(selection["step"]))
             images, labels = stored.images, stored.labels
             learned = stored.manifest.get("learned")
-        distilled = events.distilled_set(self.resolved, images, labels, chosen, learned)
+        distilled = schedule.distilled_set(
+            self.resolved, images, labels, selection, learned
+        )
         self.store.compact_metrics()
-        self.store.write_preview(distilled)
-        # Last: this file says that the run is whole.
+        # Last: the run is done if this file exists.
         distilled.save(self.path / "distilled.safetensors")
-        self.status("done")
-
-    # --- pieces ----------------------------------------------------------------------
+        self.write_status("done")
 
     def distilled(self) -> DistilledSet:
-        """Return the distilled set as it is now, with its provenance."""
-        images, labels = self.method.distilled(self.state())
-        chosen = {"step": self.step}
-        return events.distilled_set(
-            self.resolved, images, labels, chosen, self._learned()
+        """Return the current distilled set with its provenance."""
+        images, labels, learned = self._distilled()
+        return schedule.distilled_set(
+            self.resolved, images, labels, {"step": self.step}, learned
         )
 
-    def status(self, status: str, **more: Any) -> None:
+    def write_status(self, status: str, **more: Any) -> None:
         """Write ``status.json``.
 
         Args:
-            status: running, stopped, done or failed.
-            more: such as the reason.
+            status: One of running, stopped, done and failed.
+            more: Other values, such as the reason.
         """
         self.store.write_status(
             status=status,
@@ -334,25 +310,24 @@ class Worker:
             **more,
         )
 
-    def _first_set(self) -> tuple[Array, Array]:
-        """Return the first distilled images and labels, which the run's seed draws."""
-        data = self.resolved.train
-        images, classes = events.first_images(self.resolved)
-        labels = np.eye(data.num_classes, dtype=np.float32)[classes]
-        return jnp.asarray(images), jnp.asarray(labels - 1 / data.num_classes)
-
-    def _learned(self) -> dict[str, float]:
-        """Return what belongs to the present set besides images and labels."""
-        learned = self.method.learned(self.state())
-        return {name: float(value) for name, value in learned.items()}
+    def _distilled(self) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+        """Return the current distilled images, labels and other learned numbers."""
+        state = self.state()
+        images, labels = map(np.asarray, self.method.distilled(state))
+        learned = self.method.learned(state)
+        return images, labels, {name: float(value) for name, value in learned.items()}
 
     def _diverged(self, step: int, quantity: str) -> DivergedError:
         fix = self.method.remedies.get(
             quantity, "Lower learning_rate, or look at the data."
         ).format(**self.resolved.description["method"])
-        steps = self.checkpoints.steps
-        kept = f"step {steps[-1]} is kept" if steps else "none was written yet"
         return DivergedError(
             f"At step {step} {quantity} became not finite (NaN or infinity). {fix} "
-            f"Last good checkpoint: {kept}."
+            f"Last good checkpoint: {self._last_checkpoint()}."
         )
+
+    def _last_checkpoint(self) -> str:
+        if not hasattr(self, "checkpoints"):  # another process writes them
+            return "see process 0"
+        steps = self.checkpoints.steps
+        return f"step {steps[-1]} is kept" if steps else "none was written yet"

@@ -1,7 +1,7 @@
-"""Which real images a step sees: shuffled epochs, so many of each class, or none.
+"""Which real images a step uses: shuffled epochs, some of each class, or none.
 
-All of it is index draws on the device; what a method asks for stands in its
-:class:`~isa_toolkit.methods.base.Method`.
+All of it is index draws on the device; ``METHODS[name].sampling`` says which of them a
+method uses.
 """
 
 from __future__ import annotations
@@ -18,57 +18,54 @@ from isa_toolkit.datasets import Dataset
 from isa_toolkit.datasets.device_preprocessing import device_inputs
 from isa_toolkit.networks.training import batch_indices
 
-__all__ = ["Targets", "class_indices", "draw", "first_order", "targets"]
+__all__ = ["TrainData", "class_indices", "first_order", "sample_batch", "train_data"]
 
 
-class Targets(NamedTuple):
-    """The real training set, on the device, or the part of it that some steps see.
+class TrainData(NamedTuple):
+    """The real training images on the device, or the part of them that some steps use.
 
-    images: preprocessed, or as bytes, [n, h, w, ch]; empty for a method that looks at
-        none.
-    labels: class numbers, [n].
-    extra: what else the method needs; () if nothing.
-    numbers: ``DeviceInputs``, which bytes are preprocessed with; () for floats.
-    first: of a part: the step that its first images are of, []; () for the whole.
+    images: Network inputs, or bytes to be preprocessed, [n, h, w, ch]; empty for a method
+        that uses no real images.
+    labels: Class indices, [n].
+    extra: What the method prepared; () for nothing.
+    preprocessing: ``DeviceInputs`` that preprocess bytes; () for network inputs.
+    first_step: Step of the first streamed batch, []; () if nothing is streamed.
     """
 
     images: Float[Array, "n h w ch"] | UInt8[Array, "n h w ch"]
     labels: Int[Array, " n"]
     extra: PyTree = ()
-    numbers: PyTree = ()
-    first: PyTree = ()
+    preprocessing: PyTree = ()
+    first_step: PyTree = ()
 
 
-def targets(
+def train_data(
     data: Dataset,
     *,
-    drawing: str,
+    sampling: str,
     extra: PyTree = (),
     as_bytes: bool = False,
     put: Callable[[Any], Array] = jnp.asarray,
-) -> Targets:
-    """Return the training set of a data set as the loop takes it.
+) -> TrainData:
+    """Return the training images of a data set as the loop uses them.
 
     Args:
-        data: its training images.
-        drawing: of the method; of ``"none"`` no image goes to the device.
-        extra: what else the method needs.
-        as_bytes: let the images lie there as bytes and preprocess each batch: a quarter
-            of the memory.
-        put: brings an array to where it shall lie.
-
-    Returns:
-        The targets, on the device.
+        data: Data set.
+        sampling: How the method samples; with ``"none"`` no image goes to the device.
+        extra: What the method prepared, on the device.
+        as_bytes: Whether the images stay bytes and each batch is preprocessed on the
+            device, which takes a quarter of the memory.
+        put: Function that moves an array to the device or devices.
     """
-    if drawing == "none":
+    if sampling == "none":
         images = np.zeros((0, *data.image_shape), np.float32)
-        return Targets(put(images), put(np.zeros((0,), np.int32)), extra)
+        return TrainData(put(images), put(np.zeros((0,), np.int32)), extra)
     labels = put(data.train.labels)
     if as_bytes:
         images = put(np.asarray(data.train.images))
-        numbers = jax.tree.map(put, device_inputs(data.preprocessing))
-        return Targets(images, labels, extra, numbers)
-    return Targets(put(data.inputs("train")), labels, extra)
+        preprocessing = jax.tree.map(put, device_inputs(data.preprocessing))
+        return TrainData(images, labels, extra, preprocessing)
+    return TrainData(put(data.inputs("train")), labels, extra)
 
 
 def class_indices(
@@ -77,15 +74,15 @@ def class_indices(
     """Return ``count`` different samples of each class, class after class.
 
     Args:
-        key: consumed.
-        labels: class numbers, [n].
-        num_classes: c.
-        count: of each class; at most the size of the smallest class.
+        key: Random key.
+        labels: Class indices, [n].
+        num_classes: Number of classes.
+        count: Number of samples of each class, at most the size of the smallest class.
 
     Returns:
-        Indices, [c * count].
+        Indices, [num_classes * count].
 
-    Source: algorithms 4.5, "256 random real images" of each class.
+    Source: docs/algorithms.md, section 4.5, "256 random real images" of each class.
     """
     size = labels.shape[0]
     draws = jax.random.bits(key, (size,))
@@ -97,62 +94,63 @@ def class_indices(
 
 
 def first_order(
-    key: Key[Array, ""], step: Int[Array, ""], size: int, batch_size: int, drawing: str
+    key: Key[Array, ""], step: Int[Array, ""], size: int, batch_size: int, sampling: str
 ) -> Int[Array, " n"]:
-    """Return what ``draw`` takes at ``step``: the permutation of its epoch.
+    """Return the permutation that ``sample_batch`` needs at a step: that of its epoch.
 
     Args:
-        key: the root of all orders.
-        step: that comes next.
-        size: of the training set.
-        batch_size: targets per step.
-        drawing: the method's ``sampling``.
+        key: Root key of all orders.
+        step: Index of the next step.
+        size: Number of training images.
+        batch_size: Number of real images per step.
+        sampling: How the method samples.
 
     Returns:
-        A permutation [n]; empty unless it is ``"epochs"``.
+        A permutation [n]; empty unless the sampling is ``"epochs"``.
     """
-    if drawing != "epochs":
+    if sampling != "epochs":
         return jnp.zeros((0,), jnp.int32)
     epoch = step // (size // batch_size)
     return jax.random.permutation(jax.random.fold_in(key, epoch), size)
 
 
-def draw(
+def sample_batch(
     key: Key[Array, ""],
     step: Int[Array, ""],
     order: Int[Array, " n"],
     labels: Int[Array, " s"],
     *,
-    drawing: str,
+    sampling: str,
     batch_size: int,
     num_classes: int,
-    first: PyTree = (),
+    first_step: PyTree = (),
 ) -> tuple[Int[Array, " b"], Int[Array, " n"]]:
-    """Return the samples of one step, and the order to pass on.
+    """Return the sample indices of one step, and the order for the next step.
 
     Args:
-        key: the root of all orders.
-        step: steps taken, [].
-        order: from ``first_order`` or the step before.
-        labels: class numbers of the training set, [s].
-        drawing: the method's ``sampling``, or ``"streamed"``: batch after batch.
-        batch_size: b; of per-class drawing a multiple of the number of classes.
-        num_classes: c.
-        first: of ``"streamed"``: the step of the first batch, [].
+        key: Root key of all orders.
+        step: Index of the step, [].
+        order: Permutation from ``first_order`` or from the step before.
+        labels: Class indices of the training images, [s].
+        sampling: How the method samples, or ``"streamed"``: batch after batch.
+        batch_size: Number of real images per step; with ``"per_class"`` a multiple of
+            the number of classes.
+        num_classes: Number of classes.
+        first_step: Step of the first streamed batch, [].
 
     Returns:
-        Indices [b], and the order.
+        (indices [b], order [n]).
     """
-    if drawing == "streamed":
-        return (step - first) * batch_size + jnp.arange(batch_size), order
-    if drawing == "epochs":
+    if sampling == "streamed":
+        return (step - first_step) * batch_size + jnp.arange(batch_size), order
+    if sampling == "epochs":
         return batch_indices(key, step, order, batch_size, "shuffled")
-    if drawing == "none":
+    if sampling == "none":
         return jnp.zeros((0,), jnp.int32), order
-    chosen = class_indices(
+    indices = class_indices(
         jax.random.fold_in(key, step),
         labels,
         num_classes=num_classes,
         count=batch_size // num_classes,
     )
-    return chosen, order
+    return indices, order

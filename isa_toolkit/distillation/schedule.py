@@ -1,8 +1,4 @@
-"""What a run records and what it makes of it: metrics, validations, the chosen step.
-
-Pure but for the training of a validation; when each is due and where it is written is
-left to ``run``.
-"""
+"""When a run logs and validates, what it records, and which step is its result."""
 
 from __future__ import annotations
 
@@ -18,11 +14,11 @@ from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.evaluation.evaluation import run_evaluation, with_learned
 
 __all__ = [
-    "choose",
     "distilled_set",
     "first_images",
     "is_validation",
     "next_event",
+    "select_step",
     "summarise",
     "validate",
 ]
@@ -34,13 +30,13 @@ def first_images(resolved: ResolvedExperiment) -> tuple[np.ndarray, np.ndarray]:
     """Return the real images that the distilled set starts from, and their classes.
 
     Args:
-        resolved: the experiment.
+        resolved: Resolved experiment.
 
     Returns:
-        Network inputs [m, h, w, ch], class by class, and class numbers [m]. They
-        depend on data, seed and images per class alone.
+        Network inputs [m, h, w, ch], class by class, and class indices [m]. They depend
+        on data, seed and images per class only.
 
-    Source: algorithms 1.1, "Synthetic init".
+    Source: docs/algorithms.md, section 1.1, "Synthetic init".
     """
     settings, train = resolved.settings, resolved.train
     labels = train.train.labels
@@ -54,11 +50,11 @@ def first_images(resolved: ResolvedExperiment) -> tuple[np.ndarray, np.ndarray]:
 
 
 def next_event(settings: Experiment, step: int) -> int:
-    """Return the next step at which the loop must come back.
+    """Return the next step at which a chunk must end: a validation or the last step.
 
     Args:
-        settings: resolved.
-        step: steps taken.
+        settings: Resolved settings.
+        step: Number of steps taken.
     """
     every, steps = settings.validation_every, settings.steps
     return min(steps, (step // every + 1) * every) if every else steps
@@ -68,8 +64,8 @@ def is_validation(settings: Experiment, step: int) -> bool:
     """Return whether a validation is due at a step.
 
     Args:
-        settings: resolved.
-        step: steps taken.
+        settings: Resolved settings.
+        step: Number of steps taken.
     """
     every = settings.validation_every
     if not every:
@@ -80,15 +76,15 @@ def is_validation(settings: Experiment, step: int) -> bool:
 def summarise(
     pending: list[dict[str, float]], settings: Experiment, step: int
 ) -> tuple[list[Row], list[dict[str, float]]]:
-    """Return a row of means for each logging interval that is complete.
+    """Return a row of means for each complete logging interval.
 
     Args:
-        pending: diagnostics of the last steps, in order.
-        settings: resolved.
-        step: steps taken.
+        pending: Diagnostics of the last steps, in order.
+        settings: Resolved settings.
+        step: Number of steps taken.
 
     Returns:
-        (rows, diagnostics that await a row of their own).
+        (rows, diagnostics that belong to the next row).
     """
     every = settings.log_every or 1
     rows = []
@@ -112,13 +108,13 @@ def validate(
     labels: np.ndarray,
     learned: dict[str, float] | None = None,
 ) -> dict[str, float]:
-    """Return the accuracies of fresh networks trained on distilled images.
+    """Return the accuracies of new networks trained on distilled images.
 
     Args:
-        resolved: the experiment; its evaluation settings validate.
-        images: network inputs, [m, h, w, ch].
-        labels: distilled labels, [m, c].
-        learned: what belongs to them besides, such as a step size.
+        resolved: Resolved experiment with validation images.
+        images: Network inputs, [m, h, w, ch].
+        labels: Distilled labels, [m, c].
+        learned: Other learned numbers of the set, such as a step size.
 
     Returns:
         ``accuracy`` and ``ridge_accuracy``, means over the networks.
@@ -137,12 +133,12 @@ def validate(
     }
 
 
-def choose(rows: list[Row], settings: Experiment) -> dict[str, Any]:
+def select_step(rows: list[Row], settings: Experiment) -> dict[str, Any]:
     """Return which step's images are the result.
 
     Args:
-        rows: all metrics of the run.
-        settings: resolved.
+        rows: All metrics of the run.
+        settings: Resolved settings.
 
     Returns:
         ``rule``, ``step`` and, unless the rule is ``"last"``, ``accuracy``.
@@ -160,17 +156,17 @@ def distilled_set(
     resolved: ResolvedExperiment,
     images: Any,
     labels: Any,
-    chosen: dict[str, Any],
+    selection: dict[str, Any],
     learned: dict[str, float] | None = None,
 ) -> DistilledSet:
     """Return distilled images with their provenance.
 
     Args:
-        resolved: the experiment.
-        images: network inputs, [m, h, w, ch].
-        labels: distilled labels, [m, c].
-        chosen: which step they are of, and why.
-        learned: what belongs to them besides, such as a step size.
+        resolved: Resolved experiment.
+        images: Network inputs, [m, h, w, ch].
+        labels: Distilled labels, [m, c].
+        selection: Which step they are of, and why.
+        learned: Other learned numbers of the set, such as a step size.
     """
     description = resolved.description
     return DistilledSet.from_inputs(
@@ -182,7 +178,7 @@ def distilled_set(
             "experiment": description,
             "hash": resolved.hash,
             "network": description["network"],
-            "selection": chosen,
+            "selection": selection,
             **({"learned": learned} if learned else {}),
             "versions": versions(),
         },

@@ -8,49 +8,46 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["StopAsked", "StopRequest", "heed_signals"]
-
-
-class StopAsked(Exception):
-    """What ends the making of data when somebody asked to stop."""
+__all__ = ["StopRequest", "catch_signals"]
 
 
 class StopRequest:
-    """Whether somebody asked to stop.
+    """Whether all work should stop.
 
     Attributes:
-        asked: True from the first signal on.
+        requested: True from the first signal on.
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
 
 
 @contextmanager
-def heed_signals() -> Iterator[StopRequest]:
+def catch_signals() -> Iterator[StopRequest]:
     """Turn the first SIGINT or SIGTERM into a request to stop.
 
-    Outside the main thread, where Python hears no signals, nothing is ever asked.
+    Outside the main thread, where Python receives no signals, the request is never set.
 
     Yields:
-        The request, to be looked at.
+        The request, to be polled.
 
     Raises:
-        KeyboardInterrupt: at a second signal, wherever the program then is.
+        KeyboardInterrupt: At a second signal, wherever the program is at that moment.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         del frame
-        if request.asked:
+        if request.requested:
             raise KeyboardInterrupt(f"second signal {signal.Signals(number).name}")
-        request.asked = True
+        request.requested = True
 
     before = {
-        number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)
+        number: signal.signal(number, handle)
+        for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
         yield request

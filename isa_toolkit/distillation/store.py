@@ -1,11 +1,11 @@
-"""The run folder: what is in it, and how it survives a crash.
+"""The run folder: its files, and how they survive a crash.
 
-``experiment.json`` (every choice), ``environment.json`` (versions and machine),
-``metrics.jsonl`` (appended), ``checkpoints/`` (Orbax), ``snapshots/`` (the distilled images at
-each validation), ``status.json``, and at the end ``distilled.safetensors``,
-``metrics.parquet`` and ``preview.png``. Every file is written under another name and
-renamed; metrics are appended line by line, and on resuming whatever is later than the
-checkpoint is cut off. Nothing is ever unpickled.
+``experiment.json`` (every setting), ``environment.json`` (versions and machine),
+``metrics.jsonl`` (appended), ``checkpoints/`` (Orbax), ``snapshots/`` (the distilled images
+at each validation), ``status.json``, and at the end ``distilled.safetensors`` and
+``metrics.parquet``. Every file is written under another name and renamed; metrics are
+appended line by line, and on resuming whatever is later than the checkpoint is cut off.
+Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -20,39 +20,36 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from isa_toolkit.distilled import DistilledSet
+from isa_toolkit.errors import InvalidValueError, RunLockedError
 from isa_toolkit.files import read_json, write_atomically, write_json
 
-__all__ = ["RunLockedError", "RunStore", "held", "is_held"]
-
-
-class RunLockedError(RuntimeError):
-    """Another process is working on the run folder."""
+__all__ = ["RunStore", "is_locked", "lock_folder", "now", "versions"]
 
 
 @contextlib.contextmanager
-def held(path: Path, refusal: Callable[[str], Exception]) -> Iterator[None]:
-    """Hold a folder for this process; the system frees it if we die.
+def lock_folder(path: Path, refuse: Callable[[str], Exception]) -> Iterator[None]:
+    """Lock a folder for this process; the system frees the lock if the process dies.
 
     Args:
-        path: of the folder, made if missing; ``holder.json`` in it says who holds it.
-        refusal: words for who holds it -> what to raise.
+        path: Path of the folder, made if missing; ``holder.json`` in it describes the
+            process that has the lock.
+        refuse: Function from a description of that process to the exception to raise.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: The folder cannot be written.
 
-    What ``refusal`` makes is raised if another process holds the folder.
+    What ``refuse`` returns is raised if another process has the lock.
     """
     from filelock import FileLock, Timeout
 
     path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path / ".lock")
     try:
-        # Those who only look hold it for an instant.
+        # ``is_locked`` takes the lock for an instant.
         lock.acquire(timeout=0.2, poll_interval=0.02)
     except Timeout:
         holder = read_json(path / "holder.json") or {}
-        raise refusal(
+        raise refuse(
             f"process {holder.get('pid', 'unknown')} on "
             f"{holder.get('host', 'this machine')} "
             f"since {holder.get('since', 'an unknown time')}"
@@ -68,11 +65,11 @@ def held(path: Path, refusal: Callable[[str], Exception]) -> Iterator[None]:
         lock.release()
 
 
-def is_held(path: Path) -> bool:
-    """Whether a process holds a folder; it is held for an instant to find out.
+def is_locked(path: Path) -> bool:
+    """Return whether a process has locked a folder; takes the lock for an instant.
 
     Args:
-        path: of the folder.
+        path: Path of the folder.
     """
     from filelock import FileLock, Timeout
 
@@ -89,7 +86,7 @@ class RunStore:
     """The files of one run.
 
     Args:
-        path: of the run folder.
+        path: Path of the run folder.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -99,20 +96,20 @@ class RunStore:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run folder for this process; the system frees it if we die.
+        """Lock the run folder for this process; the system frees it if it dies.
 
         Raises:
-            RunLockedError: another process holds it; the sentence says which.
-            OSError: the folder cannot be written.
+            RunLockedError: Another process has the lock; the sentence says which.
+            OSError: The folder cannot be written.
         """
 
-        def refusal(holder: str) -> RunLockedError:
+        def refuse(holder: str) -> RunLockedError:
             return RunLockedError(
                 f"The run folder {self.path} is in use by {holder}. Wait for it, or touch "
                 f"{self.path / 'STOP'} to end it with a checkpoint."
             )
 
-        with held(self.path, refusal):
+        with lock_folder(self.path, refuse):
             yield
 
     # --- small files -----------------------------------------------------------------
@@ -122,47 +119,54 @@ class RunStore:
         return read_json(self.path / name)
 
     def write_experiment(self, description: dict[str, Any], digest: str) -> None:
-        """Write ``experiment.json``, or check that the one there is the same.
+        """Write ``experiment.json``, or check that the existing one is the same.
 
         Raises:
-            ValueError: the folder holds another experiment.
+            InvalidValueError: The folder belongs to another experiment.
         """
-        there = self.read_json("experiment.json")
-        if there is not None and there.get("hash") != digest:
-            raise ValueError(
+        stored = self.read_json("experiment.json")
+        if stored is not None and stored.get("hash") != digest:
+            raise InvalidValueError(
                 f"The run folder {self.path} must belong to experiment {digest[:8]}, "
-                f"got {str(there.get('hash'))[:8]}. Choose another --out, or move the "
+                f"got {str(stored.get('hash'))[:8]}. Choose another --out, or move the "
                 "folder away."
             )
-        if there is None:
+        if stored is None:
             write_json(self.path / "experiment.json", {"hash": digest, **description})
 
     def write_environment(self) -> None:
-        """Write ``environment.json``: versions, device and machine, kept per start."""
-        there = self.read_json("environment.json") or {"starts": []}
-        there["starts"].append(environment())
-        write_json(self.path / "environment.json", there)
+        """Add versions, device and machine of this start to ``environment.json``."""
+        stored = self.read_json("environment.json") or {"starts": []}
+        stored["starts"].append(
+            {
+                "time": now(),
+                "host": socket.gethostname(),
+                "system": platform.platform(),
+                **versions(),
+            }
+        )
+        write_json(self.path / "environment.json", stored)
 
     def write_status(self, **fields: Any) -> None:
         """Write ``status.json`` with a heartbeat (UTC, ISO 8601)."""
         write_json(self.path / "status.json", {**fields, "heartbeat": now()})
 
     def mark_done(self, steps: int) -> None:
-        """Mend the status of a run whose result is there: it may have died just then.
+        """Repair the status of a finished run whose process died before writing it.
 
         Args:
-            steps: all of its steps.
+            steps: Number of steps of the run.
         """
-        told = self.read_json("status.json") or {}
-        if told.get("status") != "done":
-            told.pop("reason", None)
+        status = self.read_json("status.json") or {}
+        if status.get("status") != "done":
+            status.pop("reason", None)
             self.write_status(
-                **{**told, "status": "done", "step": steps, "steps": steps}
+                **{**status, "status": "done", "step": steps, "steps": steps}
             )
 
     @property
     def stop_requested(self) -> bool:
-        """Whether somebody put a file ``STOP`` into the folder."""
+        """Whether there is a file ``STOP`` in the folder."""
         return (self.path / "STOP").exists()
 
     def clear_stop(self) -> None:
@@ -175,14 +179,13 @@ class RunStore:
         """Append rows to ``metrics.jsonl`` in one write, flushed to the disk."""
         if not rows:
             return
-        text = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
         with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(text)
+            file.write(_lines(rows))
             file.flush()
             os.fsync(file.fileno())
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the rows of ``metrics.jsonl``; a line cut off by a crash is left out."""
+        """Return the rows of ``metrics.jsonl`` without a line cut off by a crash."""
         path = self.path / "metrics.jsonl"
         rows = []
         for line in path.read_text().splitlines() if path.exists() else []:
@@ -195,11 +198,9 @@ class RunStore:
     def cut_metrics(self, step: int) -> None:
         """Remove rows later than ``step``: what a crash left behind a checkpoint."""
         path = self.path / "metrics.jsonl"
-        if not path.exists():
-            return
-        kept = [row for row in self.metrics() if row["step"] <= step]
-        text = "".join(json.dumps(row, sort_keys=True) + "\n" for row in kept)
-        write_atomically(path, text.encode())
+        if path.exists():
+            kept = [row for row in self.metrics() if row["step"] <= step]
+            write_atomically(path, _lines(kept).encode())
 
     def compact_metrics(self) -> None:
         """Write ``metrics.parquet`` beside ``metrics.jsonl``."""
@@ -211,56 +212,18 @@ class RunStore:
     # --- images ----------------------------------------------------------------------
 
     def snapshot_path(self, step: int) -> Path:
-        """Return where the distilled set of one step lies."""
+        """Return the path of the distilled set of one step."""
         return self.path / "snapshots" / f"step-{step:08d}.safetensors"
 
     def snapshots(self) -> dict[int, Path]:
-        """Return the stored distilled sets by step, in order."""
+        """Return the paths of the stored distilled sets by step, in order."""
         found = sorted((self.path / "snapshots").glob("step-*.safetensors"))
         return {int(path.stem.removeprefix("step-")): path for path in found}
-
-    def write_preview(self, distilled: DistilledSet) -> None:
-        """Write ``preview.png``: one row of images per class, enlarged."""
-        import io
-
-        import numpy as np
-        from PIL import Image
-
-        pixels = (distilled.to_pixels() * 255).round().astype(np.uint8)
-        height, width, channels = pixels.shape[1:]
-        per_class = len(pixels) // len(distilled.class_names)
-        shown = min(per_class, 10)
-        grid = pixels.reshape(-1, per_class, height, width, channels)[:, :shown]
-        sheet = np.full(
-            (len(grid) * (height + 1) + 1, shown * (width + 1) + 1, channels),
-            255,
-            np.uint8,
-        )
-        for row, images in enumerate(grid):
-            for column, image in enumerate(images):
-                top, left = row * (height + 1) + 1, column * (width + 1) + 1
-                sheet[top : top + height, left : left + width] = image
-        picture = Image.fromarray(sheet.squeeze())
-        scale = max(1, 64 // height)
-        size = (picture.width * scale, picture.height * scale)
-        buffer = io.BytesIO()
-        picture.resize(size, Image.Resampling.NEAREST).save(buffer, "PNG")
-        write_atomically(self.path / "preview.png", buffer.getvalue())
 
 
 def now() -> str:
     """Return the time, UTC, ISO 8601 to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def environment() -> dict[str, Any]:
-    """Return versions, device and machine."""
-    return {
-        "time": now(),
-        "host": socket.gethostname(),
-        "system": platform.platform(),
-        **versions(),
-    }
 
 
 def versions() -> dict[str, str]:
@@ -282,3 +245,7 @@ def versions() -> dict[str, str]:
         "device": f"{device.platform}: {device.device_kind}",
         **packages,
     }
+
+
+def _lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)

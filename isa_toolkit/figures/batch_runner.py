@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from isa_toolkit.distillation import Experiment, Progress, distill_grid
-from isa_toolkit.distillation.param_grid import programs
+from isa_toolkit.distillation.param_grid import group_by_program
 from isa_toolkit.errors import CancelledError
 
 __all__ = ["distill_batched", "parallel_map"]
@@ -124,7 +124,7 @@ def distill_batched(
 
     report()
     try:
-        for group in programs(missing):
+        for group in group_by_program(missing):
             for run in distill_grid(
                 group, out=folder, progress=False, callbacks=[after_chunk]
             ):

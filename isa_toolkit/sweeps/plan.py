@@ -20,7 +20,11 @@ from tqdm import tqdm
 
 from isa_toolkit import checks
 from isa_toolkit.distillation.experiment import Experiment, ResolvedExperiment
-from isa_toolkit.distillation.param_grid import combinations, programs, resolve_alike
+from isa_toolkit.distillation.param_grid import (
+    expand_grid,
+    group_by_program,
+    resolve_together,
+)
 from isa_toolkit.files import read_json
 from isa_toolkit.sweeps.states import FINAL, State, run_state
 from isa_toolkit.sweeps.worker import data_source, experiment_from
@@ -203,8 +207,7 @@ def plan(
         >>> plan(base, grid={"drop_easy": [0, 0.2], "seed": range(3)}, name="fractions")
         Plan('fractions', runs=6, groups=6)
     """
-    lists = {"seeds" if key == "seed" else key: v for key, v in (grid or {}).items()}
-    wanted = combinations(experiments, **lists)
+    wanted = expand_grid(experiments, grid)
     sources = [data_source(one) for one in wanted]
     if pack is None:
         pack = jax.default_backend() != "cpu"
@@ -217,12 +220,12 @@ def plan(
     loaded: dict[str, Any] = {}  # the data of each name, once
     made: dict[int, PlannedRun] = {}
     where = {id(one): source for one, source in zip(wanted, sources, strict=True)}
-    for alike in programs(wanted):
+    for alike in group_by_program(wanted):
         key = json.dumps(where[id(alike[0])], sort_keys=True)
         data = loaded.setdefault(key, None) or alike[0].load()
         loaded[key] = data
         bare = {"dataset": data, "source": None, "root": None, "limit": None}
-        resolved = resolve_alike([dataclasses.replace(one, **bare) for one in alike])
+        resolved = resolve_together([dataclasses.replace(one, **bare) for one in alike])
         distinct = list({one.hash: one for one in resolved}.values())
         pace = measured_pace(distinct[0], folder)
         groups = {}
@@ -315,7 +318,7 @@ def _is_same_program(resolved: ResolvedExperiment, described: dict[str, Any]) ->
     names = ("images_per_class", "network", "batch_size", "method")
     step = {name: getattr(earlier, name) for name in names}
     mine = resolved.settings
-    return len(programs([mine, dataclasses.replace(mine, **step)])) == 1
+    return len(group_by_program([mine, dataclasses.replace(mine, **step)])) == 1
 
 
 def _group_name(part: Sequence[ResolvedExperiment]) -> str:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from isa_toolkit.distillation.store import is_held
+from isa_toolkit.distillation.store import is_locked
 from isa_toolkit.files import read_json
 
 __all__ = ["FINAL", "GroupState", "RunState", "State", "group_state", "run_state"]
@@ -56,7 +56,7 @@ def run_state(path: Path) -> RunState:
     reason = str(status.get("reason", ""))
     if (path / "distilled.safetensors").is_file():
         return RunState("done", step, speed)
-    if is_held(path):
+    if is_locked(path):
         return RunState("running", step, speed)
     if status.get("diverged"):
         return RunState("diverged", step, speed, reason)
@@ -70,7 +70,7 @@ def run_state(path: Path) -> RunState:
 
 def group_state(folder: Path) -> GroupState:
     """Return how the worker of a group is; the folder may be missing."""
-    if is_held(folder):
+    if is_locked(folder):
         return GroupState("running")
     result = read_json(folder / RESULT)
     if result is not None:

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from isa_toolkit import checks
 from isa_toolkit.distillation import Experiment, Run
-from isa_toolkit.distillation.api import LIMIT_BYTES
-from isa_toolkit.distillation.store import is_held
+from isa_toolkit.distillation.api import PREPARED_LIMIT_BYTES
+from isa_toolkit.distillation.store import is_locked
 from isa_toolkit.files import read_json, write_json
 from isa_toolkit.sweeps.engines import EngineName, make_engine
 from isa_toolkit.sweeps.plan import Plan, PlannedRun, plan
@@ -66,7 +66,7 @@ def sweep(
     wait: bool = True,
     progress: bool | None = None,
     checkpoint_s: float = 60.0,
-    shards_limit_bytes: int = LIMIT_BYTES,
+    shards_limit_bytes: int = PREPARED_LIMIT_BYTES,
     **options: Any,
 ) -> Sweep:
     """Run experiments with every combination of settings, and return the sweep.
@@ -178,7 +178,7 @@ class Sweep:
     @property
     def is_running(self) -> bool:
         """Whether a process starts workers, or a worker runs, on whatever machine."""
-        return is_held(self.path) or any(
+        return is_locked(self.path) or any(
             group_state(self.group_path(group)).is_alive for group in self.plan.groups
         )
 
@@ -208,7 +208,7 @@ class Sweep:
         """
         # Slurm keeps its queue without a process of ours.
         engine = (read_json(self.path / LAUNCH) or {}).get("engine")
-        is_waiting = is_held(self.path) or engine == "slurm"
+        is_waiting = is_locked(self.path) or engine == "slurm"
         is_waiting = is_waiting and not (self.path / STOP).exists()
         workers = {
             group: group_state(self.group_path(group)) for group in self.plan.groups
@@ -315,7 +315,7 @@ def launch(
     wait: bool = True,
     progress: bool | None = None,
     checkpoint_s: float = 60.0,
-    shards_limit_bytes: int = LIMIT_BYTES,
+    shards_limit_bytes: int = PREPARED_LIMIT_BYTES,
     **options: Any,
 ) -> Sweep:
     """Run what is left of a plan, see ``sweep`` for the arguments."""
@@ -336,7 +336,7 @@ def launch(
     code = "import sys; from isa_toolkit.sweeps.sweep import drive; drive(sys.argv[1])"
     driver = start_python(["-c", code, str(made.path)], made.path / LOG, tied=wait)
     end = time.monotonic() + _STARTUP_S
-    while driver.poll() is None and time.monotonic() < end and not is_held(made.path):
+    while driver.poll() is None and time.monotonic() < end and not is_locked(made.path):
         time.sleep(_POLL_S)
     if wait:
         _follow(made, progress, lambda: driver.poll() is None)

@@ -24,16 +24,14 @@ from typing import Any
 
 import isa_toolkit
 from isa_toolkit.distillation import (
-    DivergedError,
     Experiment,
     Progress,
-    RunLockedError,
     distill,
     distill_grid,
 )
-from isa_toolkit.distillation.param_grid import resolve_alike
-from isa_toolkit.distillation.store import held, now
-from isa_toolkit.errors import InvalidTypeError
+from isa_toolkit.distillation.param_grid import resolve_together
+from isa_toolkit.distillation.store import lock_folder, now
+from isa_toolkit.errors import DivergedError, InvalidTypeError, RunLockedError
 from isa_toolkit.files import read_json, write_json
 from isa_toolkit.methods import METHODS
 from isa_toolkit.networks import NetworkSettings
@@ -136,7 +134,7 @@ def _run(folder: Path, job: dict[str, Any], is_cancelled: Callable[[], bool]) ->
         dataclasses.replace(one, dataset=data, source=None, root=None, limit=None)
         for one in named
     ]
-    for run, one in zip(left, resolve_alike(experiments), strict=True):
+    for run, one in zip(left, resolve_together(experiments), strict=True):
         if one.hash != run["hash"]:
             raise ValueError(
                 f"The run {run['name']} must be the one that was planned, got "
@@ -228,7 +226,7 @@ def lock(folder: Path, refusal: str, *, wait_s: float) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         while True:
             try:
-                stack.enter_context(held(folder, error))
+                stack.enter_context(lock_folder(folder, error))
                 break
             except RunLockedError:
                 if time.monotonic() > end:

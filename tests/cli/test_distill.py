@@ -102,7 +102,7 @@ def test_another_process_than_the_first_prints_nothing(
     monkeypatch.setitem(
         vars(isa_toolkit.distillation), "distill", lambda *_, **__: None
     )
-    monkeypatch.setattr(processes, "is_leader", lambda: False)
+    monkeypatch.setattr(processes, "is_writer", lambda: False)
     assert main(["distill", "--steps", "2", "--out", str(tmp_path)]) == OK
     assert capsys.readouterr().out == ""
 

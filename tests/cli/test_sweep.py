@@ -125,11 +125,11 @@ def test_exit_codes_tell_how_it_ended(capsys, tmp_path, monkeypatch):
 
 
 def test_a_sweep_that_another_process_runs_is_exit_4(capsys, tmp_path):
-    from isa_toolkit.distillation.store import held
+    from isa_toolkit.distillation.store import lock_folder
 
     made = three(tmp_path / "runs")
     write(made)
-    with held(made.path, ValueError):
+    with lock_folder(made.path, ValueError):
         code, _, err = run(capsys, "resume", made.path)
     assert code == 4
     assert "is run by process" in err

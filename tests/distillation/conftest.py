@@ -9,8 +9,7 @@ import jax
 import pytest
 from tiny_run import STOPPED_AT, stop_at, tiny
 
-from isa_toolkit.distillation import Run, distill
-from isa_toolkit.distillation import trainer as course
+from isa_toolkit.distillation import Run, distill, trainer
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +44,7 @@ def stopped(whole: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Return the tiny run, stopped by a callback; to be copied, not changed."""
     del whole
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(course, "_CHUNK_S", 1e-9)
+        patch.setattr(trainer, "_CHUNK_S", 1e-9)
         return distill(
             tiny(),
             out=tmp_path_factory.mktemp("stopped"),

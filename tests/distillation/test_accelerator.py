@@ -44,9 +44,7 @@ def programs() -> dict[str, tuple[str, int]]:
             # The loop asks which convolution it should use.
             context.setattr(jax, "default_backend", lambda: "gpu")
             chunk: Any = timed.chunk
-            traced = chunk.trace(
-                timed.keys, timed.state, timed.targets, timed.traced, 0, 1
-            )
+            traced = chunk.trace(*timed.arguments(1))
         lowered = traced.lower(lowering_platforms=("cuda",))
         made[precision] = lowered.as_text(), len(jax.tree.leaves(timed.state))
     return made

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import pytest
 from toy import assert_same_bytes
 
-from isa_toolkit.distillation.checkpoints import KEPT, Checkpoints
+from isa_toolkit.distillation.checkpoints import MAX_TO_KEEP, Checkpoints
 
 STATE = {
     "weights": jnp.asarray([[0.1, -3e-39], [1e38, -0.0]], jnp.float32),
@@ -35,7 +35,7 @@ def test_what_is_saved_is_restored_to_the_bit(tmp_path: Path) -> None:
 
 def test_the_last_few_are_kept_and_the_last_is_read(tmp_path: Path) -> None:
     with Checkpoints(tmp_path / "c") as checkpoints:
-        for step in range(1, KEPT + 3):
+        for step in range(1, MAX_TO_KEEP + 3):
             checkpoints.save(step, {"x": jnp.asarray(float(step))}, NOTES)
         assert checkpoints.steps == [3, 4, 5]
         stored = checkpoints.restore({"x": jnp.zeros(())}, experiment="a" * 64)
@@ -81,7 +81,7 @@ def test_a_damaged_checkpoint_is_put_aside_for_the_one_before(
     files = [path for path in [where, *where.rglob("*")] if path.is_file()]
     damage(max(files, key=lambda path: path.stat().st_size))
     with Checkpoints(folder) as checkpoints:
-        with pytest.warns(UserWarning, match=r"of step 3 in .* goes on from step 2\."):
+        with pytest.warns(UserWarning, match=r"of step 3 in .* resumes from step 2\."):
             stored = checkpoints.restore(STATE, experiment="a" * 64)
         assert stored is not None
         assert stored.step == float(stored.state["nested"][0]) == 2
@@ -92,7 +92,7 @@ def test_a_damaged_checkpoint_is_put_aside_for_the_one_before(
     assert again is not None
     assert again.step == 3
     assert_same_bytes(again.state, STATE)
-    assert (tmp_path / "damaged-checkpoint-3-1").is_dir()
+    assert (tmp_path / "damaged-checkpoint-3").is_dir()
 
 
 def test_a_checkpoint_without_sums_is_read_or_found_damaged(
@@ -107,7 +107,7 @@ def test_a_checkpoint_without_sums_is_read_or_found_damaged(
     cut_off(folder / "3" / "notes" / "metadata")
     with (
         Checkpoints(folder) as checkpoints,
-        pytest.warns(UserWarning, match="goes on from step 2"),
+        pytest.warns(UserWarning, match="resumes from step 2"),
     ):
         stored = checkpoints.restore(STATE, experiment="a" * 64)
     assert stored is not None
@@ -118,18 +118,17 @@ def test_several_damaged_ones_are_put_aside_together(
     three: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(three, tmp_path / "checkpoints")
-    (tmp_path / "damaged-checkpoint-3-1").mkdir()
     for step in (2, 3):
         cut_off(folder / str(step) / "sums.json")
     with (
         Checkpoints(folder) as checkpoints,
-        pytest.warns(UserWarning, match="of steps 2, 3 in .* goes on from step 1"),
+        pytest.warns(UserWarning, match="of steps 2, 3 in .* resumes from step 1"),
     ):
         stored = checkpoints.restore(STATE, experiment="a" * 64)
     assert stored is not None
     assert stored.step == 1
     names = sorted(path.name for path in tmp_path.glob("damaged-*"))
-    assert names == [f"damaged-checkpoint-{name}" for name in ("2-1", "3-1", "3-2")]
+    assert names == [f"damaged-checkpoint-{name}" for name in ("2", "3")]
 
 
 def test_nothing_but_damage_is_one_sentence_and_stays(
@@ -142,7 +141,7 @@ def test_nothing_but_damage_is_one_sentence_and_stays(
         Checkpoints(folder) as checkpoints,
         pytest.raises(
             ValueError,
-            match=r"^The checkpoints in .* must be whole, got damaged files at steps "
+            match=r"^The checkpoints in .* must be undamaged, got damaged files at steps "
             r"1, 2, 3\. Move the folder away to start the run again\.$",
         ),
     ):

@@ -10,16 +10,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_run import tiny
-from toy import CLASSES, Bound, assert_same_bytes, dense_network, toy_problem
+from toy import CLASSES, assert_same_bytes, dense_network, toy_problem
 
-from isa_toolkit.distillation import Run, loop
-from isa_toolkit.distillation.api import distill
-from isa_toolkit.methods import METHODS, FRePo, method_of
-from isa_toolkit.methods.base import Batch
+from isa_toolkit.distillation import Run, distill, loop
+from isa_toolkit.distillation.sampling import TrainData
+from isa_toolkit.methods import METHODS, FRePo
+from isa_toolkit.methods.base import Batch, as_arrays
 from isa_toolkit.networks import build
 from isa_toolkit.networks.training import batch_indices
 
 SETTINGS = FRePo(pool_size=2, max_online_updates=5, label_scale=1.0, flips=False)
+METHOD = METHODS["frepo"]
+STEPS = 20
+
+
+def one_run(tree: Any) -> Any:
+    """Return the arrays of one run as a batch of one."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], tree)
 
 
 class Ready:
@@ -29,25 +36,31 @@ class Ready:
         toy = toy_problem(targets=24)
         self.keys = loop.run_keys(0)
         self.network = dense_network()
-        self.bound = Bound(SETTINGS, self.network)
-        self.targets = loop.Targets(
+        self.data = TrainData(
             toy.batch.images, jnp.argmax(toy.batch.labels, -1).astype(jnp.int32)
         )
-        self.first = jax.jit(self.bound.init)(
-            self.keys.networks, toy.images, toy.labels
+        self.first = loop.first_state(
+            as_arrays(SETTINGS),
+            self.network,
+            self.keys.networks,
+            toy.images,
+            toy.labels,
         )
-        self.chunk: Any = loop.chunk(
-            METHODS["frepo"], self.network, num_classes=CLASSES, batch_size=10
-        )
+        self.chunk: Any = loop.chunk(self.network, num_classes=CLASSES, batch_size=10)
 
     def state(self) -> Any:
         """Return the first state, free to be donated."""
         return jax.tree.map(jnp.copy, self.first)
 
+    def arguments(self, start: int, count: int, state: Any, **changes: Any) -> Any:
+        settings = as_arrays(dataclasses.replace(SETTINGS, **changes))
+        numbers = (jnp.full((1,), n, jnp.int32) for n in (start, count, STEPS))
+        return (*one_run((settings, self.keys, state)), self.data, *numbers)
+
     def take(self, start: int, count: int, state: Any, **changes: Any) -> Any:
-        settings = dataclasses.replace(SETTINGS, **changes)
-        traced = loop.traced(settings, steps=20)
-        return self.chunk(self.keys, state, self.targets, traced, start, count)
+        """Return the result of a chunk, without the axis over runs."""
+        result = self.chunk(*self.arguments(start, count, state, **changes))
+        return loop.select_run(result, 0)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +90,7 @@ def test_changing_traced_settings_never_compiles_again(ready: Ready) -> None:
         "online_learning_rate": 1e-2,
     }.items():
         changed = ready.take(0, 2, ready.state(), **{name: value})
-        # It was heard, too.
+        # It has an effect, too.
         leaves = zip(
             jax.tree.leaves(changed.state), jax.tree.leaves(base.state), strict=True
         )
@@ -86,14 +99,10 @@ def test_changing_traced_settings_never_compiles_again(ready: Ready) -> None:
 
 
 def test_nothing_leaves_the_device_inside(ready: Ready) -> None:
-    state = ready.state()
-    traced = loop.traced(SETTINGS, steps=20)
-    start, count = jax.device_put((np.int32(0), np.int32(5)))
-    jax.block_until_ready((state, traced, start, count))
+    arguments = jax.block_until_ready(ready.arguments(0, 5, ready.state()))
     with jax.transfer_guard("disallow"):
-        result = ready.chunk(ready.keys, state, ready.targets, traced, start, count)
-        jax.block_until_ready(result)
-    assert int(result.done) == 5
+        result = jax.block_until_ready(ready.chunk(*arguments))
+    assert int(result.done[0]) == 5
 
 
 def test_an_epoch_sees_each_batch_once(ready: Ready) -> None:
@@ -111,19 +120,18 @@ def test_an_epoch_sees_each_batch_once(ready: Ready) -> None:
 
 
 def test_the_loop_is_its_steps_one_by_one(ready: Ready) -> None:
-    settings = loop.traced(SETTINGS, steps=20).settings
+    settings = as_arrays(SETTINGS)
     state, permutation = ready.state(), jnp.arange(24)
-    step_once = jax.jit(ready.bound.step)
+    step_once = jax.jit(METHOD.step, static_argnums=1)
     losses = []
     for step in range(3):
         chosen, permutation = batch_indices(
             ready.keys.order, jnp.asarray(step), permutation, 10, "shuffled"
         )
-        labels = jax.nn.one_hot(ready.targets.labels[chosen], CLASSES) - 1 / CLASSES
+        labels = jax.nn.one_hot(ready.data.labels[chosen], CLASSES) - 1 / CLASSES
         key = jax.random.fold_in(ready.keys.steps, step)
-        progress = jnp.float32(step / 20)
-        batch = Batch(ready.targets.images[chosen], labels, (), progress)
-        state, info = step_once(settings, key, state, batch)
+        batch = Batch(ready.data.images[chosen], labels, (), jnp.float32(step / STEPS))
+        state, info = step_once(settings, ready.network, key, state, batch)
         losses.append(float(info.loss))
     taken = ready.take(0, 3, ready.state())
     np.testing.assert_allclose(taken.infos.loss[:3], losses, rtol=1e-4)
@@ -135,14 +143,14 @@ def test_it_stops_after_the_first_step_that_is_not_finite(ready: Ready) -> None:
     broken = broken._replace(images=broken.images.at[0].set(jnp.nan))
     result = ready.take(0, 5, broken)
     assert int(result.done) == 1
-    quantity = METHODS["frepo"].quantities[int(result.infos.failure[0]) - 1]
+    quantity = METHOD.quantities[int(result.infos.failure[0]) - 1]
     assert quantity == "the distilled features"
 
 
 def test_the_state_is_donated(ready: Ready) -> None:
-    state = ready.state()
-    ready.take(0, 1, state)
-    assert state.images.is_deleted()
+    arguments = ready.arguments(0, 1, ready.state())
+    ready.chunk(*arguments)
+    assert arguments[2].images.is_deleted()
 
 
 def test_keys_are_unlike_each_other_and_depend_on_the_seed() -> None:
@@ -174,12 +182,7 @@ def test_runs_that_differ_in_traced_settings_share_one_program(
     )
 
     def program() -> Any:
-        return loop.chunk(
-            method_of(resolved.method),
-            network,
-            num_classes=dataset.num_classes,
-            batch_size=32,
-        )
+        return loop.chunk(network, num_classes=dataset.num_classes, batch_size=32)
 
     before = program()._cache_size()
     distill(

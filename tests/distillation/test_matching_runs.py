@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 from tiny_run import stop_at
 
-from isa_toolkit.distillation import Experiment, distill
-from isa_toolkit.distillation import trainer as course
+from isa_toolkit.distillation import Experiment, distill, trainer
 from isa_toolkit.methods import DM, MTT
 from isa_toolkit.networks import NetworkSettings
 
@@ -53,7 +52,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = distill(experiment(name), out=tmp_path / "a")
-    monkeypatch.setattr(course, "_CHUNK_S", 1e-9)
+    monkeypatch.setattr(trainer, "_CHUNK_S", 1e-9)
     for step in (2, 4):
         stopped = distill(
             experiment(name), out=tmp_path / "b", callbacks=[stop_at(step)]

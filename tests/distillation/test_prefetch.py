@@ -16,13 +16,10 @@ from isa_toolkit.distillation import (
     distill,
     distill_grid,
     loop,
-    placement,
+    prefetch,
 )
-from isa_toolkit.distillation import (
-    prefetch as streamed,
-)
-from isa_toolkit.distillation.placement import place
-from isa_toolkit.methods import DM, MTT, method_of
+from isa_toolkit.distillation.prefetch import PrefetchLoader, choose_placement
+from isa_toolkit.methods import DM, MTT
 from isa_toolkit.networks import NetworkSettings, build
 
 IMAGE_BYTES = 8 * 8
@@ -31,7 +28,7 @@ IMAGE_BYTES = 8 * 8
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch):
     """Make blocks of five steps: neither events nor epochs end with one."""
-    monkeypatch.setattr(streamed, "BLOCK_BYTES", 5 * 32 * IMAGE_BYTES + 7)
+    monkeypatch.setattr(prefetch, "BLOCK_BYTES", 5 * 32 * IMAGE_BYTES + 7)
 
 
 @pytest.fixture(scope="module")
@@ -94,14 +91,14 @@ def test_images_on_the_disk_and_draws_by_class(compiled: Path, tmp_path: Path):
 def test_runs_of_a_grid_that_streams_go_one_after_the_other(
     as_bytes: Run, tmp_path: Path
 ):
-    runs = distill_grid(tiny(), seeds=[0, 1], out=tmp_path, placement="host")
+    runs = distill_grid(tiny(), {"seed": [0, 1]}, out=tmp_path, placement="host")
     assert result_bytes(runs[0].path) == result_bytes(as_bytes.path)
     assert runs[1].is_done
 
 
 def test_a_block_is_read_while_the_device_works(compiled: Path, tmp_path, monkeypatch):
     del compiled
-    read, at = streamed.Blocks._read, streamed.Blocks.at
+    read, at = PrefetchLoader._read, PrefetchLoader.batches_from
     asked: list[tuple[int, int]] = []
     step = 0
 
@@ -114,21 +111,20 @@ def test_a_block_is_read_while_the_device_works(compiled: Path, tmp_path, monkey
         step = now
         return at(self, now)
 
-    monkeypatch.setattr(streamed.Blocks, "_read", spy_read)
-    monkeypatch.setattr(streamed.Blocks, "at", spy_at)
+    monkeypatch.setattr(PrefetchLoader, "_read", spy_read)
+    monkeypatch.setattr(PrefetchLoader, "batches_from", spy_at)
     distill(tiny(), out=tmp_path, placement="host")
     # Each block once, asked for before the run comes to it, none beyond the end.
     assert [start for start, _ in asked] == [0, 5, 10, 15, 20]
     assert all(step < start for start, step in asked[1:])
 
 
-def test_settings_and_blocks_share_one_program(compiled: Path, tmp_path: Path):
+def test_knobs_and_blocks_share_one_program(compiled: Path, tmp_path: Path):
     del compiled
     for drop_easy in (0.1, 0.5):
         distill(tiny(drop_easy=drop_easy), out=tmp_path, placement="host")
     resolved = tiny().resolve()
     program = loop.chunk(
-        method_of(resolved.method),
         build(resolved.network, image_shape=(8, 8, 1), num_classes=10),
         num_classes=10,
         batch_size=resolved.batch_size,
@@ -142,11 +138,14 @@ def test_the_place_follows_from_the_size_of_the_device(monkeypatch):
     pixels = resolved.train.train.images.nbytes
     places = {}
     for share in (1, 2, 8, 12):
-        monkeypatch.setattr(placement, "_device_bytes", lambda s=share: s * pixels)
-        places[share] = place(resolved, None)
+        monkeypatch.setattr(prefetch, "_device_bytes", lambda s=share: s * pixels)
+        places[share] = choose_placement(resolved, None)
     assert places == {1: "host", 2: "host", 8: "device_bytes", 12: "device"}
-    assert place(resolved, "host") == "host"
+    assert choose_placement(resolved, "host") == "host"
     # There are no images to place.
-    assert place(Experiment(method=MTT(), steps=2).resolve(), "host") == "device"
+    assert (
+        choose_placement(Experiment(method=MTT(), steps=2).resolve(), "host")
+        == "device"
+    )
     with pytest.raises(ValueError, match="placement must be one of"):
-        place(resolved, "disk")
+        choose_placement(resolved, "disk")

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from tiny_run import STEPS, tiny
 
-from isa_toolkit.distillation import Run, distill
+from isa_toolkit.datasets import Dataset
+from isa_toolkit.distillation import Run, distill, run
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
@@ -27,7 +28,7 @@ def test_an_opened_run_tells_what_was_asked_and_done(whole: Run) -> None:
     }
     assert again.is_done
     assert again.step == STEPS
-    assert repr(again) == f"Run({str(whole.path)!r}, done, step {STEPS})"
+    assert repr(again) == f"Run({str(whole.path)!r}, done, step {STEPS} of {STEPS})"
     pd.testing.assert_frame_equal(again.metrics, whole.metrics)
 
 
@@ -88,3 +89,58 @@ def test_released_judges_by_test_images_and_last_by_none(
     assert set(last.metrics.kind) == {"train"}
     assert last.distilled.manifest["selection"] == {"rule": "last", "step": 8}
     np.testing.assert_array_equal(last.distilled.images, last.distilled_at(8).images)
+
+
+# --- in a notebook --------------------------------------------------------------------
+
+
+def test_a_run_shows_its_status_its_curves_and_its_images(
+    whole: Run, stopped: Run, tmp_path: Path
+) -> None:
+    assert len(repr(whole)) <= 300
+    shown = whole._repr_html_()
+    assert "done, step 24 of 24" in shown
+    assert shown.count("<img") >= 2
+    # A stopped run has curves, but no result.
+    assert stopped._repr_html_().count("<img") == 1
+    path = tmp_path / "<script>"
+    shutil.copytree(stopped.path, path)
+    assert "<script>" not in Run.open(path)._repr_html_()
+
+
+def test_plot_draws_the_metrics(whole: Run) -> None:
+    figure = whole.plot()
+    losses = whole.metrics.loss.dropna()
+    [line] = figure.axes[0].lines
+    np.testing.assert_array_equal(np.asarray(line.get_ydata()), losses)
+
+
+def test_a_run_is_evaluated_on_its_own_data(
+    whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def keep(distilled: object, dataset: Dataset, **settings: object) -> None:
+        del distilled
+        seen.append(f"{dataset.fingerprint} {settings}")
+        raise InterruptedError
+
+    monkeypatch.setattr(run, "evaluate", keep)
+    digits = tiny().load()
+    for call in (
+        lambda: whole.evaluate(networks=2),
+        lambda: Run.open(whole.path).evaluate(networks=2),
+        lambda: whole.evaluate(digits, networks=2),
+    ):
+        with pytest.raises(InterruptedError):
+            call()
+    assert seen == [f"{digits.fingerprint} {{'networks': 2}}"] * 3
+    path = Path(shutil.copytree(whole.path, tmp_path / "other"))
+    experiment = json.loads((path / "experiment.json").read_text())
+    for changes in ({"name": "mine"}, {"fingerprint": "f" * 64}):
+        dataset = {**experiment["dataset"], **changes}
+        (path / "experiment.json").write_text(
+            json.dumps({**experiment, "dataset": dataset})
+        )
+        with pytest.raises(ValueError, match="dataset"):
+            Run.open(path).evaluate()

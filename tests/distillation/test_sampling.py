@@ -10,7 +10,12 @@ from toy import quick_jit
 
 from isa_toolkit.datasets import load_dataset
 from isa_toolkit.distillation import Experiment
-from isa_toolkit.distillation.sampling import class_indices, draw, first_order, targets
+from isa_toolkit.distillation.sampling import (
+    class_indices,
+    first_order,
+    sample_batch,
+    train_data,
+)
 from isa_toolkit.methods import DM, MTT
 
 LABELS = np.array([2, 0, 1, 1, 0, 2, 2, 1, 0, 0, 1, 2, 2], np.int32)
@@ -37,12 +42,12 @@ def test_so_many_of_each_class_class_after_class_and_none_twice():
 def test_a_step_draws_by_its_number_alone():
     def at(step):
         order = first_order(jax.random.key(0), jnp.asarray(step), 13, 6, "per_class")
-        chosen, _ = draw(
+        chosen, _ = sample_batch(
             jax.random.key(0),
             jnp.asarray(step),
             order,
             jnp.asarray(LABELS),
-            drawing="per_class",
+            sampling="per_class",
             batch_size=6,
             num_classes=3,
         )
@@ -54,20 +59,20 @@ def test_a_step_draws_by_its_number_alone():
 
 def test_a_method_without_real_images_sees_none_of_them():
     data = load_dataset("digits")
-    empty = targets(data, drawing="none", extra=jnp.ones(2))
+    empty = train_data(data, sampling="none", extra=jnp.ones(2))
     assert empty.images.shape == (0, 8, 8, 1)
     assert empty.labels.shape == (0,)
-    chosen, _ = draw(
+    chosen, _ = sample_batch(
         jax.random.key(0),
         jnp.asarray(0),
         jnp.zeros((0,), jnp.int32),
         empty.labels,
-        drawing="none",
+        sampling="none",
         batch_size=0,
         num_classes=10,
     )
     assert chosen.shape == (0,)
-    assert targets(data, drawing="uniform").images.shape == (1438, 8, 8, 1)
+    assert train_data(data, sampling="epochs").images.shape == (1438, 8, 8, 1)
 
 
 def test_the_batch_size_is_what_the_method_draws():

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from tiny_run import tiny
 
-from isa_toolkit.distillation import schedule as events
+from isa_toolkit.distillation import schedule
 
 
 def test_rows_are_means_of_whole_intervals_and_the_rest_waits() -> None:
     settings = tiny(steps=10, log_every=4)
     pending = [{"loss": float(step)} for step in range(3, 10)]
-    rows, rest = events.summarise(pending, settings, 9)
+    rows, rest = schedule.summarise(pending, settings, 9)
     # Steps 2 and 3 end the first interval (their mean is 3.5), 8 waits for the third.
     assert rows == [
         {"step": 4, "kind": "train", "loss": 3.5},
         {"step": 8, "kind": "train", "loss": 6.5},
     ]
     assert rest == [{"loss": 9.0}]
-    rows, rest = events.summarise([*rest, {"loss": 10.0}], settings, 10)
+    rows, rest = schedule.summarise([*rest, {"loss": 10.0}], settings, 10)
     assert (rows, rest) == ([{"step": 10, "kind": "train", "loss": 9.5}], [])
 
 
 def test_rows_do_not_depend_on_how_the_steps_came_in() -> None:
     settings = tiny(steps=20, log_every=3)
     infos = [{"loss": float(step * step)} for step in range(20)]
-    at_once, _ = events.summarise(infos, settings, 20)
+    at_once, _ = schedule.summarise(infos, settings, 20)
     one_by_one, pending = [], []
     for step, info in enumerate(infos, start=1):
-        rows, pending = events.summarise([*pending, info], settings, step)
+        rows, pending = schedule.summarise([*pending, info], settings, step)
         one_by_one += rows
     assert one_by_one == at_once
     assert [row["step"] for row in at_once] == [3, 6, 9, 12, 15, 18, 20]
@@ -36,17 +36,17 @@ def test_rows_do_not_depend_on_how_the_steps_came_in() -> None:
 
 def test_the_loop_comes_back_at_each_validation_and_at_the_end() -> None:
     settings = tiny(steps=20, validation_every=8)
-    assert [events.next_event(settings, step) for step in (0, 7, 8, 16)] == [
+    assert [schedule.next_event(settings, step) for step in (0, 7, 8, 16)] == [
         8,
         8,
         16,
         20,
     ]
-    due = [step for step in range(21) if events.is_validation(settings, step)]
+    due = [step for step in range(21) if schedule.is_validation(settings, step)]
     assert due == [0, 8, 16, 20]
     never = tiny(steps=20, validation_every=0, selection="last")
-    assert events.next_event(never, 3) == 20
-    assert not any(events.is_validation(never, step) for step in range(21))
+    assert schedule.next_event(never, 3) == 20
+    assert not any(schedule.is_validation(never, step) for step in range(21))
 
 
 def test_the_earliest_of_the_best_validations_is_the_result() -> None:
@@ -56,7 +56,7 @@ def test_the_earliest_of_the_best_validations_is_the_result() -> None:
         {"kind": "validation", "step": 8, "accuracy": 0.6},
         {"kind": "validation", "step": 16, "accuracy": 0.6},
     ]
-    chosen = events.choose(rows, tiny(selection="released"))
+    chosen = schedule.select_step(rows, tiny(selection="released"))
     assert chosen == {"rule": "released", "step": 8, "accuracy": 0.6}
-    last = events.choose(rows, tiny(steps=20, selection="last"))
+    last = schedule.select_step(rows, tiny(steps=20, selection="last"))
     assert last == {"rule": "last", "step": 20}

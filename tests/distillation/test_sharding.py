@@ -18,9 +18,9 @@ from isa_toolkit.distillation import distill, distill_grid
 from isa_toolkit.distillation.sharding import (
     DATA,
     RUNS,
-    Layout,
-    check_layout,
-    make_layout,
+    DeviceMesh,
+    check_devices,
+    make_mesh,
 )
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -60,7 +60,7 @@ def told(compiled: Path, tmp_path_factory: pytest.TempPathFactory) -> Told:
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=1200,
     )
     assert child.returncode == 0, child.stderr
     return Told(json.loads((out / "told.json").read_text()))
@@ -144,32 +144,32 @@ def test_chunks_move_nothing_by_the_way(told: Told) -> None:
 @pytest.mark.slow
 def test_what_devices_cannot_divide_gets_one_sentence(told: Told) -> None:
     assert told["refused"] == [
-        "devices must be at most 8 in all, which is what JAX finds, got 9. "
+        "devices must be at most 8 in total, the number that JAX finds, got 9. "
         "isa-toolkit doctor lists them.",
         "devices must be a whole number, got (2, 4).",
-        "batch_size must be a multiple of 8 for 8 devices, got 30. Take 24 or 32.",
-        "batch_size of each class must be a multiple of 4 for 8 devices, got 10. "
-        "Take 8 or 12.",
-        "devices over data must be 1 for method 'mtt', got 8. It draws no real images "
-        "that could be divided; distill_grid spreads its runs with devices=(r, 1).",
+        "batch_size must be a multiple of 8 for 8 devices, got 30. Use 24 or 32.",
+        "batch_size per class must be a multiple of 4 for 8 devices, got 10. "
+        "Use 8 or 12.",
+        "devices over data must be 1 for method 'mtt', got 8. This method uses no real "
+        "images to divide; distill_grid divides runs with devices=(r, 1).",
         "devices over runs must be at least 1, got 0.",
-        "batch_size must be a multiple of 4 for 4 devices, got 2. Take 4.",
+        "batch_size must be a multiple of 4 for 4 devices, got 2. Use 4.",
     ]
 
 
 # --- here, with one device --------------------------------------------------------------
 
 
-def test_one_device_needs_no_layout() -> None:
+def test_one_device_needs_no_mesh() -> None:
     for devices in (None, 1, (1, 1)):
-        assert make_layout(devices) is None
-    check_layout(None, tiny().resolve())
+        assert make_mesh(devices) is None
+    check_devices(None, tiny().resolve())
 
 
 def test_more_devices_than_there_are_get_one_sentence(tmp_path: Path) -> None:
     for make in (distill, distill_grid):
         with pytest.raises(
-            ValueError, match=r"^devices must be at most \d+ in all, .*99"
+            ValueError, match=r"^devices must be at most \d+ in total, .*99"
         ):
             make(tiny(), out=tmp_path, devices=99)
     with pytest.raises(TypeError, match=r"^devices must be a whole number, got 1\.5"):
@@ -179,34 +179,34 @@ def test_more_devices_than_there_are_get_one_sentence(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def stand_in(rows: int, columns: int) -> Layout:
-    """Return a layout of devices that there are not."""
+def stand_in(rows: int, columns: int) -> DeviceMesh:
+    """Return a mesh of devices that do not exist."""
     devices = np.array([jax.devices()[0]] * (rows * columns)).reshape(rows, columns)
-    return Layout(jax.sharding.Mesh(devices, (RUNS, DATA)))
+    return DeviceMesh(jax.sharding.Mesh(devices, (RUNS, DATA)))
 
 
 @pytest.mark.parametrize(
     ("columns", "batch_size", "sentence"),
     [
-        (64, 96, r"a multiple of 64 for 64 devices, got 96\. Take 64 or 128\.$"),
-        (64, 10, r"a multiple of 64 for 64 devices, got 10\. Take 64\.$"),
+        (64, 96, r"a multiple of 64 for 64 devices, got 96\. Use 64 or 128\.$"),
+        (64, 10, r"a multiple of 64 for 64 devices, got 10\. Use 64\.$"),
         # 1,294 images are what is not held out.
-        (5, 9999, r"a multiple of 5 for 5 devices, got 1294\. Take 1290\.$"),
-        (1300, 9999, r"a multiple of 1300 .* got 1294\. Take fewer devices\.$"),
+        (5, 9999, r"a multiple of 5 for 5 devices, got 1294\. Use 1290\.$"),
+        (1300, 9999, r"a multiple of 1300 .* got 1294\. Use fewer devices\.$"),
     ],
 )
 def test_a_batch_that_is_no_multiple_is_told_the_nearest(
     columns: int, batch_size: int, sentence: str
 ) -> None:
     with pytest.raises(ValueError, match=f"^batch_size must be {sentence}"):
-        check_layout(stand_in(1, columns), tiny(batch_size=batch_size).resolve())
+        check_devices(stand_in(1, columns), tiny(batch_size=batch_size).resolve())
 
 
 def test_rows_divide_runs_and_leave_the_batch_alone() -> None:
-    check_layout(stand_in(64, 1), tiny(batch_size=7).resolve())
+    check_devices(stand_in(64, 1), tiny(batch_size=7).resolve())
 
 
-def test_equal_layouts_are_one_key() -> None:
+def test_equal_meshes_are_one_key() -> None:
     assert stand_in(2, 4) == stand_in(2, 4)
     assert hash(stand_in(2, 4)) == hash(stand_in(2, 4))
     assert stand_in(2, 4) != stand_in(4, 2)

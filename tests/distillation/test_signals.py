@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from isa_toolkit.distillation.signals import heed_signals
+from isa_toolkit.distillation.signals import catch_signals
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
@@ -15,10 +15,10 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM)
 @pytest.mark.parametrize("number", NUMBERS)
 def test_the_first_signal_asks_and_the_second_ends(number: signal.Signals) -> None:
     before = [signal.getsignal(one) for one in NUMBERS]
-    with heed_signals() as request:
-        assert not request.asked
+    with catch_signals() as request:
+        assert not request.requested
         signal.raise_signal(number)
-        assert request.asked
+        assert request.requested
         with pytest.raises(KeyboardInterrupt, match="second signal SIGINT"):
             signal.raise_signal(signal.SIGINT)
     assert [signal.getsignal(one) for one in NUMBERS] == before
@@ -28,8 +28,8 @@ def test_other_threads_leave_the_handlers_alone() -> None:
     before, seen = signal.getsignal(signal.SIGTERM), []
 
     def look() -> None:
-        with heed_signals() as request:
-            seen.append((signal.getsignal(signal.SIGTERM), request.asked))
+        with catch_signals() as request:
+            seen.append((signal.getsignal(signal.SIGTERM), request.requested))
 
     thread = threading.Thread(target=look)
     thread.start()

@@ -6,11 +6,10 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from isa_toolkit.distillation.store import RunLockedError, RunStore
-from isa_toolkit.distilled import DistilledSet
+from isa_toolkit.distillation.store import RunStore
+from isa_toolkit.errors import RunLockedError
 
 ROWS = [{"step": step, "kind": "train", "loss": step / 3} for step in (4, 8, 12)]
 
@@ -107,31 +106,6 @@ def test_every_start_is_kept(store: RunStore) -> None:
     kept = store.read_json("environment.json")
     assert kept is not None
     assert len(kept["starts"]) == 2
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_the_preview_shows_each_class_in_its_row(
-    channels: int, store: RunStore
-) -> None:
-    from PIL import Image
-
-    values = np.array([0, 0.2, 0.4, 0.6], "float32")
-    pixels = np.broadcast_to(values[:, None, None, None], (4, 8, 8, channels))
-    labels = np.eye(2, dtype="float32")[[0, 0, 1, 1]]
-    store.write_preview(
-        DistilledSet(
-            images=pixels, labels=labels, pixels=pixels, class_names=("a", "b")
-        )
-    )
-    with Image.open(store.path / "preview.png") as picture:
-        shown = np.asarray(picture.convert("L"))
-    scale = 8
-    assert shown.shape == (19 * scale, 19 * scale)
-    for place, value in enumerate(values):
-        row, column = divmod(place, 2)
-        assert shown[(row * 9 + 5) * scale, (column * 9 + 5) * scale] == round(
-            float(value) * 255
-        )
 
 
 def test_snapshots_are_found_in_order(store: RunStore) -> None:

@@ -28,25 +28,19 @@ from tiny_run import (
 from isa_toolkit import distilled, files
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distillation import (
-    DivergedError,
     Experiment,
     Progress,
     Run,
-    RunLockedError,
+    api,
     distill,
+    loop,
+    schedule,
     store,
-)
-from isa_toolkit.distillation import (
-    api as run,
-)
-from isa_toolkit.distillation import (
-    schedule as events,
-)
-from isa_toolkit.distillation import (
-    trainer as course,
+    trainer,
 )
 from isa_toolkit.distillation.checkpoints import Checkpoints
-from isa_toolkit.distillation.run_state import Worker
+from isa_toolkit.distillation.run_state import RunState
+from isa_toolkit.errors import DivergedError, RunLockedError
 
 
 def copy_of(original: Run, out: Path) -> Path:
@@ -85,7 +79,7 @@ def test_metrics_are_means_over_their_steps(tmp_path: Path, whole: Run) -> None:
         np.testing.assert_allclose(coarse[name].to_numpy(), means, rtol=1e-12)
 
 
-def test_metrics_keep_what_the_settings_ask(whole: Run) -> None:
+def test_metrics_keep_what_the_knobs_ask(whole: Run) -> None:
     train = whole.metrics[whole.metrics.kind == "train"]
     # 20 % of 32 rows are dropped, rounded to whole rows.
     assert set(train.kept) <= {25.0, 26.0}
@@ -138,7 +132,7 @@ def test_a_stop_file_stops_and_is_taken_away(
     stopped: Run, whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = copy_of(stopped, tmp_path)
-    monkeypatch.setattr(course, "_CHUNK_S", 1e-9)
+    monkeypatch.setattr(trainer, "_CHUNK_S", 1e-9)
 
     def ask(progress: Progress) -> None:
         if progress.step == 13:
@@ -166,7 +160,7 @@ def test_a_stop_file_at_the_last_step_leaves_a_done_run(
 def test_chunk_lengths_do_not_matter(
     whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(course, "_CHUNK_S", 1e-9)
+    monkeypatch.setattr(trainer, "_CHUNK_S", 1e-9)
     steps: list[int] = []
     single = distill(
         tiny(), out=tmp_path, callbacks=[lambda progress: steps.append(progress.step)]
@@ -198,19 +192,18 @@ def test_a_run_that_died_before_its_result_was_written_only_finishes(
     whole: Run, tmp_path: Path
 ) -> None:
     path = copy_of(whole, tmp_path)
-    for name in ("distilled.safetensors", "metrics.parquet", "preview.png"):
+    for name in ("distilled.safetensors", "metrics.parquet"):
         (path / name).unlink()
     called: list[Progress] = []
     assert_same_result(distill(tiny(), out=tmp_path, callbacks=[called.append]), whole)
     assert not called
-    assert (path / "preview.png").is_file()
 
 
 def test_a_done_run_is_returned_without_work(
     whole: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = files_of(whole.path)
-    monkeypatch.setattr(run, "Worker", None)
+    monkeypatch.setattr(api, "Trainer", None)
     again = distill(tiny(), out=whole.path.parent)
     assert again.path == whole.path
     assert files_of(whole.path) == before
@@ -237,7 +230,7 @@ def test_a_run_that_goes_on_tells_where_it_was_from_the_start(
     def died(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(Worker, "start", died)
+    monkeypatch.setattr(RunState, "restore", died)
     with pytest.raises(MemoryError):
         distill(tiny(), out=tmp_path)
     assert before == Run.open(path).status["step"] > 0
@@ -289,14 +282,14 @@ def raising(number: signal.Signals, function):
 
 @pytest.mark.parametrize(
     ("where", "name"),
-    [(Experiment, "load"), (events, "first_images"), (events, "validate")],
+    [(Experiment, "load"), (schedule, "first_images"), (schedule, "validate")],
 )
 def test_a_signal_before_the_first_chunk_stops_with_nothing_lost(
     where, name: str, whole: Run, tmp_path: Path
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(where, name, raising(signal.SIGTERM, getattr(where, name)))
-        patch.setattr(run.loop, "chunk", lambda *_, **__: None)
+        patch.setattr(loop, "chunk", lambda *_, **__: None)
         halted = distill(tiny(), out=tmp_path)
     assert (halted.status["status"], halted.step) == ("stopped", 0)
     assert_same_result(distill(tiny(), out=tmp_path), whole)
@@ -307,8 +300,8 @@ def test_a_signal_while_a_stopped_run_loads_keeps_its_checkpoint(
 ) -> None:
     path = copy_of(stopped, tmp_path)
     with pytest.MonkeyPatch.context() as patch:
-        first = raising(signal.SIGINT, events.first_images)
-        patch.setattr(events, "first_images", first)
+        first = raising(signal.SIGINT, schedule.first_images)
+        patch.setattr(schedule, "first_images", first)
         again = distill(tiny(), out=tmp_path)
     assert (again.status["status"], again.step) == ("stopped", STOPPED_AT)
     assert again.status["elapsed_s"] == stopped.status["elapsed_s"]
@@ -351,7 +344,7 @@ def test_a_damaged_checkpoint_costs_steps_but_changes_nothing(
     (path / "distilled.safetensors").unlink()
     (path / "checkpoints" / str(STEPS) / "notes" / "metadata").unlink()
     told: list[int] = []
-    with pytest.warns(UserWarning, match=f"of step {STEPS} .* goes on from step 16"):
+    with pytest.warns(UserWarning, match=f"of step {STEPS} .* resumes from step 16"):
         resumed = distill(
             tiny(), out=tmp_path, callbacks=[lambda tell: told.append(tell.step)]
         )
@@ -529,20 +522,17 @@ def test_the_last_good_checkpoint_survives_divergence(
     stopped: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = copy_of(stopped, tmp_path)
-    chunk = run.loop.chunk
+    chunk = loop.chunk
 
-    def poisoned(*arguments, **settings):
-        def take(keys, state, targets, traced, start, count):
-            ridge = traced.settings.ridge * np.float32(np.nan)
-            settings = dataclasses.replace(traced.settings, ridge=ridge)
-            traced = traced._replace(settings=settings)
-            return chunk(*arguments, **settings)(
-                keys, state, targets, traced, start, count
-            )
+    def poisoned(*arguments, **options):
+        def take(settings, *others):
+            nan = settings.ridge * np.float32(np.nan)
+            bad = dataclasses.replace(settings, ridge=nan)
+            return chunk(*arguments, **options)(bad, *others)
 
         return take
 
-    monkeypatch.setattr(run.loop, "chunk", poisoned)
+    monkeypatch.setattr(loop, "chunk", poisoned)
     with pytest.raises(
         DivergedError, match=f"At step {STOPPED_AT} .*: step {STOPPED_AT} is kept"
     ):
@@ -559,7 +549,7 @@ def test_a_huge_learning_rate_names_quantity_and_step(
 ) -> None:
     del whole
     # One step at a time: every state is one that could be saved.
-    monkeypatch.setattr(course, "_CHUNK_S", 1e-9)
+    monkeypatch.setattr(trainer, "_CHUNK_S", 1e-9)
     experiment = tiny(**{knob: 1e38})
     with pytest.raises(DivergedError, match=r"At step \d+ .* became not finite"):
         distill(experiment, out=tmp_path, checkpoint_s=1e-9)

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 
-from isa_toolkit.distillation.memory import inner_jaxprs
 from isa_toolkit.networks import NETWORKS, NetworkSettings, build
 from isa_toolkit.networks.precision import (
     PRECISIONS,
@@ -87,7 +87,7 @@ def test_no_gradient_passes(precision):
 def walk(jaxpr):
     for equation in jaxpr.eqns:
         yield equation
-        for inner in inner_jaxprs(equation):
+        for inner in jaxprs_in_params(equation.params):
             yield from walk(inner)
 
 

@@ -24,14 +24,11 @@ from isa_toolkit.distillation import (
     distill,
     distill_grid,
     loop,
+    trainer,
 )
-from isa_toolkit.distillation import (
-    trainer as course,
-)
-from isa_toolkit.distillation.api import load_targets
-from isa_toolkit.distillation.program import Alone
-from isa_toolkit.distillation.run_state import Worker
-from isa_toolkit.distillation.sharding import Layout, make_layout
+from isa_toolkit.distillation.api import load_data
+from isa_toolkit.distillation.run_state import RunState
+from isa_toolkit.distillation.sharding import DeviceMesh, make_mesh
 from isa_toolkit.distillation.signals import StopRequest
 from isa_toolkit.distillation.store import RunStore
 from isa_toolkit.losses import crucial, isa
@@ -58,34 +55,34 @@ THREE = (
 )
 
 
-def started(asked: Any) -> Worker:
+def started(experiment: Experiment) -> RunState:
     """Return a run with its first state, in no folder."""
-    worker = Worker(asked.resolve(), RunStore("nowhere"), (), StopRequest())
-    draw = loop.first_state(worker.static, worker.network)
-    worker.take_over(draw(worker.keys.networks, *worker._first_set()))
-    return worker
+    run = RunState(experiment.resolve(), RunStore("nowhere"), (), StopRequest())
+    state = run.first_state()
+    run.state = lambda: state
+    return run
 
 
 class Pace:
-    """One run on a layout, step by step."""
+    """One run on a mesh, step by step."""
 
-    def __init__(self, asked: Any, layout: Layout | None) -> None:
-        self.worker = started(asked)
-        targets = load_targets(self.worker.resolved, Path(), None, layout=layout)
-        self.program = Alone(self.worker, targets, layout)
+    def __init__(self, experiment: Experiment, mesh: DeviceMesh | None) -> None:
+        self.run = started(experiment)
+        data = load_data(self.run.resolved, Path(), mesh=mesh)
+        states = [self.run.state()]
+        self.program = trainer._Program([self.run], states, 1, data, False, mesh)
 
     def take(self, count: int) -> Any:
-        [part] = self.program([count])
-        self.worker.step += part.done
-        self.worker.state = part.state
+        [part] = self.program.take([count])
+        self.run.step += part.done
         return part
 
     def leaves(self) -> list[np.ndarray]:
-        return [np.asarray(leaf) for leaf in jax.tree.leaves(self.worker.state())]
+        return [np.asarray(leaf) for leaf in jax.tree.leaves(self.run.state())]
 
 
 def apart(one: list[np.ndarray], other: list[np.ndarray]) -> float:
-    """Return the largest difference, as a share of the largest number of its leaf."""
+    """Return the largest difference, as a fraction of the largest number of its leaf."""
     worst = 0.0
     for mine, its in zip(one, other, strict=True):
         if np.issubdtype(mine.dtype, np.floating):
@@ -96,12 +93,12 @@ def apart(one: list[np.ndarray], other: list[np.ndarray]) -> float:
     return worst
 
 
-def steps_alike(asked: Any, layout: Layout, marks: tuple[int, ...]) -> dict[str, Any]:
+def steps_alike(asked: Any, mesh: DeviceMesh, marks: tuple[int, ...]) -> dict[str, Any]:
     """Return how far one device and many are apart after so many steps."""
-    one, many = Pace(asked, None), Pace(asked, layout)
+    one, many = Pace(asked, None), Pace(asked, mesh)
     told: dict[str, Any] = {"apart": [], "kept": []}
     for mark in marks:
-        parts = [pace.take(mark - pace.worker.step) for pace in (one, many)]
+        parts = [pace.take(mark - pace.run.step) for pace in (one, many)]
         told["apart"].append(apart(one.leaves(), many.leaves()))
         told["kept"].append([part.infos.kept.tolist() for part in parts])
     return told
@@ -110,38 +107,40 @@ def steps_alike(asked: Any, layout: Layout, marks: tuple[int, ...]) -> dict[str,
 def guarded() -> list[int]:
     """Return the steps taken where nothing may go to or from a device by the way."""
     done = []
-    for layout in (None, make_layout(DEVICES)):
-        pace = Pace(experiment(), layout)
+    for mesh in (None, make_mesh(DEVICES)):
+        pace = Pace(experiment(), mesh)
         pace.take(1)
         with jax.transfer_guard("disallow"):
             done.append(pace.take(3).done)
     return done
 
 
-def sizes_of(layout: Layout | None) -> list[str]:
+def sizes_of(mesh: DeviceMesh | None) -> list[str]:
     """Return the shapes of all arrays in the compiled program of a run."""
-    program = Pace(experiment(), layout).program
-    put = jax.device_put if layout is None else layout.everywhere
+    program = Pace(experiment(), mesh).program
+    number = program._put(np.ones(1, np.int32))
     lowered = program._chunk.lower(  # pyright: ignore[reportFunctionMemberAccess]
+        program._settings,
         program._keys,
         program._state,
-        program._targets,
-        program._traced,
-        *put((np.int32(0), np.int32(1))),
+        program._data,
+        number,
+        number,
+        number,
     )
     return sorted(set(re.findall(r"f32\[([\d,]+)\]", lowered.compile().as_text())))
 
 
-def chosen(layout: Layout | None) -> dict[str, Any]:
+def chosen(mesh: DeviceMesh | None) -> dict[str, Any]:
     """Return ranks, kept samples and partners of one batch, whole or divided."""
-    worker = started(experiment())
-    state, network = worker.state(), worker.network
+    run = started(experiment())
+    state, network = run.state(), run.network
     learner = jax.tree.map(lambda leaf: leaf[0], state.pool)
-    data = worker.resolved.train
+    data = run.resolved.train
     images = jnp.asarray(data.inputs("train")[:BATCH])
     labels = jax.nn.one_hot(data.train.labels[:BATCH], 10) - 0.1
-    put: Callable = (lambda tree: tree) if layout is None else layout.everywhere
-    split: Callable = (lambda rows: rows) if layout is None else layout.split
+    put: Callable = (lambda tree: tree) if mesh is None else mesh.replicate
+    split: Callable = (lambda rows: rows) if mesh is None else mesh.split_batch
 
     @jax.jit
     def choose(state, learner, images, labels):
@@ -163,25 +162,23 @@ def chosen(layout: Layout | None) -> dict[str, Any]:
     )
 
 
-def grid_size(layout: Layout, side_by_side: bool) -> int:
+def grid_size(mesh: DeviceMesh, vmapped: bool) -> int:
     """Return how often the program of a grid was compiled."""
-    worker = started(experiment())
-    program = loop.grid_chunk(
-        worker.static,
-        worker.network,
+    program = loop.chunk(
+        started(experiment()).network,
         num_classes=10,
         batch_size=BATCH,
-        side_by_side=side_by_side,
-        layout=layout,
+        vmapped=vmapped,
+        mesh=mesh,
     )
     return program._cache_size()  # pyright: ignore[reportFunctionMemberAccess]
 
 
-def knobs_compile(layout: Layout) -> list[int]:
+def knobs_compile(mesh: DeviceMesh) -> list[int]:
     """Return how often the program of a run was compiled, before and after knobs."""
     sizes = []
     for asked in (experiment(), experiment(drop_easy=0.4, segment=(-1.0, 0.2), seed=3)):
-        pace = Pace(asked, layout)
+        pace = Pace(asked, mesh)
         pace.take(2)
         sizes.append(pace.program._chunk._cache_size())  # pyright: ignore
     return sizes
@@ -189,26 +186,25 @@ def knobs_compile(layout: Layout) -> list[int]:
 
 def grids(out: Path) -> dict[str, Any]:
     """Return how far grids on 2 x 4 devices are from single runs on one."""
-    layout = make_layout((2, 4))
-    assert layout is not None
+    mesh = make_mesh((2, 4))
+    assert mesh is not None
     singles = [distill(asked, out=out / "singles") for asked in THREE]
     told: dict[str, Any] = {}
     for vmapped in (False, True):
         runs = distill_grid(
-            THREE, out=out / f"grid-{vmapped}", devices=(2, 4), side_by_side=vmapped
+            THREE, out=out / f"grid-{vmapped}", devices=(2, 4), vmap=vmapped
         )
-        before = grid_size(layout, vmapped)
+        before = grid_size(mesh, vmapped)
         more = distill_grid(
             experiment(steps=2, learning_rate=2e-3),
-            drop_easy=[0.1, 0.3],
-            seeds=[3, 4],
+            {"drop_easy": [0.1, 0.3], "seed": [3, 4]},
             out=out / f"grid-{vmapped}",
             devices=(2, 4),
-            side_by_side=vmapped,
+            vmap=vmapped,
         )
         told[str(vmapped)] = {
             "runs": [compared(*pair) for pair in zip(singles, runs, strict=True)],
-            "programs": [before, grid_size(layout, vmapped)],
+            "programs": [before, grid_size(mesh, vmapped)],
             "more": [run.status["status"] for run in more],
         }
     return told
@@ -230,14 +226,14 @@ def resumed(out: Path) -> dict[str, Any]:
     whole = distill(experiment(), out=out / "singles")
     told = {}
     for name, first, second in (("up", None, DEVICES), ("down", DEVICES, None)):
-        chunk_s, course._CHUNK_S = course._CHUNK_S, 1e-9
+        chunk_s, trainer._CHUNK_S = trainer._CHUNK_S, 1e-9
         halted = distill(
             experiment(),
             out=out / name,
             devices=first,
             callbacks=[stop_at(STOPPED_AT)],
         )
-        course._CHUNK_S = chunk_s
+        trainer._CHUNK_S = chunk_s
         step = halted.step
         again = distill(experiment(), out=out / name, devices=second)
         told[name] = {"stopped": step, **compared(whole, again)}
@@ -276,14 +272,14 @@ def refused(out: Path) -> list[str]:
 
 def main(out: Path) -> None:
     """Write what they give to ``told.json``."""
-    layout = make_layout(DEVICES)
-    assert layout is not None
+    mesh = make_mesh(DEVICES)
+    assert mesh is not None
     parts: dict[str, Callable[[], Any]] = {
-        "steps": lambda: steps_alike(experiment(), layout, (1, 2, STEPS)),
+        "steps": lambda: steps_alike(experiment(), mesh, (1, 2, STEPS)),
         "guarded": guarded,
-        "knobs": lambda: knobs_compile(layout),
-        "chosen": lambda: [chosen(None), chosen(layout)],
-        "sizes": lambda: [sizes_of(None), sizes_of(layout)],
+        "knobs": lambda: knobs_compile(mesh),
+        "chosen": lambda: [chosen(None), chosen(mesh)],
+        "sizes": lambda: [sizes_of(None), sizes_of(mesh)],
         "grids": lambda: grids(out),
         "resumed": lambda: resumed(out),
         "streamed": lambda: streamed(out),

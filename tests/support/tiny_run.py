@@ -45,15 +45,14 @@ def stop_at(step: int) -> Callable[[Progress], bool]:
 _CHILD = """
 import sys, time
 from tiny_run import tiny
-import isa_toolkit.distillation
-from isa_toolkit.distillation import trainer as course, api as run
-course._CHUNK_S = 1e-9  # one step at a time
+from isa_toolkit.distillation import distill, trainer
+trainer._CHUNK_S = 1e-9  # one step at a time
 
 def tell(told):
     print(told.step, flush=True)
     time.sleep(0.05)
 
-done = run.distill(tiny(), out=sys.argv[1], checkpoint_s=0.01, callbacks=[tell])
+done = distill(tiny(), out=sys.argv[1], checkpoint_s=0.01, callbacks=[tell])
 print(done.status["status"], flush=True)
 """
 

@@ -12,24 +12,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from isa_toolkit.distillation import distributed as processes
+from isa_toolkit.distillation import distributed
 
 
 def main(me: int, port: int, out: Path) -> None:
-    """Do everything that both are to do, and write how each ended."""
-    processes.join(f"127.0.0.1:{port}", 2, me)
+    """Do everything that both processes do, and write how each part ended."""
+    distributed.join(f"127.0.0.1:{port}", 2, me)
     from tiny_run import stop_at, tiny
 
-    from isa_toolkit.distillation import api as run
-    from isa_toolkit.distillation import distill, distill_grid, program
-    from isa_toolkit.distillation import trainer as course
+    from isa_toolkit.distillation import api, distill, distill_grid, trainer
 
     told: dict[str, Any] = {}
 
     def attempt(name: str, make: Callable[[], Any]) -> None:
         try:
             ended = make()
-        except Exception as error:  # noqa: BLE001 - what is raised is what is told
+        except Exception as error:  # noqa: BLE001 - the test looks at it
             told[name] = [type(error).__name__, str(error)]
             return
         runs = ended if isinstance(ended, list) else [ended]
@@ -38,47 +36,46 @@ def main(me: int, port: int, out: Path) -> None:
     def fail(progress: Any) -> None:
         raise ZeroDivisionError(f"of process {me}")
 
-    def first_alone(callback: Callable) -> list[Callable]:
+    def in_first(callback: Callable) -> list[Callable]:
         """Return a callback for process 0; in the other none is ever called."""
         return [callback if me == 0 else fail]
 
     attempt("whole", lambda: distill(tiny(), out=out / "whole"))
-    # Two runs for each process; the last is an idle place.
+    # Two runs for each process; the last is an idle slot.
     grid = [tiny(drop_easy=0.1, steps=4), tiny(seed=3, steps=4), tiny()]
     attempt("grid", lambda: distill_grid(grid, out=out / "grid", devices=(2, 1)))
-    course._CHUNK_S = 1e-9
+    trainer._CHUNK_S = 1e-9
     attempt(
         "stop",
-        lambda: distill(tiny(), out=out / "again", callbacks=first_alone(stop_at(11))),
+        lambda: distill(tiny(), out=out / "again", callbacks=in_first(stop_at(11))),
     )
     attempt("again", lambda: distill(tiny(), out=out / "again"))
     attempt("done", lambda: distill(tiny(), out=out / "again"))
     attempt(
-        "failed",
-        lambda: distill(tiny(), out=out / "failed", callbacks=first_alone(fail)),
+        "failed", lambda: distill(tiny(), out=out / "failed", callbacks=in_first(fail))
     )
     attempt("unlike", lambda: distill(tiny(seed=me), out=out / "unlike"))
     attempt("some", lambda: distill(tiny(), out=out / "some", devices=1))
 
-    load = run.load_targets
+    load = api.load_data
 
     def lost(*arguments: Any, **settings: Any) -> Any:
         if me == 1:
             raise FileNotFoundError("no data here")
         return load(*arguments, **settings)
 
-    run.load_targets = lost
+    api.load_data = lost
     attempt("lost", lambda: distill(tiny(), out=out / "lost"))
-    run.load_targets = load
+    api.load_data = load
 
-    call = program.Alone.__call__
+    take = trainer._Program.take
 
     def interrupted(self: Any, counts: Any) -> Any:
-        if me == 1 and self._worker.step == 5:
+        if me == 1 and self._runs[0].step == 5:
             signal.raise_signal(signal.SIGTERM)
-        return call(self, counts)
+        return take(self, counts)
 
-    program.Alone.__call__ = interrupted  # type: ignore[method-assign]
+    trainer._Program.take = interrupted  # type: ignore[method-assign]
     attempt("signal", lambda: distill(tiny(), out=out / "signal"))
     (out / f"told-{me}.json").write_text(json.dumps(told))
 

@@ -14,7 +14,7 @@ from long_run import long_run, wait_for
 from stand_in_workers import BEGUN, HEARS_NOTHING, result, script, worker_pids
 from tiny_run import result_bytes, tiny
 
-from isa_toolkit.distillation.store import held
+from isa_toolkit.distillation.store import lock_folder
 from isa_toolkit.sweeps import Job, JobFailedError, runs_in
 
 ROOT = Path(__file__).parents[2]
@@ -101,7 +101,7 @@ def test_a_run_of_another_process_is_stopped_by_its_own_file(tmp_path, monkeypat
     made = job(tmp_path)
     made.path.mkdir()
     (made.path / "experiment.json").write_text("{}")
-    with held(made.path, ValueError):
+    with lock_folder(made.path, ValueError):
         assert made.status.state == "running"
         assert made.status.pid == os.getpid()
         made.stop()

@@ -30,7 +30,8 @@ from stand_in_workers import (
 )
 from tiny_run import files_of, metric_rows, result_bytes
 
-from isa_toolkit.distillation import Run, RunLockedError
+from isa_toolkit.distillation import Run
+from isa_toolkit.errors import RunLockedError
 from isa_toolkit.sweeps import Sweep, plan, sweep, sweeps_in
 from isa_toolkit.sweeps.sweep import write
 

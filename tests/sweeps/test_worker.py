@@ -11,7 +11,7 @@ from tiny_run import result_bytes, tiny
 
 from isa_toolkit.distillation import Experiment
 from isa_toolkit.distillation.experiment import as_json
-from isa_toolkit.distillation.store import held
+from isa_toolkit.distillation.store import lock_folder
 from isa_toolkit.methods import METHODS
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.sweeps import plan, worker
@@ -103,7 +103,7 @@ def test_changed_data_are_refused(tmp_path, capsys):
 def test_a_group_that_another_process_runs_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "_LOCK_WAIT_S", 0.0)
     folder = group(tmp_path, tiny())
-    with held(folder, ValueError):
+    with lock_folder(folder, ValueError):
         assert run_group(folder) == worker.LOCKED
         assert not (folder / "result.json").exists()
 
