@@ -89,7 +89,7 @@ def crop_and_resize(
     Returns:
         uint8 [resolution, resolution, ch]; the square itself if it has that size.
 
-    Source: docs/algorithms.md, section 1.1 ("Variable-size images").
+    Source: docs/algorithms.md, section 1.1.
     """
     height, width, _ = image.shape
     side = min(height, width)

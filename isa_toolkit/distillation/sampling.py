@@ -82,7 +82,7 @@ def class_indices(
     Returns:
         Indices, [num_classes * count].
 
-    Source: docs/algorithms.md, section 4.5, "256 random real images" of each class.
+    Source: docs/algorithms.md, section 4.5.
     """
     size = labels.shape[0]
     draws = jax.random.bits(key, (size,))

@@ -36,7 +36,7 @@ def first_images(resolved: ResolvedExperiment) -> tuple[np.ndarray, np.ndarray]:
         Network inputs [m, h, w, ch], class by class, and class indices [m]. They depend
         on data, seed and images per class only.
 
-    Source: docs/algorithms.md, section 1.1, "Synthetic init".
+    Source: docs/algorithms.md, section 1.1, "Initial distilled set".
     """
     settings, train = resolved.settings, resolved.train
     labels = train.train.labels

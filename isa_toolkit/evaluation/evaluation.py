@@ -600,7 +600,7 @@ def with_learned(
         learned: ``learned`` of the set's manifest; MTT's ``student_learning_rate`` is
             the learning rate of protocol ``"dsa"``.
 
-    Source: docs/algorithms.md, section 7.4, "MTT: the learned a".
+    Source: docs/algorithms.md, section 7.4.
     """
     rate = learned.get("student_learning_rate")
     if rate is None or not isinstance(settings.fit, SGDSettings):

@@ -171,7 +171,7 @@ def random_permutation(
     Returns:
         Indices into the batch, [n]; a dropped sample stays where it is.
 
-    Source: docs/algorithms.md, section 6.3 ("pi random permutation of the kept samples").
+    Source: docs/algorithms.md, section 6.3.
     """
     draws = jax.random.uniform(key, weights.shape)
     kept = weights > 0

@@ -189,7 +189,7 @@ def train_experts(
     Returns:
         Flat parameters, [e, s, p], in the order of ``ravel_pytree``.
 
-    Source: docs/algorithms.md, section 4.6, "Expert buffer": no momentum, no weight decay,
+    Source: docs/algorithms.md, section 4.6, "Experts": no momentum, no weight decay,
     no decay of the learning rate.
     **Deviation:** what is left over after full minibatches is left out of an epoch.
     """

@@ -236,7 +236,7 @@ def init(
         images: First distilled images.
         labels: Centred one-hot labels, divided by ``label_scale`` here.
 
-    Source: docs/algorithms.md, section 1.1, "Synthetic init".
+    Source: docs/algorithms.md, section 1.1, "Initial distilled set".
     """
     labels = labels / required(settings, "label_scale")
     pool = init_pool(

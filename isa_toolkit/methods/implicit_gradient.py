@@ -159,7 +159,7 @@ def linear_part(
     Returns:
         Linearised logits [m, c] and features [m, d].
 
-    Source: algorithms 4.3.
+    Source: docs/algorithms.md, section 4.3.
     """
     (_, features), (change, _) = jax.jvp(
         _forward(base, images), (_moving(base),), (tangent,)
@@ -184,7 +184,7 @@ def inner_problem(
     Returns:
         The problem.
 
-    Source: algorithms 4.3.
+    Source: docs/algorithms.md, section 4.3.
     """
     (_, features), linear = jax.linearize(_forward(base, images), _moving(base))
     return InnerProblem(
@@ -231,7 +231,7 @@ def objective(
     Returns:
         L, [].
 
-    Source: algorithms 4.3.
+    Source: docs/algorithms.md, section 4.3.
     """
     target = problem.labels if labels is None else labels
     residual = target - problem.outputs(tangent)
@@ -264,7 +264,7 @@ def slope_along(
     Returns:
         The slope, [].
 
-    Source: algorithms 4.3, step (iv).
+    Source: docs/algorithms.md, section 4.3, step (iv).
     """
     dual = cho_solve((kernel_factor(features, penalty), True), labels - change)
     slope = inner_product - jnp.sum(dual * change_along)
@@ -289,7 +289,7 @@ def descend(
     Returns:
         The end and the losses on the way.
 
-    Source: algorithms 4.3 and 8 ("use a fresh Adam per inner run").
+    Source: docs/algorithms.md, sections 4.3 and 8.
     """
 
     def body(carry: PyTree, _: None) -> tuple[PyTree, Scalar]:
@@ -320,7 +320,7 @@ def tuned_rate(
     Returns:
         The rate, [].
 
-    Source: algorithms 4.3, "lr auto-tuning".
+    Source: docs/algorithms.md, section 4.3, tuning of the inner learning rates.
     """
 
     def going(carry: tuple[Scalar, Int[Array, ""], Bool[Array, ""]]) -> Bool[Array, ""]:
@@ -346,7 +346,7 @@ def capped(implicit: Array, direct: Array) -> Array:
     Returns:
         ``implicit min(1, ||direct|| / ||implicit||)``, NaN replaced by 0.
 
-    Source: algorithms 4.3, step (v).
+    Source: docs/algorithms.md, section 4.3, step (v).
     """
     size = jnp.sqrt(jnp.sum(jnp.square(implicit)))
     most = jnp.sqrt(jnp.sum(jnp.square(direct)))
