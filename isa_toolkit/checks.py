@@ -1,7 +1,7 @@
-"""Argument checks in one sentence form, "<name> must <rule>, got <value>".
+"""Argument checks with errors of one form, "<name> must <rule>, got <value>".
 
-Every public function checks its arguments with these before anything is compiled or
-written. Unknown names list the known ones; a usual fix follows in a second sentence.
+Public functions check their arguments with these before anything is compiled or written.
+Errors for unknown names list the known ones; a second sentence gives the usual remedy.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _Class = TypeVar("_Class", bound=type)
 # product (each at most 2^-24), is taken as that number.
 ROUNDING = 3e-7
 
-# What people type, and what they mean.
+# Common names from other projects -> the names here.
 _ALIASES = {
     "ipc": "images_per_class",
     "lr": "learning_rate",
@@ -53,14 +53,19 @@ def fail(name: str, rule: str, value: Any, fix: str = "") -> InvalidValueError:
     """Return the ``InvalidValueError`` that says which rule ``value`` breaks.
 
     Args:
-        name: the argument's name, as the user wrote it.
-        rule: what must hold, to follow "must".
-        value: what was given; shown with ``repr``, cut after 80 characters; text that
-            ``as_text`` made is shown whole.
-        fix: one sentence on the usual remedy, or nothing.
+        name: Name of the argument, as the user wrote it.
+        rule: Condition that must hold, to follow "must".
+        value: Invalid value, shown with ``repr`` and cut after 80 characters; text from
+            ``as_text`` is shown whole.
+        fix: One sentence with the usual remedy, or nothing.
 
     Returns:
         The error, to be raised by the caller.
+
+    Example:
+        >>> from isa_toolkit.checks import fail
+        >>> print(fail("steps", "be at least 1", 0, "Leave it out for 400."))
+        steps must be at least 1, got 0. Leave it out for 400.
     """
     if isinstance(value, _Verbatim):
         shown = str(value)
@@ -77,7 +82,7 @@ class _Verbatim(str):
 
 
 def as_text(text: str) -> str:
-    """Mark ``text`` as a description that ``fail`` shows as it stands."""
+    """Mark ``text`` as a description that ``fail`` shows without quotation marks."""
     return _Verbatim(text)
 
 
@@ -85,8 +90,8 @@ def check_integer(name: str, value: Any, *, minimum: int = 1, fix: str = "") -> 
     """Return ``value`` as an ``int`` of at least ``minimum``.
 
     Raises:
-        TypeError: ``value`` is not a whole number.
-        ValueError: it is below ``minimum``.
+        TypeError: If ``value`` is not a whole number.
+        ValueError: If it is below ``minimum``.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise InvalidTypeError(f"{name} must be a whole number, got {value!r}.")
@@ -99,7 +104,7 @@ def check_boolean(name: str, value: Any) -> bool:
     """Return ``value`` if it is True or False.
 
     Raises:
-        TypeError: it is not; words and numbers have no truth here.
+        TypeError: If it is another type, such as text or a number.
     """
     if not isinstance(value, bool):
         raise InvalidTypeError(f"{name} must be True or False, got {value!r}.")
@@ -110,8 +115,8 @@ def check_number(name: str, value: Any, *, fix: str = "") -> float:
     """Return ``value`` as a finite ``float``.
 
     Raises:
-        TypeError: ``value`` is not a real number.
-        ValueError: it is NaN or infinite.
+        TypeError: If ``value`` is not a real number.
+        ValueError: If it is NaN or infinite.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InvalidTypeError(f"{name} must be a number, got {value!r}.")
@@ -124,8 +129,8 @@ def check_positive(name: str, value: Any, *, fix: str = "") -> float:
     """Return ``value`` as a ``float`` above 0.
 
     Raises:
-        TypeError: ``value`` is not a real number.
-        ValueError: it is not finite or not above 0.
+        TypeError: If ``value`` is not a real number.
+        ValueError: If it is not finite or not above 0.
     """
     number = check_number(name, value, fix=fix)
     if number <= 0:
@@ -137,8 +142,8 @@ def check_at_least(name: str, value: Any, minimum: float, *, fix: str = "") -> f
     """Return ``value`` as a ``float`` of at least ``minimum``.
 
     Raises:
-        TypeError: ``value`` is not a real number.
-        ValueError: it is not finite or below ``minimum``.
+        TypeError: If ``value`` is not a real number.
+        ValueError: If it is not finite or below ``minimum``.
     """
     number = check_number(name, value, fix=fix)
     if number < minimum:
@@ -152,8 +157,8 @@ def check_in_range(
     """Return ``value`` as a ``float`` in the closed interval ``[low, high]``.
 
     Raises:
-        TypeError: ``value`` is not a real number.
-        ValueError: it is not finite or outside the interval.
+        TypeError: If ``value`` is not a real number.
+        ValueError: If it is not finite or outside the interval.
     """
     number = check_number(name, value, fix=fix)
     if not low <= number <= high:
@@ -165,8 +170,8 @@ def check_fraction(name: str, value: Any, *, fix: str = "") -> float:
     """Return ``value`` as a ``float`` in ``[0, 1)``.
 
     Raises:
-        TypeError: ``value`` is not a real number.
-        ValueError: it is not finite or outside the interval.
+        TypeError: If ``value`` is not a real number.
+        ValueError: If it is not finite or outside the interval.
     """
     number = check_number(name, value, fix=fix)
     if not 0 <= number < 1:
@@ -178,7 +183,7 @@ def check_one_of(name: str, value: Any, known: Iterable[str], *, fix: str = "") 
     """Return ``value`` if it is one of the ``known`` names.
 
     Raises:
-        ValueError: it is not; the sentence suggests a similar name and lists all.
+        ValueError: If it is not; the message suggests a similar name and lists all.
     """
     names = sorted(known)
     if value not in names:
@@ -194,12 +199,12 @@ def match_name(name: str, value: Any, known: Iterable[str], *, fix: str = "") ->
 
     Args:
         name: Name of the argument.
-        value: What was given, such as ``"CIFAR-10"``.
+        value: Name as the user wrote it, such as ``"CIFAR-10"``.
         known: Registered names, such as ``"cifar10"``.
         fix: One sentence on the usual remedy, or nothing.
 
     Raises:
-        ValueError: there is none; the sentence suggests a similar name and lists all.
+        ValueError: If there is none; the message suggests a similar name and lists all.
     """
     names = {_normalised(one): one for one in known}
     if isinstance(value, str) and _normalised(value) in names:
@@ -208,7 +213,7 @@ def match_name(name: str, value: Any, known: Iterable[str], *, fix: str = "") ->
 
 
 def suggest_keywords(cls: _Class) -> _Class:
-    """Make a dataclass answer an unknown keyword with the one that was probably meant.
+    """Make the error for an unknown keyword of a dataclass suggest a known one.
 
     Args:
         cls: A keyword-only dataclass; decorate it above ``@dataclass``.
@@ -243,11 +248,11 @@ def _normalised(name: str) -> str:
 
 
 def _similar(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that was probably meant, or None."""
+    """Return the known name that is most similar, or None."""
     known = list(known)
-    meant = _ALIASES.get(name.lower())
-    if meant in known:
-        return meant
+    alias = _ALIASES.get(name.lower())
+    if alias in known:
+        return alias
     normalised = {_normalised(one): one for one in known}
     close = difflib.get_close_matches(_normalised(name), normalised, 1)
     return normalised[close[0]] if close else None
@@ -259,8 +264,8 @@ def check_names(
     """Return several names as a tuple, if each is one of the ``known``.
 
     Raises:
-        TypeError: it is one name, not several.
-        ValueError: one is unknown.
+        TypeError: If it is one name, not several.
+        ValueError: If one is unknown.
     """
     if isinstance(value, str):
         raise InvalidTypeError(f"{name} must be a tuple of names, got {value!r}.")

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, and reading them."""
+"""Atomic writing of files, and reading of JSON."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["read_json", "write_atomically", "write_json"]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write ``content`` under a temporary name beside ``path``, then rename it.
+    """Write ``content`` under a temporary name in the same folder, then rename it.
 
     Args:
-        path: the file; its folder is created if missing.
-        content: all of it.
+        path: Path of the file; its folder is created if it is missing.
+        content: Content of the whole file.
 
     Raises:
-        OSError: the folder or file cannot be written; nothing is left behind, and what
-            was there before stays.
+        OSError: If the folder or file cannot be written. An existing file stays as it
+            was, and no temporary file is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A name of our own rather than tempfile's, whose files only their owner may read.
+    # Not tempfile's: only the owner may read its files.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with temporary.open("xb") as file:
@@ -39,25 +39,25 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as readable JSON, whole or not at all.
+    """Write a value as indented JSON with ``write_atomically``.
 
     Args:
-        path: the file.
-        value: JSON-able; not-a-number becomes an error rather than invalid JSON.
+        path: Path of the file.
+        value: Value of JSON types.
 
     Raises:
-        OSError: the folder or file cannot be written.
-        ValueError: a number is not finite.
+        OSError: If the folder or file cannot be written.
+        ValueError: If a number is not finite.
     """
     text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False)
     write_atomically(path, (text + "\n").encode())
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Return what a JSON file holds, or None if it is missing or damaged.
+    """Return the content of a JSON file, or None if it is missing or damaged.
 
     Args:
-        path: the file.
+        path: Path of the file.
     """
     try:
         return json.loads(path.read_text())
