@@ -14,7 +14,7 @@ from jaxtyping import Num
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["class_rows", "html_grid", "picture_grid"]
+__all__ = ["class_rows", "data_url", "html_grid", "picture_grid"]
 
 _GAP = 2  # pixels between images
 
@@ -80,6 +80,17 @@ def picture_grid(rows: Sequence[np.ndarray], *, side: int = 48) -> Image:
     return Image.fromarray(canvas if shown == 3 else canvas[..., 0])
 
 
+def data_url(picture: Image) -> str:
+    """Return a picture as the source of an HTML image: an embedded PNG.
+
+    Args:
+        picture: Pillow image.
+    """
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
 def html_grid(
     title: str, rows: Sequence[tuple[str, np.ndarray]], *, note: str = ""
 ) -> str:
@@ -95,13 +106,10 @@ def html_grid(
     """
     figures = []
     for name, images in rows:
-        buffer = io.BytesIO()
-        picture_grid([images]).save(buffer, "PNG")
-        data = base64.b64encode(buffer.getvalue()).decode()
-        text = html.escape(name)
+        text = html.escape(name[:80])
         figures.append(
             f'<figure style="margin:0"><img alt="images of class {text}" '
-            f'src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'
+            f'src="{data_url(picture_grid([images]))}"><figcaption>{text}</figcaption></figure>'
         )
     below = f"<p>{html.escape(note)}</p>" if note else ""
     style = "display:flex;flex-wrap:wrap;gap:8px"

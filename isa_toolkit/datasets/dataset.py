@@ -5,12 +5,10 @@ Reading files is left to :mod:`isa_toolkit.datasets.load`.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import functools
 import hashlib
 import html
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,6 +31,7 @@ from isa_toolkit.datasets.validation import (
     encode_labels,
     stratified_split,
 )
+from isa_toolkit.display import data_url, picture_grid
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -136,7 +135,7 @@ class Dataset:
             rows.append(
                 f"<tr><td>{html.escape(name[:80])}</td><td>{counts[0][label]}</td>"
                 f'<td>{counts[1][label]}</td><td><img alt="" '
-                f'style="height: 32px; image-rendering: pixelated" src="{_as_url(picture)}">'
+                f'style="height: 32px; image-rendering: pixelated" src="{data_url(picture)}">'
                 "</td></tr>"
             )
         hidden = self.num_classes - _SHOWN_CLASSES
@@ -162,23 +161,13 @@ class Dataset:
             images_per_class: Number of images in a row: the first ones of the class.
         """
         count = check_integer("images_per_class", images_per_class)
-        return self._picture(list(range(self.num_classes)), count, side=48)
+        return self._picture(range(self.num_classes), count, side=48)
 
-    def _picture(self, labels: list[int], columns: int, side: int) -> Image.Image:
-        """Return a grid of training images, enlarged by a whole factor to about ``side``."""
-        from PIL import Image
-
-        height, width, channels = self.image_shape
-        grid = np.full((len(labels), columns, height, width, channels), 255, np.uint8)
-        for row, label in enumerate(labels):
-            members = np.flatnonzero(self.train.labels == label)[:columns]
-            grid[row, : len(members)] = self.train.images[members]
-        sheet = grid.transpose(0, 2, 1, 3, 4).reshape(
-            len(labels) * height, columns * width, channels
-        )
-        factor = max(1, side // max(height, width))
-        sheet = sheet.repeat(factor, axis=0).repeat(factor, axis=1)
-        return Image.fromarray(sheet[..., 0] if channels == 1 else sheet)
+    def _picture(self, labels: Sequence[int], columns: int, side: int) -> Image.Image:
+        """Return a grid of training images, each enlarged to about ``side``."""
+        labels_of_all = self.train.labels
+        members = [np.flatnonzero(labels_of_all == c)[:columns] for c in labels]
+        return picture_grid([self.train.images[index] for index in members], side=side)
 
     @property
     def num_classes(self) -> int:
@@ -362,12 +351,6 @@ class Dataset:
             preprocessing=fitted,
             provenance=facts,
         )
-
-
-def _as_url(picture: Image.Image) -> str:
-    content = io.BytesIO()
-    picture.save(content, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
 def _checked_images(
