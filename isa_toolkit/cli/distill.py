@@ -20,7 +20,7 @@ def distill(
     resume: bool = True,
     checkpoint_s: float = 60.0,
     progress: bool | None = None,
-    shards_limit_bytes: int = 32 * 2**30,
+    prepared_limit_bytes: int = 32 * 2**30,
     placement: Literal["device", "device_bytes", "host"] | None = None,
     devices: int | None = None,
     distributed: bool = False,
@@ -44,7 +44,7 @@ def distill(
         resume: Continue the run if its folder exists.
         checkpoint_s: Number of seconds between checkpoints.
         progress: Show a progress bar (default: on terminals only).
-        shards_limit_bytes: Maximum size in bytes of precomputed data (MTT's expert
+        prepared_limit_bytes: Maximum size in bytes of precomputed data (MTT's expert
             trajectories).
         placement: Memory of the real images: device (preprocessed), device_bytes
             (preprocessed batch by batch) or host (streamed) (default: chosen by size).
@@ -70,7 +70,7 @@ def distill(
             resume=resume,
             checkpoint_s=checkpoint_s,
             progress=progress,
-            shards_limit_bytes=shards_limit_bytes,
+            prepared_limit_bytes=prepared_limit_bytes,
             placement=placement,
             devices=devices,
         )

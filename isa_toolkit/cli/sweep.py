@@ -31,7 +31,7 @@ def run(
     pack: int | None = None,
     wait: bool = True,
     checkpoint_s: float = 60.0,
-    shards_limit_bytes: int = 32 * 2**30,
+    prepared_limit_bytes: int = 32 * 2**30,
     progress: bool | None = None,
     json: bool = False,
 ) -> int:
@@ -59,7 +59,7 @@ def run(
             accelerator and 1 on a CPU.
         wait: Wait for the end; --no-wait leaves the work to a process of its own.
         checkpoint_s: Number of seconds between checkpoints.
-        shards_limit_bytes: Maximum size in bytes of precomputed data (MTT's expert
+        prepared_limit_bytes: Maximum size in bytes of precomputed data (MTT's expert
             trajectories).
         progress: Show progress bars; without this flag only on terminals.
         json: Write JSON to standard output.
@@ -90,7 +90,7 @@ def run(
         wait=wait,
         progress=progress,
         checkpoint_s=checkpoint_s,
-        shards_limit_bytes=shards_limit_bytes,
+        prepared_limit_bytes=prepared_limit_bytes,
         **options,
     )
     if not wait:

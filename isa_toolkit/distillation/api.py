@@ -52,7 +52,7 @@ def distill(
     callbacks: Sequence[Callback] = (),
     checkpoint_s: float = 60.0,
     progress: bool | None = None,
-    shards_limit_bytes: int = PREPARED_LIMIT_BYTES,
+    prepared_limit_bytes: int = PREPARED_LIMIT_BYTES,
     devices: int | None = None,
     placement: Placement | None = None,
 ) -> Run:
@@ -81,7 +81,7 @@ def distill(
             one).
         progress: Whether to show a progress bar; None: only on a terminal or in a
             notebook.
-        shards_limit_bytes: Maximum size in bytes of precomputed data (MTT's expert
+        prepared_limit_bytes: Maximum size in bytes of precomputed data (MTT's expert
             trajectories), which are kept in ``<out>/shared`` for every run that needs
             the same.
         devices: Number of devices that divide the batch; it divides the batch size. None
@@ -132,7 +132,7 @@ def distill(
         callbacks=callbacks,
         checkpoint_s=checkpoint_s,
         progress=progress,
-        shards_limit_bytes=shards_limit_bytes,
+        prepared_limit_bytes=prepared_limit_bytes,
         devices=devices,
         placement=placement,
     )
@@ -148,7 +148,7 @@ def distill_grid(
     callbacks: Sequence[Callback] = (),
     checkpoint_s: float = 60.0,
     progress: bool | None = None,
-    shards_limit_bytes: int = PREPARED_LIMIT_BYTES,
+    prepared_limit_bytes: int = PREPARED_LIMIT_BYTES,
     memory_limit_bytes: int | None = None,
     vmap: bool | None = None,
     devices: Devices = None,
@@ -181,7 +181,7 @@ def distill_grid(
         checkpoint_s: Number of seconds between checkpoints of a run.
         progress: Whether to show a progress bar; None: only on a terminal or in a
             notebook.
-        shards_limit_bytes: Maximum size in bytes of precomputed data, see ``distill``.
+        prepared_limit_bytes: Maximum size in bytes of precomputed data, see ``distill``.
         memory_limit_bytes: Maximum size in bytes of a program; None for 80 % of what the
             device has free (of each, if there are several). Runs that do not fit at once
             run in groups, with a warning.
@@ -229,7 +229,7 @@ def distill_grid(
         checks.check_integer("memory_limit_bytes", memory_limit_bytes)
     if vmap is not None:
         checks.check_boolean("vmap", vmap)
-    checks.check_integer("shards_limit_bytes", shards_limit_bytes, minimum=0)
+    checks.check_integer("prepared_limit_bytes", prepared_limit_bytes, minimum=0)
     experiments = expand_grid(experiment, grid)
     folder = Path("runs" if out is None else out)
     with catch_signals() as request, contextlib.ExitStack() as locks:
@@ -243,7 +243,7 @@ def distill_grid(
         for group in group_by_program(experiments):
             resolved = resolve_together(group)
             check_devices(mesh, resolved[0])
-            _check_prepared_size(resolved[0], shards_limit_bytes)
+            _check_prepared_size(resolved[0], prepared_limit_bytes)
             programs.append([])
             for unresolved, one in zip(group, resolved, strict=True):
                 hashes[id(unresolved)] = one.hash
@@ -379,9 +379,9 @@ def _check_prepared_size(resolved: ResolvedExperiment, limit_bytes: int) -> None
     if size > limit_bytes:
         raise checks.fail(
             f"the data that method {method.name!r} prepares",
-            f"take at most shards_limit_bytes = {limit_bytes:,}",
+            f"take at most prepared_limit_bytes = {limit_bytes:,}",
             as_text(f"{size:,} bytes"),
-            "Prepare fewer or smaller ones, or raise shards_limit_bytes.",
+            "Prepare fewer or smaller ones, or raise prepared_limit_bytes.",
         )
 
 

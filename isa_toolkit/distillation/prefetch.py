@@ -85,8 +85,6 @@ class PrefetchLoader:
         step: Index of the next step.
         data: Training data without images, on the device or devices.
         put: Function that moves a tree of arrays there.
-        prefetch: Whether to read the next block while the device works; False only to
-            measure what that saves.
     """
 
     def __init__(
@@ -97,12 +95,10 @@ class PrefetchLoader:
         data: TrainData,
         *,
         put: Callable[[PyTree], PyTree],
-        prefetch: bool = True,
     ) -> None:
         train, batch_size = resolved.train, resolved.batch_size
         self._images, self._labels = train.train.images, train.train.labels
-        self._put, self._prefetch = put, prefetch
-        self._last = resolved.settings.steps
+        self._put, self._last = put, resolved.settings.steps
         self._data = data._replace(
             preprocessing=put(device_inputs(train.preprocessing))
         )
@@ -130,7 +126,7 @@ class PrefetchLoader:
             self._block = (self._next or self._request(step)).result()
             self._next = None
         block = self._block
-        if self._prefetch and self._next is None and block.stop < self._last:
+        if self._next is None and block.stop < self._last:
             self._next = self._request(block.stop)
         return block.data, block.stop - step
 

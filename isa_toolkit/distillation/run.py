@@ -69,10 +69,11 @@ class Run:
     def _repr_html_(self) -> str:
         parts = [f"<p>{html.escape(repr(self))}</p>"]
         if self._store.metrics():
-            from isa_toolkit.figures import style
+            from isa_toolkit.figures import style, training_curves
 
-            curves = base64.b64encode(style.png(self.plot())).decode()
-            source = f"data:image/png;base64,{curves}"
+            table = training_curves.compute({self.path.name: self})
+            curves = style.png(training_curves.draw(table))
+            source = f"data:image/png;base64,{base64.b64encode(curves).decode()}"
             parts.append(f'<img alt="Loss and accuracy" src="{source}">')
         if self.is_done:
             parts.append(self.distilled._repr_html_())
@@ -170,10 +171,10 @@ class Run:
         return evaluate(self.distilled, dataset or self._load_dataset(), **settings)
 
     def plot(self) -> Figure:
-        """Return a figure with the loss and the accuracies against the step."""
+        """Return a figure: loss, accuracies, and the images at each validation."""
         from isa_toolkit.figures import training_curves
 
-        return training_curves.draw(training_curves.compute({self.path.name: self}))
+        return training_curves.plot_run(self)
 
     def _load_dataset(self) -> Dataset:
         if self._dataset is None:

@@ -138,7 +138,10 @@ class Trainer:
                 taken = sum(part.done for part in parts)
                 for run, part in zip(runs, parts, strict=True):
                     if run in active:
-                        self._advance(run, part, seconds, seconds * part.done / taken)
+                        try:
+                            run.advance(part, seconds, seconds * part.done / taken)
+                        except DivergedError as error:
+                            run.failure = error
                 bar.update(taken)
                 program.fetch_states()
                 beats = time.monotonic() - told_at > _HEARTBEAT_S
@@ -148,10 +151,10 @@ class Trainer:
                 seconds = float(agreed[:, 0].max())
                 runs[0].request.requested |= bool(agreed[:, 1].any())
                 self._drop(runs, agreed[:, 2:])
-                # Powers of two, chosen alike in all processes.
+                # A power of two, the same in all processes.
                 if seconds > _CHUNK_S:
                     length = max(1, length // 2)
-                elif seconds < _CHUNK_S / 2:
+                elif seconds < _CHUNK_S / 2 and max(p.done for p in parts) == length:
                     length = min(loop.MAX_CHUNK, 2 * length)
 
     def _open(self) -> None:
@@ -202,14 +205,6 @@ class Trainer:
         for run, flag in zip(runs, ended[0], strict=True):
             if flag and run in self._active:
                 self._active.remove(run)
-
-    def _advance(
-        self, run: RunState, part: Steps, seconds: float, own_seconds: float
-    ) -> None:
-        try:
-            run.advance(part, seconds, own_seconds)
-        except DivergedError as error:
-            run.failure = error
 
     def _after_chunk(
         self, runs: list[RunState], seconds: float, beats: bool, bar: Any

@@ -66,7 +66,7 @@ def sweep(
     wait: bool = True,
     progress: bool | None = None,
     checkpoint_s: float = 60.0,
-    shards_limit_bytes: int = PREPARED_LIMIT_BYTES,
+    prepared_limit_bytes: int = PREPARED_LIMIT_BYTES,
     **options: Any,
 ) -> Sweep:
     """Run experiments with every combination of settings, and return the sweep.
@@ -91,7 +91,7 @@ def sweep(
             the sweep.
         progress: Show a progress bar; None for only on a terminal or in a notebook.
         checkpoint_s: Number of seconds between checkpoints of a run.
-        shards_limit_bytes: Maximum size in bytes of precomputed data, see ``distill``.
+        prepared_limit_bytes: Maximum size in bytes of precomputed data, see ``distill``.
         options: Options of the engine: ``slots``, ``gpus`` and ``retries`` (local), see
             ``LocalEngine``; ``address``, ``num_gpus``, ``num_cpus``, ``max_retries`` (ray),
             see ``RayEngine``; parameters of submitit (slurm), see ``SlurmEngine``.
@@ -115,7 +115,7 @@ def sweep(
     planned = plan(experiments, grid, out=out, name=name, pack=pack)
     return launch(
         planned, engine, wait=wait, progress=progress, checkpoint_s=checkpoint_s,
-        shards_limit_bytes=shards_limit_bytes, **options,
+        prepared_limit_bytes=prepared_limit_bytes, **options,
     )  # fmt: skip
 
 
@@ -315,14 +315,14 @@ def launch(
     wait: bool = True,
     progress: bool | None = None,
     checkpoint_s: float = 60.0,
-    shards_limit_bytes: int = PREPARED_LIMIT_BYTES,
+    prepared_limit_bytes: int = PREPARED_LIMIT_BYTES,
     **options: Any,
 ) -> Sweep:
     """Run what is left of a plan, see ``sweep`` for the arguments."""
     checks.check_positive("checkpoint_s", checkpoint_s)
-    checks.check_integer("shards_limit_bytes", shards_limit_bytes, minimum=0)
+    checks.check_integer("prepared_limit_bytes", prepared_limit_bytes, minimum=0)
     starter = make_engine(engine, options)
-    settings = {"checkpoint_s": checkpoint_s, "shards_limit_bytes": shards_limit_bytes}
+    settings = {"checkpoint_s": checkpoint_s, "prepared_limit_bytes": prepared_limit_bytes}
     with _locked(planned.path):
         made = write(planned, settings)
         last = {"engine": engine, "options": options, "settings": settings}

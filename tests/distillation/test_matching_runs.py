@@ -94,8 +94,8 @@ def test_validation_is_the_published_one_and_experts_are_shared(tmp_path: Path) 
 def test_experts_over_the_limit_are_refused_before_anything_is_written(
     tmp_path: Path,
 ) -> None:
-    with pytest.raises(ValueError, match="shards_limit_bytes"):
-        distill(experiment("mtt"), out=tmp_path, shards_limit_bytes=1000)
+    with pytest.raises(ValueError, match="prepared_limit_bytes"):
+        distill(experiment("mtt"), out=tmp_path, prepared_limit_bytes=1000)
     assert list(tmp_path.iterdir()) == []
 
 
