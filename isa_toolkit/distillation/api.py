@@ -36,7 +36,6 @@ from isa_toolkit.distillation.store import RunStore
 from isa_toolkit.distillation.trainer import Trainer
 from isa_toolkit.errors import CancelledError, DivergedError, RunExistsError
 from isa_toolkit.methods import METHODS
-from isa_toolkit.networks import Network, build
 
 __all__ = ["PREPARED_LIMIT_BYTES", "distill", "distill_grid", "load_data"]
 
@@ -315,7 +314,7 @@ def load_data(
         with writing(path):
             prepared = prepare(
                 resolved.method,
-                _network(resolved),
+                resolved.build_network(),
                 resolved.train.inputs("train"),
                 resolved.train.train.labels,
                 path.parent / "shared",
@@ -375,7 +374,7 @@ def _check_prepared_size(resolved: ResolvedExperiment, limit_bytes: int) -> None
     method = METHODS[resolved.method.name]
     if method.prepared_bytes is None:
         return
-    size = method.prepared_bytes(resolved.method, _network(resolved))
+    size = method.prepared_bytes(resolved.method, resolved.build_network())
     if size > limit_bytes:
         raise checks.fail(
             f"the data that method {method.name!r} prepares",
@@ -383,13 +382,6 @@ def _check_prepared_size(resolved: ResolvedExperiment, limit_bytes: int) -> None
             as_text(f"{size:,} bytes"),
             "Prepare fewer or smaller ones, or raise prepared_limit_bytes.",
         )
-
-
-def _network(resolved: ResolvedExperiment) -> Network:
-    data = resolved.train
-    return build(
-        resolved.network, image_shape=data.image_shape, num_classes=data.num_classes
-    )
 
 
 def _raise_diverged(runs: Sequence[RunState]) -> None:

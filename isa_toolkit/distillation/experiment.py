@@ -22,7 +22,7 @@ from isa_toolkit.datasets.validation import check_images_per_class
 from isa_toolkit.errors import InvalidTypeError
 from isa_toolkit.evaluation import EvaluationSettings
 from isa_toolkit.methods import METHODS, FRePo, MethodSettings, method_of
-from isa_toolkit.networks import NETWORKS, NetworkSettings
+from isa_toolkit.networks import NETWORKS, Network, NetworkSettings, build
 from isa_toolkit.networks.training import FitSettings, dsa_fit
 
 __all__ = ["Experiment", "MethodName", "ResolvedExperiment", "Selection", "as_json"]
@@ -30,16 +30,16 @@ __all__ = ["Experiment", "MethodName", "ResolvedExperiment", "Selection", "as_js
 MethodName = Literal["dm", "frepo", "mtt", "rcig", "rfad"]
 Selection = Literal["last", "validation", "released"]
 
-_INTEGERS = (
-    "images_per_class",
-    "steps",
-    "batch_size",
-    "seed",
-    "validation_every",
-    "validation_networks",
-    "validation_steps",
-    "log_every",
-)
+# Integers and their smallest values.
+_INTEGERS = {
+    "images_per_class": 1,
+    "steps": 1,
+    "seed": 0,
+    "validation_every": 0,
+    "validation_networks": 1,
+    "validation_steps": 1,
+    "log_every": 1,
+}
 
 
 @checks.suggest_keywords
@@ -74,7 +74,7 @@ class Experiment:
             published number.
         log_every: Number of steps per row of metrics, which holds means over them; None
             for a hundredth of the run, at most 100.
-        source: Where to read a named data set from; None lets ``load_dataset`` choose.
+        source: Origin of a named data set; None lets ``load_dataset`` choose.
         root: Folder or file of a local data set.
         limit: Largest number of training images to load; None for all.
 
@@ -104,7 +104,7 @@ class Experiment:
     validation_networks: int = 2
     validation_steps: int | None = None
     log_every: int | None = None
-    source: str | None = None
+    source: Literal["digits", "hub", "local"] | None = None
     root: str | Path | None = None
     limit: int | None = None
 
@@ -124,8 +124,12 @@ class Experiment:
                 f"method must be one of {known}, or a name, "
                 f"got {type(self.method).__name__}."
             )
-        checks.check_integer("images_per_class", self.images_per_class)
-        checks.check_integer("steps", self.steps)
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name in _INTEGERS and not (value is field.default is None):
+                minimum = _INTEGERS[field.name]
+                value = checks.check_integer(field.name, value, minimum=minimum)
+                object.__setattr__(self, field.name, value)
         method = method_of(self.method)
         if self.network is None:
             name: Any = method.network
@@ -141,17 +145,8 @@ class Experiment:
                     "This method uses no real images.",
                 )
             fewest = 1 if method.sampling == "per_class" else 2
-            checks.check_integer("batch_size", self.batch_size, minimum=fewest)
-        checks.check_integer("seed", self.seed, minimum=0)
-        self._check_validation()
-        if self.log_every is not None:
-            checks.check_integer("log_every", self.log_every)
-        for name in _INTEGERS:
-            value = getattr(self, name)
-            # NumPy integers are accepted, but JSON does not know them.
-            object.__setattr__(self, name, value if value is None else int(value))
-
-    def _check_validation(self) -> None:
+            size = checks.check_integer("batch_size", self.batch_size, minimum=fewest)
+            object.__setattr__(self, "batch_size", size)
         checks.check_one_of("selection", self.selection, get_args(Selection))
         checks.check_fraction("validation_fraction", self.validation_fraction)
         if self.selection == "validation" and self.validation_fraction == 0:
@@ -161,18 +156,13 @@ class Experiment:
                 self.validation_fraction,
                 "Use selection='last' to train on everything.",
             )
-        if self.validation_every is not None:
-            checks.check_integer("validation_every", self.validation_every, minimum=0)
-            if self.validation_every == 0 and self.selection != "last":
-                raise checks.fail(
-                    "validation_every",
-                    f"be above 0 with selection={self.selection!r}",
-                    0,
-                    "Use selection='last' to run without validation.",
-                )
-        checks.check_integer("validation_networks", self.validation_networks)
-        if self.validation_steps is not None:
-            checks.check_integer("validation_steps", self.validation_steps)
+        if self.validation_every == 0 and self.selection != "last":
+            raise checks.fail(
+                "validation_every",
+                f"be above 0 with selection={self.selection!r}",
+                0,
+                "Use selection='last' to run without validation.",
+            )
 
     def __repr__(self) -> str:
         text = _short_repr(self, always=("dataset",))
@@ -271,6 +261,14 @@ class ResolvedExperiment:
         """Network of the distillation; no setting is left to a default."""
         network = self.settings.network or NetworkSettings()
         return network.resolve(self.dataset.image_shape)
+
+    def build_network(self) -> Network:
+        """Return the network of the distillation."""
+        return build(
+            self.network,
+            image_shape=self.dataset.image_shape,
+            num_classes=self.dataset.num_classes,
+        )
 
     @property
     def sampling(self) -> str:

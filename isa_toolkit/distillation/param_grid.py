@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from isa_toolkit import checks
@@ -19,7 +19,7 @@ from isa_toolkit.methods.base import static_fields
 
 __all__ = ["Grid", "expand_grid", "group_by_program", "resolve_together"]
 
-Grid = Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]]
+Grid = Mapping[str, Iterable[Any]] | Sequence[Mapping[str, Iterable[Any]]]
 
 # Fields that are not part of a program: traced values, and what happens between chunks.
 _FREE = (

@@ -24,7 +24,6 @@ from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.errors import DivergedError
 from isa_toolkit.methods import METHODS
 from isa_toolkit.methods.base import as_arrays
-from isa_toolkit.networks import Network, build
 
 __all__ = ["Callback", "Progress", "RunState", "Steps", "writing"]
 
@@ -110,12 +109,9 @@ class RunState:
         callbacks: Sequence[Callback],
         request: StopRequest,
     ) -> None:
-        data = resolved.dataset
         self.resolved, self.settings, self.store = resolved, resolved.settings, store
         self.callbacks, self.request = callbacks, request
-        self.network: Network = build(
-            resolved.network, image_shape=data.image_shape, num_classes=data.num_classes
-        )
+        self.network = resolved.build_network()
         self.method = METHODS[resolved.method.name]
         self.method_settings = as_arrays(resolved.method)
         self.keys = loop.run_keys(self.settings.seed)
