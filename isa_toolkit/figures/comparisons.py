@@ -104,11 +104,7 @@ class Comparison:
         )
 
     def caption(self, table: pd.DataFrame) -> str:
-        """Return the caption of the figure.
-
-        Args:
-            table: Table from ``compute``.
-        """
+        """Return the caption of a table from ``compute``."""
         one = table[table.seed.isna()].iloc[0]
         size = results_table.format_images_per_class(one.images_per_class)
         return f"{one.dataset}, {size}, {one.n} seeds. {self.about} {_EXPLANATION}"

@@ -112,11 +112,7 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def caption(table: pd.DataFrame) -> str:
-    """Return the caption of the figure.
-
-    Args:
-        table: Table from ``compute``.
-    """
+    """Return the caption of a table from ``compute``."""
     ratios = table[(table.quantity == "isa_over_frepo_ratio") & table.seed.isna()]
     listed = "; ".join(
         f"{row.images_per_class} per class {row.value:.2f} [{row.low:.2f}, {row.high:.2f}]"

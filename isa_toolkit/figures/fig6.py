@@ -258,11 +258,7 @@ def star_positions(figure: Figure, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def caption(table: pd.DataFrame) -> str:
-    """Return the caption of the figure.
-
-    Args:
-        table: Table from ``compute``.
-    """
+    """Return the caption of a table from ``compute``."""
     one = table.iloc[0]
     how = (
         "openTSNE: the real images are embedded once and each set is placed in that map, "

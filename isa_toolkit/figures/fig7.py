@@ -448,11 +448,7 @@ def _draw_curve(ax: Axes, table: pd.DataFrame) -> None:
 
 
 def caption(table: pd.DataFrame) -> str:
-    """Return the caption of the figure.
-
-    Args:
-        table: Table from ``compute``.
-    """
+    """Return the caption of a table from ``compute``."""
     mean = table[table.kind == "mean"].iloc[0]
     return (
         f"{mean.dataset}: one step of the algorithm, and a real pair in it. Lower left: a "
@@ -465,11 +461,7 @@ def caption(table: pd.DataFrame) -> str:
 
 
 def caption_segment(table: pd.DataFrame) -> str:
-    """Return the caption of ``draw_segment``.
-
-    Args:
-        table: Table from ``segment_table``.
-    """
+    """Return the caption of ``draw_segment``, from the table of ``segment_table``."""
     exact = table[table.kind == "mean"].iloc[0]
     last = table[table.kind == "running"].iloc[-1]
     return (

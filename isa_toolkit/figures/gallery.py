@@ -125,11 +125,7 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def caption(table: pd.DataFrame) -> str:
-    """Return the caption of the figure.
-
-    Args:
-        table: Table from ``compute``.
-    """
+    """Return the caption of a table from ``compute``."""
     one = table.iloc[0]
     letter = LETTERS.get((one.dataset, int(one.images_per_class)))
     which = f"Gallery ({letter}) of the paper: " if letter else ""

@@ -155,11 +155,7 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def caption(table: pd.DataFrame) -> str:
-    """Return the caption of the figure.
-
-    Args:
-        table: Table from ``compute``.
-    """
+    """Return the caption of a table from ``compute``."""
     classes = table[table.kind == "class"]
     p_values = classes.groupby("end").p_value.first()
     one = table.iloc[0]

@@ -156,11 +156,7 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def caption(table: pd.DataFrame) -> str:
-    """Return the caption of the figure.
-
-    Args:
-        table: Table from ``compute``.
-    """
+    """Return the caption of a table from ``compute``."""
     first = table.groupby("part").first()
     return (
         f"{int(first.samples.sum()):,} real training images by score, in bins of equal "

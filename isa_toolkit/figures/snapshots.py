@@ -100,11 +100,7 @@ def rows_of(table: pd.DataFrame) -> list[ImageRow]:
 
 
 def caption(table: pd.DataFrame) -> str:
-    """Return the caption of the figure.
-
-    Args:
-        table: Table from ``compute``.
-    """
+    """Return the caption of a table from ``compute``."""
     return (
         f"{table.dataset.iloc[0]}, one image per class at several steps, seed 0. Step 0 is "
         "real images. Learned images are not confined to the pixel range; they are clipped "

@@ -78,11 +78,7 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def caption(table: pd.DataFrame) -> str:
-    """Return the caption of the figure.
-
-    Args:
-        table: Table from ``compute``.
-    """
+    """Return the caption of a table from ``compute``."""
     one = table[table.seed.isna()].iloc[0]
     return (
         f"{one.dataset}, {one.n} seeds. Mean test accuracy with its 95 % interval over "

@@ -105,11 +105,7 @@ def _draw_curves(figure: Figure | SubFigure, table: pd.DataFrame) -> None:
 
 
 def caption(table: pd.DataFrame) -> str:
-    """Return the caption of the figure.
-
-    Args:
-        table: Table from ``compute``.
-    """
+    """Return the caption of a table from ``compute``."""
     names = len(set(table.run))
     which = "" if names == 1 else f"{names} runs. "
     return (

@@ -78,8 +78,8 @@ def _frepo(**changes: Any) -> _Build:
     return lambda rate: FRePo(learning_rate=rate, **{**plain, **changes})
 
 
-# The palette of Okabe and Ito, then colours of Paul Tol's muted set; both can be told
-# apart with the common kinds of colour blindness.
+# The palette of Okabe and Ito, then colours of Paul Tol's muted set; their colours
+# differ with the common kinds of colour blindness, too.
 SETTINGS: dict[str, Setting] = {
     # The real images that a run starts from.
     "random": Setting("Random real", "#999999"),
