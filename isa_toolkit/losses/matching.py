@@ -19,7 +19,6 @@ from isa_toolkit.losses.selection import Partner, find_partners
 __all__ = [
     "MeanTerms",
     "class_mean_loss",
-    "segment_distance",
     "trajectory_loss",
 ]
 
@@ -37,31 +36,6 @@ class MeanTerms(NamedTuple):
     loss: Float[Array, ""]
     weights: Float[Array, "c k"]
     partner: Int[Array, " n"]
-
-
-def segment_distance(
-    residual: Float[Array, "n d"],
-    difference: Float[Array, "n d"],
-    start: Scalar,
-    stop: Scalar,
-) -> Float[Array, " n"]:
-    """Return the mean of ``||A + t B||^2`` over t in [start, stop].
-
-    ``||A||^2 + (a + b) <A, B> + (a^2 + a b + b^2)/3 ||B||^2``: twice the segment loss of
-    :func:`isa_toolkit.losses.isa.segment_loss`, without its half.
-
-    Args:
-        residual: Residuals A, [n, d].
-        difference: Differences B, [n, d].
-        start: First end a of the segment.
-        stop: Last end b of the segment.
-
-    Returns:
-        Squared distances, sums over d, [n].
-
-    Source: docs/algorithms.md, section 10.
-    """
-    return 2 * isa.segment_loss(residual, difference, start, stop)
 
 
 def class_mean_loss(
@@ -119,7 +93,8 @@ def class_mean_loss(
     else:
         theirs = residual.reshape(classes * count, -1)[chosen].reshape(residual.shape)
         difference = mean - jnp.einsum("ck,ckd->cd", of_class, theirs)
-    loss = jnp.sum(segment_distance(mean, difference, *segment))
+    # A squared distance is twice the segment loss, which has a half.
+    loss = 2 * jnp.sum(isa.segment_loss(mean, difference, *segment))
     return MeanTerms(loss, weights, chosen)
 
 
@@ -152,5 +127,5 @@ def trajectory_loss(
     the paper's.
     """
     residual, last = student - target, before - target
-    distance = segment_distance(residual[None], last[None], *segment)[0]
+    distance = 2 * isa.segment_loss(residual[None], last[None], *segment)[0]
     return distance / jnp.sum(jnp.square(first - target))

@@ -75,12 +75,15 @@ class Method:
     Attributes:
         name: Registered name.
         settings: Settings dataclass. Its ``resolve(dataset=, images_per_class=,
-            num_classes=)`` returns settings in which no traced field is None.
-        init: ``(settings, network, key, images, labels) -> state`` from the first distilled
-            images [m, h, w, ch] and their centred one-hot labels [m, c].
-        step: ``(settings, network, key, state, batch) -> (state, info)``. The state holds
-            everything the next step needs; ``info.failure`` is 0, or 1 + the index in
-            ``quantities`` of the first quantity that is not finite.
+            num_classes=)``, from the registered name of the data set and two numbers,
+            returns settings in which no traced field is None.
+        init: ``(settings, network, key, images, labels) -> state`` from resolved settings,
+            the network of the distillation, a random key, the first distilled images
+            [m, h, w, ch], class after class, and their centred one-hot labels [m, c].
+        step: ``(settings, network, key, state, batch) -> (state, info)`` with the random
+            key of this step. The state holds everything the next step needs;
+            ``info.failure`` is 0, or 1 + the index in ``quantities`` of the first quantity
+            that is not finite.
         sampling: How the real images of a step are drawn: shuffled ``"epochs"`` of the
             training set, ``"per_class"`` (so many of each class, anew each step) or
             ``"none"``.
@@ -277,9 +280,8 @@ def check_selection(
     """Refuse a selection or segment without a meaning; make the segment two floats.
 
     Args:
-        settings: Frozen dataclass with ``drop_easy``, ``drop_hard``, ``segment`` and,
-            unless partners do not exist for the method, ``partner``. A segment of None is
-            left to ``resolve``.
+        settings: Frozen dataclass with ``drop_easy`` and ``drop_hard`` and, if the method
+            has them, ``segment`` and ``partner``. A segment of None is left to ``resolve``.
         prefix: Prefix of these names, such as ``"expert_"``.
         cross_entropy: Whether a cross-entropy is averaged along the segment.
 
@@ -296,8 +298,11 @@ def check_selection(
             f"{easy} + {hard}", "be below 1", dropped, "Keep at least some samples."
         )
     name = f"{prefix}segment"
+    accepted = _types(type(settings)).get(name)
+    if accepted is None:
+        return
     segment = getattr(settings, name)
-    if segment is None and types.NoneType in _types(type(settings))[name]:
+    if segment is None and types.NoneType in accepted:
         return
     if not isinstance(segment, tuple | list) or len(segment) != 2:
         raise checks.fail(name, "be a pair (start, stop)", segment)

@@ -8,7 +8,7 @@ step of SGD with momentum on the images. The labels are hard and do not change.
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -130,11 +130,6 @@ class DM:
     def resolve(self, *, dataset: str, images_per_class: int, num_classes: int) -> DM:
         """Return the settings with what depends on the data set filled in.
 
-        Args:
-            dataset: Registered name of the data set.
-            images_per_class: Number of distilled images per class.
-            num_classes: Number of classes; nothing depends on it.
-
         Returns:
             Settings in which nothing but ``ops`` is None.
 
@@ -148,7 +143,7 @@ class DM:
         return dataclasses.replace(self, learning_rate=rate)
 
 
-def _optimizer(settings: DM) -> optax.GradientTransformation:
+def _optimizer(settings: DM) -> Any:
     return optax.sgd(required(settings, "learning_rate"), settings.momentum)
 
 
@@ -159,15 +154,7 @@ def init(
     images: Float[Array, "m h w ch"],
     labels: Float[Array, "m c"],
 ) -> State:
-    """Return the first state.
-
-    Args:
-        settings: Resolved settings.
-        network: Network of the distillation (published: ConvNet with instance norm).
-        key: Not used: a network is drawn at each step.
-        images: First distilled images, class after class.
-        labels: Centred one-hot labels.
-    """
+    """Return the first state."""
     del network, key
     return State(images, labels, _optimizer(settings).init(images))
 
@@ -176,13 +163,6 @@ def step(
     settings: DM, network: Network, key: Key[Array, ""], state: State, batch: Batch
 ) -> tuple[State, Info]:
     """Return the state after one step, and its diagnostics.
-
-    Args:
-        settings: Resolved settings.
-        network: Network of the distillation.
-        key: Random key of this step.
-        state: State before the step.
-        batch: Real images, class after class, the same number of each.
 
     Source: docs/algorithms.md, section 4.5.
     """
@@ -220,7 +200,7 @@ def step(
 
     (loss, terms), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.images)
     updates, moments = _optimizer(settings).update(gradient, state.optimizer)
-    images = optax.apply_updates(state.images, updates)
+    images = state.images + updates
     failure = first_failure(target_features, loss, gradient)
     info = Info(loss, jnp.sum(terms.weights), failure)
     return State(images, state.labels, moments), info

@@ -40,7 +40,6 @@ from isa_toolkit.networks.training import start_training, train_step
 
 __all__ = [
     "ExpertSettings",
-    "buffer_bytes",
     "buffer_folder",
     "expert_loss",
     "flat_size",
@@ -227,17 +226,6 @@ def flat_size(network: Network) -> int:
 
 
 # --- the buffer on the disk -------------------------------------------------------------
-
-
-def buffer_bytes(network: Network, *, count: int, epochs: int) -> int:
-    """Return the size of the buffer on the disk, in bytes.
-
-    Args:
-        network: Architecture of the experts.
-        count: Number of experts.
-        epochs: Number of epochs of each.
-    """
-    return 4 * count * (epochs + 1) * flat_size(network)
 
 
 def load_or_train_experts(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +53,7 @@ __all__ = ["METHOD", "FRePo", "Info", "OuterUpdate", "State", "outer_update"]
 
 Scalar = Float[Array, ""]
 
-OPTIMIZERS = {"lamb": optax.lamb, "adam": optax.adam}
+OPTIMIZERS: dict[str, Any] = {"lamb": optax.lamb, "adam": optax.adam}
 
 
 class State(NamedTuple):
@@ -203,11 +203,6 @@ class FRePo:
     ) -> FRePo:
         """Return the settings with what depends on the data set filled in.
 
-        Args:
-            dataset: Registered name of the data set.
-            images_per_class: Number of distilled images per class.
-            num_classes: Number of classes, C.
-
         Returns:
             Settings in which nothing is None.
         """
@@ -227,14 +222,7 @@ def init(
     images: Float[Array, "m h w ch"],
     labels: Float[Array, "m c"],
 ) -> State:
-    """Return the first state.
-
-    Args:
-        settings: Resolved settings.
-        network: Network of the distillation (published: ConvNet with batch norm).
-        key: Random key.
-        images: First distilled images.
-        labels: Centred one-hot labels, divided by ``label_scale`` here.
+    """Return the first state; the labels are divided by ``label_scale``.
 
     Source: docs/algorithms.md, section 1.1, "Initial distilled set".
     """
@@ -254,13 +242,6 @@ def step(
     settings: FRePo, network: Network, key: Key[Array, ""], state: State, batch: Batch
 ) -> tuple[State, Info]:
     """Return the state after one outer step, and its diagnostics.
-
-    Args:
-        settings: Resolved settings.
-        network: Network of the distillation.
-        key: Random key of this step.
-        state: State before the step.
-        batch: Target samples.
 
     Source: docs/algorithms.md, sections 4.1, 5.1 and 6.
     """
@@ -415,7 +396,7 @@ def outer_update(
         )
         optimizer = OPTIMIZERS[settings.optimizer](rate)
         updates, moments = optimizer.update(gradient, state.optimizer, distilled)
-        images, labels = optax.apply_updates(distilled, updates)
+        images, labels = jax.tree.map(jnp.add, distilled, updates)
     return OuterUpdate(images, labels, moments, gradient, loss, *terms)
 
 

@@ -1,15 +1,18 @@
-"""RCIG's inner problem: a linearised network with a ridge readout, and its gradient.
+"""The inner problem of RCIG: a linearised network with a ridge readout, and its gradient.
 
 The predictor is ``f(x) = J f(x; theta_0) omega + h(x) w*``: the tangent omega of every
 parameter but the dense kernel, and w*, the ridge readout of what the tangent leaves. The
 objective is a convex quadratic in omega, so its gradient with respect to the distilled set
-follows from one linear system with its Hessian.
+follows from one linear system with its Hessian (docs/algorithms.md, section 4.3).
+
+``[m, h, w, ch]`` are distilled images X_S with their flips, if any, ``[m, c]`` their labels
+Y_S, ``[m, d]`` their features h(X_S; theta_0); the penalty l2 is absolute.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +28,7 @@ __all__ = [
     "Base",
     "Descent",
     "InnerProblem",
+    "Tangent",
     "capped",
     "descend",
     "head_index",
@@ -40,10 +44,8 @@ __all__ = [
 
 Scalar = Float[Array, ""]
 Number = Scalar | float
+# One array for each parameter but the dense kernel.
 Tangent = tuple[Array, ...]
-
-# The tiny number keeps the root differentiable where a gradient is exactly 0.
-_ADAM = optax.scale_by_adam(eps_root=1e-30)
 
 # Growing by 1.2 from 1e-5, this many times gives 8e2: far beyond any stable rate.
 _MOST_TRIES = 100
@@ -52,10 +54,10 @@ _MOST_TRIES = 100
 class Base(NamedTuple):
     """A network to linearise about.
 
-    network: the architecture.
-    params: theta_0.
-    state: normalisation statistics.
-    head: which leaf of the parameters is the dense kernel.
+    network: Architecture.
+    params: Parameters theta_0.
+    state: Normalisation statistics.
+    head: Index of the dense kernel among the leaves of the parameters.
     """
 
     network: Network
@@ -67,11 +69,11 @@ class Base(NamedTuple):
 class InnerProblem(NamedTuple):
     """The inner objective of one distilled set.
 
-    outputs: ``omega -> J f(X_S; theta_0) omega``, [m, c].
-    features: h(X_S; theta_0), [m, d].
+    outputs: Function ``omega -> J f(X_S; theta_0) omega``, [m, c].
+    features: Features, [m, d].
     factor: Cholesky factor of ``K + l2 I``, [m, m].
-    labels: Y_S, [m, c].
-    penalty: l2, absolute, [].
+    labels: Labels, [m, c].
+    penalty: Penalty l2, [].
     """
 
     outputs: Callable[[Tangent], Array]
@@ -82,10 +84,10 @@ class InnerProblem(NamedTuple):
 
 
 class Descent(NamedTuple):
-    """What some Adam steps gave.
+    """Result of some Adam steps.
 
-    point: where they ended.
-    losses: before each step and after the last, [steps + 1].
+    point: Point after the last step.
+    losses: Losses before each step and after the last, [steps + 1].
     """
 
     point: Tangent
@@ -103,44 +105,27 @@ class Descent(NamedTuple):
 
 
 def head_index(network: Network) -> int:
-    """Return which leaf of the parameters is the kernel of the last dense layer.
-
-    Args:
-        network: the architecture.
-
-    Returns:
-        Its place among the leaves.
+    """Return the index, among the parameters, of the kernel of the last dense layer.
 
     Raises:
-        ValueError: no leaf is shaped like a readout of the features.
+        InvalidValueError: No leaf has the shape of a readout of the features.
     """
     params, state = jax.eval_shape(network.init, jax.random.key(0))
     image = jax.ShapeDtypeStruct((1, *network.image_shape), jnp.float32)
     features = jax.eval_shape(network.apply, params, state, image).features
     wanted = (features.shape[1], network.num_classes)
-    places = [
-        place
-        for place, leaf in enumerate(jax.tree.leaves(params))
-        if leaf.shape == wanted
-    ]
-    if not places:
+    shapes = [leaf.shape for leaf in jax.tree.leaves(params)]
+    if wanted not in shapes:
         raise checks.fail(
             "network",
             f"end in a dense layer of shape {wanted} on its features",
             network.name,
         )
-    return places[-1]
+    return len(shapes) - 1 - shapes[::-1].index(wanted)
 
 
 def zero_tangent(base: Base) -> Tangent:
-    """Return omega = 0: one array for each parameter but the dense kernel.
-
-    Args:
-        base: the network.
-
-    Returns:
-        The tangent.
-    """
+    """Return omega = 0."""
     # Not a constant: XLA's CPU back end (0.10.2) has compiled the product of features
     # and a matrix that it knows to be 0 into one that reads memory it never wrote.
     return jax.tree.map(lambda leaf: 0 * leaf, _moving(base))
@@ -149,18 +134,7 @@ def zero_tangent(base: Base) -> Tangent:
 def linear_part(
     base: Base, images: Float[Array, "m h w ch"], tangent: Tangent
 ) -> tuple[Float[Array, "m c"], Float[Array, "m d"]]:
-    """Return ``J f(x; theta_0) omega`` and the features ``h(x; theta_0)``.
-
-    Args:
-        base: the network.
-        images: x, [m, h, w, ch].
-        tangent: omega.
-
-    Returns:
-        Linearised logits [m, c] and features [m, d].
-
-    Source: docs/algorithms.md, section 4.3.
-    """
+    """Return the linearised logits ``J f(x; theta_0) omega`` and the features h(x)."""
     (_, features), (change, _) = jax.jvp(
         _forward(base, images), (_moving(base),), (tangent,)
     )
@@ -173,19 +147,7 @@ def inner_problem(
     labels: Float[Array, "m c"],
     penalty: Number,
 ) -> InnerProblem:
-    """Return the inner objective of a distilled set, linearised once for many steps.
-
-    Args:
-        base: the network.
-        images: X_S, mirrored copies included, [m, h, w, ch].
-        labels: Y_S, [m, c].
-        penalty: l2.
-
-    Returns:
-        The problem.
-
-    Source: docs/algorithms.md, section 4.3.
-    """
+    """Return the inner objective of a distilled set, linearised once for many steps."""
     (_, features), linear = jax.linearize(_forward(base, images), _moving(base))
     return InnerProblem(
         lambda tangent: linear(tangent)[0],
@@ -199,15 +161,7 @@ def inner_problem(
 def kernel_factor(
     features: Float[Array, "m d"], penalty: Number
 ) -> Float[Array, "m m"]:
-    """Return the lower Cholesky factor of ``F F^T + l2 I``.
-
-    Args:
-        features: F, [m, d].
-        penalty: l2.
-
-    Returns:
-        The factor; NaN where it fails.
-    """
+    """Return the lower Cholesky factor of ``F F^T + l2 I``; NaN where it fails."""
     kernel = jnp.matmul(features, features.T, precision=HIGHEST)
     eye = jnp.eye(kernel.shape[0], dtype=kernel.dtype)
     return cho_factor(kernel + penalty * eye, lower=True)[0]
@@ -223,15 +177,10 @@ def objective(
     the first two terms are ``l2/2 tr(R^T alpha)``.
 
     Args:
-        problem: the problem.
-        tangent: omega.
-        labels: in place of the problem's; with 0, the value is ``1/2 omega^T H omega``
-            with the Hessian H.
-
-    Returns:
-        L, [].
-
-    Source: docs/algorithms.md, section 4.3.
+        problem: The inner problem.
+        tangent: The tangent omega.
+        labels: Labels to use instead of the problem's; with 0, the value is
+            ``1/2 omega^T H omega`` with the Hessian H.
     """
     target = problem.labels if labels is None else labels
     residual = target - problem.outputs(tangent)
@@ -254,15 +203,12 @@ def slope_along(
     ``l2 ( <omega, v> - tr(alpha^T J v) ) / (m C)``, the derivative of :func:`objective`.
 
     Args:
-        labels: Y_S, [m, c].
-        features: h(X_S), [m, d].
-        change: J omega, [m, c].
-        change_along: J v, [m, c].
-        inner_product: <omega, v>.
-        penalty: l2.
-
-    Returns:
-        The slope, [].
+        labels: Labels, [m, c].
+        features: Features, [m, d].
+        change: Linearised logits J omega, [m, c].
+        change_along: Linearised logits J v, [m, c].
+        inner_product: Inner product <omega, v>.
+        penalty: Penalty l2.
 
     Source: docs/algorithms.md, section 4.3, step (iv).
     """
@@ -272,111 +218,85 @@ def slope_along(
 
 
 def descend(
-    loss: Callable[[Tangent], Scalar],
-    start: Tangent,
-    *,
-    rate: Number,
-    steps: int,
+    loss: Callable[[Tangent], Scalar], start: Tangent, *, rate: Number, steps: int
 ) -> Descent:
-    """Return where Adam, freshly started, gets in some steps.
+    """Return where a freshly started Adam ends after some steps.
 
     Args:
-        loss: of a point.
-        start: the first point.
-        rate: learning rate; traced.
-        steps: static.
+        loss: Loss of a point.
+        start: First point.
+        rate: Learning rate; traced.
+        steps: Number of steps; static.
 
-    Returns:
-        The end and the losses on the way.
-
-    Source: docs/algorithms.md, sections 4.3 and 8.
+    Source: docs/algorithms.md, sections 4.3 and 8 ("use a fresh Adam per inner run").
     """
+    # The tiny number keeps the root differentiable where a gradient is exactly 0.
+    adam: Any = optax.adam(rate, eps_root=1e-30)
 
     def body(carry: PyTree, _: None) -> tuple[PyTree, Scalar]:
         point, moments = carry
         value, gradient = jax.value_and_grad(loss)(point)
-        updates, moments = _ADAM.update(gradient, moments)
-        point = jax.tree.map(lambda leaf, update: leaf - rate * update, point, updates)
-        return (point, moments), value
+        updates, moments = adam.update(gradient, moments)
+        return (jax.tree.map(jnp.add, point, updates), moments), value
 
-    carry = (start, _ADAM.init(start))
-    (point, _), losses = jax.lax.scan(body, carry, length=steps)
+    (point, _), losses = jax.lax.scan(body, (start, adam.init(start)), length=steps)
     return Descent(point, jnp.append(losses, loss(point)))
 
 
 def tuned_rate(
-    run: Callable[[Scalar], Descent], start: Number, wanted: Bool[Array, ""]
+    run: Callable[[Scalar], Descent], start: Number, is_wanted: Bool[Array, ""]
 ) -> Scalar:
-    """Return the learning rate that a run bears: found by growing it until it fails.
+    """Return a learning rate at which a run is likely to lower its loss at every step.
 
-    From ``start``, times 1.2 while the run lowers its loss at every step; times .7 at the
-    first one that does not.
+    From ``start``, times 1.2 while it does; times .7 at the first rate at which it does not.
 
     Args:
-        run: ``rate -> Descent``.
-        start: first rate, [].
-        wanted: False leaves ``start`` as it is and runs nothing.
+        run: Function ``rate -> Descent``.
+        start: First rate, [].
+        is_wanted: Whether to search; False returns ``start`` and runs nothing.
 
-    Returns:
-        The rate, [].
-
-    Source: docs/algorithms.md, section 4.3, tuning of the inner learning rates.
+    Source: docs/algorithms.md, section 4.3, "lr auto-tuning".
     """
 
-    def going(carry: tuple[Scalar, Int[Array, ""], Bool[Array, ""]]) -> Bool[Array, ""]:
-        _, tries, good = carry
-        return good & (tries < _MOST_TRIES)
+    def goes_on(
+        carry: tuple[Scalar, Int[Array, ""], Bool[Array, ""]],
+    ) -> Bool[Array, ""]:
+        _, tries, is_good = carry
+        return is_good & (tries < _MOST_TRIES)
 
     def body(carry: tuple[Scalar, Int[Array, ""], Bool[Array, ""]]) -> PyTree:
         rate, tries, _ = carry
-        good = run(rate).is_monotone
-        return jnp.where(good, 1.2 * rate, 0.7 * rate), tries + 1, good
+        is_good = run(rate).is_monotone
+        return jnp.where(is_good, 1.2 * rate, 0.7 * rate), tries + 1, is_good
 
-    carry = (jnp.asarray(start), jnp.zeros((), jnp.int32), wanted)
-    return jax.lax.while_loop(going, body, carry)[0]
+    carry = (jnp.asarray(start), jnp.zeros((), jnp.int32), is_wanted)
+    return jax.lax.while_loop(goes_on, body, carry)[0]
 
 
 def capped(implicit: Array, direct: Array) -> Array:
-    """Return the implicit gradient, no longer than the direct one, without NaN.
-
-    Args:
-        implicit: of one leaf.
-        direct: of the same leaf.
-
-    Returns:
-        ``implicit min(1, ||direct|| / ||implicit||)``, NaN replaced by 0.
+    """Return the implicit gradient of a leaf, no longer than the direct one, without NaN.
 
     Source: docs/algorithms.md, section 4.3, step (v).
     """
-    size = jnp.sqrt(jnp.sum(jnp.square(implicit)))
-    most = jnp.sqrt(jnp.sum(jnp.square(direct)))
+    size, most = jnp.linalg.norm(implicit.ravel()), jnp.linalg.norm(direct.ravel())
     shrunk = implicit * jnp.where(size > most, most / size, 1)
     return jnp.nan_to_num(shrunk, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def inner_product(one: Tangent, other: Tangent) -> Scalar:
-    """Return the inner product of two tangents.
-
-    Args:
-        one: a tangent.
-        other: another.
-
-    Returns:
-        The sum of products of all numbers, [].
-    """
-    return jnp.asarray(
-        sum(jnp.sum(a * b) for a, b in zip(one, other, strict=True)),
-    )
+    """Return the inner product of two tangents, []."""
+    products = (jnp.sum(a * b) for a, b in zip(one, other, strict=True))
+    return jnp.asarray(sum(products))
 
 
 def _moving(base: Base) -> Tangent:
     """Return the parameters that have a tangent: all but the dense kernel."""
     leaves = jax.tree.leaves(base.params)
-    return tuple(leaf for place, leaf in enumerate(leaves) if place != base.head)
+    return tuple(leaf for index, leaf in enumerate(leaves) if index != base.head)
 
 
 def _forward(base: Base, images: Float[Array, "m h w ch"]) -> Callable:
-    """Return logits and features as a function of the parameters that move."""
+    """Return logits and features as a function of the parameters that have a tangent."""
     leaves, structure = jax.tree.flatten(base.params)
 
     def run(moving: Tangent) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ from isa_toolkit.methods.base import (
 )
 from isa_toolkit.methods.expert_buffer import (
     ExpertSettings,
-    buffer_bytes,
+    flat_size,
     load_or_train_experts,
     unravel_of,
 )
@@ -199,26 +199,19 @@ class MTT:
             # A tuple, whatever was given: static settings are keys of compiled programs.
             ops = checks.check_names("ops", self.ops, DSA_OPS)
             object.__setattr__(self, "ops", ops)
-        start, ahead, epochs = (
-            self.max_start_epoch,
-            self.target_epochs,
-            self.expert_epochs,
-        )
-        if None not in (start, ahead, epochs) and start - 1 + ahead > epochs:
+        start, ahead = self.max_start_epoch, self.target_epochs
+        if start is None or ahead is None or self.expert_epochs is None:
+            return
+        if start - 1 + ahead > self.expert_epochs:
             raise checks.fail(
                 "max_start_epoch - 1 + target_epochs",
-                f"be at most expert_epochs = {epochs}",
+                f"be at most expert_epochs = {self.expert_epochs}",
                 start - 1 + ahead,
                 "Train the experts for longer, or start earlier.",
             )
 
     def resolve(self, *, dataset: str, images_per_class: int, num_classes: int) -> MTT:
         """Return the settings with what depends on the data set filled in.
-
-        Args:
-            dataset: Registered name of the data set.
-            images_per_class: Number of distilled images per class.
-            num_classes: Number of classes.
 
         Returns:
             Settings in which nothing but ``ops`` is None.
@@ -257,15 +250,7 @@ def init(
     images: Float[Array, "m h w ch"],
     labels: Float[Array, "m c"],
 ) -> State:
-    """Return the first state.
-
-    Args:
-        settings: Resolved settings.
-        network: Network of student and experts (published: ConvNet with instance norm).
-        key: Not used: everything random is drawn at each step.
-        images: First distilled images.
-        labels: Centred one-hot labels.
-    """
+    """Return the first state."""
     del network, key
     first = required(settings, "student_learning_rate")
     rate = jnp.full_like(images, first, shape=())
@@ -278,13 +263,6 @@ def step(
     settings: MTT, network: Network, key: Key[Array, ""], state: State, batch: Batch
 ) -> tuple[State, Info]:
     """Return the state after one outer step, and its diagnostics.
-
-    Args:
-        settings: Resolved settings.
-        network: Network of student and experts.
-        key: Random key of this step.
-        state: State before the step.
-        batch: Its ``extra`` holds the experts' flat parameters, [e, s, p].
 
     Source: docs/algorithms.md, section 4.6, and P2 of section 10.
     """
@@ -337,6 +315,7 @@ def step(
 
     learned = (state.images, state.rate)
     (loss, weights), gradient = jax.value_and_grad(loss_of, has_aux=True)(learned)
+    momentum: Any
     momentum, moments = optax.trace(settings.momentum).update(gradient, state.optimizer)
     images = state.images - required(settings, "learning_rate") * momentum[0]
     # To first order rate - rate_learning_rate * momentum, and never below 0.
@@ -461,17 +440,9 @@ def skip_unused(
 
 
 def prepared_bytes(settings: MTT, network: Network) -> int:
-    """Return the size of the expert buffer on the disk, in bytes.
-
-    Args:
-        settings: Resolved settings.
-        network: Network of student and experts.
-    """
-    return buffer_bytes(
-        network,
-        count=required(settings, "expert_count"),
-        epochs=required(settings, "expert_epochs"),
-    )
+    """Return the size of the expert buffer on the disk, in bytes."""
+    snapshots = required(settings, "expert_epochs") + 1
+    return 4 * required(settings, "expert_count") * snapshots * flat_size(network)
 
 
 def prepare(
@@ -484,19 +455,7 @@ def prepare(
     progress: bool | None = False,
     check_cancelled: Callable[[], None] = lambda: None,
 ) -> Float[np.ndarray, "e s p"]:
-    """Return the expert trajectories of a training set, trained once and cached.
-
-    Args:
-        settings: Resolved settings; the ``expert_`` ones are read.
-        network: Network of student and experts.
-        images: Network inputs of the whole training set, [n, h, w, ch].
-        labels: Class indices, [n].
-        cache_folder: Folder that holds expert buffers.
-        progress: Whether to show a progress bar; None: only on a terminal or in a notebook.
-        check_cancelled: Called every few seconds; what it raises ends the training.
-
-    Source: docs/algorithms.md, section 4.6.
-    """
+    """Return the expert trajectories of a training set, trained once and cached."""
     experts = ExpertSettings(
         learning_rate=required(settings, "expert_learning_rate"),
         drop_easy=settings.expert_drop_easy,

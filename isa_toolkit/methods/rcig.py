@@ -241,11 +241,6 @@ class RCIG:
     def resolve(self, *, dataset: str, images_per_class: int, num_classes: int) -> RCIG:
         """Return the settings with what depends on the data set filled in.
 
-        Args:
-            dataset: Registered name of the data set.
-            images_per_class: Number of distilled images per class.
-            num_classes: Number of classes; nothing depends on it.
-
         Returns:
             Settings in which nothing is None.
         """
@@ -276,13 +271,6 @@ def init(
     labels: Float[Array, "m c"],
 ) -> State:
     """Return the first state.
-
-    Args:
-        settings: Resolved settings.
-        network: Network of the pool.
-        key: Random key.
-        images: First distilled images.
-        labels: Centred one-hot labels.
 
     Raises:
         InvalidValueError: The network has no dense layer on its features.
@@ -318,13 +306,6 @@ def step(
 ) -> tuple[State, Info]:
     """Return the state after one outer step, and its diagnostics.
 
-    Args:
-        settings: Resolved settings.
-        network: Network of the pool.
-        key: Random key of this step.
-        state: State before the step.
-        batch: Target samples.
-
     Source: docs/algorithms.md, sections 4.3 and 5.2.
     """
     keys = jax.random.split(key, 5)
@@ -354,7 +335,7 @@ def step(
     tangent = inside.point
 
     # The outer loss; targets are chosen once, for both of its gradients.
-    def outer(learned: Learned, tangent: inner.Tangent) -> tuple[Scalar, _OuterTerms]:
+    def outer(learned: Learned, tangent: inner.Tangent) -> tuple[Scalar, PyTree]:
         return _outer_loss(settings, base, learned, tangent, batch, penalty, keys[1:4])
 
     (loss, terms), (direct, slope) = jax.value_and_grad(
@@ -380,6 +361,7 @@ def step(
     implicit = jax.tree.map(inner.capped, implicit, direct)
     gradient = jax.tree.map(jnp.add, direct, implicit)
 
+    target, margin, prediction, readout, target_features = terms
     following = _update(settings, state, learned, gradient)
     trained = _trained(
         settings, network, keys[4], learner, following.images, following.labels
@@ -388,14 +370,14 @@ def step(
         pool=put_member(state.pool, member, trained),
         rates=_adapted(settings, state, inside, inner_rate, solve_rate),
     )
-    right = jnp.argmax(terms.prediction, -1) == jnp.argmax(batch.labels, -1)
+    right = jnp.argmax(prediction, -1) == jnp.argmax(batch.labels, -1)
     lengths = [jnp.linalg.norm(part[0].ravel()) for part in (implicit, direct)]
     info = Info(
         loss=loss,
-        target_loss=terms.target_loss,
-        label_loss=terms.label_loss,
+        target_loss=target.loss,
+        label_loss=margin,
         target_accuracy=jnp.mean(right.astype(jnp.float32)),
-        kept=jnp.sum(terms.weights),
+        kept=jnp.sum(target.weights),
         scale=jnp.exp(state.log_temperature),
         inner_loss=inside.losses[-1],
         inner_rate=inner_rate,
@@ -407,31 +389,12 @@ def step(
             problem.features,
             problem.factor,
             inside.losses[-1],
-            terms.target_features,
-            (loss, terms.readout),
+            target_features,
+            (loss, readout),
             gradient,
         ),
     )
     return following, info
-
-
-class _OuterTerms(NamedTuple):
-    """The outer loss of one step and what it was made of.
-
-    target_loss: Mean over the kept targets, [].
-    label_loss: Label-margin term, [].
-    prediction: Predictions of the whole target batch, [n, c].
-    weights: 1 for kept targets, 0 for dropped ones, [n].
-    readout: Optimal readout w*, [d, c].
-    target_features: Features h(X_T), [n, d].
-    """
-
-    target_loss: Scalar
-    label_loss: Scalar
-    prediction: Float[Array, "n c"]
-    weights: Float[Array, " n"]
-    readout: Float[Array, "d c"]
-    target_features: Float[Array, "n d"]
 
 
 def _support(settings: RCIG, images: Array, labels: Array) -> tuple[Array, Array]:
@@ -468,8 +431,8 @@ def _outer_loss(
     batch: Batch,
     penalty: Scalar,
     keys: Key[Array, " 3"],
-) -> tuple[Scalar, _OuterTerms]:
-    """Return the loss of predicting the targets, and its parts."""
+) -> tuple[Scalar, PyTree]:
+    """Return the loss of predicting the targets, and the terms that ``step`` reports."""
     partner_key, distilled_key, target_key = keys
     images, labels, log_temperature = learned
     support, support_labels = _support(settings, images, labels)
@@ -502,9 +465,7 @@ def _outer_loss(
     margin = jnp.zeros_like(target.loss)
     if settings.label_margin:
         margin = label_margin_loss(labels, limit=0.5)
-    terms = _OuterTerms(
-        target.loss, margin, prediction, target.weights, readout, target_features
-    )
+    terms = (target, margin, prediction, readout, target_features)
     return target.loss + margin, terms
 
 

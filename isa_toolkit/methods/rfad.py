@@ -156,11 +156,6 @@ class RFAD:
     def resolve(self, *, dataset: str, images_per_class: int, num_classes: int) -> RFAD:
         """Return the settings with what depends on the data set filled in.
 
-        Args:
-            dataset: Registered name of the data set.
-            images_per_class: Number of distilled images per class.
-            num_classes: Number of classes; nothing depends on it.
-
         Returns:
             Settings in which nothing is None.
         """
@@ -181,16 +176,7 @@ def init(
     images: Float[Array, "m h w ch"],
     labels: Float[Array, "m c"],
 ) -> State:
-    """Return the first state.
-
-    Args:
-        settings: Resolved settings.
-        network: Architecture whose random features are taken; its own initialisation is
-            not used.
-        key: Not used: networks are drawn at each step.
-        images: First distilled images.
-        labels: Centred one-hot labels.
-    """
+    """Return the first state."""
     del key
     # One unused number where there is no map: a checkpoint holds no empty arrays.
     size = math.prod(network.image_shape) if settings.transform else 1
@@ -207,13 +193,6 @@ def step(
     settings: RFAD, network: Network, key: Key[Array, ""], state: State, batch: Batch
 ) -> tuple[State, Info]:
     """Return the state after one step, and its diagnostics.
-
-    Args:
-        settings: Resolved settings.
-        network: Architecture whose random features are taken.
-        key: Random key of this step.
-        state: State before the step.
-        batch: Target samples.
 
     Source: docs/algorithms.md, section 4.4.
     """
@@ -261,7 +240,7 @@ def step(
         settings.transform_learning_rate,
         settings.scale_learning_rate,
     )
-    learned = jax.tree.map(lambda x, a, u: x - a * u, learned, rates, updates)
+    stepped = jax.tree.map(lambda x, a, u: x - a * u, learned, rates, updates)
     right = jnp.argmax(prediction, -1) == jnp.argmax(batch.labels, -1)
     info = Info(
         loss=loss,
@@ -270,7 +249,7 @@ def step(
         scale=jnp.exp(state.log_scale),
         failure=first_failure(target_features, features, readout, loss, gradient),
     )
-    return State(*learned, moments), info
+    return State(*stepped, optimizer=moments), info
 
 
 def _mapped(

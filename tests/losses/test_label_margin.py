@@ -49,5 +49,5 @@ def test_the_order_of_classes_and_a_common_shift_do_not_matter():
 
 def test_half_the_margin_is_that_of_rcig():
     wide, narrow = jnp.asarray([[1.0, 0.0, 0.0]]), jnp.asarray([[0.3, 0.2, 0.0]])
-    assert float(label_margin_loss(wide, share=0.5)) == pytest.approx(-1 / 6)
-    assert float(label_margin_loss(narrow, share=0.5)) == pytest.approx(-0.1)
+    assert float(label_margin_loss(wide, limit=0.5)) == pytest.approx(-1 / 6)
+    assert float(label_margin_loss(narrow, limit=0.5)) == pytest.approx(-0.1)

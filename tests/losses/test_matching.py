@@ -12,7 +12,6 @@ from toy import quick_jit
 
 from isa_toolkit.losses.matching import (
     class_mean_loss,
-    segment_distance,
     trajectory_loss,
 )
 from isa_toolkit.losses.selection import Partner
@@ -103,16 +102,6 @@ def test_a_random_partner_is_another_kept_sample(features):
     kept = np.flatnonzero(weights)
     assert (weights[partner[kept]] == 1).all()
     assert (partner[kept] != kept).all()
-
-
-def test_the_segment_distance_is_the_mean_over_its_points():
-    draw = np.random.default_rng(3)
-    a, b = draw.normal(size=(2, 5, 7))
-    points = np.linspace(-0.4, 1.1, 2001)
-    sums = np.stack([np.sum((a + t * b) ** 2, -1) for t in points])
-    integral = np.trapezoid(sums, points, axis=0) / 1.5
-    seen = segment_distance(jnp.asarray(a), jnp.asarray(b), -0.4, 1.1)
-    np.testing.assert_allclose(seen, integral, rtol=1e-5)
 
 
 def test_the_trajectory_loss_averages_over_targets_along_the_last_epoch():

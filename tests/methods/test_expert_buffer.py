@@ -15,9 +15,9 @@ from filelock import FileLock
 from safetensors.numpy import load_file
 from toy import CLASSES, dense_network, quick_jit, toy_problem
 
+from isa_toolkit.methods import METHODS, MTT
 from isa_toolkit.methods.expert_buffer import (
     ExpertSettings,
-    buffer_bytes,
     expert_loss,
     flat_size,
     load_or_train_experts,
@@ -191,7 +191,8 @@ def test_experts_are_trained_once_and_cut_to_what_is_needed(buffer):
         file["parameters"].nbytes
         for file in map(load_file, sorted(buffer.folder.rglob("*.safetensors")))
     )
-    assert stored == buffer_bytes(dense_network(), count=12, epochs=2)
+    settings = MTT(expert_count=12, expert_epochs=2)
+    assert stored == METHODS["mtt"].prepared_bytes(settings, dense_network())
 
 
 def test_a_cancelled_training_keeps_whole_parts_and_resumes(buffer):
