@@ -40,6 +40,7 @@ from isa_toolkit.evaluation.protocols import (
 )
 from isa_toolkit.evaluation.rfad import RFADSettings, rfad_settings, validation_images
 from isa_toolkit.evaluation.train import TestResult, train_and_test
+from isa_toolkit.methods.base import add_flips
 from isa_toolkit.networks import NetworkSettings, build
 from isa_toolkit.networks.training import FitSettings, SGDSettings
 
@@ -539,8 +540,8 @@ def run_evaluation(
     if isinstance(fit, RFADSettings) != (validation is not None):
         raise checks.fail("validation", "be given for RFADSettings alone", validation)
     if settings.protocol == "rcig" and flips:
-        images = np.concatenate([images, images[:, :, ::-1]])
-        labels, flips = np.concatenate([labels, labels]), False
+        images, labels = map(np.asarray, add_flips(images, labels))
+        flips = False
     network = build(
         settings.network, image_shape=images.shape[1:], num_classes=num_classes
     )

@@ -19,6 +19,7 @@ from isa_toolkit.evaluation.prediction import in_pieces, largest_class
 from isa_toolkit.evaluation.protocols import Training
 from isa_toolkit.evaluation.rfad import RFADSettings, fit_centred
 from isa_toolkit.losses import ridge as ridge_readout
+from isa_toolkit.methods.base import add_flips
 from isa_toolkit.networks import Network
 from isa_toolkit.networks.training import SGDSettings, fit
 
@@ -121,10 +122,9 @@ def train_and_test(
         validation: tuple[Array, Array] | tuple[()],
     ) -> TestResult:
         params, state, first, details = train(key, images, labels, settings, validation)
-        support, support_labels = images, labels
-        if flips:
-            support = jnp.concatenate([images, images[:, :, ::-1]])
-            support_labels = jnp.concatenate([labels, labels])
+        support, support_labels = (
+            add_flips(images, labels) if flips else (images, labels)
+        )
         features = in_pieces(
             lambda piece: network.apply(params, state, piece).features, support
         )
