@@ -114,7 +114,7 @@ def frepo(setting: BenchSetting) -> FRePo:
     return FRePo(drop_easy=0, segment=(0, 0), partner="none", flips=setting.flips)
 
 
-def isa(setting: BenchSetting, *, target_precision: str = "default") -> FRePo:
+def isa(setting: BenchSetting, *, target_precision: Any = "default") -> FRePo:
     """Return FRePo with crucial samples and ISA for a setting."""
     return FRePo(flips=setting.flips, target_precision=target_precision)
 

@@ -22,7 +22,7 @@ def evaluate(
     path: tyro.conf.Positional[Path],
     dataset: str | None = None,
     root: str | None = None,
-    source: str | None = None,
+    source: Literal["digits", "local", "hub"] | None = None,
     limit: int | None = None,
     protocol: Literal["isa", "frepo", "rcig", "rfad", "dsa", "published"] = "isa",
     networks: int = 5,
@@ -48,7 +48,7 @@ def evaluate(
         path: Path of a run folder, or of a file that DistilledSet.save wrote.
         dataset: Name of the data set to test on (default: that of the distillation).
         root: Path of the folder or file of a local data set.
-        source: Where the data come from: digits, local or hub.
+        source: Where the data come from; without it, the other options decide.
         limit: Largest number of training images to load; use the same as for the
             distillation.
         protocol: Recipe of the evaluation: that of ISA, FRePo, RCIG or RFAD, dsa (that of

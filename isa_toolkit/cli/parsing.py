@@ -12,7 +12,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
 import docstring_parser
 import tyro
@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 
 __all__ = ["DatasetFlags", "ExperimentFlags", "GridFlags", "run_command"]
 
-_SHORT_FORMS = {"images_per_class": "--ipc", "learning_rate": "--lr"}
+# Flags that differ from the name of their field, or have a short form.
+_FLAGS = {
+    "images_per_class": tyro.conf.arg(aliases=("--ipc",)),
+    "learning_rate": tyro.conf.arg(aliases=("--lr",)),
+    "name": tyro.conf.arg(name="network"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,14 +47,13 @@ class DatasetFlags:
     Attributes:
         dataset: Name of a known data set, or any name for the files under --root.
         root: Path of the folder or file of a local data set.
-        source: Where the data come from: digits, local or hub (default: chosen from the
-            other options).
-        limit: Largest number of training images to load (default: all).
+        source: Where the data come from; without it, the other options decide.
+        limit: Largest number of training images to load; without it, all.
     """
 
     dataset: str = "digits"
     root: str | None = None
-    source: str | None = None
+    source: Literal["digits", "local", "hub"] | None = None
     limit: int | None = None
 
     def load(self) -> Dataset:
@@ -138,9 +142,9 @@ def run_command(
         IsaError: A flag is unknown, or the command raises; the sentence names flags.
         SystemExit: After ``--help`` (0), or after a value that cannot be read (2).
     """
-    rules = _Rules(argv)
+    rule = _ExperimentRule(argv)
     registry = ConstructorRegistry()
-    registry.struct_rule(rules)
+    registry.struct_rule(rule)
 
     @functools.wraps(command)
     def call_later(**values: Any) -> Callable[[], int | None]:
@@ -155,10 +159,10 @@ def run_command(
         config=(tyro.conf.DisallowNone,),
         registry=registry,
     )
-    names = {*inspect.signature(command).parameters, *rules.names}
+    names = {*inspect.signature(command).parameters, *rule.names}
     names |= {field.name for field in dataclasses.fields(DatasetFlags)}
     if unknown:
-        reason = _why_unknown(unknown[0], rules.method, names)
+        reason = _why_unknown(unknown[0], rule.method, names)
         raise InvalidValueError(f"{reason} See {prog} --help.")
     try:
         return call() or 0
@@ -168,11 +172,7 @@ def run_command(
         raise
 
 
-class _Settings(dict[str, Any]):
-    """Values of the settings of the chosen method."""
-
-
-class _Rules:
+class _ExperimentRule:
     """The rule by which tyro finds the flags of ``ExperimentFlags`` and ``GridFlags``.
 
     Args:
@@ -188,17 +188,10 @@ class _Rules:
         self.names: set[str] = set()
         self.method = ""
         self._argv = argv
-        self._is_grid = False
 
     def __call__(self, info: StructTypeInfo) -> StructConstructorSpec | None:
-        if info.type is _Settings:
-            return self._settings_spec()
-        if info.type in (ExperimentFlags, GridFlags):
-            self._is_grid = info.type is GridFlags
-            return self._experiment_spec(info.type)
-        return None
-
-    def _experiment_spec(self, kind: type[ExperimentFlags]) -> StructConstructorSpec:
+        if info.type not in (ExperimentFlags, GridFlags):
+            return None
         from isa_toolkit.distillation import Experiment
         from isa_toolkit.methods import METHODS
         from isa_toolkit.networks import NetworkSettings
@@ -213,61 +206,55 @@ class _Rules:
         (self.method, scale_name), _ = tyro.cli(
             read_first, args=self._argv, return_unknown_args=True, add_help=False
         )
-        chosen, method = scale(scale_name, self.method), METHODS[self.method]
-        self._rate = chosen.learning_rate
-        experiment = _fields(
-            Experiment,
-            types={"dataset": str},
-            defaults={
-                "steps": chosen.steps,
-                "batch_size": None if method.sampling == "none" else chosen.batch_size,
-            },
-            several=("seed",) if self._is_grid else (),
-        )
-        network = _fields(
-            NetworkSettings, defaults={"name": method.network, "width": chosen.width}
-        )
+        method, size = METHODS[self.method], scale(scale_name, self.method)
+        defaults = {"steps": size.steps, "name": method.network, "width": size.width}
+        if method.sampling != "none":
+            defaults["batch_size"] = size.batch_size
+        rate = {"learning_rate": size.learning_rate} if self.method == "frepo" else {}
+        settings = _fields(method.settings, rate)
+        network = _fields(NetworkSettings, defaults)
+        experiment = _fields(Experiment, defaults, types={"dataset": str})
+        for replaced in ("method", "network"):
+            del experiment[replaced]
+        if info.type is GridFlags:
+            settings = {name: _several(field) for name, field in settings.items()}
+            experiment["seed"] = _several(experiment["seed"])
 
-        def make(settings: _Settings, **values: Any) -> ExperimentFlags:
-            del values["method"], values["scale"]
-            parts = {"name": values.pop("network")}
-            parts |= {name: values.pop(name) for name in network}
-            return kind(self.method, settings, parts, values)
+        def make(method: str, scale: str, **values: Any) -> ExperimentFlags:
+            del method, scale  # read before
+            parts = (
+                {name: values[name] for name in part}
+                for part in (settings, network, experiment)
+            )
+            return info.type(self.method, *parts)
 
-        experiment["network"] = dataclasses.replace(network.pop("name"), name="network")
-        del experiment["method"]
-        methods = StructFieldSpec(
-            "method",
-            _choices(METHODS),
-            self.method,
-            "Name of the method; its own options are listed below.",
+        first = (
+            StructFieldSpec(
+                "method",
+                _choices(METHODS),
+                self.method,
+                "Name of the method; its own options are the last ones of this list.",
+            ),
+            StructFieldSpec(
+                "scale",
+                _choices(get_args(ScaleName)),
+                scale_name,
+                "Size of the experiment: sets the defaults of steps, batch size, width and "
+                "FRePo's learning rate. 'quick' takes minutes on two cores, 'paper' is the "
+                "published size.",
+            ),
         )
-        scales = StructFieldSpec(
-            "scale",
-            _choices(get_args(ScaleName)),
-            scale_name,
-            "Size of the experiment: sets the defaults of steps, batch size, width and "
-            "FRePo's learning rate. "
-            "'quick' takes minutes on two cores, 'paper' is the published size.",
-        )
-        settings = StructFieldSpec(
-            "settings", tyro.conf.OmitArgPrefixes[_Settings], _Settings()
-        )
-        fields = [methods, scales, *experiment.values(), *network.values()]
-        self.names |= {field.name for field in fields}
-        return StructConstructorSpec(make, (*fields, settings))
+        self.names = {"method", "scale", *experiment, *network, *settings}
+        self.names ^= {"name", "network"}
+        fields = (*experiment.values(), *network.values(), *settings.values())
+        return StructConstructorSpec(make, (*first, *fields))
 
-    def _settings_spec(self) -> StructConstructorSpec:
-        kind = _settings_class(self.method)
-        names = [field.name for field in dataclasses.fields(kind)]
-        self.names |= {*names}
-        fields = _fields(
-            kind,
-            # The learning rates of scales are FRePo's.
-            defaults={} if self.method != "frepo" else {"learning_rate": self._rate},
-            several=names if self._is_grid else (),
-        )
-        return StructConstructorSpec(_Settings, tuple(fields.values()))
+
+def _several(field: StructFieldSpec) -> StructFieldSpec:
+    """Return a flag that takes any number of values."""
+    hint, flag = get_args(field.type)
+    several: Any = Annotated[tuple[hint, ...], flag]
+    return dataclasses.replace(field, type=several, default=(field.default,))
 
 
 def _settings_class(method: str) -> Any:
@@ -277,36 +264,29 @@ def _settings_class(method: str) -> Any:
 
 
 def _fields(
-    kind: type,
-    *,
-    types: Mapping[str, Any] = {},
-    defaults: Mapping[str, Any] = {},
-    several: Collection[str] = (),
+    kind: Any, defaults: Mapping[str, Any], types: Mapping[str, Any] | None = None
 ) -> dict[str, StructFieldSpec]:
-    """Return the fields of a dataclass as flags.
+    """Return the fields of a dataclass as flags, with the descriptions of its docstring.
 
     Args:
-        kind: The dataclass; its docstring describes the fields.
-        types: Types that replace annotations.
+        kind: The dataclass.
         defaults: Values that replace defaults.
-        several: Fields that take any number of values.
+        types: Types that replace annotations.
     """
-    hints = get_type_hints(kind) | dict(types)
+    hints = {**get_type_hints(kind), **(types or {})}
     texts = {
         one.arg_name: one.description
         for one in docstring_parser.parse(kind.__doc__ or "").params
     }
-    made = {}
-    for field in dataclasses.fields(kind):
-        name, hint = field.name, hints[field.name]
-        default = defaults.get(name, field.default)
-        if name in several:
-            hint, default = tuple[hint, ...], (default,)
-        if name in _SHORT_FORMS:
-            hint = Annotated[hint, tyro.conf.arg(aliases=(_SHORT_FORMS[name],))]
-        text = (texts.get(name) or "").replace("``", "").replace("\n", " ")
-        made[name] = StructFieldSpec(name, hint, default, text)
-    return made
+    return {
+        field.name: StructFieldSpec(
+            field.name,
+            Annotated[hints[field.name], _FLAGS.get(field.name)],
+            defaults.get(field.name, field.default),
+            (texts.get(field.name) or "").replace("``", "").replace("\n", " "),
+        )
+        for field in dataclasses.fields(kind)
+    }
 
 
 def _choices(names: Iterable[str]) -> Any:
