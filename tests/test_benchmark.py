@@ -93,6 +93,7 @@ def test_bad_options_are_refused_before_anything_is_measured(capsys, argv, name)
 
 
 def test_a_step_that_is_not_finite_is_not_timed(loop):
-    loop.state = loop.state._replace(images=loop.state.images * np.nan)
+    states = loop._states
+    loop._states = states._replace(images=states.images * np.nan)
     with pytest.raises(DivergedError, match="not finite"):
         loop.run(2)

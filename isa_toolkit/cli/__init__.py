@@ -93,12 +93,11 @@ def _run(prog: str, module: str, name: str, argv: list[str]) -> int:
 
 def _exit_code(error: Exception) -> int | None:
     """Return the exit code of an error that is no bug; None for a bug."""
-    from isa_toolkit.errors import IsaError
+    from isa_toolkit.errors import IsaError, RunLockedError
 
-    if type(error).__name__ in ("RunLockedError", "SweepLockedError"):
-        return LOCKED
     codes: dict[int, tuple[type[Exception], ...]] = {
         DIVERGED: (FloatingPointError,),
+        LOCKED: (RunLockedError,),
         USAGE: (ValueError, TypeError, FileNotFoundError, FileExistsError),
         FAILED: (IsaError, OSError, ModuleNotFoundError),
     }

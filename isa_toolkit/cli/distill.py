@@ -43,13 +43,13 @@ def distill(
         out: Path of the folder of run folders.
         resume: Continue the run if its folder exists.
         checkpoint_s: Number of seconds between checkpoints.
-        progress: Show a progress bar (default: on terminals only).
+        progress: Show a progress bar; without this flag only on terminals.
         prepared_limit_bytes: Maximum size in bytes of precomputed data (MTT's expert
             trajectories).
         placement: Memory of the real images: device (preprocessed), device_bytes
-            (preprocessed batch by batch) or host (streamed) (default: chosen by size).
-        devices: Number of devices to split each batch over (default: 1; all devices when
-            there are several processes).
+            (preprocessed batch by batch) or host (streamed); without it, chosen by size.
+        devices: Number of devices to split each batch over; without it, 1, or all of
+            them with several processes.
         distributed: Run as part of a multi-process job and find its other processes
             automatically, for example under Slurm.
         coordinator: Address host:port of process 0 of a multi-process job.

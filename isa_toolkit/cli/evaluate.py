@@ -46,7 +46,7 @@ def evaluate(
 
     Args:
         path: Path of a run folder, or of a file that DistilledSet.save wrote.
-        dataset: Name of the data set to test on (default: that of the distillation).
+        dataset: Name of the data set to test on; without it, that of the distillation.
         root: Path of the folder or file of a local data set.
         source: Where the data come from; without it, the other options decide.
         limit: Largest number of training images to load; use the same as for the
@@ -54,12 +54,12 @@ def evaluate(
         protocol: Recipe of the evaluation: that of ISA, FRePo, RCIG or RFAD, dsa (that of
             DM and MTT) or published (that of the set's method).
         networks: Number of fresh networks to train.
-        steps: Number of training steps (default: the protocol's published number).
+        steps: Number of training steps; without it, the published number.
         epochs: Number of epochs of protocol dsa.
-        network: Name of the architecture to train (default: that of the protocol).
-        width: Number of channels of its first layer (default: as in the distillation).
-        depth: Number of its layers (default: as in the distillation).
-        norm: Normalisation of the network (default: that of the protocol).
+        network: Name of the architecture to train; without it, that of the protocol.
+        width: Number of channels of its first layer; without it, as in the distillation.
+        depth: Number of its layers; without it, as in the distillation.
+        norm: Normalisation of the network; without it, that of the protocol.
         order: Order of the training samples: shuffled, or released (contiguous blocks in
             storage order).
         seed: Random seed of networks, order and augmentation.

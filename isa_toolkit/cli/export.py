@@ -29,7 +29,7 @@ def export(
         path: Path of a run folder, or of a file that DistilledSet.save wrote.
         kind: Format to write: png (one folder of 8-bit images per class, soft labels in
             labels.csv), npz (plain NumPy arrays) or safetensors.
-        out: Path of the folder or file to write (default: next to the set).
+        out: Path of the folder or file to write; without it, next to the set.
         overwrite: Replace an earlier export at that path.
         json: Write JSON to standard output.
     """

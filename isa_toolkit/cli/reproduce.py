@@ -6,6 +6,7 @@ import tyro
 
 from isa_toolkit.cli.output import command_line, log, write_result
 from isa_toolkit.cli.parsing import DatasetFlags
+from isa_toolkit.presets import ScaleName
 
 __all__ = ["reproduce"]
 
@@ -13,7 +14,7 @@ __all__ = ["reproduce"]
 def reproduce(
     which: tyro.conf.OmitArgPrefixes[DatasetFlags],
     only: str = "",
-    scale: str = "quick",
+    scale: ScaleName = "quick",
     seeds: int | None = None,
     out: str = "results",
     runs: str = "runs",
@@ -33,24 +34,23 @@ def reproduce(
 
     Args:
         which: Data set.
-        only: Names of the items to make, separated by commas (default: all).
-        scale: Size of the experiments: quick (minutes on two cores), small or paper.
-        seeds: Number of distilled sets per setting (default: that of the scale).
+        only: Names of the items to make, separated by commas; without it, all.
+        scale: Size of the experiments; quick takes minutes on two cores.
+        seeds: Number of distilled sets per setting; without it, that of the scale.
         out: Path of the folder for pictures, tables and report.html.
         runs: Path of the folder of run folders; finished runs are reused.
         run_missing: Distil what is missing; otherwise the report leaves it out.
-        workers: Number of runs at a time (default: two on a CPU, one on an accelerator).
-        progress: Show progress bars (default: on terminals only).
+        workers: Number of runs at a time; without it, two on a CPU and one on an
+            accelerator.
+        progress: Show progress bars; without this flag only on terminals.
         json: Write JSON to standard output.
     """
-    from isa_toolkit.checks import match_name
     from isa_toolkit.figures.reproduce import chosen_items
     from isa_toolkit.figures.reproduce import reproduce as make_report
-    from isa_toolkit.figures.study import BUDGETS, Study
+    from isa_toolkit.figures.study import Study
 
     items = [name.strip() for name in only.split(",") if name.strip()]
     chosen_items(items)
-    scale = match_name("--scale", scale, BUDGETS)
     study = Study(
         dataset=which.load(),
         scale=scale,

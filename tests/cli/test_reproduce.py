@@ -51,7 +51,7 @@ def test_one_item_with_its_page_and_json(capsys, tiny, tiny_runs, tmp_path):
     assert page.count("<img") == 1
     # How to do it again.
     assert (
-        f"isa-toolkit reproduce --dataset digits --limit 9 --only fig5 --out {out}"
+        f"isa-toolkit reproduce --dataset digits --limit 9 --only fig5 --scale quick --out {out}"
         in page
     )
     code, told, _ = run(
@@ -78,7 +78,6 @@ def test_items_are_separated_by_commas(capsys, tiny, tmp_path):
     [
         (["--only", "fig9"], "--only must be one of"),
         (["--only", "fig5,fig9"], "got 'fig9'"),
-        (["--scale", "huge"], "--scale must be one of"),
         (["--seeds", "0"], "seeds must be"),
         (["--workers", "0"], "workers must be"),
         (["--dataset", "nothing"], "'digits'"),
