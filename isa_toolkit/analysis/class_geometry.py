@@ -239,10 +239,9 @@ def _checked(
             "Choose real images of every distilled class.",
         )
     centre = first.mean(axis=0, dtype=np.float64)
-    around = first.astype(np.float64) - centre
-    beside = second.astype(np.float64) - centre
-    largest = max(float(np.square(part).sum(axis=1).max()) for part in (around, beside))
-    return _Sets(around, names, beside, ours, classes, _TIE * largest)
+    sets = [points.astype(np.float64) - centre for points in (first, second)]
+    largest = max(float(np.square(points).sum(axis=1).max()) for points in sets)
+    return _Sets(sets[0], names, sets[1], ours, classes, _TIE * largest)
 
 
 def _mean_distance(points: np.ndarray) -> float:

@@ -159,7 +159,7 @@ def tsne_map(
         centred = np.array(anchor)
         # As `transform` would: it moves the map into which it places points.
         centred -= (centred.max(axis=0) + centred.min(axis=0)) / 2
-        places = {}
+        coordinates = {}
         for name, values in placed.items():
             # Copies itself: one for each set, since `transform` may move its map by a
             # last digit.
@@ -173,10 +173,10 @@ def tsne_map(
                 values,
                 perplexity=narrow,  # pyright: ignore[reportArgumentType]
             )
-            places[name] = np.array(placing)
+            coordinates[name] = np.array(placing)
         trust = trustworthiness(points, centred, neighbours=k)
     settings = MapSettings(wide, narrow, count, reduced.shape[1], kept, start, k)
-    return Map(centred, places, "anchored", trust, settings, labels)
+    return Map(centred, coordinates, "anchored", trust, settings, labels)
 
 
 def joint_map(
@@ -228,19 +228,19 @@ def joint_map(
 
     with _one_thread():
         reduced, placed, kept = _reduce(points, sets, components, start, joint=True)
-        together = np.concatenate([reduced, *placed.values()])
-        places = TSNE(
+        everything = np.concatenate([reduced, *placed.values()])
+        coordinates = TSNE(
             perplexity=wide,
             init="pca",
             learning_rate="auto",
             max_iter=count,
             n_jobs=1,
             random_state=start,
-        ).fit_transform(together)
+        ).fit_transform(everything)
         # scikit-learn gives float32; both modes give the same kind.
-        places = np.asarray(places, dtype=np.float64)
+        coordinates = np.asarray(coordinates, dtype=np.float64)
         ends = np.cumsum([len(points), *map(len, placed.values())])
-        parts = np.split(places, ends[:-1])
+        parts = np.split(coordinates, ends[:-1])
         trust = trustworthiness(points, parts[0], neighbours=k)
     settings = MapSettings(wide, math.nan, count, reduced.shape[1], kept, start, k)
     named = dict(zip(placed, parts[1:], strict=True))
@@ -249,7 +249,7 @@ def joint_map(
 
 def trustworthiness(
     points: Real[np.ndarray, "n d"],
-    places: Real[np.ndarray, "n p"],
+    embedding: Real[np.ndarray, "n p"],
     *,
     neighbours: int = 5,
 ) -> float:
@@ -262,7 +262,7 @@ def trustworthiness(
 
     Args:
         points: Points in the feature space, [n, d].
-        places: Coordinates of the same points in the map, [n, p].
+        embedding: Coordinates of the same points in the map, [n, p].
         neighbours: Number k of neighbours, at least 1 and below n / 2.
 
     Returns:
@@ -275,10 +275,10 @@ def trustworthiness(
     Source: Venna and Kaski, 2001.
     """
     inside = _centred(as_points("points", points))
-    outside = _centred(as_points("places", places))
+    outside = _centred(as_points("embedding", embedding))
     count = len(inside)
     if len(outside) != count:
-        raise fail("places", f"have {count} rows, as points has", len(outside))
+        raise fail("embedding", f"have {count} rows, as points has", len(outside))
     k = _neighbours(count, neighbours)
     excess = 0
     blocks = zip(

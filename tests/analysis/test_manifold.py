@@ -243,7 +243,7 @@ def test_progress_is_printed_on_request(blobs, capfd):
 
 
 def test_arrays_of_different_length_have_no_trustworthiness():
-    with pytest.raises(ValueError, match="places must have 9 rows, as points has"):
+    with pytest.raises(ValueError, match="embedding must have 9 rows, as points has"):
         trustworthiness(np.eye(9), np.eye(8))
 
 
