@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -167,6 +168,35 @@ class Experiment:
     def __repr__(self) -> str:
         text = _short_repr(self, always=("dataset",))
         return text if len(text) <= 300 else text[:297] + "..."
+
+    @classmethod
+    def from_description(
+        cls, description: Mapping[str, Any], **where: Any
+    ) -> Experiment:
+        """Return the experiment that ``experiment.json`` describes.
+
+        Args:
+            description: The stored ``ResolvedExperiment.description``.
+            where: ``source``, ``root`` and ``limit`` of the data, which are not stored, and
+                the name of the data set if it is another than the stored one.
+
+        Raises:
+            KeyError: The description is of another version of the toolkit.
+        """
+        method: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in description["method"].items()
+        }
+        settings: Any = METHODS[method.pop("name")].settings
+        apart = ("dataset", "method", "network", "source", "root", "limit")
+        plain = {
+            field.name: description[field.name]
+            for field in dataclasses.fields(cls)
+            if field.name not in apart
+        }
+        plain |= {"dataset": description["dataset"]["name"], **where}
+        network = NetworkSettings(**description["network"])
+        return cls(method=settings(**method), network=network, **plain)
 
     def load(self) -> Dataset:
         """Return the data set."""

@@ -27,13 +27,17 @@ __all__ = ["RunStore", "is_locked", "lock_folder", "now", "versions"]
 
 
 @contextlib.contextmanager
-def lock_folder(path: Path, refuse: Callable[[str], Exception]) -> Iterator[None]:
+def lock_folder(
+    path: Path, refuse: Callable[[str], Exception], *, wait_s: float = 0.2
+) -> Iterator[None]:
     """Lock a folder for this process; the system frees the lock if the process dies.
 
     Args:
         path: Path of the folder, made if missing; ``holder.json`` in it describes the
             process that has the lock.
         refuse: Function from a description of that process to the exception to raise.
+        wait_s: Number of seconds to wait for the lock. The default is for ``is_locked``,
+            which takes it for an instant.
 
     Raises:
         OSError: The folder cannot be written.
@@ -45,8 +49,7 @@ def lock_folder(path: Path, refuse: Callable[[str], Exception]) -> Iterator[None
     path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path / ".lock")
     try:
-        # ``is_locked`` takes the lock for an instant.
-        lock.acquire(timeout=0.2, poll_interval=0.02)
+        lock.acquire(timeout=wait_s, poll_interval=0.02)
     except Timeout:
         holder = read_json(path / "holder.json") or {}
         raise refuse(

@@ -23,7 +23,6 @@ from isa_toolkit.sweeps.worker import (
     LOCKED,
     STOP,
     USAGE,
-    experiment_from,
     settle,
     start_worker,
 )
@@ -190,8 +189,8 @@ class Job:
         status = self.status
         if status.state not in ("failed", "diverged"):
             return
-        code = (read_json(self._group / RESULT) or {}).get("code")
-        fix = _FIXES.get(code, "")
+        result = read_json(self._group / RESULT) or {"code": 0}
+        fix = _FIXES.get(result["code"], "")
         if status.state == "failed":
             fix = fix or "Resume starts it from its last checkpoint."
         raise JobFailedError(
@@ -239,7 +238,7 @@ class Job:
         with contextlib.suppress(FileNotFoundError):
             return Sweep.open(self._sweep).plan
         stored = read_json(self.path / "experiment.json") or {}
-        planned = plan(experiment_from(stored), out=self.path.parent)
+        planned = plan(Experiment.from_description(stored), out=self.path.parent)
         if planned.name != self.path.name:
             raise ValueError(
                 f"The data of {self.path.name} must be found by name alone, got data "

@@ -11,7 +11,7 @@ import hashlib
 import html
 import json
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +21,14 @@ from tqdm import tqdm
 from isa_toolkit import checks
 from isa_toolkit.distillation.experiment import Experiment, ResolvedExperiment
 from isa_toolkit.distillation.param_grid import (
+    Grid,
     expand_grid,
     group_by_program,
     resolve_together,
 )
 from isa_toolkit.files import read_json
 from isa_toolkit.sweeps.states import FINAL, State, run_state
-from isa_toolkit.sweeps.worker import data_source, experiment_from
+from isa_toolkit.sweeps.worker import data_source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -179,7 +180,7 @@ class Plan:
 
 def plan(
     experiments: Experiment | Sequence[Experiment],
-    grid: Mapping[str, Iterable[Any]] | None = None,
+    grid: Grid | None = None,
     *,
     out: str | Path = "runs",
     name: str | None = None,
@@ -211,8 +212,9 @@ def plan(
     sources = [data_source(one) for one in wanted]
     if pack is None:
         pack = jax.default_backend() != "cpu"
-    most = {True: len(wanted), False: 1}[pack] if isinstance(pack, bool) else pack
-    checks.check_integer("pack", most)
+    if isinstance(pack, bool):
+        pack = len(wanted) if pack else 1
+    most = checks.check_integer("pack", pack)
     folder = Path(out).absolute()
     if name is not None and (not name or Path(name).name != name or name == ".."):
         raise checks.fail("name", "be the name of a folder, not a path", name)
@@ -312,7 +314,7 @@ def _is_same_program(resolved: ResolvedExperiment, described: dict[str, Any]) ->
     if described.get("dataset") != resolved.description["dataset"]:
         return False
     try:
-        earlier = experiment_from(described)
+        earlier = Experiment.from_description(described)
     except (KeyError, TypeError, ValueError):
         return False  # written by another version
     names = ("images_per_class", "network", "batch_size", "method")

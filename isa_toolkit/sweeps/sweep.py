@@ -14,7 +14,7 @@ import dataclasses
 import html
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any
 from isa_toolkit import checks
 from isa_toolkit.distillation import Experiment, Run
 from isa_toolkit.distillation.api import PREPARED_LIMIT_BYTES
-from isa_toolkit.distillation.store import is_locked
+from isa_toolkit.distillation.param_grid import Grid
+from isa_toolkit.distillation.store import is_locked, lock_folder
+from isa_toolkit.errors import RunLockedError
 from isa_toolkit.files import read_json, write_json
 from isa_toolkit.sweeps.engines import EngineName, make_engine
 from isa_toolkit.sweeps.plan import Plan, PlannedRun, plan
@@ -39,7 +41,6 @@ from isa_toolkit.sweeps.worker import (
     KILL,
     STOP,
     is_parent_gone,
-    lock,
     signals,
     start_python,
 )
@@ -57,7 +58,7 @@ _STARTUP_S = 60.0
 
 def sweep(
     experiments: Experiment | Sequence[Experiment],
-    grid: Mapping[str, Iterable[Any]] | None = None,
+    grid: Grid | None = None,
     *,
     engine: EngineName = "local",
     out: str | Path = "runs",
@@ -379,12 +380,15 @@ def drive(path: str | Path) -> None:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Lock the folder of a sweep; wait for a process that is stopping it."""
-    refusal = (
-        f"The sweep {path.name} is run by {{holder}}. Wait for it, or stop it with: "
-        f"isa-toolkit sweep cancel {path}"
-    )
+
+    def refuse(holder: str) -> RunLockedError:
+        return RunLockedError(
+            f"The sweep {path.name} is run by {holder}. Wait for it, or stop it with: "
+            f"isa-toolkit sweep cancel {path}"
+        )
+
     wait_s = _STARTUP_S if (path / STOP).exists() else 1.0
-    with lock(path, refusal, wait_s=wait_s):
+    with lock_folder(path, refuse, wait_s=wait_s):
         yield
 
 

@@ -15,7 +15,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,8 +32,6 @@ from isa_toolkit.distillation.param_grid import resolve_together
 from isa_toolkit.distillation.store import lock_folder, now
 from isa_toolkit.errors import DivergedError, InvalidTypeError, RunLockedError
 from isa_toolkit.files import read_json, write_json
-from isa_toolkit.methods import METHODS
-from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.sweeps.states import (
     FINAL,
     HOLDER,
@@ -87,10 +84,13 @@ def run_group(path: str | Path) -> int:
             f"There is no group of a sweep at {folder} (no {JOB}). Choose a folder such as "
             "runs/sweeps/<sweep>/groups/<group>."
         )
-    refusal = f"The group {folder.name} is run by {{holder}}."
+
+    def refuse(holder: str) -> RunLockedError:
+        return RunLockedError(f"The group {folder.name} is run by {holder}.")
+
     with _cancellation(folder.parents[1]) as is_cancelled:
         try:
-            with lock(folder, refusal, wait_s=_LOCK_WAIT_S):
+            with lock_folder(folder, refuse, wait_s=_LOCK_WAIT_S):
                 for name in (RESULT, QUEUED):
                     (folder / name).unlink(missing_ok=True)
                 result = _result(lambda: _run(folder, job, is_cancelled))
@@ -128,7 +128,9 @@ def _run(folder: Path, job: dict[str, Any], is_cancelled: Callable[[], bool]) ->
         sys.stderr.write("isa-toolkit: the sweep is stopped; resume it to go on\n")
     if not left or is_cancelled():
         return
-    named = [experiment_from(run["description"], **run["where"]) for run in left]
+    named = [
+        Experiment.from_description(run["description"], **run["where"]) for run in left
+    ]
     data = named[0].load()
     experiments = [
         dataclasses.replace(one, dataset=data, source=None, root=None, limit=None)
@@ -154,7 +156,7 @@ def _run(folder: Path, job: dict[str, Any], is_cancelled: Callable[[], bool]) ->
         distill_grid(experiments, **settings)
 
 
-# --- requests to stop, locks ------------------------------------------------------------
+# --- requests to stop ------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -204,35 +206,6 @@ def is_parent_gone() -> bool:
     """Return whether the process that this one is tied to has ended."""
     parent = os.environ.get(PARENT)
     return parent is not None and os.getppid() != int(parent)
-
-
-@contextlib.contextmanager
-def lock(folder: Path, refusal: str, *, wait_s: float) -> Iterator[None]:
-    """Lock a folder for this process; the system frees it when the process ends.
-
-    Args:
-        folder: Path of the folder.
-        refusal: Message of the error; ``{holder}`` in it becomes the other process.
-        wait_s: Number of seconds to wait for another process.
-
-    Raises:
-        RunLockedError: Another process keeps the folder locked.
-    """
-
-    def error(holder: str) -> RunLockedError:
-        return RunLockedError(refusal.format(holder=holder))
-
-    end = time.monotonic() + wait_s
-    with contextlib.ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(lock_folder(folder, error))
-                break
-            except RunLockedError:
-                if time.monotonic() > end:
-                    raise
-            time.sleep(_POLL_S)
-        yield
 
 
 # --- starting workers -------------------------------------------------------------------
@@ -312,9 +285,6 @@ def settle(folder: Path, code: int) -> int:
     return int(result["code"])
 
 
-# --- an experiment as JSON --------------------------------------------------------------
-
-
 def data_source(experiment: Experiment) -> dict[str, Any]:
     """Return where the data of an experiment are, as keyword arguments of ``Experiment``.
 
@@ -332,28 +302,3 @@ def data_source(experiment: Experiment) -> dict[str, Any]:
         "dataset": experiment.dataset, "source": experiment.source, "root": root,
         "limit": experiment.limit,
     }  # fmt: skip
-
-
-def experiment_from(description: Mapping[str, Any], **where: Any) -> Experiment:
-    """Return the experiment that ``experiment.json`` describes.
-
-    Args:
-        description: The stored description.
-        where: What ``data_source`` has returned, because it is not in the description.
-    """
-    method: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in description["method"].items()
-    }
-    kind: Any = METHODS[method.pop("name")].settings
-    own = ("dataset", "method", "network", "source", "root", "limit")
-    plain = {
-        field.name: description[field.name]
-        for field in dataclasses.fields(Experiment)
-        if field.name not in own
-    }
-    return Experiment(
-        method=kind(**method),
-        network=NetworkSettings(**description["network"]),
-        **{**plain, "dataset": description["dataset"]["name"], **where},
-    )

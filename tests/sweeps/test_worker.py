@@ -149,5 +149,5 @@ def test_an_experiment_goes_through_json(method):
     )  # fmt: skip
     resolved = experiment.resolve()
     stored = json.loads(json.dumps(as_json(resolved.description)))
-    again = worker.experiment_from(stored, **worker.data_source(experiment))
+    again = Experiment.from_description(stored, **worker.data_source(experiment))
     assert again.resolve().hash == resolved.hash

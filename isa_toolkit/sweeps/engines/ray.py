@@ -69,7 +69,14 @@ class RayEngine:
         local: dict[str, Any] = {"include_dashboard": False} if is_new else {}
         if is_new and self.slots is not None:
             local["num_cpus"] = max(1, round(self.slots * self.num_cpus))
-        ray.init(address=self.address, log_to_driver=False, **local)
+        for is_last in (False, False, True):
+            try:
+                ray.init(address=self.address, log_to_driver=False, **local)
+                break
+            except Exception:  # Ray gives a busy machine 30 s to start it
+                ray.shutdown()
+                if is_last or not is_new:
+                    raise
         gpus = ray.cluster_resources().get("GPU", 0)
         wanted = min(1, gpus) if self.num_gpus is None else self.num_gpus
         if is_new and wanted > gpus:
