@@ -111,6 +111,6 @@ def test_settings_that_cannot_be_run_are_refused(tmp_path):
         plan(tiny(dataset=load_dataset("digits")), out=tmp_path)
     with pytest.raises(ValueError, match="drop_easy"):
         plan(tiny(), {"drop_easy": [0.2, 1.5]}, out=tmp_path)
-    with pytest.raises(ValueError, match="seed"):
+    with pytest.raises(TypeError, match="grid must be"):
         plan(tiny(), {"seed": []}, out=tmp_path)
     assert not list(tmp_path.iterdir())
