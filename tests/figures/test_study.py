@@ -17,7 +17,7 @@ from isa_toolkit.errors import CancelledError
 from isa_toolkit.figures import study as studies
 from isa_toolkit.figures.registry import DEMO, ITEMS
 from isa_toolkit.figures.study import BUDGETS, Study, evaluate_run
-from isa_toolkit.figures.variants import SETTINGS, Variant, setting
+from isa_toolkit.figures.variants import Variant
 
 FREPO, ISA = Variant("frepo"), Variant("isa")
 
@@ -203,20 +203,6 @@ def test_a_failure_stops_the_other_runs_with_a_checkpoint(
     assert [step for seed, step in took if seed == 1] == [1, 2, 3, STEPS]
 
 
-def test_results_keep_the_order_of_the_items(tiny):
-    four = tiny_study(tiny.folder, workers=4)
-    gates = [threading.Event() for _ in range(4)]
-
-    def function(place):
-        # The last ends first.
-        if place < 3:
-            assert gates[place + 1].wait(60)
-        gates[place].set()
-        return place * place
-
-    assert four.map(function, range(4), "squares") == [0, 1, 4, 9]
-
-
 def test_sizes_are_those_that_every_class_has(tiny):
     assert tiny.sizes == [1, 10]  # of 1, 10 and 50: there are 40 of each
     assert tiny.default_size == 10
@@ -260,19 +246,3 @@ def test_the_published_budget_is_the_published_one():
     assert set(paper.steps.values()) == {500_000}
     assert (paper.width, paper.batch_size, paper.learning_rate) == (128, 1024, 3e-4)
     assert (paper.networks, paper.fit) == (5, None)
-
-
-def test_settings_differ_by_what_their_names_say():
-    plain = setting("frepo").build(1e-3)
-    assert (plain.drop_easy, plain.drop_hard, plain.segment) == (0, 0, (0, 0))
-    assert setting("isa").build(1e-3).segment == (0.0, 0.5)
-    crucial = {"frepo+drop_easy", "isa", "mixup", "single_step"}
-    for key in {"frepo", "frepo+drop_hard", *crucial}:
-        made = setting(key).build(1e-3)
-        assert made.learning_rate == 1e-3
-        assert made.drop_easy == (0.2 if key in crucial else 0)
-        assert made.drop_hard == (0.2 if key == "frepo+drop_hard" else 0)
-    colours = [one.colour for one in SETTINGS.values()]
-    assert len(set(colours)) == len(colours)
-    with pytest.raises(ValueError, match=r"setting must be .*'frepo'.*, got 'magic'"):
-        setting("magic")

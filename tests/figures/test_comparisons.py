@@ -1,0 +1,63 @@
+"""Comparisons: each setting against its own baseline, and against random real images."""
+
+from __future__ import annotations
+
+import pytest
+from drawn import points
+
+from isa_toolkit.figures.comparisons import ABLATION, FIG3C, TABLE4, TABLE8
+from isa_toolkit.figures.results_table import as_table, row
+
+
+def rows(keys, size, seeds=(0, 1)):
+    """Return accuracies that differ by 1 from key to key, and by 10 from seed to seed."""
+    return as_table(
+        row(
+            dataset="toy", images_per_class=size, setting=key, predictor=predictor,
+            quantity="accuracy_percent", seed=seed, value=50 + index + 10 * (seed or 0),
+        )
+        for index, key in enumerate(keys)
+        for predictor in ("network", "ridge")
+        for seed in seeds
+    )  # fmt: skip
+
+
+@pytest.fixture
+def study(tiny, monkeypatch):
+    """The tiny study with made-up accuracies."""
+    monkeypatch.setattr(
+        tiny, "accuracies",
+        lambda variants, size: rows([one.key for one in variants], size),
+    )  # fmt: skip
+    monkeypatch.setattr(
+        tiny, "initial_accuracies", lambda _, size: rows(["random"], size)
+    )
+    monkeypatch.setattr(
+        tiny, "baseline_accuracies",
+        lambda size: rows(["kmeans", "full"], size, seeds=[None]),
+    )  # fmt: skip
+    return tiny
+
+
+@pytest.mark.parametrize("comparison", [FIG3C, TABLE4, TABLE8, ABLATION])
+def test_each_setting_is_paired_with_its_baseline(comparison, study):
+    table = comparison.compute(study)
+    index = {key: at for at, key in enumerate(comparison.keys)}
+    paired = table[table.against.notna() & (table.against != "random")]
+    found = {(one.against, one.setting): one.value for one in paired.itertuples()}
+    assert found == {
+        (base, key): index[key] - index[base] for base, key in comparison.pairs
+    }
+    assert (table.against == "random").any() == comparison.with_random
+    assert ("kmeans" in set(table.setting)) == comparison.with_baselines
+    sizes = study.sizes if comparison.all_sizes else [1]
+    assert list(table.images_per_class.unique()) == sizes
+    left, right = comparison.draw(table).axes
+    shown = table[
+        (table.predictor == "network") & (table.images_per_class == 1)
+        & table.seed.isna() & table.against.isna()
+    ]  # fmt: skip
+    values = {x for x, _ in points(left)}
+    assert values >= {float(value) for value in shown.value}
+    assert {x for x, _ in points(right)} >= set(map(float, found.values()))
+    assert "toy, 1 image per class, 2 seeds" in comparison.caption(table)
