@@ -93,12 +93,12 @@ def _run(prog: str, module: str, name: str, argv: list[str]) -> int:
 
 def _exit_code(error: Exception) -> int | None:
     """Return the exit code of an error that is no bug; None for a bug."""
-    from isa_toolkit.errors import IsaError, RunLockedError
+    from isa_toolkit.errors import InvalidTypeError, IsaError, RunLockedError
 
     codes: dict[int, tuple[type[Exception], ...]] = {
         DIVERGED: (FloatingPointError,),
         LOCKED: (RunLockedError,),
-        USAGE: (ValueError, TypeError, FileNotFoundError, FileExistsError),
+        USAGE: (ValueError, InvalidTypeError, FileNotFoundError, FileExistsError),
         FAILED: (IsaError, OSError, ModuleNotFoundError),
     }
     return next(

@@ -50,10 +50,8 @@ def test_one_item_with_its_page_and_json(capsys, tiny, tiny_runs, tmp_path):
     page = (out / "report.html").read_text()
     assert page.count("<img") == 1
     # How to do it again.
-    assert (
-        f"isa-toolkit reproduce --dataset digits --limit 9 --only fig5 --scale quick --out {out}"
-        in page
-    )
+    assert "isa-toolkit reproduce --dataset digits --limit 9 --only fig5 " in page
+    assert f"--out {out}" in page
     code, told, _ = run(
         capsys, *words, "--runs", tmp_path / "none", "--no-run-missing"
     )  # fmt: skip
