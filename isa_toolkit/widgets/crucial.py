@@ -239,10 +239,11 @@ class _Crucial:
                 "hardest": self._strip(ranking.hardest(self.scores, count)),
             }
         made: dict[str, Any] = dict.fromkeys(_ROWS, layout.BLANK) | self._ends
-        for name, end, fraction in (
+        cuts: list[tuple[str, ranking.End, float]] = [
             ("easy_cut", "easy", easy),
             ("hard_cut", "hard", hard),
-        ):
+        ]
+        for name, end, fraction in cuts:
             if fraction:
                 made[name] = self._strip(
                     ranking.borderline(self.scores, count, fraction=fraction, end=end)
@@ -258,11 +259,12 @@ class _Crucial:
 
     def _classes(self, easy: float, hard: float) -> str:
         """Return the table of the dropped fraction of each class."""
+        ends: list[tuple[ranking.End, float]] = [("easy", easy), ("hard", hard)]
         tables = {
             end: score_histogram.composition(
                 self.scores, self.dataset, fraction=fraction, end=end
             )
-            for end, fraction in (("easy", easy), ("hard", hard))
+            for end, fraction in ends
             if fraction
         }
         if not tables:
