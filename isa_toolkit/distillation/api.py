@@ -262,7 +262,7 @@ def distill_grid(
             placed = choose_placement(first.resolved, placement)
             trainer = Trainer(
                 unfinished,
-                vmapped=vmap and len(unfinished) > 1,
+                vmapped=vmap,
                 mesh=mesh,
                 memory_limit_bytes=memory_limit_bytes,
                 checkpoint_s=checkpoint_s,

@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -147,7 +148,7 @@ def together(work: Callable[[], Sequence[float]], size: int = 0) -> np.ndarray:
 
 
 def broadcast(tree: PyTree) -> PyTree:
-    """Return the arrays of process 0 in every process.
+    """Return the arrays of process 0 in every process, bit for bit.
 
     Args:
         tree: Arrays; of the other processes only shapes and types count.
@@ -156,8 +157,17 @@ def broadcast(tree: PyTree) -> PyTree:
         return tree
     from jax.experimental import multihost_utils
 
+    def as_bytes(leaf: Any) -> np.ndarray:
+        # The broadcast is a sum, in which -0.0 would become 0.0.
+        return np.frombuffer(np.asarray(leaf).tobytes(), np.uint8)
+
     with detect_lost_peer():
-        return multihost_utils.broadcast_one_to_all(tree)
+        sent = multihost_utils.broadcast_one_to_all(jax.tree.map(as_bytes, tree))
+    return jax.tree.map(
+        lambda leaf, raw: np.asarray(raw).view(leaf.dtype).reshape(leaf.shape),
+        tree,
+        sent,
+    )
 
 
 def check_same(hashes: Sequence[str]) -> None:

@@ -99,6 +99,7 @@ class Trainer:
                 self._on_writer(lambda: [run.stop() for run in self._runs])
                 return
             size = 1 if streamed else self._group_size(data)
+            self._vmapped = self._vmapped and size > 1
             for start in range(0, len(self._runs), size):
                 self._train_group(
                     self._runs[start : start + size], size, data, streamed
@@ -313,6 +314,8 @@ class Trainer:
         # The call after this one finds the program in JAX's cache.
         lowered = program.lower(settings, keys, state, data, number, number, number)
         used = lowered.compile().memory_analysis()
+        if used is None:  # the backend has no figures
+            return 0
         total = (
             used.argument_size_in_bytes
             + used.temp_size_in_bytes
