@@ -125,7 +125,7 @@ def _run(folder: Path, job: dict[str, Any], is_cancelled: Callable[[], bool]) ->
         run for run in job["runs"] if run_state(out / run["name"]).state not in FINAL
     ]
     if is_cancelled():
-        sys.stderr.write("isa-toolkit: the sweep is stopped; resume it to go on\n")
+        sys.stderr.write("isa-toolkit: the sweep is stopped; resume it to continue\n")
     if not left or is_cancelled():
         return
     named = [

@@ -137,7 +137,7 @@ class _SweepWatcher(FolderWatcher):
     # --- buttons ---------------------------------------------------------------------
 
     def on_run(self, panel: Panel) -> None:
-        """Launch the plan, or go on with the sweep that is watched."""
+        """Launch the plan, or resume the sweep that is watched."""
         if self.plan is None and self.sweep is None:
             raise ValueError(f"There is no plan. Attach to a sweep of {self.out}.")
         if self.sweep is not None and self.sweep.is_running:
@@ -185,7 +185,7 @@ class _SweepWatcher(FolderWatcher):
         return [(f"{one.name} ({one.state})", one.name) for one in sweeps_in(self.out)]
 
     def watch(self, sweep: Sweep) -> None:
-        """Show a sweep, and look at it as long as it runs."""
+        """Show a sweep, and poll it as long as it runs."""
         self.sweep = sweep
         self.list_again(None)
         self.panel.refresh()
@@ -194,7 +194,7 @@ class _SweepWatcher(FolderWatcher):
             self.poller.start()
 
     def poll(self) -> bool:
-        """Show the sweep as it is; return whether it goes on."""
+        """Show the sweep as it is; return whether it still runs."""
         sweep = self.sweep
         assert sweep is not None
         state = sweep.state
@@ -217,8 +217,8 @@ class _SweepWatcher(FolderWatcher):
         if sweep is not None:
             return _shown(sweep, str(state))
         if self.plan is None:
-            told = f"No sweep is watched yet. Attach to a sweep of {self.out.name}/."
-            return {"details": layout.note(told), "table": ""}
+            text = f"No sweep is watched yet. Attach to a sweep of {self.out.name}/."
+            return {"details": layout.note(text), "table": ""}
         return {
             "details": layout.note(self.plan.summary),
             "table": _plan_table(self.plan),
@@ -239,15 +239,15 @@ def _plan_table(plan: Plan) -> str:
 
 
 def _shown(sweep: Sweep, state: str) -> dict[str, Any]:
-    """Return what is told of a sweep: a bar of all steps, a line, a row for each run."""
-    told = list(sweep.rows())
+    """Return what is shown of a sweep: a bar of all steps, a line, a row for each run."""
+    runs = list(sweep.rows())
     # A run that diverged has no more steps to take.
     taken = sum(
-        one["steps"] if one["state"] == "diverged" else one["step"] for one in told
+        one["steps"] if one["state"] == "diverged" else one["step"] for one in runs
     )
-    share = taken / max(sum(one["steps"] for one in told), 1)
-    counts = {one["state"]: 0 for one in told}
-    for one in told:
+    fraction = taken / max(sum(one["steps"] for one in runs), 1)
+    counts = {one["state"]: 0 for one in runs}
+    for one in runs:
         counts[one["state"]] += 1
     line = ", ".join(f"{count} {name}" for name, count in counts.items())
     hint = {
@@ -258,7 +258,7 @@ def _shown(sweep: Sweep, state: str) -> dict[str, Any]:
     lines = layout.note(f"{sweep.name}: {state}: {line}.{hint.get(state, '')}")
     lines += "".join(
         layout.caption(f"{one['run']}: {one['reason']}")
-        for one in told
+        for one in runs
         if one["reason"] and one["state"] != "queued"
     )
     heads = ["run", "what differs", "seed", "state", "step", "of", "left", ""]
@@ -269,13 +269,13 @@ def _shown(sweep: Sweep, state: str) -> dict[str, Any]:
             "" if one["eta_s"] is None else tqdm.format_interval(one["eta_s"]),
             layout.bar(one["step"] / one["steps"]),
         ]
-        for one in told
+        for one in runs
     ]  # fmt: skip
     return {
         "bar": {
-            "value": share,
+            "value": fraction,
             "bar_style": _COLOURS.get(state, ""),
-            "description": f"{100 * share:.0f} %",
+            "description": f"{100 * fraction:.0f} %",
         },
         "details": lines,
         "table": layout.table(heads, rows),

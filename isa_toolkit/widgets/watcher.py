@@ -38,16 +38,16 @@ def JobWatcher(
 ) -> Panel:
     """Return a panel that runs experiments in child processes and watches them.
 
-    *Run* starts the experiment with the settings of the controls, or goes on with it if its
-    folder exists; *Stop* asks it to end with a checkpoint, again to end it at once;
-    *Resume* goes on with the run that is watched; *Attach* watches the chosen run of the
+    *Run* starts the experiment with the settings of the controls, or resumes it if its
+    folder exists; *Stop* ends it with a checkpoint, a second time at once;
+    *Resume* resumes the run that is watched; *Attach* watches the chosen run of the
     folder, also one that another kernel started. A restarted kernel ends no run.
 
     Args:
-        experiment: what to run; None to watch only. Its data must have a name that a
-            child process can load.
-        out: folder of run folders.
-        poll_s: seconds between polls of the run folder.
+        experiment: Experiment to run; None to watch only. Another process must be able to
+            load its data by name.
+        out: Path of the folder of run folders.
+        poll_s: Number of seconds between two polls of the run folder.
 
     Returns:
         The panel; ``panel.job`` is the run that is watched, or None.
@@ -64,7 +64,7 @@ def JobWatcher(
     controls |= {
         "run": layout.button(
             "Run", icon="play", style="primary",
-            help="Start a run with these settings in a process of its own, or go on with it",
+            help="Start a run with these settings in a process of its own, or resume it",
         ),
         "stop": layout.button(
             "Stop", icon="stop", style="danger",
@@ -126,11 +126,11 @@ def _settings(experiment: Experiment) -> dict[str, ipywidgets.Widget]:
     made: dict[str, ipywidgets.Widget] = {}
     if hasattr(method, "drop_easy"):
         made["drop_easy"] = layout.slider(
-            "Drop easy, share", method.drop_easy, min=0, max=0.9, step=0.05,
+            "Drop easy, fraction", method.drop_easy, min=0, max=0.9, step=0.05,
             help="Share of each real batch that is dropped from the easy end",
         )  # fmt: skip
         made["drop_hard"] = layout.slider(
-            "Drop hard, share", method.drop_hard, min=0, max=0.9, step=0.05,
+            "Drop hard, fraction", method.drop_hard, min=0, max=0.9, step=0.05,
             help="Share of each real batch that is dropped from the hard end",
         )  # fmt: skip
         made["segment"] = layout.range_slider(
@@ -233,7 +233,7 @@ class _Watcher(FolderWatcher):
         self.watch(job)
 
     def watch(self, job: Job) -> None:
-        """Show a job, and look at it as long as it runs."""
+        """Show a job, and poll it as long as it runs."""
         self.job, self._drawn, self._shown = job, None, None
         self._drawn_at = 0.0
         self.list_again(None)
@@ -243,7 +243,7 @@ class _Watcher(FolderWatcher):
             self.poller.start()
 
     def poll(self) -> bool:
-        """Show the run as it is; return whether it goes on."""
+        """Show the run as it is; return whether it still runs."""
         job = self.job
         assert job is not None
         status = job.status
@@ -267,9 +267,9 @@ class _Watcher(FolderWatcher):
             first = (
                 "Run, or attach to a run" if "run" in controls else "Attach to a run"
             )
-            told = f"No run is watched yet. {first} of {self.out.name}/."
+            text = f"No run is watched yet. {first} of {self.out.name}/."
             blank = layout.BLANK
-            return {"details": layout.note(told), "curves": blank, "images": blank}
+            return {"details": layout.note(text), "curves": blank, "images": blank}
         bar = {
             "value": status.fraction,
             "bar_style": _COLOURS.get(status.state, ""),
@@ -324,7 +324,7 @@ def _details(job: Job, status: JobStatus) -> str:
     if status.state == "stopping":
         parts.append("a checkpoint is written; Stop again ends it at once")
     if status.state == "stopped":
-        parts.append("Resume goes on from its checkpoint")
+        parts.append("Resume starts from its checkpoint")
     return ", ".join(parts) + "."
 
 

@@ -31,7 +31,7 @@ class Engine(Protocol):
 
     Attributes:
         needs_own_process: Whether it must run in a process that computes nothing.
-        outlives_us: Whether its workers go on when the process that started them ends.
+        outlives_us: Whether its workers still run when the process that started them ends.
     """
 
     needs_own_process: bool
