@@ -30,10 +30,10 @@ def test_every_combination_of_the_lists_is_planned(capsys, tmp_path):
     assert code == 0
     rows = json.loads(out)["runs"]
     assert [(row["differs"], row["seed"]) for row in rows] == [
-        (f"drop_easy={share}, segment=({pair})", seed)
-        for share in ("0", "0.4")
-        for pair in ("-1, 0", "0, 0.5")
+        (f"drop_easy={fraction}, segment=({pair})", seed)
+        for fraction in ("0", "0.4")
         for seed in (0, 1)
+        for pair in ("-1, 0", "0, 0.5")
     ]
     assert not list(tmp_path.iterdir())
 
