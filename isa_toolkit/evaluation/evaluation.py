@@ -540,7 +540,8 @@ def run_evaluation(
     if isinstance(fit, RFADSettings) != (validation is not None):
         raise checks.fail("validation", "be given for RFADSettings alone", validation)
     if settings.protocol == "rcig" and flips:
-        images, labels = map(np.asarray, add_flips(images, labels))
+        both = add_flips(jnp.asarray(images), jnp.asarray(labels))
+        images, labels = map(np.asarray, both)
         flips = False
     network = build(
         settings.network, image_shape=images.shape[1:], num_classes=num_classes
