@@ -59,6 +59,7 @@ def distill(
     """
     from isa_toolkit.distillation import distill as run_experiment
     from isa_toolkit.distillation import distributed as peers
+    from isa_toolkit.distillation.experiment import DATA_FIELDS
 
     joins = _joins_others(distributed, coordinator, processes, process_id)
     with stdout_to_stderr() if joins else contextlib.nullcontext():
@@ -91,7 +92,7 @@ def distill(
     chosen = f"images of step {selection['step']} ({selection['rule']}"
     accuracy = selection.get("accuracy")
     chosen += ")" if accuracy is None else f" accuracy {100 * accuracy:.1f} %)"
-    data = {name: experiment.experiment[name] for name in ("root", "source", "limit")}
+    data = {name: experiment.experiment[name] for name in DATA_FIELDS}
     lines += [
         chosen,
         f"next: {command_line('evaluate', run.path, **data)}",

@@ -24,6 +24,8 @@ def evaluate(
     root: str | None = None,
     source: Literal["digits", "local", "hub"] | None = None,
     limit: int | None = None,
+    resolution: int | None = None,
+    whitening: Literal["standardise", "zca", "none"] | None = None,
     protocol: Literal["isa", "frepo", "rcig", "rfad", "dsa", "published"] = "isa",
     networks: int = 5,
     steps: int | None = None,
@@ -51,6 +53,9 @@ def evaluate(
         source: Where the data come from; without it, the other options decide.
         limit: Largest number of training images to load; use the same as for the
             distillation.
+        resolution: Side in pixels to crop the centre and resize to, as for the
+            distillation.
+        whitening: Preprocessing of the pixels, as for the distillation.
         protocol: Recipe of the evaluation: that of ISA, FRePo, RCIG or RFAD, dsa (that of
             DM and MTT) or published (that of the set's method).
         networks: Number of fresh networks to train.
@@ -77,7 +82,14 @@ def evaluate(
     name = dataset or _dataset_of(distilled)
     if name is None:
         raise fail("dataset", "be given for a set without provenance", None)
-    real = load_dataset(name, source=source, root=root, limit=limit)
+    real = load_dataset(
+        name,
+        source=source,
+        root=root,
+        limit=limit,
+        resolution=resolution,
+        whitening=whitening,
+    )
     settings = EvaluationSettings(
         network=_network(
             distilled, protocol, name=network, width=width, depth=depth, norm=norm

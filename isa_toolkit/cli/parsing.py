@@ -49,20 +49,25 @@ class DatasetFlags:
         root: Path of the folder or file of a local data set.
         source: Where the data come from; without it, the other options decide.
         limit: Largest number of training images to load; without it, all.
+        resolution: Side in pixels to crop the centre and resize to; without it, that of the
+            known data set, or of the files.
+        whitening: Preprocessing of the pixels; without it, the published one, or
+            standardise for data of your own.
     """
 
     dataset: str = "digits"
     root: str | None = None
     source: Literal["digits", "local", "hub"] | None = None
     limit: int | None = None
+    resolution: int | None = None
+    whitening: Literal["standardise", "zca", "none"] | None = None
 
     def load(self) -> Dataset:
         """Return the data set."""
         from isa_toolkit.datasets import load_dataset
 
-        return load_dataset(
-            self.dataset, source=self.source, root=self.root, limit=self.limit
-        )
+        fields = dict(vars(self))
+        return load_dataset(fields.pop("dataset"), **fields)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,7 +26,18 @@ from isa_toolkit.methods import METHODS, FRePo, MethodSettings, method_of
 from isa_toolkit.networks import NETWORKS, Network, NetworkSettings, build
 from isa_toolkit.networks.training import FitSettings, dsa_fit
 
-__all__ = ["Experiment", "MethodName", "ResolvedExperiment", "Selection", "as_json"]
+__all__ = [
+    "DATA_FIELDS",
+    "Experiment",
+    "MethodName",
+    "ResolvedExperiment",
+    "Selection",
+    "as_json",
+]
+
+DATA_FIELDS = ("source", "root", "limit", "resolution", "whitening")
+"""Fields that say how a named data set is loaded: the arguments of ``load_dataset``."""
+
 
 MethodName = Literal["dm", "frepo", "mtt", "rcig", "rfad"]
 Selection = Literal["last", "validation", "released"]
@@ -78,6 +89,8 @@ class Experiment:
         source: Origin of a named data set; None lets ``load_dataset`` choose.
         root: Folder or file of a local data set.
         limit: Largest number of training images to load; None for all.
+        resolution: Side in pixels to crop and resize a named data set to; None keeps it.
+        whitening: Preprocessing of a named data set; None for the published one.
 
     Raises:
         InvalidValueError: A value is out of its range, or a name is unknown.
@@ -108,6 +121,8 @@ class Experiment:
     source: Literal["digits", "hub", "local"] | None = None
     root: str | Path | None = None
     limit: int | None = None
+    resolution: int | None = None
+    whitening: Literal["standardise", "zca", "none"] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.dataset, str | Dataset):
@@ -188,7 +203,7 @@ class Experiment:
             for name, value in description["method"].items()
         }
         settings: Any = METHODS[method.pop("name")].settings
-        apart = ("dataset", "method", "network", "source", "root", "limit")
+        apart = ("dataset", "method", "network", *DATA_FIELDS)
         plain = {
             field.name: description[field.name]
             for field in dataclasses.fields(cls)
@@ -203,7 +218,7 @@ class Experiment:
         if isinstance(self.dataset, Dataset):
             return self.dataset
         return load_dataset(
-            self.dataset, source=self.source, root=self.root, limit=self.limit
+            self.dataset, **{name: getattr(self, name) for name in DATA_FIELDS}
         )
 
     def resolve(
@@ -227,9 +242,7 @@ class Experiment:
         settings = dataclasses.replace(
             self,
             dataset=dataset,
-            source=None,
-            root=None,
-            limit=None,
+            **dict.fromkeys(DATA_FIELDS),
             method=method.resolve(
                 dataset=dataset.name,
                 images_per_class=self.images_per_class,
@@ -353,7 +366,7 @@ class ResolvedExperiment:
         plain = {
             field.name: getattr(settings, field.name)
             for field in dataclasses.fields(settings)
-            if field.name not in ("dataset", "method", "source", "root", "limit")
+            if field.name not in ("dataset", "method", *DATA_FIELDS)
         }
         plain["network"] = dataclasses.asdict(self.network)
         plain["method"] = {

@@ -19,7 +19,11 @@ import jax
 from tqdm import tqdm
 
 from isa_toolkit import checks
-from isa_toolkit.distillation.experiment import Experiment, ResolvedExperiment
+from isa_toolkit.distillation.experiment import (
+    DATA_FIELDS,
+    Experiment,
+    ResolvedExperiment,
+)
 from isa_toolkit.distillation.param_grid import (
     Grid,
     expand_grid,
@@ -226,7 +230,7 @@ def plan(
         key = json.dumps(where[id(alike[0])], sort_keys=True)
         data = loaded.setdefault(key, None) or alike[0].load()
         loaded[key] = data
-        bare = {"dataset": data, "source": None, "root": None, "limit": None}
+        bare = {"dataset": data, **dict.fromkeys(DATA_FIELDS)}
         resolved = resolve_together([dataclasses.replace(one, **bare) for one in alike])
         distinct = list({one.hash: one for one in resolved}.values())
         pace = measured_pace(distinct[0], folder)

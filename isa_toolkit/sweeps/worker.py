@@ -28,6 +28,7 @@ from isa_toolkit.distillation import (
     distill,
     distill_grid,
 )
+from isa_toolkit.distillation.experiment import DATA_FIELDS
 from isa_toolkit.distillation.param_grid import resolve_together
 from isa_toolkit.distillation.store import lock_folder, now
 from isa_toolkit.errors import DivergedError, InvalidTypeError, RunLockedError
@@ -298,7 +299,5 @@ def data_source(experiment: Experiment) -> dict[str, Any]:
             "its path as root, or call distill(experiment) in this process."
         )
     root = None if experiment.root is None else str(Path(experiment.root).absolute())
-    return {
-        "dataset": experiment.dataset, "source": experiment.source, "root": root,
-        "limit": experiment.limit,
-    }  # fmt: skip
+    fields = {name: getattr(experiment, name) for name in DATA_FIELDS}
+    return {"dataset": experiment.dataset, **fields, "root": root}

@@ -40,7 +40,9 @@ def test_one_item_with_its_page_and_json(capsys, tiny, tiny_runs, tmp_path):
     )
     assert code == 0
     assert json.loads(told) == {"report": str(out / "report.html")}
-    assert tiny == [("digits", {"source": None, "root": None, "limit": 9})]
+    [(name, settings)] = tiny
+    assert name == "digits"
+    assert {key: value for key, value in settings.items() if value} == {"limit": 9}
     [line] = err.splitlines()
     assert line.startswith("fig5 ")
     folder = out / "three_digits-quick"

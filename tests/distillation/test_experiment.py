@@ -64,7 +64,13 @@ def digest(**changes: Any) -> str:
 def test_the_lists_here_name_every_setting() -> None:
     fields = {field.name for field in dataclasses.fields(Experiment)}
     # Where the data come from does not matter, what they are does.
-    assert set(OTHER) == fields - {"dataset", "source", "root"}
+    assert set(OTHER) == fields - {
+        "dataset",
+        "source",
+        "root",
+        "resolution",
+        "whitening",
+    }
     assert set(OTHER_METHOD) == {field.name for field in dataclasses.fields(FRePo)}
 
 
