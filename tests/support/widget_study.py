@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from types import MappingProxyType
 from typing import Any
 
@@ -36,3 +37,10 @@ def tiny_study(patch: pytest.MonkeyPatch, folder: Any, **settings: Any) -> study
         folder=folder,
         **{"progress": False, **settings},
     )
+
+
+def changed(some: study.Study, **attributes: Any) -> study.Study:
+    """Return a copy of a study with other attributes."""
+    made = copy.copy(some)
+    vars(made).update(attributes)
+    return made

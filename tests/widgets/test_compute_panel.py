@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 
 import pytest
+from widget_study import changed
 
 from isa_toolkit.figures import study as figures_study
 from isa_toolkit.widgets import (
@@ -39,7 +39,7 @@ def test_before_run_a_panel_says_what_to_press(make, study):
 
 
 def test_a_study_without_runs_says_so(study, tmp_path):
-    empty = dataclasses.replace(study, folder=tmp_path, run_missing=False)
+    empty = changed(study, folder=tmp_path, run_missing=False)
     panel = Predictors(empty)
     panel.run.click()
     panel.wait(60)
@@ -53,7 +53,7 @@ def test_a_full_disk_ends_the_work_in_one_line_and_run_can_be_pressed_again(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(figures_study, "distill", full)
-    panel = Predictors(dataclasses.replace(study, folder=tmp_path))
+    panel = Predictors(changed(study, folder=tmp_path))
     for _ in range(2):
         panel.run.click()
         panel.wait(60)
@@ -64,7 +64,7 @@ def test_a_full_disk_ends_the_work_in_one_line_and_run_can_be_pressed_again(
 
 @pytest.mark.slow
 def test_stop_ends_the_work_and_run_goes_on(study, tmp_path):
-    panel = Predictors(dataclasses.replace(study, folder=tmp_path))
+    panel = Predictors(changed(study, folder=tmp_path))
     panel.run.click()
     panel.stop.click()
     panel.wait(60)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 
 import numpy as np
 import pytest
+from widget_study import changed
 
 from isa_toolkit.analysis import ranking
 from isa_toolkit.figures.variants import Variant
@@ -104,7 +104,7 @@ def test_run_compares_shares_and_overlays_them(study):
 
 
 def test_a_study_without_runs_is_refused_or_given_a_set(study, tmp_path):
-    empty = dataclasses.replace(study, folder=tmp_path, run_missing=False)
+    empty = changed(study, folder=tmp_path, run_missing=False)
     with pytest.raises(ValueError, match="must hold the FRePo set of seed 0"):
         CrucialSamples(empty)
     distilled = study.runs([Variant("frepo")], 2)[Variant("frepo"), 0].distilled
