@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import ipywidgets
 
@@ -43,7 +43,7 @@ def ISA(study: Study, *, images_per_class: int | None = None, seed: int = 0) -> 
     size = study.sizes[0] if images_per_class is None else images_per_class
     pairs: dict[tuple[str, float], fig7.Pair] = {}
 
-    def pair_of(partner: str, drop_easy: float) -> fig7.Pair:
+    def pair_of(partner: Literal["nearest", "random"], drop_easy: float) -> fig7.Pair:
         key = (partner, drop_easy)
         if key not in pairs:
             found = fig7.find_pair(

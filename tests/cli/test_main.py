@@ -25,7 +25,10 @@ def test_help_lists_every_command(capsys):
 
 @pytest.mark.parametrize(
     "command",
-    [*(COMMANDS.keys() - {"sweep"}), *(f"sweep {name}" for name in SWEEP_COMMANDS)],
+    [
+        *sorted(COMMANDS.keys() - {"sweep"}),
+        *(f"sweep {name}" for name in SWEEP_COMMANDS),
+    ],
 )
 def test_every_command_has_help_and_describes_every_flag(capsys, command):
     with pytest.raises(SystemExit) as end:
