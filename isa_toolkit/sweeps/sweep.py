@@ -323,7 +323,10 @@ def launch(
     checks.check_positive("checkpoint_s", checkpoint_s)
     checks.check_integer("prepared_limit_bytes", prepared_limit_bytes, minimum=0)
     starter = make_engine(engine, options)
-    settings = {"checkpoint_s": checkpoint_s, "prepared_limit_bytes": prepared_limit_bytes}
+    settings = {
+        "checkpoint_s": checkpoint_s,
+        "prepared_limit_bytes": prepared_limit_bytes,
+    }
     with _locked(planned.path):
         made = write(planned, settings)
         last = {"engine": engine, "options": options, "settings": settings}

@@ -7,11 +7,13 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from isa_toolkit import checks
+from isa_toolkit.distillation.store import is_locked
 from isa_toolkit.errors import InvalidTypeError
 from isa_toolkit.sweeps.engines.ray import require
 from isa_toolkit.sweeps.worker import settle, start_worker
@@ -120,5 +122,8 @@ class GroupTask:
 
         if self._process is not None:
             os.kill(self._process.pid, signal.SIGTERM)
-            self._process.wait(_CHECKPOINT_S)
+            end = time.monotonic() + _CHECKPOINT_S
+            # This is a signal handler, and the process is waited for where it interrupts.
+            while is_locked(Path(folder)) and time.monotonic() < end:
+                time.sleep(0.1)
         return DelayedSubmission(GroupTask(), folder)
