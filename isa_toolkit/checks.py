@@ -27,6 +27,7 @@ __all__ = [
     "check_positive",
     "fail",
     "match_name",
+    "short_repr",
     "suggest_keywords",
 ]
 
@@ -241,6 +242,22 @@ def suggest_keywords(cls: _Class) -> _Class:
 
     cls.__init__ = checked
     return cls
+
+
+def short_repr(settings: Any) -> str:
+    """Return the class of a dataclass and those of its fields that differ from the default.
+
+    Args:
+        settings: Instance of a dataclass; use the function as its ``__repr__``.
+    """
+    changed = [
+        f"{field.name}={value!r}"
+        for field in dataclasses.fields(settings)
+        if (value := getattr(settings, field.name)) is not field.default
+        and type(value) is not object
+        and repr(value) != repr(field.default)
+    ]
+    return f"{type(settings).__name__}({', '.join(changed)})"
 
 
 def _normalised(name: str) -> str:

@@ -27,7 +27,7 @@ def demo(
     page, table = make_demo(out, folder=runs, seeds=seeds, log=log)
     lines = []
     for size in sorted(table.images_per_class.unique()):
-        part = table[(table.images_per_class == size) & (table.predictor == "network")]
+        part = table.query("images_per_class == @size and predictor == 'network'")
         lines += ["", f"{size} per class, test accuracy of new networks, %"]
         lines += summary(part).to_string().splitlines()
     records = table.astype(object).where(table.notna(), None).to_dict("records")

@@ -185,7 +185,8 @@ def jax_devices() -> dict[str, Any]:
     return {
         "backend": jax.default_backend(),
         "devices": devices,
-        "matmul_precision": jax.config.jax_default_matmul_precision or "default",
+        "matmul_precision": jax.config.read("jax_default_matmul_precision")
+        or "default",
         "preallocate": os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE", "default"),
     }
 

@@ -12,7 +12,15 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    cast,
+    get_args,
+    get_type_hints,
+)
 
 import docstring_parser
 import tyro
@@ -286,7 +294,7 @@ def _fields(
     return {
         field.name: StructFieldSpec(
             field.name,
-            Annotated[hints[field.name], _FLAGS.get(field.name)],
+            cast(Any, Annotated[hints[field.name], _FLAGS.get(field.name)]),
             defaults.get(field.name, field.default),
             (texts.get(field.name) or "").replace("``", "").replace("\n", " "),
         )

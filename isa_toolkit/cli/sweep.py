@@ -77,7 +77,7 @@ def run(
     packed = True if engine == "slurm" and pack is None else pack
     planned = plan(experiment, values, out=out, name=name, pack=packed)
     if dry_run:
-        rows = json_format.loads(planned.table().to_json(orient="records"))
+        rows = planned.table().to_dict("records")
         result = {"sweep": str(planned.path), "seconds": planned.seconds, "runs": rows}
         write_result(result, [str(planned)], json=json)
         return 0

@@ -86,6 +86,11 @@ class EvaluationSettings:
         TypeError: A setting is unknown or of another type.
         ValueError: A value is out of its range, or a name is unknown.
 
+    Example:
+        >>> from isa_toolkit import EvaluationSettings
+        >>> EvaluationSettings(protocol="dsa", networks=2).networks
+        2
+
     Source: docs/algorithms.md, section 7.
     """
 

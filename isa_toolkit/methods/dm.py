@@ -116,6 +116,7 @@ class DM:
     momentum: float = 0.5
 
     name = "dm"
+    __repr__ = checks.short_repr
 
     def __post_init__(self) -> None:
         if not has_values(self):

@@ -181,6 +181,7 @@ class FRePo:
     target_precision: Literal["default", "float32", "bfloat16"] = static("default")
 
     name = "frepo"
+    __repr__ = checks.short_repr
 
     def __post_init__(self) -> None:
         if not has_values(self):

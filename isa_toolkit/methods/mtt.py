@@ -176,6 +176,7 @@ class MTT:
     expert_seed: int = static(0)
 
     name = "mtt"
+    __repr__ = checks.short_repr
 
     def __post_init__(self) -> None:
         if not has_values(self):

@@ -227,6 +227,7 @@ class RCIG:
     online_learning_rate: float = 5e-5
 
     name = "rcig"
+    __repr__ = checks.short_repr
 
     def __post_init__(self) -> None:
         if not has_values(self):

@@ -146,6 +146,7 @@ class RFAD:
     scale_learning_rate: float = 1e-2
 
     name = "rfad"
+    __repr__ = checks.short_repr
 
     def __post_init__(self) -> None:
         if not has_values(self):

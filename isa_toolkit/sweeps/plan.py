@@ -92,6 +92,11 @@ class Plan:
         name: Name of the sweep; its folder is ``<out>/sweeps/<name>``.
         out: Path of the folder of run folders.
         runs: Each run once, in the order of the experiments.
+
+    Example:
+        >>> planned = plan(Experiment("digits", steps=100), name="one")
+        >>> len(planned.runs), planned.runs[0].steps
+        (1, 100)
     """
 
     name: str

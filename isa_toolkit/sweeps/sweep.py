@@ -132,6 +132,13 @@ class Sweep:
     Attributes:
         path: Path of the folder of the sweep.
         plan: The runs, with the states that they had when they were planned.
+
+    Example:
+        >>> import tempfile
+        >>> out = tempfile.mkdtemp()
+        >>> made = write(plan(Experiment("digits", steps=100), out=out, name="one"))
+        >>> Sweep.open(f"{out}/sweeps/one").state
+        'new'
     """
 
     def __init__(self, path: str | Path) -> None:
