@@ -244,20 +244,20 @@ def suggest_keywords(cls: _Class) -> _Class:
     return cls
 
 
-def short_repr(settings: Any) -> str:
+def short_repr(self: Any) -> str:
     """Return the class of a dataclass and those of its fields that differ from the default.
 
     Args:
-        settings: Instance of a dataclass; use the function as its ``__repr__``.
+        self: Instance of a dataclass; use the function as its ``__repr__``.
     """
     changed = [
         f"{field.name}={value!r}"
-        for field in dataclasses.fields(settings)
-        if (value := getattr(settings, field.name)) is not field.default
+        for field in dataclasses.fields(self)
+        if (value := getattr(self, field.name)) is not field.default
         and type(value) is not object
         and repr(value) != repr(field.default)
     ]
-    return f"{type(settings).__name__}({', '.join(changed)})"
+    return f"{type(self).__name__}({', '.join(changed)})"
 
 
 def _normalised(name: str) -> str:
