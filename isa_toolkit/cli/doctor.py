@@ -27,6 +27,9 @@ PACKAGES = (
 )  # fmt: skip
 _LEAST_FREE = 0.25  # of a GPU's memory; with less, runs fail to start
 
+# A flag of JAX that type checkers do not know.
+_PRECISION = "jax_default_matmul_precision"
+
 
 def doctor(json: bool = False) -> int:
     """Check versions, devices, precision and memory of this machine.
@@ -185,8 +188,7 @@ def jax_devices() -> dict[str, Any]:
     return {
         "backend": jax.default_backend(),
         "devices": devices,
-        "matmul_precision": jax.config.read("jax_default_matmul_precision")
-        or "default",
+        "matmul_precision": str(getattr(jax.config, _PRECISION) or "default"),
         "preallocate": os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE", "default"),
     }
 

@@ -145,8 +145,6 @@ class Study:
         >>> study = isa.Study("digits", scale="quick", seeds=3)
         >>> study
         Study('digits', scale='quick', seeds=3, folder='runs')
-        >>> study.sizes
-        [1, 10]
     """
 
     def __init__(

@@ -55,7 +55,8 @@ def run_state(path: Path) -> RunState:
     step, speed = int(status.get("step", 0)), float(status.get("steps_per_s", 0.0))
     reason = str(status.get("reason", ""))
     if (path / "distilled.safetensors").is_file():
-        return RunState("done", step, speed)
+        # Written after the last step, and before the status that says so.
+        return RunState("done", int(status.get("steps", step)), speed)
     if is_locked(path):
         return RunState("running", step, speed)
     if status.get("diverged"):

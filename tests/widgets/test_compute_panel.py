@@ -69,7 +69,7 @@ def test_stop_ends_the_work_and_run_goes_on(study, tmp_path):
     panel.stop.click()
     panel.wait(60)
     panel.check()
-    assert panel.message.startswith("Stopped: stopped")
+    assert panel.message.startswith("Stopped: ")
     assert "press Run" in panel.caption.value
     assert not list(tmp_path.glob("*/distilled.safetensors"))
 
@@ -79,9 +79,9 @@ def test_diversity_redraws_for_the_space_and_asks_for_k(study, monkeypatch):
     panel = ran(Diversity(study))
     features = bytes(panel.picture.value), panel.table.value
     assert panel.k.value == 5
-    assert "5th distilled neighbour" in panel.caption.value
+    assert "neighbour number 5" in panel.caption.value
     with monkeypatch.context() as patch:
-        patch.setattr(panel.model, "begin", never)
+        patch.setattr(panel.model, "start", never)
         panel.space.value = "pixels"
         panel.check()
         assert bytes(panel.picture.value) != features[0]
@@ -90,7 +90,7 @@ def test_diversity_redraws_for_the_space_and_asks_for_k(study, monkeypatch):
     panel.k.value = 2
     assert "press Run" in panel.caption.value
     ran(panel)
-    assert "2nd distilled neighbour" in panel.caption.value
+    assert "neighbour number 2" in panel.caption.value
     panel.set(k=5, space="features")
     assert (bytes(panel.picture.value), panel.table.value) == features
 
@@ -112,7 +112,7 @@ def test_information_takes_any_share(study):
     panel = Information(study)
     panel.fraction.value = 0.4
     ran(panel)
-    assert "the easiest 40 % are shared" in panel.caption.value
+    assert "Of the easiest 40 %" in panel.caption.value
     assert panel.table.value.count("<tr>") == 4
     assert panel.tables.keys() == {(0.4, 2)}
 
@@ -124,7 +124,7 @@ def test_the_map_rings_a_star_and_shows_its_neighbours(study, monkeypatch):
         name: bytes(panel.outputs[name].value) for name in ("picture", "star_image")
     }
     assert "overlap" in panel.table.value
-    monkeypatch.setattr(panel.model, "begin", never)
+    monkeypatch.setattr(panel.model, "start", never)
     assert panel.star.max == 5
     panel.star.value = 4
     panel.check()
