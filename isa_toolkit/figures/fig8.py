@@ -76,6 +76,6 @@ def caption(table: pd.DataFrame) -> str:
     return (
         f"{one.dataset}, {size}, {one.n} seeds. Left: accuracy of new networks, trained "
         "on the distilled set as it was at each step, on test images; thin lines are "
-        "seeds. No step is chosen by it. Right: ISA minus FRePo, seed by seed, with its "
-        "95 % interval."
+        f"seeds. No step is chosen by it. Right: {setting('isa').label} minus FRePo, seed "
+        "by seed, with its 95 % interval."
     )
