@@ -6,7 +6,7 @@ import base64
 import html
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Num
@@ -20,7 +20,7 @@ _GAP = 2  # pixels between images
 
 
 def class_rows(
-    images: Num[np.ndarray, "n h w ch"],
+    images: Num[Any, "n h w ch"],
     classes: Num[np.ndarray, " n"],
     class_names: Sequence[str],
     *,
@@ -41,11 +41,11 @@ def class_rows(
     """
     indices = [np.flatnonzero(classes == c)[:columns] for c in range(len(class_names))]
     chosen = [
-        (str(name), images[index])
+        (str(name), index)
         for name, index in zip(class_names, indices, strict=True)
         if len(index)
     ]
-    return chosen[:rows]
+    return [(name, images[index]) for name, index in chosen[:rows]]
 
 
 def picture_grid(rows: Sequence[np.ndarray], *, side: int = 48) -> Image:

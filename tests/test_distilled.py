@@ -85,7 +85,7 @@ def test_the_class_is_the_largest_label() -> None:
 def test_inputs_and_pixels_are_two_views_of_one_set() -> None:
     draw = np.random.default_rng(1)
     images = draw.integers(0, 256, (40, 8, 8, 1), np.uint8)
-    data = Dataset.from_arrays(images, np.arange(40) % 2, whitening="zca", cache=False)
+    data = Dataset.from_arrays(images, np.arange(40) % 2, whitening="zca")
     kind = {"preprocessing": data.preprocessing, "class_names": data.class_names}
     labels = np.eye(2, dtype="float32")
     one = DistilledSet.from_pixels(data.train.images[:2], labels, **kind)

@@ -29,20 +29,6 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from isa_toolkit.checks import check_one_of, fail
 from isa_toolkit.errors import InvalidTypeError
 
-__all__ = [
-    "DSA_GRAY_OPS",
-    "DSA_OPS",
-    "DSA_RGB_OPS",
-    "GRAY_OPS",
-    "MODES",
-    "OPS",
-    "RGB_OPS",
-    "Op",
-    "augment",
-    "dsa_augment",
-    "dsa_default_ops",
-]
-
 Shape = tuple[int, ...]
 Images = Float[Array, "n h w ch"]
 
@@ -83,22 +69,11 @@ def augment(
 ) -> Images:
     """Return the images after one op, drawn uniformly from ``ops``.
 
-    ``ops`` and ``mode`` are static under ``jit``. In mode ``"sample"``, and in mode
-    ``"batch"`` under ``vmap`` over keys, every op is computed and one is kept.
-
-    Args:
-        key: Random key; the same key gives the same images.
-        images: Images, [n, h, w, ch].
-        ops: Names of ops from ``OPS``; a repeated name is drawn more often.
-        mode: ``"batch"`` draws one op for the whole batch (FRePo, ISA), ``"sample"``
-            one per image (RCIG). The op's parameters are drawn per image in both.
-
-    Returns:
-        Augmented images, [n, h, w, ch], of the same type.
-
-    Raises:
-        ValueError: No op, an unknown op or mode, or images without four axes.
-        TypeError: Images that are not floats.
+    ``ops`` are names from ``OPS``, of which a repeated one is drawn more often; they and
+    ``mode`` are static under ``jit``. ``"batch"`` draws one op for all images (FRePo,
+    ISA), ``"sample"`` one for each (RCIG); the op's parameters are drawn for each image
+    in both. In mode ``"sample"``, and in mode ``"batch"`` under ``vmap`` over keys, every
+    op is computed and one is kept.
 
     Source: docs/algorithms.md, section 3.1.
     """
@@ -134,18 +109,9 @@ def dsa_augment(
 ) -> Images:
     """Return the images after one op of DSA, drawn uniformly from ``ops``.
 
-    Args:
-        key: Random key. With ``siamese`` two calls with one key transform any numbers of
-            images in the same way.
-        images: Images, [n, h, w, ch].
-        ops: Names of ops from ``DSA_OPS``; an empty tuple changes nothing.
-        siamese: True draws the op's parameters once for all images, False for each image.
-
-    Returns:
-        Augmented images, [n, h, w, ch].
-
-    Raises:
-        ValueError: An unknown op, or images without four axes.
+    ``ops`` are names from ``DSA_OPS``; an empty tuple changes nothing. With ``siamese``
+    the op's parameters are drawn once for all images, so that two calls with one key
+    transform any numbers of images in the same way.
 
     Source: docs/algorithms.md, section 3.2.
     """
@@ -169,12 +135,6 @@ def dsa_augment(
 
 def dsa_default_ops(image_shape: tuple[int, int, int]) -> tuple[str, ...]:
     """Return the published ops of DSA for images of this shape: no flips for digits.
-
-    Args:
-        image_shape: Height, width and number of channels.
-
-    Returns:
-        ``DSA_RGB_OPS`` for three channels, else ``DSA_GRAY_OPS``.
 
     Source: docs/algorithms.md, section 3.2 ("drop flip for MNIST/SVHN"; SVHN has three
     channels, so name ``DSA_GRAY_OPS`` there; Fashion-MNIST has one and flips:
@@ -450,11 +410,7 @@ def _interpolate(
     Four gathers of whole pixels: on CPU faster than gathering 2x2 patches and, at 32
     pixels, than separable interpolation by matrix products.
 
-    Args:
-        images: Images, [n, h, w, ch].
-        rows: Centred row coordinates.
-        columns: Centred column coordinates.
-        outside: Value outside an image: ``"edge"`` repeats its border, ``"zero"`` is 0.
+    ``outside`` is the value outside an image: ``"edge"`` repeats its border, ``"zero"`` is 0.
     """
     shape = images.shape
     # A frame of zeros, repeated, is zero everywhere outside.

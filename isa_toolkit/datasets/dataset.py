@@ -1,6 +1,7 @@
 """The data set as every other package sees it: two splits, class names, preprocessing.
 
-Reading files is left to :mod:`isa_toolkit.datasets.load`.
+:func:`build` makes one from what a reader found: labels first, then the split and the
+limit, and only then images.
 """
 
 from __future__ import annotations
@@ -8,9 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import html
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,31 +17,30 @@ from jaxtyping import Float
 
 from isa_toolkit.checks import as_text, check_integer, check_one_of, fail
 from isa_toolkit.datasets import preprocessing as pixels
-from isa_toolkit.datasets.images import crop_and_resize
-from isa_toolkit.datasets.memory_map import MappedImages, as_mapped, check_fits
+from isa_toolkit.datasets.decode_cache import read_or_map
+from isa_toolkit.datasets.images import check_resolution, crop_and_resize
+from isa_toolkit.datasets.memory_map import MappedImages, check_fits
 from isa_toolkit.datasets.preprocessing import Preprocessing, pieces
-from isa_toolkit.datasets.registry import Whitening
+from isa_toolkit.datasets.readers import Records, Source, from_arrays
+from isa_toolkit.datasets.registry import DatasetSpec, Whitening
 from isa_toolkit.datasets.validation import (
     Split,
     as_images,
+    balanced_subset,
     centred_one_hot,
     check_classes,
-    check_counts,
     encode_labels,
     stratified_split,
 )
-from isa_toolkit.display import data_url, picture_grid
+from isa_toolkit.display import class_rows, html_grid, picture_grid
 
 if TYPE_CHECKING:
     from PIL import Image
-
-__all__ = ["Dataset"]
 
 SplitName = Literal["train", "test"]
 
 _SPLITS = ("train", "test")
 _SHOWN_CLASSES = 20
-_SHOWN_IMAGES = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -95,18 +93,13 @@ class Dataset:
         for name, split in (("train", self.train), ("test", self.test)):
             images, labels = split.images, split.labels
             if images.dtype != np.uint8 or images.shape[1:] != self.image_shape:
-                shape = "x".join(map(str, self.image_shape))
-                raise fail(
-                    f"{name} images",
-                    f"be uint8 of shape [n, {shape}]",
-                    as_text(f"{images.dtype} {images.shape}"),
-                )
+                rule = f"be uint8 of shape {['n', *self.image_shape]}"
+                found = as_text(f"{images.dtype} {images.shape}")
+                raise fail(f"{name} images", rule, found)
             if labels.dtype != np.int32 or labels.shape != (len(images),):
-                raise fail(
-                    f"{name} labels",
-                    f"be int32 of shape [{len(images)}]",
-                    as_text(f"{labels.dtype} {labels.shape}"),
-                )
+                rule = f"be int32 of shape [{len(images)}]"
+                found = as_text(f"{labels.dtype} {labels.shape}")
+                raise fail(f"{name} labels", rule, found)
             labels.flags.writeable = False
             if isinstance(images, np.ndarray):
                 images.flags.writeable = False
@@ -124,50 +117,39 @@ class Dataset:
         )
 
     def _repr_html_(self) -> str:
-        """Return a table of classes: names, numbers of images, and some of the images."""
         counts = [
             np.bincount(split.labels, minlength=self.num_classes)
             for split in (self.train, self.test)
         ]
-        rows = []
-        for label, name in enumerate(self.class_names[:_SHOWN_CLASSES]):
-            picture = self._picture([label], _SHOWN_IMAGES, side=1)
-            rows.append(
-                f"<tr><td>{html.escape(name[:80])}</td><td>{counts[0][label]}</td>"
-                f'<td>{counts[1][label]}</td><td><img alt="" '
-                f'style="height: 32px; image-rendering: pixelated" src="{data_url(picture)}">'
-                "</td></tr>"
-            )
-        hidden = self.num_classes - _SHOWN_CLASSES
-        if hidden > 0:
-            rows.append(f'<tr><td colspan="4">... and {hidden} more classes</td></tr>')
+        names = [
+            f"{name[:50]}: {train} training, {test} test"
+            for name, train, test in zip(self.class_names, *counts, strict=True)
+        ]
+        images, labels = self.train.images, self.train.labels
+        rows = class_rows(images, labels, names, columns=5, rows=_SHOWN_CLASSES)
         notes = [f"ignored {one}" for one in self.provenance.get("ignored", ())]
         if self.provenance.get("left_out"):
             notes.append(
                 f"left out {self.provenance['left_out']} files without an image"
             )
-        return (
-            f"<p>{html.escape(repr(self))}</p>"
-            + "".join(f"<p>{html.escape(note)}</p>" for note in notes)
-            + "<table><tr><th>class</th><th>train</th><th>test</th><th></th></tr>"
-            + "".join(rows)
-            + "</table>"
-        )
+        if len(names) > len(rows):
+            notes.append(f"and {len(names) - len(rows)} more classes")
+        return html_grid(repr(self), rows, note="; ".join(notes))
 
-    def show(self, images_per_class: int = _SHOWN_IMAGES) -> Image.Image:
+    def show(self, images_per_class: int = 8) -> Image.Image:
         """Return a picture of training images, one row per class, that a notebook shows.
 
         Args:
             images_per_class: Number of images in a row: the first ones of the class.
         """
-        count = check_integer("images_per_class", images_per_class)
-        return self._picture(range(self.num_classes), count, side=48)
-
-    def _picture(self, labels: Sequence[int], columns: int, side: int) -> Image.Image:
-        """Return a grid of training images, each enlarged to about ``side``."""
-        labels_of_all = self.train.labels
-        members = [np.flatnonzero(labels_of_all == c)[:columns] for c in labels]
-        return picture_grid([self.train.images[index] for index in members], side=side)
+        rows = class_rows(
+            self.train.images,
+            self.train.labels,
+            self.class_names,
+            columns=check_integer("images_per_class", images_per_class),
+            rows=self.num_classes,
+        )
+        return picture_grid([images for _, images in rows])
 
     @property
     def num_classes(self) -> int:
@@ -267,8 +249,6 @@ class Dataset:
         test_fraction: float = 0.2,
         seed: int = 0,
         resolution: int | None = None,
-        cache: bool | str | Path | None = None,
-        provenance: dict[str, Any] | None = None,
     ) -> Dataset:
         """Return a data set of one's own arrays.
 
@@ -291,9 +271,6 @@ class Dataset:
             test_fraction: Fraction held out when there are no test images.
             seed: Seed of that draw.
             resolution: Side in pixels to crop the centre and resize to.
-            cache: Folder where a fitted ZCA is kept: None the user's cache folder, a path
-                another, False nowhere.
-            provenance: Origin of the images, in plain JSON types.
 
         Returns:
             The data set, sharing no memory with the arguments but for memory maps.
@@ -309,81 +286,153 @@ class Dataset:
             >>> data.num_classes, len(data.train), len(data.test)
             (4, 32, 8)
         """
-        check_one_of("whitening", whitening, pixels.WHITENINGS)
-        facts = {"source": "arrays", **(provenance or {})}
-        images = _checked_images("train", train_images, train_labels, resolution)
-        if test_images is None and test_labels is not None:
-            raise fail("test_images", "come with test_labels", test_images)
+        check_choices(whitening, resolution)
         test = None
-        if test_images is not None:
-            test = _checked_images("test", test_images, test_labels, resolution)
-            if test.shape[1:] != images.shape[1:]:
-                raise fail(
-                    "test_images",
-                    "have the shape of train_images",
-                    as_text(f"{test.shape[1:]}, not {images.shape[1:]}"),
-                    "Pass resolution if only sizes differ.",
-                )
-        labels, encoded, names = encode_labels(
-            train_labels, test_labels, class_names=tuple(map(str, class_names or ()))
-        )
-        train = Split(images, labels)
-        if test is None or encoded is None:
-            kept, held = stratified_split(train.labels, test_fraction, seed=seed)
-            train, held_out = train.take(kept), train.take(held)
-            facts["test_split"] = f"{test_fraction:g} of train, seed {seed}"
-        else:
-            held_out = Split(test, encoded)
-        check_classes(train.labels, held_out.labels, names)
-        fitted = pixels.fit(
-            train.images,
-            whitening,
-            mean=None if mean is None else tuple(mean),
-            std=None if std is None else tuple(std),
-            cache=cache,
-        )
-        facts["train_count"], facts["test_count"] = len(train), len(held_out)
-        return cls(
-            name=name,
-            train=train,
-            test=held_out,
-            class_names=names,
-            preprocessing=fitted,
-            provenance=facts,
+        if test_images is not None or test_labels is not None:
+            test = _records("test", test_images, test_labels, resolution)
+        train = _records("train", train_images, train_labels, resolution)
+        names = tuple(map(str, class_names or ()))
+        return build(
+            name,
+            Source(train, test, names, {"source": "arrays"}),
+            resolution=resolution,
+            whitening=whitening,
+            mean=mean,
+            std=std,
+            test_fraction=test_fraction,
+            seed=seed,
         )
 
 
-def _checked_images(
-    name: str, images: Any, labels: Any, resolution: int | None
-) -> np.ndarray | MappedImages:
-    """Return images of one size, with as many labels."""
+def check_choices(whitening: str | None, resolution: int | None) -> None:
+    """Refuse an unknown whitening or an impossible resolution, before anything is read."""
+    if whitening is not None:
+        check_one_of("whitening", whitening, pixels.WHITENINGS)
+    check_resolution(resolution)
+
+
+def _records(split: str, images: Any, labels: Any, resolution: int | None) -> Records:
+    """Return records of arrays; a list of images of several sizes is resized."""
+    name, other = f"{split}_images", f"{split}_labels"
+    if images is None:
+        raise fail(name, f"come with {other}", None)
     if labels is None:
-        raise fail(f"{name}_labels", f"come with {name}_images", labels)
-    checked = as_mapped(images)
-    size = (resolution, resolution)
-    if checked is None or (resolution is not None and checked.shape[1:3] != size):
-        checked = as_images(f"{name}_images", _one_size(name, images, resolution))
-    check_counts(f"{name}_labels", labels, checked)
-    return checked
+        raise fail(other, f"come with {name}", None)
+    if resolution is not None and isinstance(images, list | tuple):
+        singles = (as_images(name, [image])[0] for image in images)
+        images = np.stack([crop_and_resize(one, resolution) for one in singles])
+    return from_arrays(name, images, labels)
 
 
-def _one_size(name: str, images: Any, resolution: int | None) -> Any:
-    """Return ``images`` as something of one size, resized to ``resolution`` if given."""
-    if isinstance(images, np.ndarray) and images.dtype != object:
-        size = images.shape[1:3]
-        if resolution is None or images.ndim < 3 or size == (resolution, resolution):
-            return images
-    singles = [np.asarray(image) for image in images]
-    if resolution is not None and singles:
-        checked = (as_images(f"{name}_images", image[None])[0] for image in singles)
-        return np.stack([crop_and_resize(image, resolution) for image in checked])
-    shapes = list(dict.fromkeys(image.shape for image in singles))
-    if len(shapes) > 1:
-        sizes = ("x".join(map(str, shape)) for shape in shapes[:2])
+def build(
+    name: str,
+    found: Source,
+    *,
+    spec: DatasetSpec | None = None,
+    limit: int | None = None,
+    resolution: int | None = None,
+    whitening: Whitening | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+) -> Dataset:
+    """Return the data set that a reader found, with the choices of ``load_dataset``.
+
+    ``spec`` is what is known of it, None for data of the user's own.
+    """
+    facts = dict(found.facts)
+    train, test = found.train, found.test
+    labels, test_labels, class_names = _labels(spec, found)
+    indices = np.arange(len(labels))
+    if test is None or test_labels is None:
+        # Labels are checked before they are split, for the split groups by them.
+        check_classes(labels, labels, class_names)
+        indices, test_indices = stratified_split(labels, test_fraction, seed=seed)
+        test, test_labels = train, labels[test_indices]
+        facts["test_split"] = f"{test_fraction:g} of train, seed {seed}"
+    else:
+        test_indices = np.arange(len(test_labels))
+    check_classes(labels[indices], test_labels, class_names)
+    facts["train_count"], facts["test_count"] = len(indices), len(test_indices)
+    if limit is not None:
+        indices = indices[balanced_subset(labels[indices], limit, len(class_names))]
+        facts["limit"] = int(limit)
+    if spec is not None:
+        _check_counts(spec, facts)
+        if spec.is_resized:
+            resolution = resolution or spec.resolution
+        mean = spec.mean if mean is None else mean
+        std = spec.std if std is None else std
+        whitening = whitening or spec.whitening
+
+    channels = None if spec is None else spec.channels
+    images = read_or_map(train, indices, channels, resolution, facts=found.facts)
+    shape = images.shape[1:]
+    if spec is not None and resolution is None and shape != spec.image_shape:
+        side = spec.resolution
         raise fail(
-            f"{name}_images",
-            "have one size",
-            as_text(" and ".join(sizes)),
+            f"{spec.name} images",
+            f"be {side}x{side}",
+            as_text(f"{shape[0]}x{shape[1]}"),
+            f"Pass resolution={side} to crop the centre and resize.",
+        )
+    # An unknown set takes the training images' channels for its test images.
+    test_images = test.read(test_indices, shape[2], resolution)
+    if test_images.shape[1:] != shape:
+        sizes = ["x".join(map(str, one[:2])) for one in (shape, test_images.shape[1:])]
+        raise fail(
+            "test images",
+            "have the size of the training images",
+            as_text(f"{sizes[0]} and {sizes[1]}"),
             "Pass resolution to crop the centre and resize.",
         )
-    return np.stack(singles) if singles else np.empty((0, 0, 0), np.uint8)
+    facts["train_count"], facts["resolution"] = len(indices), list(shape[:2])
+    if resolution is not None:
+        facts["resize"] = "central square, exact area means"
+    return Dataset(
+        name=name,
+        train=Split(images, labels[indices]),
+        test=Split(test_images, test_labels),
+        class_names=class_names,
+        preprocessing=pixels.fit(
+            images,
+            whitening or "standardise",
+            mean=None if mean is None else tuple(mean),
+            std=None if std is None else tuple(std),
+        ),
+        provenance=facts,
+    )
+
+
+def _labels(
+    spec: DatasetSpec | None, found: Source
+) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+    """Return labels as class indices, and the files' own class names, else the known ones."""
+    test = None if found.test is None else found.test.labels
+    names = found.class_names
+    if spec is not None:
+        if names and len(names) != spec.num_classes:
+            raise fail(
+                f"{spec.name}",
+                f"have {spec.num_classes} classes",
+                as_text(f"{len(names)} class names in the files"),
+                "Load it under a name of its own if it is another set.",
+            )
+        names = names or spec.class_names or tuple(map(str, range(spec.num_classes)))
+    return encode_labels(found.train.labels, test, class_names=names)
+
+
+def _check_counts(spec: DatasetSpec, facts: dict[str, Any]) -> None:
+    """Note whether a known set is whole, which it must be when it comes from the Hub."""
+    counts = facts["train_count"], facts["test_count"]
+    facts["is_whole"] = counts == (spec.train_count, spec.test_count)
+    if facts["source"] == "hub" and not facts["is_whole"]:
+        raise fail(
+            f"{spec.hub_id}",
+            f"hold {spec.train_count} training and {spec.test_count} test images",
+            as_text(f"{counts[0]} and {counts[1]}"),
+            "Name another revision as 'name@revision'.",
+        )
+    if spec.note:
+        facts["note"] = spec.note

@@ -14,8 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from isa_toolkit.datasets.preprocessing import Preprocessing
-
-__all__ = ["DeviceInputs", "device_inputs", "to_inputs"]
+from isa_toolkit.datasets.whitening import from_blocks, to_blocks
 
 
 class DeviceInputs(NamedTuple):
@@ -35,14 +34,7 @@ class DeviceInputs(NamedTuple):
 
 
 def device_inputs(preprocessing: Preprocessing) -> DeviceInputs:
-    """Return a preprocessing's numbers on the device.
-
-    Args:
-        preprocessing: Preprocessing of a data set.
-
-    Returns:
-        float32 arrays.
-    """
+    """Return a preprocessing's numbers on the device, float32."""
     scale, shift = preprocessing.affine(1 / 255)
     zca = preprocessing.zca
     shape = preprocessing.image_shape
@@ -54,26 +46,18 @@ def device_inputs(preprocessing: Preprocessing) -> DeviceInputs:
 def to_inputs(
     pixels: UInt8[Array, "n h w ch"], numbers: DeviceInputs
 ) -> Float[Array, "n h w ch"]:
-    """Return network inputs: W (flatten(pixels scale - shift) - mean).
+    """Return network inputs, W (flatten(pixels scale - shift) - mean), float32.
 
-    Args:
-        pixels: Pixels as bytes, [n, h, w, ch].
-        numbers: Numbers of the preprocessing.
-
-    Returns:
-        float32 [n, h, w, ch], equal to ``Preprocessing.apply`` but for rounding.
+    They equal ``Preprocessing.apply`` but for rounding.
 
     Source: docs/algorithms.md, section 1.1 ("ZCA", "Block ZCA").
     """
     inputs = pixels.astype(jnp.float32) * numbers.scale - numbers.shift
     if not numbers.matrix.size:
         return inputs
-    count, height, width, channels = inputs.shape
+    shape = inputs.shape[1:]
     # s * s phases x[i::s, j::s], each whitened as an image of its own.
-    stride = round((height * width * channels / len(numbers.matrix)) ** 0.5)
-    grid = (count, height // stride, stride, width // stride, stride, channels)
-    phases = (inputs - numbers.mean).reshape(grid).transpose(0, 2, 4, 1, 3, 5)
-    blocks = phases.reshape(-1, len(numbers.matrix))
+    stride = round((numbers.mean.size / len(numbers.matrix)) ** 0.5)
+    blocks = to_blocks(inputs - numbers.mean, stride)
     white = jnp.matmul(blocks, numbers.matrix, precision=jax.lax.Precision.HIGHEST)
-    back = white.reshape(phases.shape).transpose(0, 3, 1, 4, 2, 5)
-    return back.reshape(inputs.shape)
+    return from_blocks(white, stride, shape)

@@ -12,7 +12,7 @@ import re
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from isa_toolkit.checks import as_text, fail
-from isa_toolkit.datasets.images import Encoded
+from isa_toolkit.datasets.images import FORMATS, Encoded, check_resolution
 from isa_toolkit.datasets.memory_map import check_fits
 from isa_toolkit.datasets.readers import (
     LABEL_COLUMNS,
@@ -34,31 +34,12 @@ from isa_toolkit.datasets.registry import DatasetSpec
 from isa_toolkit.datasets.validation import encode_labels, unreadable
 from isa_toolkit.errors import InvalidTypeError, InvalidValueError
 
-__all__ = ["EXPECTED", "LabelledImages", "read_images", "read_local"]
-
 EXPECTED = (
     "parquet files (train-*.parquet, test-*.parquet), the four IDX files of MNIST, an "
     ".npz archive (train_images, train_labels), class folders of images "
     "(train/<class>/*.png), or images with a table (labels.csv)"
 )
-"""Forms of a local folder, for errors and help."""
-
-SUFFIXES = frozenset(
-    [
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".webp",
-        ".bmp",
-        ".tif",
-        ".tiff",
-        ".gif",
-        ".ppm",
-        ".pgm",
-        ".pnm",
-    ]
-)
-"""File name endings that count as images; capitals are ignored."""
+"""Forms of a local folder, for errors."""
 
 _SPLITS = {
     "train": ("train", "training"),
@@ -74,7 +55,6 @@ _IDX_NAME = re.compile(
     r"(?P<kind>images|labels)[-_.]idx[13]-ubyte(\.gz)?$"
 )
 _HIDDEN = (".", "__")
-_BATCH = 4096
 # Damaged, encrypted, of an unknown compression, or with a header that lies.
 _ARCHIVE_ERRORS = (
     OSError,
@@ -118,26 +98,17 @@ def read_images(root: str | Path, *, resolution: int | None = None) -> LabelledI
     Raises:
         ValueError: Nothing readable there, a damaged file, images of several sizes.
     """
+    check_resolution(resolution)
     found = read_local(root)
     labels, _, names = encode_labels(found.train.labels, class_names=found.class_names)
     images = found.train.read(np.arange(len(labels)), None, resolution)
-    return LabelledImages(images, labels, names)
+    return LabelledImages(np.asarray(images), labels, names)
 
 
 def read_local(root: str | Path, spec: DatasetSpec | None = None) -> Source:
-    """Return the data set in a file or folder.
+    """Return the splits of a file or folder, with labels read and images not decoded.
 
-    Args:
-        root: Path of a folder of one of the :data:`EXPECTED` forms, or of one parquet, IDX
-            or NPZ file.
-        spec: What is known of the set; None for the user's own.
-
-    Returns:
-        Its splits, with labels read and images not yet decoded.
-
-    Raises:
-        TypeError: ``root`` is no path.
-        ValueError: Nothing there, nothing readable there, or a damaged file.
+    ``spec`` is what is known of the set, None for the user's own.
     """
     if not isinstance(root, str | os.PathLike):
         raise InvalidTypeError(f"root must be a path, got {root!r}.")
@@ -212,18 +183,10 @@ def sort_shards(
 
     The split is a word of the file's name (``train-00000-of-00001.parquet``) or, where
     that has none, a folder's (``train/0000.parquet``). A lone file without either is
-    all training.
-
-    Args:
-        shards: Paths of parquet files under ``folder``.
-        folder: Path of the folder where they were found.
-        test_splits: Names of splits that count as test, the preferred one first.
-
-    Raises:
-        ValueError: No training file, or training files of several versions.
+    all training. Splits of the first name in ``test_splits`` come first.
     """
     by_split: dict[str, list[Path]] = {}
-    versions: dict[str, set[Path]] = {}
+    versions = set()
     for shard in shards:
         relative = shard.relative_to(folder)
         words = re.split(r"[-_.]", relative.stem.lower())
@@ -233,20 +196,16 @@ def sort_shards(
             split, home = _SPLIT_OF[home.name.lower()], home.parent
         split = split or ("train" if len(shards) == 1 else "")
         by_split.setdefault(split, []).append(shard)
-        versions.setdefault(split, set()).add(home)
-    train = by_split.get("train", [])
-    if not train:
-        raise fail(
-            "root",
-            "hold a parquet file named train-*.parquet",
-            as_text(", ".join(shard.name for shard in shards[:3])),
-        )
-    if len(versions["train"]) > 1:
-        found = ", ".join(sorted(map(str, versions["train"])))
-        raise fail(
-            "root", "hold one version of the set", as_text(found), "Name one of them."
-        )
-    return train, [by_split[name] for name in test_splits if name in by_split]
+        if split == "train":
+            versions.add(str(home))
+    if not versions:
+        found = as_text(", ".join(shard.name for shard in shards[:3]))
+        raise fail("root", "hold a parquet file named train-*.parquet", found)
+    if len(versions) > 1:
+        found = as_text(", ".join(sorted(versions)))
+        raise fail("root", "hold one version of the set", found, "Name one of them.")
+    tests = [by_split[name] for name in test_splits if name in by_split]
+    return by_split["train"], tests
 
 
 def parquet_source(
@@ -258,16 +217,8 @@ def parquet_source(
 ) -> Source:
     """Return the data set in parquet files.
 
-    Args:
-        train: Paths of the training files.
-        candidates: Paths of the files of each split that may be the test split; the first
-            one whose labels are known is taken.
-        folder: Path of the folder to which file names in the provenance are relative.
-        spec: What is known of the set.
-        facts: Facts for the provenance.
-
-    Raises:
-        ValueError: A damaged file or missing columns.
+    Of ``candidates``, the files of each split that may be the test split, the first one
+    whose labels are known is taken. ``folder`` is what the provenance is relative to.
     """
     columns = LABEL_COLUMNS if spec is None else spec.label_columns
     records, names = read_parquet(train, columns)
@@ -320,11 +271,10 @@ def _read_npz(path: Path, facts: dict[str, Any]) -> Source:
             found = as_text("pickled objects")
             raise fail(name, "hold plain arrays only", found, fix) from error
         raise unreadable(name, "be a complete .npz archive", path, error) from error
-    train = from_arrays(f"{path.name} (train)", arrays[0], arrays[1])
-    test = None
-    if arrays[2:]:
-        test = from_arrays(f"{path.name} (test)", arrays[2], arrays[3])
-    return Source(train, test, (), {**facts, "files": [path.name]})
+    pairs = zip(wanted[::2], arrays[::2], arrays[1::2], strict=True)
+    splits = [from_arrays(f"{key} in {path.name}", *pair) for key, *pair in pairs]
+    test = splits[1] if splits[1:] else None
+    return Source(splits[0], test, (), {**facts, "files": [path.name]})
 
 
 # --- IDX --------------------------------------------------------------------------------
@@ -333,18 +283,8 @@ def _read_npz(path: Path, facts: dict[str, Any]) -> Source:
 def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
     """Return the array of an IDX file of unsigned bytes.
 
-    The file is two zero bytes, a type code, the number of axes, each length as a
-    big-endian 32-bit integer, then the numbers.
-
-    Args:
-        path: Path of the file; gzipped if its name ends in ``.gz``.
-
-    Returns:
-        uint8 array of the shape the file states.
-
-    Raises:
-        ValueError: Damaged gzip, no IDX file, another number type, fewer or more bytes
-            than the header states, or more than fit in memory.
+    The file, gzipped if its name ends in ``.gz``, is two zero bytes, a type code, the
+    number of axes, each length as a big-endian 32-bit integer, then the numbers.
     """
     name = f"file {path.name}"
     try:
@@ -414,6 +354,8 @@ def _read_folders(root: Path, tests: Sequence[str], facts: dict[str, Any]) -> So
     ``<class>/...``; images may lie deeper. A table beside the images (``labels.csv``,
     ``metadata.csv``) names file and class instead of folders.
     """
+    import pandas as pd
+
     folder, folders = root, _subfolders(root)
     while len(folders) == 1 and not _split(folders[0]) and _is_container(folders[0]):
         folder, folders = folders[0], _subfolders(folders[0])
@@ -430,29 +372,26 @@ def _read_folders(root: Path, tests: Sequence[str], facts: dict[str, Any]) -> So
         content = sorted(one.name for one in root.iterdir())[:4]
         shown = f"{root}, with {', '.join(content)}" if content else f"{root}, empty"
         raise fail("root", f"hold {EXPECTED}", as_text(shown))
-    classes = {label for _, label in pairs}
-    names = sorted(
-        classes, key=None if len({type(one) for one in classes}) == 1 else str
-    )
-    index = {name: number for number, name in enumerate(names)}
+    train = pd.Categorical([label for _, label in pairs])
     test, used, ignored = None, [home], []
     others = [one for split in tests for one in splits.get(split, ())]
     for other in others if home != folder else ():
-        found, more = _labelled_files(other, is_split=True)
-        if not found:
+        listed, more = _labelled_files(other, is_split=True)
+        if not listed:
             ignored.append(f"{other.name}: no class folders and no table of labels")
             continue
-        unknown = next((label for _, label in found if label not in index), None)
-        if unknown is not None:
+        labels = train.categories.get_indexer([label for _, label in listed])
+        if -1 in labels:
+            unknown = listed[int(np.argmin(labels))][1]
             rule = "hold only classes that train has"
             raise fail(f"folder {other.name}", rule, unknown)
-        test, left_out = _image_records(found, index, other), left_out + more
-        used.append(other)
+        test = _image_records(listed, labels, other)
+        used, left_out = [home, other], left_out + more
         break
     facts |= {"files": [one.relative_to(root).as_posix() for one in used]}
     facts |= _ignored(ignored) | ({"left_out": left_out} if left_out else {})
-    names = tuple(map(str, names))
-    return Source(_image_records(pairs, index, home), test, names, facts)
+    names = tuple(map(str, train.categories))
+    return Source(_image_records(pairs, train.codes, home), test, names, facts)
 
 
 def _split(folder: Path) -> str | None:
@@ -504,6 +443,9 @@ def _labelled_files(
 
 def _image_files(folder: Path) -> tuple[list[Path], int]:
     """Return the image files under a folder, links included, and how many others lie there."""
+    from PIL import Image
+
+    kinds = Image.registered_extensions()
     images, others, seen = [], 0, set()
     for home, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(home)
@@ -513,7 +455,7 @@ def _image_files(folder: Path) -> tuple[list[Path], int]:
         seen.add(real)
         folders[:] = [name for name in folders if not name.startswith(_HIDDEN)]
         visible = [Path(home, name) for name in files if not name.startswith(_HIDDEN)]
-        found = [file for file in visible if file.suffix.lower() in SUFFIXES]
+        found = [one for one in visible if kinds.get(one.suffix.lower()) in FORMATS]
         images += found
         others += len(visible) - len(found)
     return sorted(images), others
@@ -555,12 +497,10 @@ def _read_table(path: Path, images: list[Path]) -> list[tuple[Path, Any]]:
 
 
 def _image_records(
-    pairs: list[tuple[Path, Any]], index: dict[Any, int], folder: Path
+    pairs: list[tuple[Path, Any]], labels: np.ndarray, folder: Path
 ) -> Records:
-    def batches(rows: np.ndarray) -> Iterator[list[Encoded]]:
-        for start in range(0, len(rows), _BATCH):
-            files = [pairs[row][0] for row in rows[start : start + _BATCH]]
-            yield [Encoded(str(file.relative_to(folder)), file) for file in files]
+    def encoded(rows: np.ndarray) -> list[Encoded]:
+        files = [pairs[row][0] for row in rows]
+        return [Encoded(str(file.relative_to(folder)), file) for file in files]
 
-    labels = np.array([index[label] for _, label in pairs])
-    return from_encoded(labels, batches, f"folder {folder.name}")
+    return from_encoded(labels.astype(np.int32), encoded, f"folder {folder.name}")

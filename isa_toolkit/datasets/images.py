@@ -6,7 +6,7 @@ import functools
 import io
 import os
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,19 +21,19 @@ from isa_toolkit.errors import InvalidValueError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["FORMATS", "Encoded", "area_weights", "crop_and_resize", "decode_all"]
-
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 """Raster formats that are decoded. Never PostScript, for which Pillow starts a program."""
 
 LARGEST_SIDE = 2**16
+"""Largest resolution that images are resized to."""
+
 LARGEST_IMAGE = 2**26
 """Number of pixels of the largest image that is decoded (64 million)."""
 
 _GREY_MODES = ("1", "L", "LA", "I;16", "I;16L", "I;16B", "I")
 _COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 _ORIENTATION = 0x0112
-_PER_TASK = 128
+_PER_BATCH, _PER_TASK = 4096, 128
 
 
 class Encoded(NamedTuple):
@@ -48,19 +48,20 @@ class Encoded(NamedTuple):
     content: bytes | Path
 
 
+def check_resolution(resolution: int | None) -> None:
+    """Refuse a side that is no whole number, below 1 or absurdly large."""
+    if resolution is None:
+        return
+    if check_integer("resolution", resolution) > LARGEST_SIDE:
+        raise fail("resolution", f"be at most {LARGEST_SIDE}", resolution)
+
+
 @functools.lru_cache(maxsize=256)
 def area_weights(inputs: int, outputs: int) -> Float[np.ndarray, "outputs inputs"]:
     """Return the matrix that averages ``inputs`` pixels over ``outputs`` equal areas.
 
     Row ``o`` holds the overlap of [o, o + 1] * inputs / outputs with each input pixel,
     divided by its length; rows sum to 1.
-
-    Args:
-        inputs: Number of pixels before.
-        outputs: Number of pixels after.
-
-    Returns:
-        The weights, float32 [outputs, inputs], read-only.
     """
     edges = np.arange(outputs + 1) * (inputs / outputs)
     pixels = np.arange(inputs)
@@ -82,13 +83,6 @@ def crop_and_resize(
     included), which is antialiased when shrinking and what TensorFlow calls "area";
     Pillow's BOX filter is not used because it drops the fractions.
 
-    Args:
-        image: Image, uint8 [h, w, ch].
-        resolution: New side in pixels.
-
-    Returns:
-        uint8 [resolution, resolution, ch]; the square itself if it has that size.
-
     Source: docs/algorithms.md, section 1.1.
     """
     height, width, _ = image.shape
@@ -104,83 +98,61 @@ def crop_and_resize(
 
 
 def decode_all(
-    batches: Callable[[], Iterable[Sequence[Encoded]]],
-    count: int,
+    encoded: Callable[[np.ndarray], Sequence[Encoded]],
+    rows: np.ndarray,
     *,
     channels: int | None = None,
     resolution: int | None = None,
 ) -> UInt8[np.ndarray, "n h w ch"]:
-    """Return all images of ``batches`` as one array, decoded by a few threads.
+    """Return the images that ``encoded`` gives for some rows, decoded by a few threads.
 
     The orientation that a camera noted is applied, transparent pixels are laid over
-    white, and 16-bit levels are rounded to 8 bits.
-
-    Args:
-        batches: Function that gives the encoded images in order, each time from the
-            start. One batch is in memory at a time.
-        count: Number of images in all batches.
-        channels: Number of channels, 1 or 3; None takes 3 if any image has colour.
-        resolution: Side in pixels to crop and resize to; None keeps sizes.
-
-    Returns:
-        uint8 [n, h, w, ch].
-
-    Raises:
-        ValueError: A file that is no image, or two sizes without a resolution.
+    white, and 16-bit levels are rounded to 8 bits. Without ``channels`` grey images are
+    repeated to RGB if any image has colour; without ``resolution`` sizes are kept and
+    must be equal.
     """
-    if resolution is not None:
-        resolution = check_integer("resolution", resolution)
-        if resolution > LARGEST_SIDE:
-            raise fail("resolution", f"be at most {LARGEST_SIDE}", resolution)
-
-    def pieces(batch: Sequence[Encoded]) -> list[Sequence[Encoded]]:
-        starts = range(0, len(batch), _PER_TASK)
-        return [batch[start : start + _PER_TASK] for start in starts]
 
     def decode(piece: Sequence[Encoded]) -> list[np.ndarray]:
-        return [_decode(encoded, channels or 1, resolution) for encoded in piece]
+        return [_decode(one, channels, resolution) for one in piece]
 
     images: np.ndarray | None = None
-    first, done = "", 0
+    first = ""
     # Pillow releases the GIL while it decodes; more threads than cores gain nothing.
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        if channels is None:
-            coloured = (
-                any(pool.map(_any_colour, pieces(batch))) for batch in batches()
-            )
-            channels = 3 if any(coloured) else 1
-        for batch in batches():
-            decoded = (
-                image for part in pool.map(decode, pieces(batch)) for image in part
-            )
-            for encoded, image in zip(batch, decoded, strict=True):
+        for start in range(0, len(rows), _PER_BATCH):
+            batch = encoded(rows[start : start + _PER_BATCH])
+            tasks = [
+                batch[at : at + _PER_TASK] for at in range(0, len(batch), _PER_TASK)
+            ]
+            decoded = (image for part in pool.map(decode, tasks) for image in part)
+            for row, (one, image) in enumerate(zip(batch, decoded, strict=True), start):
                 if images is None:
-                    images = np.empty((count, *image.shape), np.uint8)
-                    first = encoded.name
-                if image.shape != images.shape[1:]:
-                    shapes = images.shape[1:], image.shape
-                    sizes = ["x".join(map(str, shape[:2])) for shape in shapes]
+                    images, first = (
+                        np.empty((len(rows), *image.shape), np.uint8),
+                        one.name,
+                    )
+                if image.shape[:2] != images.shape[1:3]:
+                    shapes = images.shape[1:3], image.shape[:2]
+                    sizes = ["x".join(map(str, shape)) for shape in shapes]
                     raise fail(
                         "images",
                         "have one size",
-                        as_text(
-                            f"{sizes[0]} ({first}) and {sizes[1]} ({encoded.name})"
-                        ),
+                        as_text(f"{sizes[0]} ({first}) and {sizes[1]} ({one.name})"),
                         "Pass resolution to crop the centre and resize.",
                     )
-                images[done] = image
-                done += 1
-    if images is None or done != count:
-        raise fail("images", f"be {count} in number", done)
+                if image.shape[2] > images.shape[3]:
+                    images = np.repeat(images, 3, axis=3)
+                images[row] = image
+    if images is None:
+        raise fail("images", "be at least 1 in number", 0)
     return images
 
 
-def _any_colour(piece: Sequence[Encoded]) -> bool:
-    return any(_open(encoded).mode in _COLOUR_MODES for encoded in piece)
-
-
-def _decode(encoded: Encoded, channels: int, resolution: int | None) -> np.ndarray:
+def _decode(
+    encoded: Encoded, channels: int | None, resolution: int | None
+) -> np.ndarray:
     opened = _open(encoded)
+    channels = channels or (1 if opened.mode in _GREY_MODES else 3)
     try:
         converted = _as_eight_bits(opened).convert("L" if channels == 1 else "RGB")
     except _image_errors() as error:
@@ -233,14 +205,8 @@ def _open(encoded: Encoded) -> Image.Image:
 def _image_errors() -> tuple[type[BaseException], ...]:
     from PIL import Image
 
-    return (
-        OSError,
-        SyntaxError,
-        ValueError,
-        struct.error,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    )
+    bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+    return (OSError, SyntaxError, ValueError, struct.error, *bombs)
 
 
 def _damaged(encoded: Encoded, error: BaseException | None = None) -> InvalidValueError:

@@ -1,8 +1,4 @@
-"""``load_dataset``: a name and perhaps a folder become a checked, preprocessed Dataset.
-
-Reading is left to the readers, pixels to the preprocessing; this file decides the
-order: labels first, then the split and the limit, and only then images.
-"""
+"""``load_dataset``: a name and perhaps a folder become a checked, preprocessed Dataset."""
 
 from __future__ import annotations
 
@@ -12,27 +8,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from isa_toolkit.checks import as_text, check_integer, check_one_of, fail, match_name
-from isa_toolkit.datasets import preprocessing as pixels
-from isa_toolkit.datasets.dataset import Dataset
-from isa_toolkit.datasets.decode_cache import read_or_map
+from isa_toolkit.checks import check_one_of, fail, match_name
+from isa_toolkit.datasets.dataset import Dataset, build, check_choices
 from isa_toolkit.datasets.formats import parquet_source, read_local
 from isa_toolkit.datasets.readers import Source, download, from_arrays
 from isa_toolkit.datasets.registry import DATASETS, DatasetSpec, Whitening
-from isa_toolkit.datasets.validation import (
-    Split,
-    balanced_subset,
-    check_classes,
-    encode_labels,
-    stratified_split,
-)
 from isa_toolkit.errors import InvalidTypeError
 
-__all__ = ["load_dataset"]
-
 _SOURCES = ("digits", "hub", "local")
-_TEST_FRACTION = 0.2
-_SPLIT_SEED = 0
 
 
 def load_dataset(
@@ -111,11 +94,7 @@ def load_dataset(
         raise fail("root", f"{rule} for source {source!r}", root)
     if revision and source != "hub":
         raise fail("name", "carry a revision for source 'hub' only", name)
-    if resolution is not None:
-        resolution = check_integer("resolution", resolution)
-    if whitening is None:
-        whitening = "standardise" if spec is None else spec.whitening
-    check_one_of("whitening", whitening, pixels.WHITENINGS)
+    check_choices(whitening, resolution)
 
     if source == "digits":
         found = _read_digits()
@@ -123,16 +102,16 @@ def load_dataset(
         found = _read_hub(spec, base, revision or None)
     else:
         found = read_local(root or "", spec)
-    published = (None, None) if spec is None else (spec.mean, spec.std)
-    base = base.rpartition("/")[2] if source == "hub" else base
-    data = _build(base, spec, found, limit, resolution)
-    fitted = pixels.fit(
-        data["train"].images,
-        whitening,
-        mean=published[0] if mean is None else tuple(mean),
-        std=published[1] if std is None else tuple(std),
+    return build(
+        base.rpartition("/")[2] if source == "hub" else base,
+        found,
+        spec=spec,
+        limit=limit,
+        resolution=resolution,
+        whitening=whitening,
+        mean=mean,
+        std=std,
     )
-    return Dataset(**data, preprocessing=fitted)
 
 
 def _known(name: str, *, is_required: bool) -> DatasetSpec | None:
@@ -166,12 +145,8 @@ def _read_hub(spec: DatasetSpec | None, name: str, revision: str | None) -> Sour
     """Return a data set of the Hub; only its parquet files are fetched."""
     if spec is not None and spec.hub_id is None:
         listed = ", ".join(one for one, known in DATASETS.items() if known.hub_id)
-        raise fail(
-            "name",
-            f"be a set known on the Hub ({listed})",
-            spec.name,
-            "Pass root to read local files.",
-        )
+        rule = f"be a set known on the Hub ({listed})"
+        raise fail("name", rule, spec.name, "Pass root to read local files.")
     repository = name if spec is None else str(spec.hub_id)
     wanted = revision or ("main" if spec is None else spec.hub_revision)
     patterns = ["*.parquet"] if spec is None else [spec.hub_train, spec.hub_test]
@@ -186,103 +161,3 @@ def _read_hub(spec: DatasetSpec | None, name: str, revision: str | None) -> Sour
         found = read_local(folder)
         return found._replace(facts={**found.facts, **facts, "root": str(folder)})
     return parquet_source(files[0], [files[1]], folder, spec, facts)
-
-
-def _build(
-    name: str,
-    spec: DatasetSpec | None,
-    found: Source,
-    limit: int | None,
-    resolution: int | None,
-) -> dict[str, Any]:
-    """Return the fields of the data set but for its preprocessing."""
-    facts = dict(found.facts)
-    records, test_records = found.train, found.test
-    labels, test_labels, class_names = _labels(spec, found)
-    indices = np.arange(len(labels))
-    if test_records is None or test_labels is None:
-        # Labels are checked before they are split, for the split groups by them.
-        check_classes(labels, labels, class_names)
-        indices, test_indices = stratified_split(
-            labels, _TEST_FRACTION, seed=_SPLIT_SEED
-        )
-        test_records, test_labels = records, labels[test_indices]
-        facts["test_split"] = f"{_TEST_FRACTION:g} of train, seed {_SPLIT_SEED}"
-    else:
-        test_indices = np.arange(len(test_labels))
-    check_classes(labels[indices], test_labels, class_names)
-    _check_counts(spec, facts, len(indices), len(test_indices))
-    if limit is not None:
-        indices = indices[balanced_subset(labels[indices], limit, len(class_names))]
-        facts["limit"] = int(limit)
-
-    if resolution is None and spec is not None and spec.is_resized:
-        resolution = spec.resolution
-    channels = None if spec is None else spec.channels
-    images = read_or_map(records, indices, channels, resolution, facts=facts)
-    shape = images.shape[1:]
-    if spec is not None and resolution is None and shape != spec.image_shape:
-        side = spec.resolution
-        raise fail(
-            f"{spec.name} images",
-            f"be {side}x{side}",
-            as_text(f"{shape[0]}x{shape[1]}"),
-            f"Pass resolution={side} to crop the centre and resize.",
-        )
-    # An unknown set takes the training images' channels for its test images.
-    test_images = test_records.read(test_indices, shape[2], resolution)
-    if test_images.shape[1:] != shape:
-        sizes = ["x".join(map(str, one[:2])) for one in (shape, test_images.shape[1:])]
-        raise fail(
-            "test images",
-            "have the size of the training images",
-            as_text(f"{sizes[0]} and {sizes[1]}"),
-            "Pass resolution to crop the centre and resize.",
-        )
-    facts["train_count"], facts["test_count"] = len(indices), len(test_indices)
-    facts["resolution"] = list(shape[:2])
-    if resolution is not None:
-        facts["resize"] = "central square, exact area means"
-    if spec is not None and spec.note:
-        facts["note"] = spec.note
-    return {
-        "name": name,
-        "train": Split(images, labels[indices]),
-        "test": Split(test_images, test_labels),
-        "class_names": class_names,
-        "provenance": facts,
-    }
-
-
-def _labels(
-    spec: DatasetSpec | None, found: Source
-) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
-    """Return labels as class indices, and the files' own class names, else the known ones."""
-    test = None if found.test is None else found.test.labels
-    names = found.class_names
-    if spec is not None:
-        if names and len(names) != spec.num_classes:
-            raise fail(
-                f"{spec.name}",
-                f"have {spec.num_classes} classes",
-                as_text(f"{len(names)} class names in the files"),
-                "Load it under a name of its own if it is another set.",
-            )
-        names = names or spec.class_names or tuple(map(str, range(spec.num_classes)))
-    return encode_labels(found.train.labels, test, class_names=names)
-
-
-def _check_counts(
-    spec: DatasetSpec | None, facts: dict[str, object], train: int, test: int
-) -> None:
-    if spec is None:
-        return
-    is_whole = (train, test) == (spec.train_count, spec.test_count)
-    facts["is_whole"] = is_whole
-    if facts["source"] == "hub" and not is_whole:
-        raise fail(
-            f"{spec.hub_id}",
-            f"hold {spec.train_count} training and {spec.test_count} test images",
-            as_text(f"{train} and {test}"),
-            "Name another revision as 'name@revision'.",
-        )

@@ -16,8 +16,6 @@ from jaxtyping import Int, UInt8
 
 from isa_toolkit.checks import as_text, fail
 
-__all__ = ["MappedImages", "as_mapped", "available_bytes", "check_fits", "map_file"]
-
 
 @final
 class MappedImages:
@@ -29,9 +27,6 @@ class MappedImages:
     Args:
         stored: Memory-mapped array, uint8 [s, h, w, ch].
         rows: Indices of its rows, in this order, [n]; None for all.
-
-    Raises:
-        ValueError: No uint8 images.
     """
 
     def __init__(self, stored: np.memmap, rows: Int[Any, " n"] | None = None) -> None:
@@ -64,21 +59,12 @@ class MappedImages:
         return np.array(self._stored[rows])[(slice(None), *others)]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """Return all of them in memory.
-
-        Raises:
-            ValueError: A view was requested, which is impossible.
-        """
         if copy is False:
             raise fail("copy", "be True or None for images on the disk", copy)
         return self[:].astype(dtype or np.uint8, copy=False)
 
     def take(self, rows: Int[np.ndarray, " k"]) -> MappedImages:
-        """Return some of the images, still on the disk.
-
-        Args:
-            rows: Indices of the images, [k].
-        """
+        """Return the images at some indices, still on the disk."""
         return MappedImages(self._stored, self._rows[rows])
 
     def _prefetch(self, rows: np.ndarray) -> None:
@@ -109,36 +95,13 @@ class MappedImages:
 
 
 def as_mapped(images: Any) -> MappedImages | None:
-    """Return images as mapped ones if they lie on the disk and need no conversion.
-
-    Args:
-        images: Anything.
-
-    Returns:
-        uint8 memory maps [n, h, w, ch] as they are; None for everything else.
-    """
+    """Return memory maps of uint8 [n, h, w, 1 or 3] as mapped images, all else as None."""
     if isinstance(images, MappedImages):
         return images
     is_map = isinstance(images, np.memmap) and images.ndim == 4
     if is_map and images.dtype == np.uint8 and images.shape[-1] in (1, 3):
         return MappedImages(images)
     return None
-
-
-def map_file(path: Path) -> MappedImages:
-    """Return the images of an ``.npy`` file, not read yet.
-
-    Args:
-        path: Path of the file.
-
-    Raises:
-        ValueError: It is damaged or holds no uint8 images.
-    """
-    try:
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise fail("path", "be a whole .npy file", str(path), "Delete it.") from error
-    return MappedImages(stored)
 
 
 def available_bytes() -> int:
@@ -151,15 +114,7 @@ def available_bytes() -> int:
 
 
 def check_fits(what: str, size: int) -> None:
-    """Refuse to fill the memory.
-
-    Args:
-        what: Name of what would be made, for the error.
-        size: Number of bytes that it takes.
-
-    Raises:
-        ValueError: It is larger than what is free.
-    """
+    """Refuse to make something of ``size`` bytes that is larger than the free memory."""
     free = available_bytes()
     if size > free:
         raise fail(

@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import json
+import io
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
-from isa_toolkit.checks import as_text, check_one_of, fail
+from isa_toolkit.checks import as_text, fail
 from isa_toolkit.datasets.decode_cache import cache_folder, kept_or_made
 from isa_toolkit.datasets.memory_map import MappedImages
 from isa_toolkit.datasets.registry import Whitening
@@ -30,8 +31,6 @@ from isa_toolkit.datasets.whitening import (
 )
 from isa_toolkit.files import write_atomically
 
-__all__ = ["WHITENINGS", "Preprocessing", "fit", "pieces"]
-
 Images = np.ndarray | MappedImages
 
 WHITENINGS = ("standardise", "zca", "none")
@@ -39,6 +38,8 @@ WHITENINGS = ("standardise", "zca", "none")
 
 _FORMAT = "isa_toolkit.preprocessing.1"
 _PIECE_BYTES = 64 * 2**20
+# Fits of fewer numbers or images take less than a second and are not kept.
+_KEPT_FROM = 1024
 # Inverted distilled images leave [0, 1], but never by as much as a 0..255 scale does.
 _LARGEST_PIXEL = 16.0
 
@@ -162,73 +163,10 @@ class Preprocessing:
             "fingerprint": self.fingerprint,
         }
 
-    def save(self, path: str | Path, *, note: str = "") -> None:
-        """Write the map to a safetensors file, whole or not at all.
-
-        Args:
-            path: Path of the file; it is replaced.
-            note: Text kept with it, to recognise the data it was fitted on.
-
-        Raises:
-            OSError: The file cannot be written.
-        """
-        from safetensors.numpy import save
-
-        tensors = {"mean": np.array(self.mean), "std": np.array(self.std)}
-        facts: dict[str, Any] = {"image_shape": list(self.image_shape), "note": note}
-        if self.zca is not None:
-            fields = self.zca._asdict()
-            for name in ("mean", "matrix", "inverse"):
-                tensors[f"zca.{name}"] = np.ascontiguousarray(fields.pop(name))
-            facts["zca"] = fields
-        metadata = {"format": _FORMAT, "facts": json.dumps(facts)}
-        write_atomically(Path(path), save(tensors, metadata=metadata))
-
-    @classmethod
-    def load(cls, path: str | Path, *, note: str | None = None) -> Preprocessing:
-        """Read a map that ``save`` wrote.
-
-        Args:
-            path: Path of the file.
-            note: Note it must carry; None accepts any.
-
-        Returns:
-            The map, equal to the saved one bit for bit.
-
-        Raises:
-            ValueError: The file is missing, damaged or of another form.
-        """
-        from safetensors import SafetensorError, safe_open
-
-        path = Path(path)
-        if not path.is_file():
-            raise fail("path", "be a saved preprocessing", str(path))
-        try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != _FORMAT:
-                    raise KeyError("format")
-                facts = json.loads(metadata["facts"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if note is not None and facts["note"] != note:
-                raise KeyError("note")
-            result = cls(
-                mean=tuple(map(float, tensors["mean"])),
-                std=tuple(map(float, tensors["std"])),
-                image_shape=tuple(facts["image_shape"]),
-                zca=_read_zca(tensors, facts),
-            )
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise fail(
-                "path", "be a saved preprocessing", str(path), "Delete and refit it."
-            ) from error
-        return result
-
     def affine(self, unit: float) -> tuple[np.ndarray, np.ndarray]:
         """Return scale and shift of the standardisation, float32 [ch] each.
 
-        Args:
-            unit: Scale of a pixel: 1/255 for bytes.
+        ``unit`` is the scale of a pixel: 1/255 for bytes.
         """
         mean, std = np.array(self.mean), np.array(self.std)
         return (unit / std).astype(np.float32), (mean / std).astype(np.float32)
@@ -264,53 +202,19 @@ class Preprocessing:
         return array
 
 
-def _read_zca(tensors: dict[str, np.ndarray], facts: dict[str, Any]) -> ZCA | None:
-    if "zca" not in facts:
-        return None
-    fields = facts["zca"]
-    zca = ZCA(
-        tensors["zca.mean"],
-        tensors["zca.matrix"],
-        tensors["zca.inverse"],
-        int(fields["stride"]),
-        float(fields["regulariser"]),
-        float(fields["ridge"]),
-        int(fields["rank"]),
-    )
-    size = zca.mean.size // zca.stride**2
-    is_whole = zca.mean.size == np.prod(facts["image_shape"])
-    if not is_whole or {zca.matrix.shape, zca.inverse.shape} != {(size, size)}:
-        raise ValueError("shapes disagree")
-    return zca
-
-
 def fit(
     images: UInt8[np.ndarray, "n h w ch"] | MappedImages,
     whitening: Whitening = "standardise",
     *,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
-    cache: bool | str | Path | None = None,
 ) -> Preprocessing:
     """Return the preprocessing fitted on training images.
 
-    Args:
-        images: Training images, uint8 [n, h, w, ch].
-        whitening: Kind of preprocessing: ``"standardise"`` (channel mean and standard
-            deviation), ``"zca"`` (the same, then ZCA with relative regulariser 0.1, in
-            polyphase blocks above 64 pixels) or ``"none"`` (pixels in [0, 1] as they are).
-        mean: Channel means; None measures them.
-        std: Channel standard deviations; None measures them.
-        cache: Folder where fitted ZCA matrices are kept: None is the user's cache folder (for
-            fits that take over a second), a path another folder, False nowhere.
-
-    Returns:
-        The preprocessing.
-
-    Raises:
-        ValueError: Unknown whitening, or a constant channel without a given ``std``.
+    ``"standardise"`` is channel mean and standard deviation, measured unless they are
+    given; ``"zca"`` the same, then ZCA with relative regulariser 0.1 in polyphase blocks
+    above 64 pixels; ``"none"`` leaves pixels in [0, 1]. Slow fits are kept in the cache.
     """
-    check_one_of("whitening", whitening, WHITENINGS)
     shape = (int(images.shape[1]), int(images.shape[2]), int(images.shape[3]))
     if whitening == "none":
         zeros, ones = (0.0,) * shape[2], (1.0,) * shape[2]
@@ -332,23 +236,35 @@ def fit(
     if whitening == "standardise":
         return plain
     stride = block_stride(shape)
-    key = _fit_key(images, plain, stride)
 
-    def fit_fresh() -> Preprocessing:
-        zca = fit_zca(
+    def fit_fresh() -> ZCA:
+        return fit_zca(
             lambda: _standardised(images, plain), len(images), shape, stride=stride
         )
-        return dataclasses.replace(plain, zca=zca)
 
-    is_slow = int(np.prod(shape)) // stride**2 >= 1024 and len(images) >= 1024
-    if cache is False or (cache in (None, True) and not is_slow):
-        return fit_fresh()
-    folder = cache_folder() if cache in (None, True) else Path(str(cache))
-    return kept_or_made(
-        folder / f"zca-{key[:32]}.safetensors",
-        lambda path: Preprocessing.load(path, note=key),
-        fit_fresh,
-        lambda made, path: made.save(path, note=key),
+    if min(int(np.prod(shape)) // stride**2, len(images)) < _KEPT_FROM:
+        zca = fit_fresh()
+    else:
+        path = cache_folder() / f"zca-{_fit_key(images, plain, stride)[:32]}.npz"
+        zca = kept_or_made(path, _read_zca, fit_fresh, _write_zca)
+    return dataclasses.replace(plain, zca=zca)
+
+
+def _write_zca(zca: ZCA, path: Path) -> None:
+    content = io.BytesIO()
+    np.savez(content, **zca._asdict())
+    write_atomically(path, content.getvalue())
+
+
+def _read_zca(path: Path) -> ZCA:
+    try:
+        # NumPy leaves a file open that is no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            fields = {name: arrays[name] for name in ZCA._fields}
+    except (OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError("no whitening") from error
+    return ZCA(
+        **{name: one if one.ndim else one.item() for name, one in fields.items()}
     )
 
 
@@ -360,9 +276,7 @@ def _fit_key(images: Images, plain: Preprocessing, stride: int) -> str:
     return digest.hexdigest()
 
 
-def _channel_moments(
-    images: Images,
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _channel_moments(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return exact channel means and standard deviations, from histograms."""
     levels = np.arange(256) / 255
     means, stds = [], []
@@ -384,11 +298,7 @@ def _channel_moments(
 
 
 def pieces(images: Images) -> Iterator[slice]:
-    """Give slices of some images each, of at most 64 MiB as float32.
-
-    Args:
-        images: Array with a leading axis.
-    """
+    """Give slices of some images each, of at most 64 MiB as float32."""
     rows = max(1, _PIECE_BYTES // (4 * int(np.prod(images.shape[1:]))))
     for start in range(0, len(images), rows):
         yield slice(start, start + rows)

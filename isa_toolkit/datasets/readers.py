@@ -10,7 +10,7 @@ import contextlib
 import errno
 import fnmatch
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,17 +20,8 @@ from jaxtyping import UInt8
 from isa_toolkit.checks import as_text, fail
 from isa_toolkit.datasets.decode_cache import cache_folder
 from isa_toolkit.datasets.images import Encoded, crop_and_resize, decode_all
-from isa_toolkit.datasets.validation import as_images, check_counts, unreadable
-
-__all__ = [
-    "LABEL_COLUMNS",
-    "Records",
-    "Source",
-    "download",
-    "from_arrays",
-    "from_encoded",
-    "read_parquet",
-]
+from isa_toolkit.datasets.memory_map import MappedImages, as_mapped
+from isa_toolkit.datasets.validation import as_images, unreadable
 
 IMAGE_COLUMNS = ("image", "img", "images", "pixels")
 """Names of parquet columns tried for the images, in order."""
@@ -42,6 +33,8 @@ _BATCH = 1024
 _NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
+Images = UInt8[np.ndarray, "k h w ch"] | MappedImages
+
 
 class Records(NamedTuple):
     """One split as a reader found it.
@@ -50,10 +43,12 @@ class Records(NamedTuple):
         labels: Labels, not yet checked: numbers or names, [n].
         read: ``(indices, channels, resolution) -> uint8 [k, h, w, ch]``; ``channels``
             None keeps what the files have, ``resolution`` None keeps their size.
+        is_decoded: Whether ``read`` only picks from an array.
     """
 
     labels: np.ndarray
-    read: Callable[[np.ndarray, int | None, int | None], UInt8[np.ndarray, "k h w ch"]]
+    read: Callable[[np.ndarray, int | None, int | None], Images]
+    is_decoded: bool = False
 
 
 class Source(NamedTuple):
@@ -73,38 +68,33 @@ class Source(NamedTuple):
 
 
 def from_arrays(name: str, images: Any, labels: Any) -> Records:
-    """Return records of arrays in memory.
-
-    Args:
-        name: Name of their origin, for errors.
-        images: Images as :func:`isa_toolkit.datasets.validation.as_images` takes them.
-        labels: Labels, [n].
-
-    Raises:
-        ValueError: Images of a wrong form, or not one label per image.
-    """
-    checked, labels = as_images(f"images of {name}", images), np.asarray(labels)
+    """Return records of arrays; memory maps of bytes that need no change stay maps."""
+    mapped = as_mapped(images)
+    checked = as_images(name, images) if mapped is None else mapped
+    labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    check_counts(f"labels of {name}", labels, checked)
-    return Records(labels, lambda rows, *form: _fit(checked[rows], *form))
+    count = len(labels) if labels.ndim else 0
+    if count != len(checked):
+        found = as_text(f"{count} labels for {len(checked)} images")
+        raise fail(f"labels of {name}", "hold one label per image", found)
+
+    def read(
+        rows: np.ndarray, channels: int | None, resolution: int | None
+    ) -> np.ndarray | MappedImages:
+        is_ready = channels in (None, checked.shape[3])
+        is_ready &= resolution is None or checked.shape[1:3] == (resolution, resolution)
+        if isinstance(checked, MappedImages) and is_ready:
+            return checked.take(rows)
+        return _fit(np.ascontiguousarray(checked[rows]), channels, resolution)
+
+    return Records(labels, read, is_decoded=True)
 
 
 def from_encoded(
-    labels: Any,
-    batches: Callable[[np.ndarray], Iterable[Sequence[Encoded]]],
-    name: str,
+    labels: Any, encoded: Callable[[np.ndarray], Sequence[Encoded]], name: str
 ) -> Records:
-    """Return records of encoded images.
-
-    Args:
-        labels: Labels, [n].
-        batches: Function that gives the images at ascending indices in order, in batches.
-        name: Name of their origin, for errors.
-
-    Raises:
-        ValueError: No labels.
-    """
+    """Return records of the image files that ``encoded`` gives for ascending indices."""
     labels = np.asarray(labels)
     if not len(labels):
         raise fail(name, "hold an image", as_text("no rows"))
@@ -112,9 +102,7 @@ def from_encoded(
     def read(
         rows: np.ndarray, channels: int | None, resolution: int | None
     ) -> np.ndarray:
-        return decode_all(
-            lambda: batches(rows), len(rows), channels=channels, resolution=resolution
-        )
+        return decode_all(encoded, rows, channels=channels, resolution=resolution)
 
     return Records(labels, read)
 
@@ -135,64 +123,65 @@ def _fit(
 def read_parquet(
     files: Sequence[Path], label_columns: Sequence[str] = LABEL_COLUMNS
 ) -> tuple[Records, tuple[str, ...]]:
-    """Return the rows of parquet files of one split, through Hugging Face ``datasets``.
+    """Return the rows of parquet files of one split, and the class names in them if any.
 
-    Its parquet builder alone is used, which runs no code of a repository and unpickles
-    nothing. It keeps an Arrow copy of the two columns in the cache folder, from which
-    images are mapped. Images are structs {bytes, path} of encoded files (the Hub's form),
-    plain binary, or nested lists of numbers [h][w] or [h][w][ch].
-
-    Args:
-        files: Paths of the files, in order.
-        label_columns: Names tried for the labels, in order.
-
-    Returns:
-        The records, and the class names that the files carry, () if they carry none.
+    The parquet builder of Hugging Face ``datasets`` alone is used, which runs no code of
+    a repository and unpickles nothing. It keeps an Arrow copy of the two columns in the
+    cache folder, from which images are mapped. Images are structs {bytes, path} of
+    encoded files (the Hub's form), plain binary, or nested lists of numbers [h][w] or
+    [h][w][ch].
 
     Raises:
-        ValueError: A damaged file, missing columns, or labels without values.
         OSError: The cache folder cannot take the Arrow copy.
     """
     import pyarrow as pa
 
-    image = _column(files[0], IMAGE_COLUMNS, "an image")
-    label = _column(files[0], label_columns, "a label")
+    columns = [
+        (
+            _column(file, IMAGE_COLUMNS, "an image"),
+            _column(file, label_columns, "a label"),
+        )
+        for file in files
+    ]
+    image, label = columns[0]
     table = _load(files, [image, label])
-    labels = table.data.column(label)
+    labels, name = table.data.column(label), files[0].name
     if labels.null_count:
-        rule = f"labels of {files[0].name}"
+        rule = f"labels of {name}"
         raise fail(rule, "be whole numbers or names", as_text("empty rows"))
-    names = tuple(map(str, getattr(table.features[label], "names", None) or ()))
+    class_names = tuple(map(str, getattr(table.features[label], "names", None) or ()))
     kind = table.data.schema.field(image).type
     kind = getattr(kind, "storage_type", kind)
-    name, numbers = files[0].name, labels.to_numpy()
     is_encoded = (pa.types.is_struct, pa.types.is_binary, pa.types.is_large_binary)
     if not any(check(kind) for check in is_encoded):
-        return Records(
-            numbers, lambda *wanted: _plain(table, image, name, *wanted)
-        ), names
 
-    def batches(rows: np.ndarray) -> Iterator[list[Encoded]]:
-        chosen = table.select(rows).with_format("arrow")
-        for start in range(0, len(rows), _BATCH):
-            batch = []
-            for row, stored in zip(
-                rows[start:],
-                chosen[start : start + _BATCH][image].to_pylist(),
-                strict=False,
-            ):
-                content = stored.get("bytes") if isinstance(stored, dict) else stored
-                if not isinstance(content, bytes):
-                    raise fail(
-                        f"row {row} of {name}",
-                        "hold the bytes of an image",
-                        as_text("no bytes"),
-                        "Embed the images when writing the file.",
-                    )
-                batch.append(Encoded(f"{name} row {row}", content))
-            yield batch
+        def read(
+            rows: np.ndarray, channels: int | None, resolution: int | None
+        ) -> np.ndarray:
+            plain = _plain(table, image, name, rows)
+            return np.concatenate([_fit(one, channels, resolution) for one in plain])
 
-    return from_encoded(numbers, batches, name), names
+        return Records(labels.to_numpy(), read), class_names
+    arrow = table.with_format("arrow")
+
+    def encoded(rows: np.ndarray) -> list[Encoded]:
+        first, last = int(rows[0]), int(rows[-1]) + 1
+        # A slice is taken as it is, other rows one by one.
+        part = arrow[slice(first, last) if last - first == len(rows) else rows]
+        batch = []
+        for row, stored in zip(rows, part[image].to_pylist(), strict=True):
+            content = stored.get("bytes") if isinstance(stored, dict) else stored
+            if not isinstance(content, bytes):
+                raise fail(
+                    f"row {row} of {name}",
+                    "hold the bytes of an image",
+                    as_text("no bytes"),
+                    "Embed the images when writing the file.",
+                )
+            batch.append(Encoded(f"{name} row {row}", content))
+        return batch
+
+    return from_encoded(labels.to_numpy(), encoded, name), class_names
 
 
 def _load(files: Sequence[Path], columns: list[str]) -> Any:
@@ -221,7 +210,13 @@ def _load(files: Sequence[Path], columns: list[str]) -> Any:
                 f"The cache folder {folder} cannot take a copy of the images: {cause}. "
                 "Free some space, or set ISA_CACHE_DIR to a folder that has it."
             ) from error
-        raise _damaged(files) from error
+        shown = " or ".join(str(file) for file in files)
+        raise fail(
+            "each shard",
+            "be a complete parquet file with the same columns of images",
+            as_text(f"damage in {shown}"),
+            "Copy or download it again.",
+        ) from error
 
 
 @contextlib.contextmanager
@@ -239,24 +234,6 @@ def _quiet() -> Iterator[None]:
         datasets.logging.set_verbosity(level)
         if is_shown:
             datasets.enable_progress_bars()
-
-
-def _damaged(files: Sequence[Path]) -> ValueError:
-    """Return the error for the first file that is not whole."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    for file in files:
-        try:
-            opened = pq.ParquetFile(file)
-            for group in range(opened.num_row_groups):
-                opened.read_row_group(group)
-        except (pa.ArrowException, OSError) as error:
-            return unreadable(
-                f"file {file.name}", "be a complete parquet file", file, error
-            )
-    shown = ", ".join(file.name for file in files[:3])
-    return fail("parquet files", "have the same columns of images", as_text(shown))
 
 
 def _column(file: Path, wanted: Sequence[str], what: str) -> str:
@@ -280,17 +257,12 @@ def _column(file: Path, wanted: Sequence[str], what: str) -> str:
 
 
 def _plain(
-    table: Any,
-    image: str,
-    name: str,
-    rows: np.ndarray,
-    channels: int | None,
-    resolution: int | None,
-) -> np.ndarray:
-    """Return images that are stored as nested lists of numbers."""
-    chosen, images = table.select(rows).with_format("numpy"), []
+    table: Any, image: str, name: str, rows: np.ndarray
+) -> Iterator[UInt8[np.ndarray, "k h w ch"]]:
+    """Give batches of images that are stored as nested lists of numbers."""
+    numpy = table.with_format("numpy")
     for start in range(0, len(rows), _BATCH):
-        numbers = np.asarray(chosen[start : start + _BATCH][image])
+        numbers = np.asarray(numpy[rows[start : start + _BATCH]][image])
         if numbers.dtype.kind not in "iuf":
             raise fail(
                 f"images of {name}",
@@ -298,38 +270,24 @@ def _plain(
                 as_text(f"type {table.features[image]}"),
                 "Store image bytes, or resize before writing.",
             )
-        if numbers.dtype.kind in "iu" and numbers.dtype != np.uint8:
+        if numbers.dtype.kind in "iu":
             # Parquet has no 8-bit type of its own: writers widen uint8 to int32 or int64.
             low, high = int(numbers.min(initial=0)), int(numbers.max(initial=0))
             if low < 0 or high > 255:
-                raise fail(
-                    f"images of {name}", "lie in 0..255", low if low < 0 else high
-                )
+                wrong = low if low < 0 else high
+                raise fail(f"images of {name}", "lie in 0..255", wrong)
             numbers = numbers.astype(np.uint8)
-        images.append(
-            _fit(as_images(f"images of {name}", numbers), channels, resolution)
-        )
-    return np.concatenate(images)
+        yield as_images(f"images of {name}", numbers)
 
 
 def download(
     repository: str, revision: str, patterns: Sequence[str]
 ) -> tuple[Path, str, list[list[Path]]]:
-    """Return files of a data set on the Hugging Face Hub, downloaded once.
+    """Return (folder, commit, for each pattern its files) of a data set on the Hub.
 
-    ``huggingface_hub`` decides where they are kept and whether the network may be used
-    (``HF_HOME``, ``HF_HUB_OFFLINE``). Only files that match the patterns are fetched.
-
-    Args:
-        repository: Name of the repository, ``"owner/name"``.
-        revision: Commit, tag or branch.
-        patterns: Patterns of file names within the repository.
-
-    Returns:
-        (folder, commit, for each pattern its files).
-
-    Raises:
-        ValueError: Nothing could be fetched, or a pattern matches no file.
+    ``huggingface_hub`` decides where files are kept and whether the network may be used
+    (``HF_HOME``, ``HF_HUB_OFFLINE``). Only files that match the patterns are fetched,
+    once; a pattern that matches none is an error.
     """
     import huggingface_hub
 

@@ -7,8 +7,6 @@ import tomllib
 from importlib import resources
 from typing import Any, Literal
 
-__all__ = ["DATASETS", "DatasetSpec", "Whitening"]
-
 Whitening = Literal["standardise", "zca", "none"]
 
 

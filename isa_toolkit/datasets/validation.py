@@ -14,20 +14,6 @@ from isa_toolkit.checks import as_text, check_integer, fail
 from isa_toolkit.datasets.memory_map import MappedImages
 from isa_toolkit.errors import InvalidValueError
 
-__all__ = [
-    "Split",
-    "as_images",
-    "as_labels",
-    "balanced_subset",
-    "centred_one_hot",
-    "check_classes",
-    "check_counts",
-    "check_images_per_class",
-    "encode_labels",
-    "stratified_split",
-    "unreadable",
-]
-
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Split:
@@ -75,13 +61,9 @@ class Split:
 def unreadable(
     name: str, rule: str, content: bytes | Path, error: BaseException | None = None
 ) -> InvalidValueError:
-    """Return the error that says why a file cannot be read.
+    """Return the error that says why a file, or its bytes, cannot be read.
 
-    Args:
-        name: Name of the file, for the sentence.
-        rule: What must hold, to follow "must".
-        content: Bytes of the file, or its path.
-        error: Exception that was raised, to tell a missing from a damaged file.
+    ``error`` is the exception that was raised, to tell a missing from a damaged file.
     """
     path = content if isinstance(content, Path) else None
     shown = as_text("bytes that do not decode") if path is None else str(path)
@@ -125,20 +107,22 @@ def centred_one_hot(
 
 
 def as_images(name: str, images: Any) -> UInt8[np.ndarray, "n h w ch"]:
-    """Return ``images`` as a fresh uint8 array [n, h, w, ch].
+    """Return uint8 images, or floats in [0, 1] rounded to 256 levels, as uint8.
 
-    Args:
-        name: Name of the argument, for the error.
-        images: uint8, or floats in [0, 1] (rounded to the nearest of 256 levels);
-            [n, h, w, ch] with 1 or 3 channels, or grey [n, h, w].
-
-    Returns:
-        The images, C-contiguous, sharing no memory with the argument.
-
-    Raises:
-        ValueError: Wrong shape or number type, no images, NaN or values outside [0, 1].
+    ``images`` are [n, h, w, ch] with 1 or 3 channels, or grey [n, h, w]; bytes are not
+    copied. ``name`` is that of the argument, for errors.
     """
-    array = np.asarray(images)
+    try:
+        is_nested = isinstance(images, np.ndarray) and images.dtype.hasobject
+        array = np.asarray(list(images) if is_nested else images)
+    except ValueError as error:  # NumPy's word for a ragged list
+        sizes = list(dict.fromkeys("x".join(map(str, np.shape(one))) for one in images))
+        raise fail(
+            name,
+            "have one size",
+            as_text(" and ".join(sizes[:2])),
+            "Pass resolution to crop the centre and resize.",
+        ) from error
     if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
         raise fail(
             name,
@@ -158,9 +142,7 @@ def as_images(name: str, images: Any) -> UInt8[np.ndarray, "n h w ch"]:
         )
     if 0 in array.shape:
         raise fail(name, "hold at least one pixel", array.shape)
-    if array.dtype == np.uint8:
-        return np.array(array, order="C")
-    return _from_floats(name, array)
+    return array if array.dtype == np.uint8 else _from_floats(name, array)
 
 
 def _from_floats(name: str, array: np.ndarray) -> np.ndarray:
@@ -183,19 +165,8 @@ def _from_floats(name: str, array: np.ndarray) -> np.ndarray:
     return rounded
 
 
-def as_labels(name: str, labels: Any) -> np.ndarray:
-    """Return ``labels`` as a fresh int32 array [n].
-
-    Args:
-        name: Name of the argument, for the error.
-        labels: Integers, or floats without a fraction, [n] or [n, 1].
-
-    Returns:
-        The labels, int32 [n].
-
-    Raises:
-        ValueError: Not whole numbers, or not one axis.
-    """
+def as_labels(name: str, labels: Any) -> Int[np.ndarray, " n"]:
+    """Return whole numbers, [n] or [n, 1], of an integer or float type as int32 [n]."""
     array = np.asarray(labels)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -210,39 +181,17 @@ def as_labels(name: str, labels: Any) -> np.ndarray:
     return array.astype(np.int32)
 
 
-def check_counts(name: str, labels: Any, images: Any) -> None:
-    """Check that there is one label per image.
-
-    Args:
-        name: Name of the labels, for the error.
-        labels: Labels, [n].
-        images: Images, [n, h, w, ch].
-    """
-    count = len(labels) if np.ndim(labels) else 0
-    if count != len(images):
-        found = as_text(f"{count} labels for {len(images)} images")
-        raise fail(name, "hold one label per image", found)
-
-
 def encode_labels(
     train: Any, test: Any = None, *, class_names: Sequence[str] = ()
 ) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
     """Return labels of any common form as class indices, with the names of the classes.
 
     Names are sorted and numbered; numbers from 1 to C become 0 to C - 1 and keep their
-    names; numbers from 0 stay.
-
-    Args:
-        train: Labels of the training images: whole numbers or names, [n].
-        test: Labels of the test images, [m], or None.
-        class_names: Names in the order of the numbers; empty names them after the labels.
+    names; numbers from 0 stay. ``class_names`` are in the order of the numbers; without
+    them classes are named after the labels.
 
     Returns:
         (train, test, class names): int32 [n], int32 [m] or None, one name per class.
-
-    Raises:
-        ValueError: Labels of a wrong form, gaps in the numbers, or a test label that no
-            training image has.
     """
     train = np.asarray(train)
     if train.dtype.kind in "OUS" and train.ndim == 1 and len(train):
@@ -272,20 +221,17 @@ def encode_labels(
             f"number the classes from 0 without gaps, for {len(train)} images",
             high,
         )
-    if low == 1 and len(np.unique(train)) == high:
-        is_test_from_one = test is None or not len(test) or test.min() >= 1
-        if is_test_from_one:
-            train, test = train - 1, None if test is None else test - 1
-            return train, test, tuple(map(str, range(1, high + 1)))
+    is_test_from_one = test is None or not len(test) or test.min() >= 1
+    if low == 1 and is_test_from_one and len(np.unique(train)) == high:
+        names = tuple(map(str, range(1, high + 1)))
+        return train - 1, None if test is None else test - 1, names
     return train, test, tuple(map(str, range(high + 1)))
 
 
 def _check_range(name: str, labels: np.ndarray, num_classes: int) -> None:
-    wrong = (labels < 0) | (labels >= num_classes)
-    if wrong.any():
-        raise fail(
-            name, f"lie in 0..{num_classes - 1}", int(labels[int(np.argmax(wrong))])
-        )
+    wrong = labels[(labels < 0) | (labels >= num_classes)]
+    if len(wrong):
+        raise fail(name, f"lie in 0..{num_classes - 1}", int(wrong[0]))
 
 
 def check_classes(
@@ -293,13 +239,7 @@ def check_classes(
 ) -> None:
     """Check that labels index ``class_names`` and that every class can be learnt.
 
-    Args:
-        train_labels: Class indices, [n].
-        test_labels: Class indices, [n]; some classes may be absent.
-        class_names: Names of the classes.
-
-    Raises:
-        ValueError: A label out of range, or a class without a training image.
+    Classes may be absent from the test labels, but not from the training labels.
     """
     count = len(class_names)
     _check_range("train_labels", train_labels, count)
@@ -324,15 +264,7 @@ def check_images_per_class(
 ) -> int:
     """Return ``images_per_class`` if every class has as many training images.
 
-    Args:
-        images_per_class: Number of images of each class, at least 1.
-        train_labels: Class indices, [n].
-        class_names: Names of the classes.
-        fix: Remedy for the error, beside fewer images.
-
-    Raises:
-        TypeError: ``images_per_class`` is not a whole number.
-        ValueError: It is below 1, or a class has fewer images; the sentence names it.
+    ``fix`` is the remedy for the error, beside fewer images.
     """
     count = check_integer("images_per_class", images_per_class)
     present = np.bincount(train_labels, minlength=len(class_names))
@@ -350,21 +282,10 @@ def check_images_per_class(
 def stratified_split(
     labels: Int[np.ndarray, " n"], fraction: float, *, seed: int = 0
 ) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " m"]]:
-    """Return indices of a kept and a held-out part with equal class fractions.
+    """Return ascending indices of a kept and a held-out part with equal class fractions.
 
     About ``fraction`` of each class is held out (counts by largest remainder, so that
     the total is right), and at least one image of each class is kept.
-
-    Args:
-        labels: Class indices, [n].
-        fraction: Fraction of each class to hold out, above 0 and below 1.
-        seed: Seed of the draw.
-
-    Returns:
-        (kept, held_out): Indices in ascending order, disjoint, complete.
-
-    Raises:
-        ValueError: No image can be held out without losing a class.
     """
     if not 0 < fraction < 1:
         raise fail("fraction", "lie above 0 and below 1", fraction)
@@ -380,11 +301,9 @@ def stratified_split(
     wanted = np.minimum(fraction * counts, counts - 1)
     held_counts = np.floor(wanted).astype(int)
     order = np.argsort(-(wanted - held_counts), kind="stable")
-    while held_counts.sum() < total:
-        for index in order:
-            if held_counts.sum() == total:
-                break
-            held_counts[index] += held_counts[index] < counts[index] - 1
+    while (missing := total - held_counts.sum()) > 0:
+        spare = order[held_counts[order] < counts[order] - 1]
+        held_counts[spare[:missing]] += 1
     random = np.random.default_rng(seed)
     held = [
         random.permutation(np.flatnonzero(labels == label))[:quota]
@@ -398,30 +317,16 @@ def stratified_split(
 def balanced_subset(
     labels: Int[np.ndarray, " n"], limit: int, num_classes: int
 ) -> Int[np.ndarray, " k"]:
-    """Return indices of at most ``limit`` images, as evenly over classes as they allow.
+    """Return ascending indices of ``limit`` images, as evenly over classes as they allow.
 
     The first images of each class in stored order are taken, so the result depends on
     nothing but the labels; small classes give all they have and the others fill up.
-
-    Args:
-        labels: Class indices, [n].
-        limit: Largest number of images, at least ``num_classes``.
-        num_classes: Number of classes.
-
-    Returns:
-        Indices in ascending order, [min(n, limit)].
-
-    Raises:
-        TypeError: ``limit`` is not a whole number.
-        ValueError: It is below the number of classes.
     """
+    import pandas as pd
+
     limit = check_integer(
         "limit", limit, minimum=num_classes, fix="Keep an image of every class."
     )
-    # Rank of each image within its class; a stable sort by rank deals classes in turn.
-    rank = np.empty(len(labels), int)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        rank[members] = np.arange(len(members))
-    dealt = np.lexsort((labels, rank))
-    return np.sort(dealt[:limit])
+    # Sorted by rank within the class, classes are dealt in turn.
+    rank = pd.Series(labels).groupby(labels).cumcount()
+    return np.sort(np.lexsort((labels, rank))[:limit])

@@ -7,14 +7,12 @@ Channel standardisation, images' shapes and files are left to
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from isa_toolkit.checks import as_text, check_positive, fail
-
-__all__ = ["REGULARISER", "ZCA", "block_stride", "fit_zca", "from_blocks", "to_blocks"]
 
 REGULARISER = 0.1
 """Relative regulariser of the released code (zca_reg), docs/algorithms.md, section 1.1."""
@@ -47,14 +45,7 @@ class ZCA(NamedTuple):
 def block_stride(image_shape: tuple[int, int, int]) -> int:
     """Return the stride of the polyphase split that keeps blocks within 64 pixels.
 
-    Args:
-        image_shape: Height, width and number of channels.
-
-    Returns:
-        The stride: 1 up to 64 pixels, 2 for 128.
-
-    Raises:
-        ValueError: No stride divides both sides into at most 64 pixels.
+    It is 1 up to 64 pixels and 2 for 128.
     """
     height, width, _ = image_shape
     stride = -(-max(height, width) // _LARGEST_BLOCK)
@@ -68,18 +59,8 @@ def block_stride(image_shape: tuple[int, int, int]) -> int:
     return stride
 
 
-def to_blocks(
-    images: Float[np.ndarray, "n h w ch"], stride: int
-) -> Float[np.ndarray, "m b"]:
-    """Return the phases x[i::stride, j::stride] of each image, flattened.
-
-    Args:
-        images: Images, [n, h, w, ch]; both sides divide by ``stride``.
-        stride: Number of phases per axis.
-
-    Returns:
-        [n * stride^2, b], phases of one image in (i, j) order.
-    """
+def to_blocks(images: Float[Any, "n h w ch"], stride: int) -> Float[Any, "m b"]:
+    """Return the phases x[i::stride, j::stride] of each image, flattened, in (i, j) order."""
     n, height, width, channels = images.shape
     split = images.reshape(
         n, height // stride, stride, width // stride, stride, channels
@@ -88,8 +69,8 @@ def to_blocks(
 
 
 def from_blocks(
-    blocks: Float[np.ndarray, "m b"], stride: int, image_shape: tuple[int, int, int]
-) -> Float[np.ndarray, "n h w ch"]:
+    blocks: Float[Any, "m b"], stride: int, image_shape: tuple[int, ...]
+) -> Float[Any, "n h w ch"]:
     """Return the images whose phases are ``blocks``: the inverse of ``to_blocks``."""
     height, width, channels = image_shape
     split = blocks.reshape(
@@ -115,19 +96,9 @@ def fit_zca(
     Rank control: with ``count`` < b images the b - count trailing entries of s^-1/2
     and s^1/2 become 1.
 
-    Args:
-        pieces: Function that gives the images in pieces, each float64 [k, h, w, ch], each
-            time from the start; two passes are made, with one piece in memory at a time.
-        count: Number of images in all pieces.
-        image_shape: Height, width and number of channels.
-        regulariser: Relative regulariser, above 0.
-        stride: Number of phases per axis; None chooses by :func:`block_stride`.
-
-    Returns:
-        The whitening, in float32 from float64 arithmetic.
-
-    Raises:
-        ValueError: The regulariser is not above 0, or all images are equal.
+    ``pieces`` gives the ``count`` images as float64 [k, h, w, ch], each time from the
+    start; two passes are made, with one piece in memory at a time. The result is rounded
+    to float32.
 
     Source: docs/algorithms.md, section 1.1 ("ZCA", "Block ZCA").
     Deviation: of the ``count`` leading directions that rank control keeps, those

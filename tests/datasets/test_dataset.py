@@ -28,6 +28,15 @@ def test_inputs_are_preprocessed_computed_once_and_read_only(data):
         data.inputs("validation")
 
 
+@pytest.mark.parametrize("test", [(), (IMAGES[:9], LABELS[:9])])
+def test_images_share_no_memory_with_the_arguments(test):
+    mine = IMAGES.copy()
+    theirs = Dataset.from_arrays(mine, LABELS, *test)
+    before = theirs.train.images.copy()
+    mine[:] = 9
+    np.testing.assert_array_equal(theirs.train.images, before)
+
+
 def test_targets_match_labels(data):
     targets = data.targets("test")
     np.testing.assert_array_equal(targets.argmax(axis=1), LABELS[:9])

@@ -23,7 +23,7 @@ from isa_toolkit.datasets.device_preprocessing import device_inputs, to_inputs
 def test_bytes_become_the_inputs_that_numpy_makes(shape, whitening: str):
     draws = np.random.default_rng(0)
     images = draws.integers(0, 256, shape, np.uint8)
-    fitted = preprocessing.fit(images, whitening, cache=False)
+    fitted = preprocessing.fit(images, whitening)
     made = jax.jit(to_inputs)(images, device_inputs(fitted))
     assert made.dtype == np.float32
     np.testing.assert_allclose(made, fitted.apply(images), atol=3e-5)

@@ -29,13 +29,6 @@ def test_floats_become_the_nearest_of_256_levels():
     assert as_images("x", floats).reshape(-1).tolist() == [0, 0, 1, 255, 255]
 
 
-def test_images_share_no_memory_with_the_argument():
-    mine = np.zeros((2, 3, 3, 1), np.uint8)
-    theirs = as_images("x", mine)
-    mine[:] = 9
-    assert theirs.max() == 0
-
-
 @pytest.mark.parametrize(
     ("images", "sentence"),
     [
