@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -34,6 +34,9 @@ from isa_toolkit.datasets.registry import DatasetSpec
 from isa_toolkit.datasets.validation import encode_labels, unreadable
 from isa_toolkit.errors import InvalidTypeError, InvalidValueError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 EXPECTED = (
     "parquet files (train-*.parquet, test-*.parquet), the four IDX files of MNIST, an "
     ".npz archive (train_images, train_labels), class folders of images "
@@ -41,20 +44,17 @@ EXPECTED = (
 )
 """Forms of a local folder, for errors."""
 
-_SPLITS = {
-    "train": ("train", "training"),
-    "test": ("test", "testing"),
-    "validation": ("validation", "valid", "val", "dev"),
+_SPLIT_OF = {
+    **dict.fromkeys(["train", "training"], "train"),
+    **dict.fromkeys(["test", "testing", "t10k"], "test"),
+    **dict.fromkeys(["validation", "valid", "val", "dev"], "validation"),
 }
-_SPLIT_OF = {word: split for split, words in _SPLITS.items() for word in words}
 _TEST_SPLITS = ("test", "validation")
 _TABLE_LABELS = (*LABEL_COLUMNS, "class", "class_name", "category", "target", "y")
+_NO_CLASSES = {"images", "imgs", "unlabelled", "unlabeled", "unknown"}
 _PICKLES = ("data_batch_1", "cifar-10-batches-py", "cifar-100-python", "meta")
-_IDX_NAME = re.compile(
-    r"(?:.*[-_])?(?P<split>train|t10k|test)[-_.]?"
-    r"(?P<kind>images|labels)[-_.]idx[13]-ubyte(\.gz)?$"
-)
-_HIDDEN = (".", "__")
+_IDX = "*[-_.]idx[13]-ubyte*"
+_HIDDEN = (".", "__", "@eaDir")
 # Damaged, encrypted, of an unknown compression, or with a header that lies.
 _ARCHIVE_ERRORS = (
     OSError,
@@ -112,40 +112,41 @@ def read_local(root: str | Path, spec: DatasetSpec | None = None) -> Source:
     """
     if not isinstance(root, str | os.PathLike):
         raise InvalidTypeError(f"root must be a path, got {root!r}.")
-    path = Path(root).expanduser()
     try:
+        path = Path(root).expanduser()
         is_there = path.exists()
-    except (OSError, ValueError):  # a name that is too long, or with a zero byte
-        is_there = False
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, ~nobody
+        path, is_there = Path(), False
     if not is_there:
-        raise fail(
-            "root", "be an existing file or folder", str(path), f"Expected {EXPECTED}."
-        )
+        rule = "be an existing file or folder"
+        raise fail("root", rule, str(root), f"Expected {EXPECTED}.")
     try:
         return _read_path(path, spec)
     except PermissionError as error:
-        raise fail(
-            "root", "be readable", str(error.filename), "Change its permissions."
-        ) from error
+        file, fix = str(error.filename), "Change its permissions."
+        raise fail("root", "be readable", file, fix) from error
 
 
 def _read_path(path: Path, spec: DatasetSpec | None) -> Source:
     facts = {"source": "local", "root": str(path)}
     tests = _TEST_SPLITS if spec is None else spec.test_splits
-    if path.is_file() and not _IDX_NAME.match(path.name):
+    folder = path
+    if path.is_file():
+        folder = path.parent
         if path.suffix.lower() == ".parquet":
-            return parquet_source([path], [], path.parent, spec, facts)
+            return parquet_source([path], [], folder, spec, facts)
         if path.suffix.lower() == ".npz":
             return _read_npz(path, facts)
-        raise fail("root", "end in .parquet or .npz, or be an IDX file", str(path))
-    folder = path if path.is_dir() else path.parent
-    config = spec.config if spec is not None else None
-    within = folder / config if config and (folder / config).is_dir() else folder
-    shards = [] if path.is_file() else _visible(within.rglob("*.parquet"), within)
-    if shards:
-        train, candidates = sort_shards(shards, within, tests)
-        return parquet_source(train, candidates, folder, spec, facts)
-    idx = [file for file in sorted(folder.iterdir()) if _IDX_NAME.match(file.name)]
+        if not path.match(_IDX):
+            raise fail("root", "end in .parquet or .npz, or be an IDX file", str(path))
+    else:
+        config = spec.config if spec is not None else None
+        within = folder / config if config and (folder / config).is_dir() else folder
+        shards = _visible(within.rglob("*.parquet"), within)
+        if shards:
+            train, candidates = sort_shards(shards, within, tests)
+            return parquet_source(train, candidates, folder, spec, facts)
+    idx = _visible(folder.glob(_IDX), folder)
     if idx:
         return _read_idx_files(folder, idx, facts)
     archives = _visible(folder.glob("*.npz"), folder)
@@ -155,12 +156,8 @@ def _read_path(path: Path, spec: DatasetSpec | None) -> Source:
     if archives:
         return _read_npz(archives[0], facts)
     if any((folder / name).exists() for name in _PICKLES):
-        raise fail(
-            "root",
-            "hold no pickled batches",
-            str(path),
-            "Nothing is unpickled; use the parquet files of the Hub instead.",
-        )
+        fix = "Nothing is unpickled; use the parquet files of the Hub instead."
+        raise fail("root", "hold no pickled batches", str(path), fix)
     return _read_folders(folder, tests, facts)
 
 
@@ -171,6 +168,12 @@ def _visible(paths: Iterable[Path], root: Path) -> list[Path]:
         for path in paths
         if not any(part.startswith(_HIDDEN) for part in path.relative_to(root).parts)
     )
+
+
+def _split_of(name: str) -> str | None:
+    """Return the split that a word of a file's name says."""
+    words = re.split(r"[-_.]", name.lower())
+    return next((_SPLIT_OF[word] for word in words if word in _SPLIT_OF), None)
 
 
 # --- Parquet ----------------------------------------------------------------------------
@@ -188,10 +191,7 @@ def sort_shards(
     by_split: dict[str, list[Path]] = {}
     versions = set()
     for shard in shards:
-        relative = shard.relative_to(folder)
-        words = re.split(r"[-_.]", relative.stem.lower())
-        split = next((_SPLIT_OF[word] for word in words if word in _SPLIT_OF), None)
-        home = relative.parent
+        split, home = _split_of(shard.stem), shard.parent.relative_to(folder)
         if split is None and home.name.lower() in _SPLIT_OF:
             split, home = _SPLIT_OF[home.name.lower()], home.parent
         split = split or ("train" if len(shards) == 1 else "")
@@ -304,40 +304,30 @@ def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
     except (OSError, EOFError, zlib.error) as error:
         raise unreadable(name, "be a complete gzip file", path, error) from error
     if len(content) != stated:
-        raise fail(
-            name,
-            f"hold {stated} bytes after its header",
-            as_text("more" if len(content) > stated else str(len(content))),
-            "Copy or download it again.",
-        )
+        rule = f"hold {stated} bytes after its header"
+        found = as_text("more" if len(content) > stated else str(len(content)))
+        raise fail(name, rule, found, "Copy or download it again.")
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def _read_idx_files(folder: Path, files: list[Path], facts: dict[str, Any]) -> Source:
-    found: dict[tuple[str, str], Path] = {}
+    found: dict[tuple[str | None, str], Path] = {}
     # Backwards, so that a plain file replaces its gzipped twin.
     for path in reversed(files):
-        match = _IDX_NAME.match(path.name)
-        if match:
-            split = "train" if match["split"] == "train" else "test"
-            found[split, match["kind"]] = path
+        kind = "images" if "images" in path.name else "labels"
+        found[_split_of(path.name), kind] = path
     splits: dict[str, Records] = {}
     for split in ("train", "test"):
         images, labels = (found.get((split, kind)) for kind in ("images", "labels"))
         if images and labels:
             splits[split] = from_arrays(images.name, read_idx(images), read_idx(labels))
-        elif images or labels:
+        elif images or labels or split == "train":
             raise fail(
                 f"folder {folder.name}",
-                f"hold images and labels of {split}",
-                as_text(f"only {(images or labels or folder).name}"),
+                f"hold images and labels of {split} ({split}-images-idx3-ubyte, "
+                f"{split}-labels-idx1-ubyte)",
+                as_text(f"only {', '.join(path.name for path in files)}"),
             )
-    if "train" not in splits:
-        raise fail(
-            f"folder {folder.name}",
-            "hold train-images-idx3-ubyte and train-labels-idx1-ubyte",
-            as_text("test files only"),
-        )
     listed = sorted(path.name for path in found.values())
     return Source(splits["train"], splits.get("test"), (), {**facts, "files": listed})
 
@@ -357,88 +347,90 @@ def _read_folders(root: Path, tests: Sequence[str], facts: dict[str, Any]) -> So
     import pandas as pd
 
     folder, folders = root, _subfolders(root)
-    while len(folders) == 1 and not _split(folders[0]) and _is_container(folders[0]):
+    while len(folders) == 1 and _is_container(folders[0]):
         folder, folders = folders[0], _subfolders(folders[0])
-    splits: dict[str, list[Path]] = {}
+    splits: dict[str, Path] = {}
     for one in folders:
-        splits.setdefault(_split(one) or "", []).append(one)
-    for split, named in splits.items():
-        if split and len(named) > 1:
-            found = as_text(" and ".join(one.name for one in named))
+        split = _SPLIT_OF.get(one.name.lower())
+        if split in splits:
+            found = as_text(f"{splits[split].name} and {one.name}")
             raise fail("root", f"hold one folder of {split} images", found)
-    home = splits["train"][0] if "train" in splits else folder
-    pairs, left_out = _labelled_files(home, is_split=home != folder)
-    if not pairs:
-        content = sorted(one.name for one in root.iterdir())[:4]
-        shown = f"{root}, with {', '.join(content)}" if content else f"{root}, empty"
-        raise fail("root", f"hold {EXPECTED}", as_text(shown))
-    train = pd.Categorical([label for _, label in pairs])
+        if split:
+            splits[split] = one
+    if len(splits) == len(folders) > 0 and "train" not in splits:
+        found = as_text(" and ".join(one.name for one in folders))
+        raise fail("root", "hold a folder of train images", found)
+    home = splits.get("train", folder)
+    train, left_out = _labelled_files(home, is_split=home != folder)
+    if not len(train):
+        content = ", ".join(sorted(one.name for one in root.iterdir())[:4])
+        shown = as_text(f"{root}, with {content}" if content else f"{root}, empty")
+        raise fail("root", f"hold {EXPECTED}", shown)
+    classes = pd.Categorical(train)
     test, used, ignored = None, [home], []
-    others = [one for split in tests for one in splits.get(split, ())]
-    for other in others if home != folder else ():
+    for other in (splits[one] for one in tests if one in splits and "train" in splits):
         listed, more = _labelled_files(other, is_split=True)
-        if not listed:
+        if not len(listed):
             ignored.append(f"{other.name}: no class folders and no table of labels")
             continue
-        labels = train.categories.get_indexer([label for _, label in listed])
+        labels = classes.categories.get_indexer(listed)
         if -1 in labels:
-            unknown = listed[int(np.argmin(labels))][1]
-            rule = "hold only classes that train has"
+            rule, unknown = (
+                "hold only classes that train has",
+                listed[labels < 0].iloc[0],
+            )
             raise fail(f"folder {other.name}", rule, unknown)
-        test = _image_records(listed, labels, other)
+        test = _image_records(listed.index, labels, other)
         used, left_out = [home, other], left_out + more
         break
     facts |= {"files": [one.relative_to(root).as_posix() for one in used]}
     facts |= _ignored(ignored) | ({"left_out": left_out} if left_out else {})
-    names = tuple(map(str, train.categories))
-    return Source(_image_records(pairs, train.codes, home), test, names, facts)
-
-
-def _split(folder: Path) -> str | None:
-    return _SPLIT_OF.get(folder.name.lower())
+    records = _image_records(train.index, classes.codes, home)
+    return Source(records, test, tuple(map(str, classes.categories)), facts)
 
 
 def _is_container(folder: Path) -> bool:
-    """Return whether a lone folder is the data set rather than a class."""
+    """Return whether a lone folder is the data set rather than a split or a class."""
+    if folder.name.lower() in _SPLIT_OF:
+        return False
     inner = _subfolders(folder)
-    if len(inner) == 1 and not _split(inner[0]):
-        return any(folder.glob("*.csv")) or _is_container(inner[0])
-    return bool(inner) or any(folder.glob("*.csv"))
+    has_table = any(folder.glob("*.csv"))
+    if len(inner) == 1 and inner[0].name.lower() not in _SPLIT_OF:
+        return has_table or _is_container(inner[0])
+    return has_table or bool(inner)
 
 
 def _subfolders(folder: Path) -> list[Path]:
     return _visible((one for one in folder.iterdir() if one.is_dir()), folder)
 
 
-def _labelled_files(
-    folder: Path, *, is_split: bool
-) -> tuple[list[tuple[Path, Any]], int]:
-    """Return (file, class) of a split's images, and the number of files left out."""
+def _labelled_files(folder: Path, *, is_split: bool) -> tuple[pd.Series, int]:
+    """Return the class of each image file of a split, and the number of files left out."""
+    import pandas as pd
+
     annotations = folder / "val_annotations.txt"
     if annotations.is_file():  # the official form of Tiny ImageNet
-        rows = [line.split() for line in annotations.read_text().splitlines() if line]
-        return [(folder / "images" / row[0], row[1]) for row in rows if len(row) > 1], 0
+        listed = pd.read_csv(annotations, sep="\t", header=None, dtype=str)
+        files = [folder / "images" / name for name in listed[0]]
+        return pd.Series(listed[1].values, files), 0
     images, left_out = _image_files(folder)
     folders = _subfolders(folder)
     if len(folders) < 2:  # folders of classes, where there are any, go before a table
         for table in _visible(folder.glob("*.[ct]sv"), folder):
             listed = _read_table(table, images)
-            if listed:
+            if listed is not None:
                 return listed, left_out - 1
-    inner = [file.relative_to(folder).parts for file in images]
-    pairs = [
-        (file, parts[0])
-        for file, parts in zip(images, inner, strict=True)
-        if len(parts) > 1
-    ]
-    seen = {label for _, label in pairs}
+    parts = [(file, file.relative_to(folder).parts) for file in images]
+    classes = {file: names[0] for file, names in parts if len(names) > 1}
+    seen = set(classes.values())
     empty = [one.name for one in folders if one.name not in seen]
-    if pairs and empty:
+    if classes and empty:
         raise fail(f"class folder {empty[0]}", "hold an image", as_text("none"))
     # Images in one folder without classes ("test/images") are a split without labels.
-    if is_split and seen <= {"images", "imgs", "unlabelled", "unlabeled", "unknown"}:
-        return [], left_out
-    return pairs, left_out + len(images) - len(pairs)
+    if is_split and seen <= _NO_CLASSES:
+        classes = {}
+    left_out += len(images) - len(classes)
+    return pd.Series(list(classes.values()), list(classes), dtype=object), left_out
 
 
 def _image_files(folder: Path) -> tuple[list[Path], int]:
@@ -461,46 +453,41 @@ def _image_files(folder: Path) -> tuple[list[Path], int]:
     return sorted(images), others
 
 
-def _read_table(path: Path, images: list[Path]) -> list[tuple[Path, Any]]:
-    """Return (file, class) of each row of a CSV or TSV table; [] if it lists no images."""
+def _read_table(path: Path, images: list[Path]) -> pd.Series | None:
+    """Return the class of each file in a CSV or TSV table; None if it lists no images."""
     import pandas as pd
 
     try:
         table = pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",")
     except (ValueError, UnicodeError):
-        return []
+        return None
     files: dict[str, Path] = {}
     for image in images:
         relative = image.relative_to(path.parent).as_posix()
-        for key in (image.stem, image.name, relative):
-            files[key] = image
+        files |= dict.fromkeys((image.stem, image.name, relative), image)
     columns = {str(name).lower(): name for name in table.columns}
     label = next((columns[one] for one in _TABLE_LABELS if one in columns), None)
     for name in table.columns:
-        found = [(str(value), files.get(str(value))) for value in table[name]]
-        if not found or found[0][1] is None:
+        found = table[name].astype(str).map(files)
+        if not len(found) or pd.isna(found.iloc[0]):
             continue
         if label is None and len(table.columns) == 2:
             label = next(one for one in table.columns if one != name)
         if label is None or label == name:
-            return []
-        classes = table[label].tolist()
-        pairs = []
-        for (value, file), one in zip(found, classes, strict=True):
-            if file is None:
-                raise fail(f"table {path.name}", "list files beside it", value)
-            if one != one:
-                raise fail(f"table {path.name}", "give each image a class", value)
-            pairs.append((file, one))
-        return pairs
-    return []
+            return None
+        for rule, column in (
+            ("list files beside it", found),
+            ("give each image a class", table[label]),
+        ):
+            if column.isna().any():
+                wrong = table[name][column.isna()].iloc[0]
+                raise fail(f"table {path.name}", rule, wrong)
+        return pd.Series(table[label].values, found)
+    return None
 
 
-def _image_records(
-    pairs: list[tuple[Path, Any]], labels: np.ndarray, folder: Path
-) -> Records:
+def _image_records(files: pd.Index, labels: np.ndarray, folder: Path) -> Records:
     def encoded(rows: np.ndarray) -> list[Encoded]:
-        files = [pairs[row][0] for row in rows]
-        return [Encoded(str(file.relative_to(folder)), file) for file in files]
+        return [Encoded(str(file.relative_to(folder)), file) for file in files[rows]]
 
-    return from_encoded(labels.astype(np.int32), encoded, f"folder {folder.name}")
+    return from_encoded(np.asarray(labels, np.int32), encoded, f"folder {folder.name}")
