@@ -29,6 +29,7 @@ from isa_toolkit.datasets.validation import (
     balanced_subset,
     centred_one_hot,
     check_classes,
+    check_size,
     encode_labels,
     stratified_split,
 )
@@ -90,20 +91,9 @@ class Dataset:
                 self.name,
                 "It names run folders.",
             )
-        for name, split in (("train", self.train), ("test", self.test)):
-            images, labels = split.images, split.labels
-            if images.dtype != np.uint8 or images.shape[1:] != self.image_shape:
-                rule = f"be uint8 of shape {['n', *self.image_shape]}"
-                found = as_text(f"{images.dtype} {images.shape}")
-                raise fail(f"{name} images", rule, found)
-            if labels.dtype != np.int32 or labels.shape != (len(images),):
-                rule = f"be int32 of shape [{len(images)}]"
-                found = as_text(f"{labels.dtype} {labels.shape}")
-                raise fail(f"{name} labels", rule, found)
-            labels.flags.writeable = False
-            if isinstance(images, np.ndarray):
-                images.flags.writeable = False
-        check_classes(self.train.labels, self.test.labels, self.class_names)
+        for array in _arrays(self):
+            if isinstance(array, np.ndarray):
+                array.flags.writeable = False
 
     def __len__(self) -> int:
         return len(self.train)
@@ -165,21 +155,17 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256 (hex) of both splits: pixels, shapes and labels."""
         digest = hashlib.sha256()
-        splits = (self.train, self.test)
-        for array in (one for split in splits for one in (split.images, split.labels)):
+        for array in _arrays(self):
             digest.update(f"{array.dtype} {array.shape}".encode())
             for piece in pieces(array):
                 digest.update(np.ascontiguousarray(array[piece]).data)
         return digest.hexdigest()
 
     def inputs(self, split: SplitName = "train") -> Float[np.ndarray, "n h w ch"]:
-        """Return the network inputs of a split, computed once and kept.
+        """Return the preprocessed images of a split, read-only, computed once and kept.
 
         Args:
             split: Name of the split, ``"train"`` or ``"test"``.
-
-        Returns:
-            Preprocessed images, float32 [n, h, w, ch], read-only.
 
         Raises:
             ValueError: Unknown split; images on the disk that would not fit in memory.
@@ -199,12 +185,6 @@ class Dataset:
 
         Args:
             split: Name of the split, ``"train"`` or ``"test"``.
-
-        Returns:
-            float32 [n, c].
-
-        Raises:
-            ValueError: Unknown split.
         """
         check_one_of("split", split, _SPLITS)
         return centred_one_hot(getattr(self, split).labels, self.num_classes)
@@ -217,18 +197,17 @@ class Dataset:
             seed: Seed of the draw.
 
         Returns:
-            (dataset, held_out): The same preprocessing object and test split.
+            (dataset, held_out): Preprocessing and test split stay the same objects.
 
         Raises:
             ValueError: A fraction outside (0, 1), or too few images.
         """
         kept, held = stratified_split(self.train.labels, fraction, seed=seed)
-        provenance = {
-            **self.provenance,
-            "held_out": {"fraction": float(fraction), "seed": seed, "count": len(held)},
-        }
+        drawn = {"fraction": float(fraction), "seed": seed, "count": len(held)}
         smaller = dataclasses.replace(
-            self, train=self.train.take(kept), provenance=provenance
+            self,
+            train=self.train.take(kept),
+            provenance={**self.provenance, "held_out": drawn},
         )
         held_out = self.train.take(held)
         return smaller, Split(np.asarray(held_out.images), held_out.labels)
@@ -304,6 +283,11 @@ class Dataset:
         )
 
 
+def _arrays(data: Dataset) -> list[np.ndarray | MappedImages]:
+    splits = (data.train, data.test)
+    return [array for split in splits for array in (split.images, split.labels)]
+
+
 def check_choices(whitening: str | None, resolution: int | None) -> None:
     """Refuse an unknown whitening or an impossible resolution, before anything is read."""
     if whitening is not None:
@@ -370,23 +354,12 @@ def build(
     images = read_or_map(train, indices, channels, resolution, facts=found.facts)
     shape = images.shape[1:]
     if spec is not None and resolution is None and shape != spec.image_shape:
-        side = spec.resolution
-        raise fail(
-            f"{spec.name} images",
-            f"be {side}x{side}",
-            as_text(f"{shape[0]}x{shape[1]}"),
-            f"Pass resolution={side} to crop the centre and resize.",
-        )
+        side, found_side = spec.resolution, as_text(f"{shape[0]}x{shape[1]}")
+        fix = f"Pass resolution={side} to crop the centre and resize."
+        raise fail(f"{spec.name} images", f"be {side}x{side}", found_side, fix)
     # An unknown set takes the training images' channels for its test images.
     test_images = test.read(test_indices, shape[2], resolution)
-    if test_images.shape[1:] != shape:
-        sizes = ["x".join(map(str, one[:2])) for one in (shape, test_images.shape[1:])]
-        raise fail(
-            "test images",
-            "have the size of the training images",
-            as_text(f"{sizes[0]} and {sizes[1]}"),
-            "Pass resolution to crop the centre and resize.",
-        )
+    check_size("training and test images", shape, test_images.shape[1:])
     facts["train_count"], facts["resolution"] = len(indices), list(shape[:2])
     if resolution is not None:
         facts["resize"] = "central square, exact area means"
@@ -413,12 +386,10 @@ def _labels(
     names = found.class_names
     if spec is not None:
         if names and len(names) != spec.num_classes:
-            raise fail(
-                f"{spec.name}",
-                f"have {spec.num_classes} classes",
-                as_text(f"{len(names)} class names in the files"),
-                "Load it under a name of its own if it is another set.",
-            )
+            rule = f"have {spec.num_classes} classes"
+            in_files = as_text(f"{len(names)} class names in the files")
+            fix = "Load it under a name of its own if it is another set."
+            raise fail(spec.name, rule, in_files, fix)
         names = names or spec.class_names or tuple(map(str, range(spec.num_classes)))
     return encode_labels(found.train.labels, test, class_names=names)
 
@@ -428,11 +399,8 @@ def _check_counts(spec: DatasetSpec, facts: dict[str, Any]) -> None:
     counts = facts["train_count"], facts["test_count"]
     facts["is_whole"] = counts == (spec.train_count, spec.test_count)
     if facts["source"] == "hub" and not facts["is_whole"]:
-        raise fail(
-            f"{spec.hub_id}",
-            f"hold {spec.train_count} training and {spec.test_count} test images",
-            as_text(f"{counts[0]} and {counts[1]}"),
-            "Name another revision as 'name@revision'.",
-        )
+        rule = f"hold {spec.train_count} training and {spec.test_count} test images"
+        fix = "Name another revision as 'name@revision'."
+        raise fail(str(spec.hub_id), rule, as_text(f"{counts[0]} and {counts[1]}"), fix)
     if spec.note:
         facts["note"] = spec.note

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from isa_toolkit.checks import as_text, fail
+from isa_toolkit.checks import fail
 from isa_toolkit.datasets.memory_map import MappedImages
+from isa_toolkit.datasets.validation import check_size
 
 if TYPE_CHECKING:
     from isa_toolkit.datasets.readers import Records
@@ -136,13 +137,7 @@ def _write_pieces(path: Path, shape: tuple[int, ...], pieces: Iterable[Any]) -> 
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_2_0(file, header)
             for piece in pieces:
-                if piece.shape[1:] != shape[1:]:
-                    raise fail(
-                        "images",
-                        "have one size",
-                        as_text(f"{shape[1:]} and {piece.shape[1:]}"),
-                        "Pass resolution to crop the centre and resize.",
-                    )
+                check_size("images", shape[1:], piece.shape[1:])
                 file.write(np.ascontiguousarray(piece).data)
     except BaseException:
         path.unlink(missing_ok=True)

@@ -375,10 +375,8 @@ def _read_folders(root: Path, tests: Sequence[str], facts: dict[str, Any]) -> So
             continue
         labels = classes.categories.get_indexer(listed)
         if -1 in labels:
-            rule, unknown = (
-                "hold only classes that train has",
-                listed[labels < 0].iloc[0],
-            )
+            rule = "hold only classes that train has"
+            unknown = listed.to_numpy()[labels < 0][0]
             raise fail(f"folder {other.name}", rule, unknown)
         test = _image_records(listed.index, labels, other)
         used, left_out = [home, other], left_out + more
@@ -468,7 +466,7 @@ def _read_table(path: Path, images: list[Path]) -> pd.Series | None:
     columns = {str(name).lower(): name for name in table.columns}
     label = next((columns[one] for one in _TABLE_LABELS if one in columns), None)
     for name in table.columns:
-        found = table[name].astype(str).map(files)
+        found = table[name].astype(str).map(files.get)
         if not len(found) or pd.isna(found.iloc[0]):
             continue
         if label is None and len(table.columns) == 2:
@@ -479,9 +477,9 @@ def _read_table(path: Path, images: list[Path]) -> pd.Series | None:
             ("list files beside it", found),
             ("give each image a class", table[label]),
         ):
-            if column.isna().any():
-                wrong = table[name][column.isna()].iloc[0]
-                raise fail(f"table {path.name}", rule, wrong)
+            wrong = table[name].to_numpy()[np.asarray(pd.isna(column))]
+            if len(wrong):
+                raise fail(f"table {path.name}", rule, wrong[0])
         return pd.Series(table[label].values, found)
     return None
 

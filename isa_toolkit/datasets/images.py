@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from isa_toolkit.checks import as_text, check_integer, fail
-from isa_toolkit.datasets.validation import unreadable
+from isa_toolkit.datasets.validation import check_size, unreadable
 from isa_toolkit.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -131,15 +131,8 @@ def decode_all(
                         np.empty((len(rows), *image.shape), np.uint8),
                         one.name,
                     )
-                if image.shape[:2] != images.shape[1:3]:
-                    shapes = images.shape[1:3], image.shape[:2]
-                    sizes = ["x".join(map(str, shape)) for shape in shapes]
-                    raise fail(
-                        "images",
-                        "have one size",
-                        as_text(f"{sizes[0]} ({first}) and {sizes[1]} ({one.name})"),
-                        "Pass resolution to crop the centre and resize.",
-                    )
+                which = f"{{}} ({first}) and {{}} ({one.name})"
+                check_size("images", images.shape[1:3], image.shape[:2], which)
                 if image.shape[2] > images.shape[3]:
                     images = np.repeat(images, 3, axis=3)
                 images[row] = image
@@ -187,18 +180,14 @@ def _open(encoded: Encoded) -> Image.Image:
     except _image_errors() as error:
         raise _damaged(encoded, error) from error
     if opened.mode not in (*_GREY_MODES, *_COLOUR_MODES):
-        raise fail(
-            f"image {encoded.name}",
-            "have 8 or 16 bits per channel",
-            as_text(f"mode {opened.mode}"),
-        )
+        mode = as_text(f"mode {opened.mode}")
+        raise fail(f"image {encoded.name}", "have 8 or 16 bits per channel", mode)
     if opened.width * opened.height > LARGEST_IMAGE:
-        raise fail(
-            f"image {encoded.name}",
+        rule, size = (
             f"have at most {LARGEST_IMAGE} pixels",
-            as_text(f"{opened.width}x{opened.height}"),
-            "Resize the file.",
+            "x".join(map(str, opened.size)),
         )
+        raise fail(f"image {encoded.name}", rule, as_text(size), "Resize the file.")
     return opened
 
 

@@ -96,59 +96,55 @@ class Preprocessing:
         return digest.hexdigest()
 
     def apply(self, images: Shaped[Any, "n h w ch"]) -> Float[np.ndarray, "n h w ch"]:
-        """Return network inputs.
+        """Return network inputs, float32 [n, h, w, ch].
 
         Args:
             images: Images, uint8 or floats on the [0, 1] scale (not clipped, so that what
                 ``invert`` gave comes back), [n, h, w, ch].
 
-        Returns:
-            float32 [n, h, w, ch].
-
         Raises:
             ValueError: Another shape or number kind, pixels that are not finite, or
                 floats on the 0..255 scale.
         """
-        array = self._checked("images", images, ("uint8", "float"))
+        array = self._checked("images", images, is_pixels=True)
         result = np.empty(array.shape, np.float32)
         scale, shift = self.affine(1 / 255 if array.dtype == np.uint8 else 1.0)
         for piece in pieces(array):
-            result[piece] = self._whiten(
-                array[piece].astype(np.float32) * scale - shift
-            )
+            inputs = array[piece].astype(np.float32) * scale - shift
+            if self.zca is not None:
+                inputs -= self.zca.mean.reshape(self.image_shape)
+                blocks = to_blocks(inputs, self.zca.stride) @ self.zca.matrix
+                inputs = from_blocks(blocks, self.zca.stride, self.image_shape)
+            result[piece] = inputs
         return result
 
     def invert(self, whitened: Float[Any, "n h w ch"]) -> Float[np.ndarray, "n h w ch"]:
-        """Return the pixels of network inputs, on the [0, 1] scale, not clipped.
+        """Return the pixels of network inputs, float32 on the [0, 1] scale, not clipped.
 
         Args:
             whitened: Network inputs, floats [n, h, w, ch].
 
-        Returns:
-            float32 [n, h, w, ch].
-
         Raises:
             ValueError: Another shape, or inputs that are not finite floats.
         """
-        array = self._checked("whitened", whitened, ("float",))
+        array = self._checked("whitened", whitened, is_pixels=False)
         result = np.empty(array.shape, np.float32)
         mean = np.array(self.mean, np.float32)
         std = np.array(self.std, np.float32)
         for piece in pieces(array):
             standardised = np.asarray(array[piece], np.float32)
             if self.zca is not None:
-                stride = self.zca.stride
-                blocks = to_blocks(standardised, stride) @ self.zca.inverse
-                standardised = from_blocks(blocks, stride, self.image_shape)
+                blocks = to_blocks(standardised, self.zca.stride) @ self.zca.inverse
+                standardised = from_blocks(blocks, self.zca.stride, self.image_shape)
                 standardised += self.zca.mean.reshape(self.image_shape)
             result[piece] = standardised * std + mean
         return result
 
     def describe(self) -> dict[str, Any]:
         """Return what the map does, in plain JSON types."""
-        kind: dict[str, Any] = {"kind": "none"}
+        zca: dict[str, Any] = {"kind": "none"}
         if self.zca is not None:
-            kind = {
+            zca = {
                 "kind": self.kind,
                 "stride": self.zca.stride,
                 "relative_regulariser": self.zca.regulariser,
@@ -159,7 +155,7 @@ class Preprocessing:
             "mean": list(self.mean),
             "std": list(self.std),
             "image_shape": list(self.image_shape),
-            "zca": kind,
+            "zca": zca,
             "fingerprint": self.fingerprint,
         }
 
@@ -171,34 +167,23 @@ class Preprocessing:
         mean, std = np.array(self.mean), np.array(self.std)
         return (unit / std).astype(np.float32), (mean / std).astype(np.float32)
 
-    def _whiten(self, standardised: np.ndarray) -> np.ndarray:
-        if self.zca is None:
-            return standardised
-        standardised -= self.zca.mean.reshape(self.image_shape)
-        blocks = to_blocks(standardised, self.zca.stride) @ self.zca.matrix
-        return from_blocks(blocks, self.zca.stride, self.image_shape)
-
-    def _checked(self, name: str, images: Any, kinds: tuple[str, ...]) -> Images:
+    def _checked(self, name: str, images: Any, *, is_pixels: bool) -> Images:
         array = images if isinstance(images, MappedImages) else np.asarray(images)
         is_float = np.issubdtype(array.dtype, np.floating)
-        if not is_float and not ("uint8" in kinds and array.dtype == np.uint8):
-            rule = "be floats" if len(kinds) == 1 else "be uint8, or floats in [0, 1]"
+        if not is_float and not (is_pixels and array.dtype == np.uint8):
+            rule = "be uint8, or floats in [0, 1]" if is_pixels else "be floats"
             raise fail(name, rule, as_text(f"numbers of type {array.dtype}"))
         if array.ndim != 4 or array.shape[1:] != tuple(self.image_shape):
             shape = "x".join(map(str, self.image_shape))
             raise fail(name, f"have shape [n, {shape}]", array.shape)
-        if is_float:
-            for piece in pieces(array):
-                if not np.isfinite(array[piece]).all():
-                    raise fail(name, "be finite", as_text("NaN or infinity"))
-                largest = np.abs(array[piece]).max(initial=0)
-                if "uint8" in kinds and largest > _LARGEST_PIXEL:
-                    raise fail(
-                        name,
-                        "be on the [0, 1] scale when they are floats",
-                        float(largest),
-                        "Divide by 255 if the pixels run from 0 to 255.",
-                    )
+        for piece in pieces(array) if is_float else ():
+            largest = float(np.abs(array[piece]).max(initial=0))
+            if not np.isfinite(largest):
+                raise fail(name, "be finite", as_text("NaN or infinity"))
+            if is_pixels and largest > _LARGEST_PIXEL:
+                rule = "be on the [0, 1] scale when they are floats"
+                fix = "Divide by 255 if the pixels run from 0 to 255."
+                raise fail(name, rule, largest, fix)
         return array
 
 
@@ -224,12 +209,9 @@ def fit(
         mean = measured_mean if mean is None else mean
         std = measured_std if std is None else std
         if min(std) == 0:
-            raise fail(
-                "training images",
-                "vary in every channel",
-                as_text(f"channel {int(np.argmin(std))} constant"),
-                "Pass std, or whitening='none'.",
-            )
+            found = as_text(f"channel {int(np.argmin(std))} constant")
+            fix = "Pass std, or whitening='none'."
+            raise fail("training images", "vary in every channel", found, fix)
     plain = Preprocessing(
         mean=tuple(map(float, mean)), std=tuple(map(float, std)), image_shape=shape
     )

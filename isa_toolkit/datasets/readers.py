@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fnmatch
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -154,14 +153,10 @@ def read_parquet(
     kind = getattr(kind, "storage_type", kind)
     is_encoded = (pa.types.is_struct, pa.types.is_binary, pa.types.is_large_binary)
     if not any(check(kind) for check in is_encoded):
-
-        def read(
-            rows: np.ndarray, channels: int | None, resolution: int | None
-        ) -> np.ndarray:
-            plain = _plain(table, image, name, rows)
-            return np.concatenate([_fit(one, channels, resolution) for one in plain])
-
-        return Records(labels.to_numpy(), read), class_names
+        numbers = table.with_format("numpy").iter(_BATCH)
+        plain = [_as_bytes(name, batch[image]) for batch in numbers]
+        records = from_arrays(name, np.concatenate(plain), labels.to_numpy())
+        return records, class_names
     arrow = table.with_format("arrow")
 
     def encoded(rows: np.ndarray) -> list[Encoded]:
@@ -172,12 +167,11 @@ def read_parquet(
         for row, stored in zip(rows, part[image].to_pylist(), strict=True):
             content = stored.get("bytes") if isinstance(stored, dict) else stored
             if not isinstance(content, bytes):
-                raise fail(
-                    f"row {row} of {name}",
+                rule, fix = (
                     "hold the bytes of an image",
-                    as_text("no bytes"),
-                    "Embed the images when writing the file.",
+                    "Embed them when writing the file.",
                 )
+                raise fail(f"row {row} of {name}", rule, as_text("no bytes"), fix)
             batch.append(Encoded(f"{name} row {row}", content))
         return batch
 
@@ -210,13 +204,9 @@ def _load(files: Sequence[Path], columns: list[str]) -> Any:
                 f"The cache folder {folder} cannot take a copy of the images: {cause}. "
                 "Free some space, or set ISA_CACHE_DIR to a folder that has it."
             ) from error
-        shown = " or ".join(str(file) for file in files)
-        raise fail(
-            "each shard",
-            "be a complete parquet file with the same columns of images",
-            as_text(f"damage in {shown}"),
-            "Copy or download it again.",
-        ) from error
+        found = as_text(f"damage in {' or '.join(str(file) for file in files)}")
+        rule = "be a complete parquet file with the same columns of images"
+        raise fail("each shard", rule, found, "Copy or download it again.") from error
 
 
 @contextlib.contextmanager
@@ -243,41 +233,28 @@ def _column(file: Path, wanted: Sequence[str], what: str) -> str:
     try:
         present = pq.read_schema(file).names
     except (pa.ArrowException, OSError) as error:
-        raise unreadable(
-            f"file {file.name}", "be a complete parquet file", file, error
-        ) from error
+        name, rule = f"file {file.name}", "be a complete parquet file"
+        raise unreadable(name, rule, file, error) from error
     found = next((name for name in wanted if name in present), None)
     if found is None or present.count(found) > 1:
-        raise fail(
-            f"file {file.name}",
-            f"have {what} column named {' or '.join(wanted)}, once",
-            as_text(f"columns {', '.join(present)}"),
-        )
+        rule = f"have {what} column named {' or '.join(wanted)}, once"
+        raise fail(f"file {file.name}", rule, as_text(f"columns {', '.join(present)}"))
     return found
 
 
-def _plain(
-    table: Any, image: str, name: str, rows: np.ndarray
-) -> Iterator[UInt8[np.ndarray, "k h w ch"]]:
-    """Give batches of images that are stored as nested lists of numbers."""
-    numpy = table.with_format("numpy")
-    for start in range(0, len(rows), _BATCH):
-        numbers = np.asarray(numpy[rows[start : start + _BATCH]][image])
-        if numbers.dtype.kind not in "iuf":
-            raise fail(
-                f"images of {name}",
-                "be numbers of one size",
-                as_text(f"type {table.features[image]}"),
-                "Store image bytes, or resize before writing.",
-            )
-        if numbers.dtype.kind in "iu":
-            # Parquet has no 8-bit type of its own: writers widen uint8 to int32 or int64.
-            low, high = int(numbers.min(initial=0)), int(numbers.max(initial=0))
-            if low < 0 or high > 255:
-                wrong = low if low < 0 else high
-                raise fail(f"images of {name}", "lie in 0..255", wrong)
-            numbers = numbers.astype(np.uint8)
-        yield as_images(f"images of {name}", numbers)
+def _as_bytes(name: str, stored: Any) -> UInt8[np.ndarray, "k h w ch"]:
+    """Return images that are stored as nested lists of numbers."""
+    numbers = np.asarray(stored)
+    if numbers.dtype.kind not in "iuf":
+        found, fix = as_text("others"), "Store image bytes, or resize before writing."
+        raise fail(f"images of {name}", "be numbers of one size", found, fix)
+    # Parquet has no 8-bit type of its own: writers widen uint8 to int32 or int64.
+    if numbers.dtype.kind in "iu" and numbers.size:
+        low, high = int(numbers.min()), int(numbers.max())
+        if low < 0 or high > 255:
+            raise fail(f"images of {name}", "lie in 0..255", low if low < 0 else high)
+        numbers = numbers.astype(np.uint8)
+    return as_images(f"images of {name}", numbers)
 
 
 def download(
@@ -293,37 +270,31 @@ def download(
 
     name = f"{repository} at revision {revision}"
     try:
-        folder = Path(
-            huggingface_hub.snapshot_download(
-                repository,
-                repo_type="dataset",
-                revision=revision,
-                allow_patterns=list(patterns),
-            )
+        local = huggingface_hub.snapshot_download(
+            repository,
+            repo_type="dataset",
+            revision=revision,
+            allow_patterns=list(patterns),
         )
     # Every error of the client (offline, no such revision, time out) is an OSError or
     # a ValueError, whichever HTTP library is under it.
     except (OSError, ValueError) as error:
-        raise fail(
-            name,
+        rule, kind = (
             "be reachable on the Hub or complete in its cache",
-            as_text(type(error).__name__),
-            "Check the network and HF_HUB_OFFLINE, "
-            f"try '{repository}@main', or pass root to read local files.",
-        ) from error
-    # Other revisions' leftovers may lie beside: take what the patterns name.
-    found = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*")}
-    matched = [
-        [found[one] for one in sorted(fnmatch.filter(found, pattern))]
-        for pattern in patterns
-    ]
-    if not all(matched):
-        raise fail(
-            name,
-            f"hold {' and '.join(patterns)}",
-            as_text(f"{' and '.join(str(len(files)) for files in matched)} files"),
-            "Name another revision as 'name@revision', or pass root.",
+            type(error).__name__,
         )
+        fix = (
+            "Check the network and HF_HUB_OFFLINE, "
+            f"try '{repository}@main', or pass root to read local files."
+        )
+        raise fail(name, rule, as_text(kind), fix) from error
+    folder = Path(local)
+    # Other revisions' leftovers may lie beside: take what the patterns name.
+    matched = [sorted(folder.rglob(pattern)) for pattern in patterns]
+    if not all(matched):
+        found = as_text(f"{' and '.join(str(len(files)) for files in matched)} files")
+        fix = "Name another revision as 'name@revision', or pass root."
+        raise fail(name, f"hold {' and '.join(patterns)}", found, fix)
     # The cache names a snapshot's folder by its commit.
     commit = folder.name if _COMMIT.fullmatch(folder.name) else revision
     return folder, commit, matched

@@ -47,11 +47,7 @@ class Split:
         return tuple(self.images.shape)
 
     def take(self, rows: Int[np.ndarray, " k"]) -> Split:
-        """Return some of the images, where they are, with their labels.
-
-        Args:
-            rows: Indices of the images, [k].
-        """
+        """Return the images at the indices ``rows``, where they are, with their labels."""
         images = self.images
         is_mapped = isinstance(images, MappedImages)
         taken = images.take(rows) if is_mapped else images[rows]
@@ -79,6 +75,16 @@ def unreadable(
         pointer = as_text(f"a Git LFS pointer ({path or name})")
         return fail(name, rule, pointer, "Run 'git lfs pull' in its repository.")
     return fail(name, rule, shown, "Copy or download it again.")
+
+
+def check_size(
+    name: str, one: tuple[int, ...], two: tuple[int, ...], which: str = "{} and {}"
+) -> None:
+    """Refuse two shapes of images, [h, w] or [h, w, ch], that differ."""
+    if one != two:
+        sizes = ("x".join(map(str, shape[:2])) for shape in (one, two))
+        fix = "Pass resolution to crop the centre and resize."
+        raise fail(name, "have one size", as_text(which.format(*sizes)), fix)
 
 
 def centred_one_hot(
@@ -115,31 +121,21 @@ def as_images(name: str, images: Any) -> UInt8[np.ndarray, "n h w ch"]:
     try:
         is_nested = isinstance(images, np.ndarray) and images.dtype.hasobject
         array = np.asarray(list(images) if is_nested else images)
-    except ValueError as error:  # NumPy's word for a ragged list
-        sizes = list(dict.fromkeys("x".join(map(str, np.shape(one))) for one in images))
-        raise fail(
-            name,
-            "have one size",
-            as_text(" and ".join(sizes[:2])),
-            "Pass resolution to crop the centre and resize.",
-        ) from error
+    except ValueError:  # NumPy's word for a ragged list
+        for image in images:
+            check_size(name, np.shape(images[0]), np.shape(image))
+        raise
     if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
-        raise fail(
-            name,
-            "be uint8, or floats in [0, 1]",
-            as_text(f"numbers of type {array.dtype}"),
-            "Convert them with images.astype('uint8') if they hold 0 to 255.",
-        )
+        found = as_text(f"numbers of type {array.dtype}")
+        fix = "Convert them with images.astype('uint8') if they hold 0 to 255."
+        raise fail(name, "be uint8, or floats in [0, 1]", found, fix)
     if array.ndim == 3:
         array = array[..., None]
     if array.ndim != 4 or array.shape[-1] not in (1, 3):
         is_channels_first = array.ndim == 4 and array.shape[1] in (1, 3)
-        raise fail(
-            name,
-            "have shape [n, h, w, channels] with 1 or 3 channels, or [n, h, w]",
-            array.shape,
-            "Pass images.transpose(0, 2, 3, 1)." if is_channels_first else "",
-        )
+        fix = "Pass images.transpose(0, 2, 3, 1)." if is_channels_first else ""
+        rule = "have shape [n, h, w, channels] with 1 or 3 channels, or [n, h, w]"
+        raise fail(name, rule, array.shape, fix)
     if 0 in array.shape:
         raise fail(name, "hold at least one pixel", array.shape)
     return array if array.dtype == np.uint8 else _from_floats(name, array)
@@ -216,11 +212,8 @@ def encode_labels(
         raise fail("train_labels", "be at least 0", low)
     # Checked before any name is made: a label of 10**9 would make as many names.
     if high > len(train):
-        raise fail(
-            "train_labels",
-            f"number the classes from 0 without gaps, for {len(train)} images",
-            high,
-        )
+        rule = f"number the classes from 0 without gaps, for {len(train)} images"
+        raise fail("train_labels", rule, high)
     is_test_from_one = test is None or not len(test) or test.min() >= 1
     if low == 1 and is_test_from_one and len(np.unique(train)) == high:
         names = tuple(map(str, range(1, high + 1)))
@@ -247,12 +240,9 @@ def check_classes(
     present = np.bincount(train_labels, minlength=count)
     if not present.all():
         missing = int(np.argmin(present))
-        raise fail(
-            "train_labels",
-            f"hold every one of the {count} classes",
-            as_text(f"no image of class {missing} ({class_names[missing]})"),
-            "Number the classes from 0 without gaps, or add images of it.",
-        )
+        found = as_text(f"no image of class {missing} ({class_names[missing]})")
+        fix = "Number the classes from 0 without gaps, or add images of it."
+        raise fail("train_labels", f"hold every one of the {count} classes", found, fix)
 
 
 def check_images_per_class(
@@ -270,12 +260,8 @@ def check_images_per_class(
     present = np.bincount(train_labels, minlength=len(class_names))
     if present.min() < count:
         scarce = class_names[int(present.argmin())]
-        raise fail(
-            "images_per_class",
-            f"be at most {present.min()}, the training images of class {scarce!r}",
-            count,
-            fix,
-        )
+        rule = f"be at most {present.min()}, the training images of class {scarce!r}"
+        raise fail("images_per_class", rule, count, fix)
     return count
 
 
@@ -292,12 +278,9 @@ def stratified_split(
     classes, counts = np.unique(labels, return_counts=True)
     total = min(max(1, round(fraction * len(labels))), int((counts - 1).sum()))
     if total < 1:
-        raise fail(
-            "labels",
-            "leave an image to hold out",
-            as_text(f"{len(labels)} images of {len(classes)} classes"),
-            "Pass test images, or more than one image of a class.",
-        )
+        found = as_text(f"{len(labels)} images of {len(classes)} classes")
+        fix = "Pass test images, or more than one image of a class."
+        raise fail("labels", "leave an image to hold out", found, fix)
     wanted = np.minimum(fraction * counts, counts - 1)
     held_counts = np.floor(wanted).astype(int)
     order = np.argsort(-(wanted - held_counts), kind="stable")
