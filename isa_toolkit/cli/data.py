@@ -13,7 +13,7 @@ _SHOWN_CLASSES = 20
 
 
 def data(
-    which: tyro.conf.OmitArgPrefixes[DatasetFlags],
+    data: tyro.conf.OmitArgPrefixes[DatasetFlags],
     json: bool = False,
 ) -> None:
     """Load a data set and describe it.
@@ -23,12 +23,12 @@ def data(
       isa-toolkit data --dataset my-images --root path/to/class/folders
 
     Args:
-        which: Data set.
+        data: Data set.
         json: Write JSON to standard output.
     """
     import numpy as np
 
-    dataset = which.load()
+    dataset = data.load()
     counts = {
         name: np.bincount(split.labels, minlength=dataset.num_classes).tolist()
         for name, split in (("train", dataset.train), ("test", dataset.test))

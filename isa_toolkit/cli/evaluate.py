@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from isa_toolkit.cli.output import log, write_result
+from isa_toolkit.cli.parsing import DatasetFlags
 
 if TYPE_CHECKING:
     from isa_toolkit.distilled import DistilledSet
@@ -20,12 +21,7 @@ __all__ = ["evaluate"]
 
 def evaluate(
     path: tyro.conf.Positional[Path],
-    dataset: str | None = None,
-    root: str | None = None,
-    source: Literal["digits", "local", "hub"] | None = None,
-    limit: int | None = None,
-    resolution: int | None = None,
-    whitening: Literal["standardise", "zca", "none"] | None = None,
+    data: tyro.conf.OmitArgPrefixes[DatasetFlags],
     protocol: Literal["isa", "frepo", "rcig", "rfad", "dsa", "published"] = "isa",
     networks: int = 5,
     steps: int | None = None,
@@ -48,14 +44,7 @@ def evaluate(
 
     Args:
         path: Path of a run folder, or of a file that DistilledSet.save wrote.
-        dataset: Name of the data set to test on; without it, that of the distillation.
-        root: Path of the folder or file of a local data set.
-        source: Where the data come from; without it, the other options decide.
-        limit: Largest number of training images to load; use the same as for the
-            distillation.
-        resolution: Side in pixels to crop the centre and resize to, as for the
-            distillation.
-        whitening: Preprocessing of the pixels, as for the distillation.
+        data: Data set to test on: that of the distillation, with its options.
         protocol: Recipe of the evaluation: that of ISA, FRePo, RCIG or RFAD, dsa (that of
             DM and MTT) or published (that of the set's method).
         networks: Number of fresh networks to train.
@@ -71,7 +60,6 @@ def evaluate(
         json: Write JSON to standard output.
     """
     from isa_toolkit.checks import fail
-    from isa_toolkit.datasets import load_dataset
     from isa_toolkit.distilled import DistilledSet
     from isa_toolkit.evaluation import EvaluationSettings
     from isa_toolkit.evaluation import evaluate as train_and_test
@@ -79,17 +67,10 @@ def evaluate(
 
     is_run = path.is_dir()
     distilled = DistilledSet.load(_file_of(path))
-    name = dataset or _dataset_of(distilled)
-    if name is None:
+    data = dataclasses.replace(data, dataset=data.dataset or _dataset_of(distilled))
+    if data.dataset is None:
         raise fail("dataset", "be given for a set without provenance", None)
-    real = load_dataset(
-        name,
-        source=source,
-        root=root,
-        limit=limit,
-        resolution=resolution,
-        whitening=whitening,
-    )
+    real = data.load()
     settings = EvaluationSettings(
         network=_network(
             distilled, protocol, name=network, width=width, depth=depth, norm=norm

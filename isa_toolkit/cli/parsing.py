@@ -6,10 +6,13 @@ The flags of a run are read from the dataclasses themselves: ``Experiment``,
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
 import inspect
+import io
+import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import (
@@ -53,7 +56,8 @@ class DatasetFlags:
     """Flags of a data set: the arguments of ``load_dataset``.
 
     Attributes:
-        dataset: Name of a known data set, or any name for the files under --root.
+        dataset: Name of a known data set, or any name for the files under --root; without
+            it, that of the distilled set, or digits.
         root: Path of the folder or file of a local data set.
         source: Where the data come from; without it, the other options decide.
         limit: Largest number of training images to load; without it, all.
@@ -63,7 +67,7 @@ class DatasetFlags:
             standardise for data of your own.
     """
 
-    dataset: str = "digits"
+    dataset: str | None = None
     root: str | None = None
     source: Literal["digits", "local", "hub"] | None = None
     limit: int | None = None
@@ -75,7 +79,7 @@ class DatasetFlags:
         from isa_toolkit.datasets import load_dataset
 
         fields = dict(vars(self))
-        return load_dataset(fields.pop("dataset"), **fields)
+        return load_dataset(fields.pop("dataset") or "digits", **fields)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,8 +156,9 @@ def run_command(
         Exit code of the command.
 
     Raises:
-        IsaError: A flag is unknown, or the command raises; the sentence names flags.
-        SystemExit: After ``--help`` (0), or after a value that cannot be read (2).
+        IsaError: A flag is unknown, its value cannot be read, or the command raises; the
+            sentence names flags.
+        SystemExit: After ``--help``.
     """
     rule = _ExperimentRule(argv)
     registry = ConstructorRegistry()
@@ -163,12 +168,11 @@ def run_command(
     def call_later(**values: Any) -> Callable[[], int | None]:
         return functools.partial(command, **values)
 
-    call, unknown = tyro.cli(
+    call, unknown = _parse(
         call_later,
+        argv,
         prog=prog,
         description=inspect.cleandoc(command.__doc__ or "").partition("\n\nArgs:")[0],
-        args=argv,
-        return_unknown_args=True,
         config=(tyro.conf.DisallowNone,),
         registry=registry,
     )
@@ -183,6 +187,24 @@ def run_command(
         if len(error.args) == 1:
             error.args = (_with_flags(str(error), names),)
         raise
+
+
+def _parse(
+    function: Callable[..., Any], argv: Sequence[str], **options: Any
+) -> tuple[Any, list[str]]:
+    """Return what a function returns for arguments, and the arguments it does not have."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            return tyro.cli(function, args=argv, return_unknown_args=True, **options)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+    # tyro prints a box: a title, what is wrong, a rule, help.
+    lines = [line.strip("│ ") for line in printed.getvalue().splitlines()[1:]]
+    reason = " ".join(itertools.takewhile(lambda line: line.strip("─╰╯"), lines))
+    help_command = f" See {options['prog']} --help." if "prog" in options else ""
+    raise InvalidValueError(f"{reason.rstrip('.')}.{help_command}")
 
 
 class _ExperimentRule:
@@ -216,9 +238,7 @@ class _ExperimentRule:
                 match_name("--scale", scale, get_args(ScaleName)),
             )
 
-        (self.method, scale_name), _ = tyro.cli(
-            read_first, args=self._argv, return_unknown_args=True, add_help=False
-        )
+        (self.method, scale_name), _ = _parse(read_first, self._argv, add_help=False)
         method, size = METHODS[self.method], scale(scale_name, self.method)
         defaults = {"steps": size.steps, "name": method.network, "width": size.width}
         if method.sampling != "none":

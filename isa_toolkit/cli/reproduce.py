@@ -12,7 +12,7 @@ __all__ = ["reproduce"]
 
 
 def reproduce(
-    which: tyro.conf.OmitArgPrefixes[DatasetFlags],
+    data: tyro.conf.OmitArgPrefixes[DatasetFlags],
     only: str = "",
     scale: ScaleName = "quick",
     seeds: int | None = None,
@@ -33,7 +33,7 @@ def reproduce(
       isa-toolkit reproduce --dataset cifar10 --root path/to/cifar10 --scale small
 
     Args:
-        which: Data set.
+        data: Data set.
         only: Names of the items to make, separated by commas; without it, all.
         scale: Size of the experiments; quick takes minutes on two cores.
         seeds: Number of distilled sets per setting; without it, that of the scale.
@@ -52,7 +52,7 @@ def reproduce(
     items = [name.strip() for name in only.split(",") if name.strip()]
     chosen_items(items)
     study = Study(
-        dataset=which.load(),
+        dataset=data.load(),
         scale=scale,
         folder=runs,
         seeds=seeds,
@@ -62,7 +62,7 @@ def reproduce(
     )
     command = command_line(
         "reproduce",
-        **vars(which),
+        **vars(data),
         only=only,
         scale=scale,
         seeds=seeds,

@@ -112,6 +112,8 @@ CASES = {
     "batch": Case("distill --batch-size -1", ("--batch-size must be at least", "-1")),
     "images": Case("distill --images-per-class -2", ("--images-per-class", "-2")),
     "seed": Case("distill --seed -1", ("seed must be at least 0", "-1")),
+    "source": Case("data --source web", ("--source", "'web'", "'hub'")),
+    "no number": Case("distill --steps many", ("--steps", "'many'")),
     "limit": Case("data --limit -1", ("limit must be at least", "-1")),
     "pool": Case("distill --pool-size 0", ("--pool-size must be at least 1", "0")),
     "ridge": Case("distill --ridge -1e-6", ("ridge must be at least 0", "-1e-06")),

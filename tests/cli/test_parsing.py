@@ -131,11 +131,12 @@ def test_unknown_flags_and_names_are_explained_before_the_command_is_called(
     "line",
     ["--steps many", "--selection luck", "--segment 0"],
 )
-def test_a_value_that_cannot_be_read_is_exit_2(capsys, line):
-    with pytest.raises(SystemExit) as end:
+def test_a_value_that_cannot_be_read_is_one_sentence_with_the_flag(capsys, line):
+    with pytest.raises(InvalidValueError, match=line.split()[0]) as error:
         read(line)
-    assert end.value.code == 2
-    assert line.split()[0] in capsys.readouterr().err
+    assert "\n" not in str(error.value)
+    assert f"See {PROG} --help" in str(error.value)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
