@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jaxtyping import PyTree
 
 from isa_toolkit import checks
@@ -92,11 +93,7 @@ SUITES = {
 
 
 def made_data(setting: BenchSetting) -> Dataset:
-    """Return random images: times do not depend on what they show.
-
-    Args:
-        setting: Shapes of the images.
-    """
+    """Return random images: times do not depend on what they show."""
     draws = np.random.default_rng(0)
 
     def part(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -120,13 +117,7 @@ def isa(setting: BenchSetting, *, target_precision: Any = "default") -> FRePo:
 
 
 def timed_loop(setting: BenchSetting, data: Dataset, method: FRePo) -> TimedLoop:
-    """Return the loop of a method on a setting.
-
-    Args:
-        setting: Shapes of the run.
-        data: Data set from ``made_data``.
-        method: Settings of the method.
-    """
+    """Return the loop of a method on the data of a setting."""
     return TimedLoop(
         Experiment(
             dataset=data,
@@ -140,21 +131,7 @@ def timed_loop(setting: BenchSetting, data: Dataset, method: FRePo) -> TimedLoop
 
 
 class TimedLoop:
-    """The compiled loop of an experiment; each ``run`` takes further steps.
-
-    Args:
-        experiment: What to run.
-
-    Attributes:
-        settings: Settings of the method, resolved.
-        network: Network of the distillation.
-        traced: Settings as arrays.
-        keys: Random keys of the run.
-        data: Real images, on the device.
-        batch_size: Number of real images per step.
-        num_classes: Number of classes.
-        step: Number of steps taken.
-    """
+    """The compiled loop of an experiment; each ``run`` takes further steps from ``step``."""
 
     def __init__(self, experiment: Experiment) -> None:
         resolved = experiment.resolve()
@@ -190,10 +167,7 @@ class TimedLoop:
         return loop.select_run(self._states, 0)
 
     def run(self, steps: int) -> None:
-        """Take steps and wait for the last one.
-
-        Args:
-            steps: Number of steps, at most ``loop.MAX_CHUNK``.
+        """Take at most ``loop.MAX_CHUNK`` steps and wait for the last one.
 
         Raises:
             DivergedError: A step is not finite, so its time means nothing.
@@ -207,11 +181,7 @@ class TimedLoop:
             )
 
     def arguments(self, steps: int) -> tuple[Any, ...]:
-        """Return the arguments of the loop for its next steps.
-
-        Args:
-            steps: Number of steps.
-        """
+        """Return the arguments of the loop for its next steps."""
         numbers = [
             jnp.full((1,), n, jnp.int32) for n in (self.step, steps, self._steps)
         ]
@@ -245,69 +215,40 @@ def _first_images(data: Dataset, count: int) -> tuple[PyTree, PyTree]:
 # Timing: loops take turns, medians and spreads are reported, ratios are paired.
 
 
-class Turn(NamedTuple):
-    """Seconds of one call: on the clock, and of the processor over all threads."""
-
-    wall: float
-    cpu: float
-
-
-class Spread(NamedTuple):
-    """Median, smallest and largest of n values."""
-
-    median: float
-    low: float
-    high: float
-    n: int
-
-
-def spread(values: Any) -> Spread:
-    """Return median, smallest and largest of at least one value."""
-    array = np.asarray(values, np.float64)
-    return Spread(
-        float(np.median(array)), float(array.min()), float(array.max()), array.size
-    )
-
-
-def take_turns(
-    functions: Mapping[str, Callable[[], Any]], rounds: int
-) -> dict[str, list[Turn]]:
-    """Return the times of functions that are called in turn.
+def take_turns(functions: Mapping[str, Callable[[], Any]], rounds: int) -> pd.DataFrame:
+    """Return the times of functions that are called in turn and wait for their results.
 
     Every other round goes backwards, which removes a slow drift of the machine's speed.
 
-    Args:
-        functions: Name -> function; it must wait for its result.
-        rounds: Number of calls of each function.
-
     Returns:
-        Name -> one turn per round.
+        Columns ``name``, ``wall`` and ``cpu`` (of all threads) in seconds, ``round``.
     """
-    turns: dict[str, list[Turn]] = {name: [] for name in functions}
+    rows = []
     names = list(functions)
     for index in range(rounds):
         for name in names if index % 2 == 0 else reversed(names):
             wall, cpu = time.perf_counter(), time.process_time()
             functions[name]()
-            turns[name].append(
-                Turn(time.perf_counter() - wall, time.process_time() - cpu)
-            )
-    return turns
+            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+            rows.append({"name": name, "wall": wall, "cpu": cpu, "round": index})
+    return pd.DataFrame(rows)
 
 
-def paired_ratio(over: list[Turn], under: list[Turn], kind: str = "wall") -> Interval:
+def paired_ratio(
+    turns: pd.DataFrame, over: str, under: str, kind: str = "wall"
+) -> Interval:
     """Return the ratio of two functions' times, round by round, with its 95 % interval.
 
     The mean is over logarithms, so that the inverted ratio is its reciprocal.
 
     Args:
-        over: Turns of the numerator.
-        under: Turns of the denominator in the same rounds.
+        turns: Table from ``take_turns``.
+        over: Name of the numerator.
+        under: Name of the denominator.
         kind: ``"wall"`` or ``"cpu"``.
     """
-    logs = np.log([getattr(one, kind) for one in over])
-    logs -= np.log([getattr(one, kind) for one in under])
-    interval = mean_interval(logs)
+    logs = np.log(turns.pivot(index="round", columns="name", values=kind))
+    interval = mean_interval(np.asarray(logs[over] - logs[under]))
     low, high = float(np.exp(interval.low)), float(np.exp(interval.high))
     return interval._replace(
         mean=float(np.exp(interval.mean)),
@@ -367,7 +308,7 @@ def _best_seconds(function: Callable[..., Any], *given: Any) -> float:
         jax.block_until_ready(function(*given))
 
     call()  # compiles
-    return min(turn.wall for turn in take_turns({"": call}, 5)[""])
+    return take_turns({"": call}, 5).wall.min()
 
 
 def floor(timed: TimedLoop, rates: Rates) -> Floor:
@@ -376,10 +317,6 @@ def floor(timed: TimedLoop, rates: Rates) -> Floor:
     Operations are counted before compilation: on a GPU XLA hands products to libraries,
     and no longer counts them there. Bytes are those of the compiled program, where
     arithmetic is fused. What XLA does not count makes the floor too low, never too high.
-
-    Args:
-        timed: Loop whose step is counted.
-        rates: Peak rates of the device.
     """
     lowered = timed.lowered_step()
     flop = _counted(lowered, "flops")
@@ -405,7 +342,7 @@ class BenchResult(NamedTuple):
     """Times of one setting, by loop: "frepo", "isa" and, if measured, "isa, bfloat16".
 
     setting: Name of the setting.
-    milliseconds: Wall time per step.
+    milliseconds: Wall time per step: median, smallest and largest of the rounds.
     cpu_milliseconds: Processor time per step, over all threads.
     isa_over_frepo_ratio: Paired ratio of wall times.
     isa_over_frepo_cpu_ratio: Paired ratio of processor times.
@@ -420,8 +357,8 @@ class BenchResult(NamedTuple):
     """
 
     setting: str
-    milliseconds: dict[str, Spread]
-    cpu_milliseconds: dict[str, Spread]
+    milliseconds: dict[str, dict[str, float]]
+    cpu_milliseconds: dict[str, dict[str, float]]
     isa_over_frepo_ratio: Interval
     isa_over_frepo_cpu_ratio: Interval
     bfloat16_over_default_ratio: Interval | None
@@ -479,29 +416,28 @@ def bench(
     if profile is not None:
         with jax.profiler.trace(str(profile)):
             functions["isa"]()
-    times = {
-        kind: {
-            name: spread([1000 * getattr(turn, kind) / steps for turn in of])
-            for name, of in turns.items()
-        }
-        for kind in ("wall", "cpu")
-    }
+
+    def milliseconds(kind: str) -> dict[str, dict[str, float]]:
+        table = turns.groupby("name")[kind].agg(["median", "min", "max"])
+        rows: Any = 1000 * table / steps
+        return rows.to_dict("index")
+
+    wall = milliseconds("wall")
     least = floor(loops["isa"], rates)
-    seconds = times["wall"]["isa"].median / 1000
+    seconds = wall["isa"]["median"] / 1000
     program = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     program += memory.output_size_in_bytes - memory.alias_size_in_bytes
     return BenchResult(
         setting=setting.name,
-        milliseconds=times["wall"],
-        cpu_milliseconds=times["cpu"],
-        isa_over_frepo_ratio=paired_ratio(turns["isa"], turns["frepo"]),
-        isa_over_frepo_cpu_ratio=paired_ratio(turns["isa"], turns["frepo"], "cpu"),
+        milliseconds=wall,
+        cpu_milliseconds=milliseconds("cpu"),
+        isa_over_frepo_ratio=paired_ratio(turns, "isa", "frepo"),
+        isa_over_frepo_cpu_ratio=paired_ratio(turns, "isa", "frepo", "cpu"),
         bfloat16_over_default_ratio=(
-            paired_ratio(turns["isa, bfloat16"], turns["isa"]) if bfloat16 else None
+            paired_ratio(turns, "isa, bfloat16", "isa") if bfloat16 else None
         ),
         hours_500k_steps={
-            name: one.median * _PUBLISHED_STEPS / 3.6e6
-            for name, one in times["wall"].items()
+            name: one["median"] * _PUBLISHED_STEPS / 3.6e6 for name, one in wall.items()
         },
         compile_seconds=compile_seconds,
         program_mib=program / 2**20,

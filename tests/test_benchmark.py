@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from isa_toolkit import benchmark
-from isa_toolkit.benchmark import Turn
 from isa_toolkit.cli import main
 from isa_toolkit.errors import DivergedError
 
@@ -42,23 +42,24 @@ def test_functions_take_turns_and_every_other_round_goes_backwards():
         {"a": lambda: called.append("a"), "b": lambda: called.append("b")}, 3
     )
     assert "".join(called) == "abbaab"
-    assert {name: len(of) for name, of in turns.items()} == {"a": 3, "b": 3}
+    assert list(turns.name) == ["a", "b", "b", "a", "a", "b"]
+    assert list(turns["round"]) == [0, 0, 1, 1, 2, 2]
 
 
 def test_a_paired_ratio_is_the_reciprocal_of_the_inverted_ratio():
-    over = [Turn(2.0, 8.0), Turn(4.4, 8.0), Turn(5.7, 8.0)]
-    under = [Turn(1.0, 2.0), Turn(2.0, 2.0), Turn(3.0, 2.0)]
-    ratio = benchmark.paired_ratio(over, under)
-    inverted = benchmark.paired_ratio(under, over)
+    times = {"a": ([2.0, 4.4, 5.7], 8.0), "b": ([1.0, 2.0, 3.0], 2.0)}
+    turns = pd.DataFrame(
+        {"name": name, "wall": wall, "cpu": cpu, "round": index}
+        for name, (walls, cpu) in times.items()
+        for index, wall in enumerate(walls)
+    )
+    ratio = benchmark.paired_ratio(turns, "a", "b")
+    inverted = benchmark.paired_ratio(turns, "b", "a")
     assert ratio.mean == pytest.approx((2 * 2.2 * 1.9) ** (1 / 3))
     assert ratio.mean * inverted.mean == pytest.approx(1)
     assert ratio.low * inverted.high == pytest.approx(1)
     assert ratio.low < ratio.mean < ratio.high
-    assert benchmark.paired_ratio(over, under, "cpu").mean == pytest.approx(4)
-
-
-def test_a_spread_is_the_median_with_the_smallest_and_the_largest():
-    assert benchmark.spread([3.0, 1.0, 2.0, 9.0]) == (2.5, 1.0, 9.0, 4)
+    assert benchmark.paired_ratio(turns, "a", "b", "cpu").mean == pytest.approx(4)
 
 
 def test_the_command_measures_the_smoke_suite(capsys, tmp_path):

@@ -78,8 +78,8 @@ def _lines(found: BenchResult) -> list[str]:
     lines = [f"{found.setting}, milliseconds per step: median (smallest to largest)"]
     for name, one in found.milliseconds.items():
         lines.append(
-            f"  {name:<20}{one.median:8.2f} ({one.low:.2f} to {one.high:.2f}), "
-            f"of processor time {found.cpu_milliseconds[name].median:.2f}"
+            f"  {name:<20}{one['median']:8.2f} ({one['min']:.2f} to {one['max']:.2f}), "
+            f"of processor time {found.cpu_milliseconds[name]['median']:.2f}"
         )
     ratios = {
         "ISA over FRePo": found.isa_over_frepo_ratio,
