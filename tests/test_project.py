@@ -20,6 +20,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 # The same library under conda-forge's name.
 CONDA_NAMES = {
+    "docstring-parser": "docstring_parser",
     "matplotlib": "matplotlib-base",
     "playwright": "playwright-python",
     "ray": "ray-core",
