@@ -23,7 +23,7 @@ from isa_toolkit.figures import (
     snapshots,
     table6,
 )
-from isa_toolkit.figures.comparisons import ABLATION, FIG3C, TABLE4, TABLE8
+from isa_toolkit.figures.comparisons import DEMO_TABLE, FIG3C, TABLE4, TABLE8
 from isa_toolkit.figures.results_table import COLUMNS, as_table
 
 if TYPE_CHECKING:
@@ -108,5 +108,5 @@ ITEMS: dict[str, Item] = {
 DEMO: dict[str, Item] = {
     "images": Item(snapshots),
     "curve": Item(fig8),
-    "table": Item(ABLATION),
+    "table": Item(DEMO_TABLE),
 }

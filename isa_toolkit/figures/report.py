@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from isa_toolkit.figures import published_results, results_table
 from isa_toolkit.figures.claim_tests import check_claims
-from isa_toolkit.figures.comparisons import ABLATION
+from isa_toolkit.figures.comparisons import DEMO_TABLE
 from isa_toolkit.figures.published_results import VERDICTS
 from isa_toolkit.figures.registry import DEMO, ITEMS
 from isa_toolkit.figures.results_table import format_images_per_class, format_interval
@@ -290,7 +290,7 @@ def _accuracy_rows(means: pd.DataFrame) -> list[tuple[str, list[str]]]:
         )
 
     rows = []
-    for key in ("random", "kmeans", *ABLATION.keys, "full"):
+    for key in ("random", "kmeans", *DEMO_TABLE.keys, "full"):
         cells = [
             label_of(key),
             *(cell(key, predictor) for predictor in PREDICTORS),

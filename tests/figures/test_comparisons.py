@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from drawn import points
 
-from isa_toolkit.figures.comparisons import ABLATION, FIG3C, TABLE4, TABLE8
+from isa_toolkit.figures.comparisons import DEMO_TABLE, FIG3C, TABLE4, TABLE8
 from isa_toolkit.figures.results_table import as_table, row
 
 
@@ -39,7 +39,7 @@ def study(tiny, monkeypatch):
     return tiny
 
 
-@pytest.mark.parametrize("comparison", [FIG3C, TABLE4, TABLE8, ABLATION])
+@pytest.mark.parametrize("comparison", [FIG3C, TABLE4, TABLE8, DEMO_TABLE])
 def test_each_setting_is_paired_with_its_baseline(comparison, study):
     table = comparison.compute(study)
     index = {key: at for at, key in enumerate(comparison.keys)}

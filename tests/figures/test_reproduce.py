@@ -13,7 +13,7 @@ from tiny_study import STEPS, TINY, three_digits, tiny_study
 
 from isa_toolkit.figures import report, reproduce
 from isa_toolkit.figures import study as studies
-from isa_toolkit.figures.comparisons import ABLATION
+from isa_toolkit.figures.comparisons import DEMO_TABLE
 from isa_toolkit.figures.registry import ITEMS
 from isa_toolkit.figures.results_table import COLUMNS
 from isa_toolkit.figures.variants import label_of
@@ -175,7 +175,7 @@ def test_the_demo_is_a_study_with_a_page_of_its_own(monkeypatch, tmp_path):
     assert page == tmp_path / "demo" / "index.html"
     assert text.count("data:image/png;base64,") == 3
     assert "http" not in text
-    for key in ("random", "kmeans", "full", *ABLATION.keys):
+    for key in ("random", "kmeans", "full", *DEMO_TABLE.keys):
         assert f"</span>{label_of(key)}</td>" in text
     stored = pd.read_csv(tmp_path / "demo" / "table.csv")
     assert stored.value.tolist() == pytest.approx(table.value.tolist())
