@@ -14,8 +14,6 @@ from jaxtyping import Num
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["class_rows", "data_url", "html_grid", "picture_grid"]
-
 _GAP = 2  # pixels between images
 
 
@@ -27,17 +25,10 @@ def class_rows(
     columns: int = 10,
     rows: int = 20,
 ) -> list[tuple[str, np.ndarray]]:
-    """Return the first images of each of the first classes.
+    """Return (class name, images) of up to ``rows`` classes: the first ``columns`` of each.
 
-    Args:
-        images: Images, uint8 or floats on the scale [0, 1], [n, h, w, ch].
-        classes: Class number of each image, [n].
-        class_names: Name of each class.
-        columns: Highest number of images of a class.
-        rows: Highest number of classes.
-
-    Returns:
-        (class name, images [k, h, w, ch]) for each class that has an image.
+    ``images`` are uint8, or floats on the scale [0, 1]; ``classes`` are their class
+    numbers. Classes without an image are left out.
     """
     indices = [np.flatnonzero(classes == c)[:columns] for c in range(len(class_names))]
     chosen = [
@@ -49,16 +40,11 @@ def class_rows(
 
 
 def picture_grid(rows: Sequence[np.ndarray], *, side: int = 48) -> Image:
-    """Return rows of images as one picture, which a notebook shows by itself.
+    """Return rows of images [k, h, w, ch] as one picture, which a notebook shows by itself.
 
-    Args:
-        rows: Images of each row, uint8 or floats on the scale [0, 1], [k, h, w, ch].
-        side: Least width and height of an image in screen pixels; small images are
-            enlarged by a whole factor.
-
-    Returns:
-        The picture, a Pillow image; floats outside [0, 1] are cut off, and of images with
-        neither 1 nor 3 channels the first channel is shown.
+    Small images are enlarged by a whole factor to at least ``side`` screen pixels. Floats
+    outside [0, 1] are cut off, and of images with neither 1 nor 3 channels the first
+    channel is shown.
     """
     from PIL import Image
 
@@ -80,36 +66,23 @@ def picture_grid(rows: Sequence[np.ndarray], *, side: int = 48) -> Image:
     return Image.fromarray(canvas if shown == 3 else canvas[..., 0])
 
 
-def data_url(picture: Image) -> str:
-    """Return a picture as the source of an HTML image: an embedded PNG.
-
-    Args:
-        picture: Pillow image.
-    """
-    content = io.BytesIO()
-    picture.save(content, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
-
-
 def html_grid(
     title: str, rows: Sequence[tuple[str, np.ndarray]], *, note: str = ""
 ) -> str:
-    """Return named rows of images; short rows stand in one line.
+    """Return HTML of rows that ``class_rows`` gave, between a title and a note, escaped.
 
-    Args:
-        title: Text above the images.
-        rows: Name and images of each row, as ``class_rows`` returns them.
-        note: Text below the images, or none.
-
-    Returns:
-        HTML in which all text is escaped and each row is one embedded PNG.
+    Each row is one embedded PNG; short rows stand in one line.
     """
     figures = []
     for name, images in rows:
-        text = html.escape(name[:80])
+        text, content = html.escape(name[:80]), io.BytesIO()
+        picture_grid([images]).save(content, "PNG")
+        source = (
+            f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+        )
         figures.append(
             f'<figure style="margin:0"><img alt="images of class {text}" '
-            f'src="{data_url(picture_grid([images]))}"><figcaption>{text}</figcaption></figure>'
+            f'src="{source}"><figcaption>{text}</figcaption></figure>'
         )
     below = f"<p>{html.escape(note)}</p>" if note else ""
     style = "display:flex;flex-wrap:wrap;gap:8px"

@@ -17,13 +17,12 @@ from jaxtyping import Float
 
 from isa_toolkit import checks
 from isa_toolkit.display import class_rows, html_grid, picture_grid
+from isa_toolkit.errors import InvalidValueError
 from isa_toolkit.files import write_atomically
 from isa_toolkit.formats import ExportKind, export
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-__all__ = ["DistilledSet"]
 
 FORMAT = 1
 
@@ -340,8 +339,9 @@ class DistilledSet:
                 **described,
             )
         except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-            raise ValueError(
-                f"{path} is not a distilled set that this version can read ({error!r})."
+            raise InvalidValueError(
+                f"{path} is not a distilled set that this version can read. Images from "
+                "elsewhere become one with DistilledSet.from_pixels."
             ) from error
 
 

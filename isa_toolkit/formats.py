@@ -24,7 +24,6 @@ from isa_toolkit.files import write_atomically
 if TYPE_CHECKING:
     from isa_toolkit.distilled import DistilledSet
 
-__all__ = ["EXPORT_KINDS", "ExportKind", "clipped_fraction", "export", "folder_names"]
 
 ExportKind = Literal["png", "npz", "safetensors"]
 EXPORT_KINDS: tuple[str, ...] = get_args(ExportKind)
@@ -54,16 +53,12 @@ def export(
       clipped and rounded) and ``train_labels`` (int32).
     - ``"safetensors"``: the file that ``DistilledSet.save`` writes.
 
-    Args:
-        distilled: Set to write; for ``"png"`` its images have 1 or 3 channels.
-        out: Path of the folder or file to write.
-        kind: Form of the export.
-        overwrite: Whether to replace an earlier export of this kind, and nothing else.
+    ``out`` is the path of the folder or file; ``overwrite`` replaces an earlier export of
+    this kind, and nothing else.
 
     Raises:
         FileExistsError: Something is there and ``overwrite`` is off, or it is no export.
         OSError: It cannot be written; nothing is left behind.
-        ValueError: The kind is unknown, or a PNG cannot hold the images.
     """
     checks.check_one_of("kind", kind, EXPORT_KINDS)
     out, channels = Path(out), distilled.pixels.shape[3]
@@ -82,30 +77,16 @@ def export(
 
 
 def clipped_fraction(distilled: DistilledSet) -> float:
-    """Return the fraction of pixel values outside [0, 1], which 8 bits cut off.
-
-    Args:
-        distilled: Set to look at.
-    """
+    """Return the fraction of pixel values outside [0, 1], which 8 bits cut off."""
     pixels = distilled.pixels
     return float(np.mean((pixels < 0) | (pixels > 1)))
 
 
 def folder_names(class_names: Sequence[str]) -> list[str]:
-    """Return names of class folders that sort in the order of the classes.
+    """Return distinct names of class folders that sort in the order of the classes.
 
     They are the class names where these are plain and sorted; otherwise the class number
     goes before each, and characters that a file name should not hold become ``_``.
-
-    Args:
-        class_names: Name of each class.
-
-    Returns:
-        As many names, distinct also where capitals do not count.
-
-    Example:
-        >>> folder_names(["cat", "dog"]), folder_names(["T-shirt/top", "Bag"])
-        (['cat', 'dog'], ['0-T-shirt_top', '1-Bag'])
     """
     names = list(class_names)
     is_plain = all(_PLAIN.fullmatch(name) for name in names)

@@ -36,7 +36,10 @@ def write_result(result: dict[str, Any], lines: Iterable[str], *, json: bool) ->
         lines: The same result for people.
         json: Whether to write ``result`` as JSON instead of ``lines``.
     """
-    sys.stdout.write((_as_json(result) if json else "\n".join(lines)) + "\n")
+    text = _as_json(result) if json else "\n".join(lines)
+    # Not every terminal can show a "±".
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
 
 
 def _as_json(result: dict[str, Any]) -> str:

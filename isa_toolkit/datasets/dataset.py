@@ -42,6 +42,8 @@ SplitName = Literal["train", "test"]
 
 _SPLITS = ("train", "test")
 _SHOWN_CLASSES = 20
+# File systems take 255 bytes, and run folders add to the name.
+_LONGEST_NAME = 150
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -84,12 +86,13 @@ class Dataset:
     )
 
     def __post_init__(self) -> None:
-        if self.name in ("", ".", "..") or {"/", "\\", "\0"} & set(self.name):
+        is_folder = self.name not in ("", ".", "..") and len(self.name) <= _LONGEST_NAME
+        if not is_folder or {"/", "\\", "\0"} & set(self.name):
+            rule = (
+                f"name a folder with at most {_LONGEST_NAME} letters, without slashes"
+            )
             raise fail(
-                "the name of a data set",
-                "be usable as the name of a folder, without slashes",
-                self.name,
-                "It names run folders.",
+                "the name of a data set", rule, self.name, "It names run folders."
             )
         for array in _arrays(self):
             if isinstance(array, np.ndarray):
@@ -202,7 +205,9 @@ class Dataset:
         Raises:
             ValueError: A fraction outside (0, 1), or too few images.
         """
-        kept, held = stratified_split(self.train.labels, fraction, seed=seed)
+        fix = "Take selection='last' (--selection last), or several images of a class."
+        labels = self.train.labels
+        kept, held = stratified_split(labels, fraction, seed=seed, fix=fix)
         drawn = {"fraction": float(fraction), "seed": seed, "count": len(held)}
         smaller = dataclasses.replace(
             self,

@@ -39,7 +39,11 @@ def cache_folder() -> Path:
         return Path(chosen)
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("isa_toolkit"))
+    try:
+        return Path(platformdirs.user_cache_dir("isa_toolkit"))
+    except RuntimeError:  # no HOME, and no entry for this user
+        # Nothing can be written there, which those who write report.
+        return Path(os.devnull) / "isa_toolkit"
 
 
 def kept_or_made(

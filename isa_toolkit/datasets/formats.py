@@ -270,6 +270,9 @@ def _read_npz(path: Path, facts: dict[str, Any]) -> Source:
             fix = "Save the arrays again with a number type; nothing is unpickled."
             found = as_text("pickled objects")
             raise fail(name, "hold plain arrays only", found, fix) from error
+        if isinstance(error, RuntimeError):
+            rule = "be neither encrypted nor of an unknown compression"
+            raise fail(name, rule, str(path), "Save it with numpy.savez.") from error
         raise unreadable(name, "be a complete .npz archive", path, error) from error
     pairs = zip(wanted[::2], arrays[::2], arrays[1::2], strict=True)
     splits = [from_arrays(f"{key} in {path.name}", *pair) for key, *pair in pairs]

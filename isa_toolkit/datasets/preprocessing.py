@@ -40,6 +40,8 @@ _FORMAT = "isa_toolkit.preprocessing.1"
 _PIECE_BYTES = 64 * 2**20
 # Fits of fewer numbers or images take less than a second and are not kept.
 _KEPT_FROM = 1024
+# One pixel of 10^9 that differs by one level has a standard deviation of 1.2e-7.
+_LEAST_STD = 1e-8
 # Inverted distilled images leave [0, 1], but never by as much as a 0..255 scale does.
 _LARGEST_PIXEL = 16.0
 
@@ -70,8 +72,9 @@ class Preprocessing:
                 raise fail(name, f"hold one number per channel ({channels})", numbers)
             if not np.isfinite(numbers).all():
                 raise fail(name, "be finite", numbers)
-        if min(self.std) <= 0:
-            raise fail("std", "be above 0 in every channel", self.std)
+        if min(self.std) < _LEAST_STD:
+            rule = f"be at least {_LEAST_STD:g} in every channel"
+            raise fail("std", rule, self.std)
 
     def __repr__(self) -> str:
         return f"Preprocessing({self.kind}, mean={self.mean}, std={self.std})"
@@ -206,12 +209,12 @@ def fit(
         return Preprocessing(mean=zeros, std=ones, image_shape=shape)
     if mean is None or std is None:
         measured_mean, measured_std = _channel_moments(images)
+        if max(measured_std) == 0:
+            rule = "differ from each other"
+            raise fail("training images", rule, as_text("one level in every pixel"))
         mean = measured_mean if mean is None else mean
-        std = measured_std if std is None else std
-        if min(std) == 0:
-            found = as_text(f"channel {int(np.argmin(std))} constant")
-            fix = "Pass std, or whitening='none'."
-            raise fail("training images", "vary in every channel", found, fix)
+        # A constant channel is 0 once it is centred, whatever it is divided by.
+        std = tuple(one or 1.0 for one in measured_std) if std is None else std
     plain = Preprocessing(
         mean=tuple(map(float, mean)), std=tuple(map(float, std)), image_shape=shape
     )
@@ -220,9 +223,7 @@ def fit(
     stride = block_stride(shape)
 
     def fit_fresh() -> ZCA:
-        return fit_zca(
-            lambda: _standardised(images, plain), len(images), shape, stride=stride
-        )
+        return fit_zca(lambda: _standardised(images, plain), len(images), shape, stride)
 
     if min(int(np.prod(shape)) // stride**2, len(images)) < _KEPT_FROM:
         zca = fit_fresh()

@@ -29,7 +29,9 @@ LABEL_COLUMNS = ("label", "labels", "fine_label")
 """Names of parquet columns tried for the labels of an unknown set, in order."""
 
 _BATCH = 1024
-_NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+_NOT_WRITABLE = {
+    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EACCES", "EROFS", "ENOTDIR")
+}
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 Images = UInt8[np.ndarray, "k h w ch"] | MappedImages
@@ -197,6 +199,7 @@ def _load(files: Sequence[Path], columns: list[str]) -> Any:
         TypeError,
         KeyError,
         NotImplementedError,
+        RecursionError,  # metadata of many levels
     ) as error:
         cause = error.__cause__ or error
         if getattr(cause, "errno", None) in _NOT_WRITABLE:

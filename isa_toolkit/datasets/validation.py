@@ -266,7 +266,11 @@ def check_images_per_class(
 
 
 def stratified_split(
-    labels: Int[np.ndarray, " n"], fraction: float, *, seed: int = 0
+    labels: Int[np.ndarray, " n"],
+    fraction: float,
+    *,
+    seed: int = 0,
+    fix: str = "Pass test images, or more than one image of a class.",
 ) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " m"]]:
     """Return ascending indices of a kept and a held-out part with equal class fractions.
 
@@ -279,7 +283,6 @@ def stratified_split(
     total = min(max(1, round(fraction * len(labels))), int((counts - 1).sum()))
     if total < 1:
         found = as_text(f"{len(labels)} images of {len(classes)} classes")
-        fix = "Pass test images, or more than one image of a class."
         raise fail("labels", "leave an image to hold out", found, fix)
     wanted = np.minimum(fraction * counts, counts - 1)
     held_counts = np.floor(wanted).astype(int)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from isa_toolkit.checks import as_text, check_positive, fail
+from isa_toolkit.checks import as_text, fail
 
 REGULARISER = 0.1
 """Relative regulariser of the released code (zca_reg), docs/algorithms.md, section 1.1."""
@@ -50,12 +50,9 @@ def block_stride(image_shape: tuple[int, int, int]) -> int:
     height, width, _ = image_shape
     stride = -(-max(height, width) // _LARGEST_BLOCK)
     if height % stride or width % stride:
-        raise fail(
-            "image sides",
-            f"divide by {stride} to be whitened in blocks of at most 64 pixels",
-            as_text(f"{height}x{width}"),
-            "Pass resolution=128, or whitening='standardise'.",
-        )
+        rule = f"divide by {stride} to be whitened in blocks of at most 64 pixels"
+        fix = "Pass resolution=128, or whitening='standardise'."
+        raise fail("image sides", rule, as_text(f"{height}x{width}"), fix)
     return stride
 
 
@@ -83,15 +80,13 @@ def fit_zca(
     pieces: Callable[[], Iterable[np.ndarray]],
     count: int,
     image_shape: tuple[int, int, int],
-    *,
-    regulariser: float = REGULARISER,
-    stride: int | None = None,
+    stride: int,
 ) -> ZCA:
     """Return the ZCA whitening of standardised training images.
 
     With x the flattened images (or phases), mu their mean over images and
     S = mean (x - mu)(x - mu)^T (over phases too, when there are several):
-    r = regulariser * tr(S) / b, S + r I = U diag(s) U^T,
+    r = .1 tr(S) / b, S + r I = U diag(s) U^T,
     W = U diag(s^-1/2) U^T, W_inv = U diag(s^1/2) U^T.
     Rank control: with ``count`` < b images the b - count trailing entries of s^-1/2
     and s^1/2 become 1.
@@ -106,10 +101,7 @@ def fit_zca(
     space; they count as trailing here, so that the result is unique. Training images
     have no component along them.
     """
-    regulariser = check_positive("regulariser", regulariser)
-    stride = block_stride(image_shape) if stride is None else stride
-    pixels = int(np.prod(image_shape))
-    size = pixels // stride**2
+    size = int(np.prod(image_shape)) // stride**2
 
     mean = np.zeros(image_shape)
     for piece in pieces():
@@ -128,7 +120,7 @@ def fit_zca(
     total = float(variances.sum())
     if total <= 0:
         raise fail("training images", "differ from each other", as_text("equal images"))
-    ridge = regulariser * total / size
+    ridge = REGULARISER * total / size
 
     rank = size if count >= size else min(count, stride**2 * (count - 1))
     # Symmetric by construction: V diag(g) V^T + the identity on what is not kept.
@@ -139,7 +131,7 @@ def fit_zca(
         _spectral(directions, 1 / scale),
         _spectral(directions, scale),
         stride,
-        regulariser,
+        REGULARISER,
         ridge,
         rank,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 
 import isa_toolkit.datasets
 from isa_toolkit.cli import COMMANDS, SWEEP_COMMANDS, main
+from isa_toolkit.cli.output import write_result
 
 
 def run(capsys, *words):
@@ -63,3 +65,11 @@ def test_an_interrupt_is_exit_130(capsys, monkeypatch):
     monkeypatch.setattr(isa_toolkit.datasets, "load_dataset", interrupt)
     code, out, err = run(capsys, "data")
     assert (code, out, err) == (130, "", "isa-toolkit: interrupted\n")
+
+
+def test_a_result_is_written_whatever_the_terminal_can_show(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    write_result({}, ["80.1 ± 3.8 %"], json=False)
+    sys.stdout.flush()
+    assert written.getvalue() == b"80.1 ? 3.8 %\n"

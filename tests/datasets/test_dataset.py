@@ -59,6 +59,12 @@ def test_holding_out_keeps_the_preprocessing_and_loses_no_image(data):
     assert "held_out" not in data.provenance
 
 
+def test_one_image_of_each_class_is_too_few_to_hold_out_and_the_way_out_is_named():
+    data = Dataset.from_arrays(IMAGES[:3], LABELS[:3], IMAGES[3:6], LABELS[3:6])
+    with pytest.raises(ValueError, match=r"3 images of 3 classes.*--selection last"):
+        data.holdout(0.1)
+
+
 def test_the_fingerprint_follows_pixels_and_labels_only(data):
     same = Dataset.from_arrays(IMAGES, LABELS, IMAGES[:9], LABELS[:9], name="other")
     assert same.fingerprint == data.fingerprint
@@ -116,7 +122,7 @@ def test_bad_arrays_are_refused_in_one_sentence(changes, sentence):
         Dataset.from_arrays(**arguments)
 
 
-@pytest.mark.parametrize("name", ["me/set", "../set", "..", "", "a\\b"])
+@pytest.mark.parametrize("name", ["me/set", "../set", "..", "", "a\\b", "x" * 5000])
 def test_a_name_that_is_no_folder_is_refused(name):
     with pytest.raises(ValueError, match="without slashes, got"):
         Dataset.from_arrays(IMAGES, LABELS, IMAGES[:9], LABELS[:9], name=name)
@@ -125,7 +131,7 @@ def test_a_name_that_is_no_folder_is_refused(name):
 def test_the_text_forms_are_short_and_hostile_names_are_escaped():
     names = ["<script>alert(1)</script>", 'a"b&c', "x" * 5000]
     data = Dataset.from_arrays(
-        IMAGES, LABELS, class_names=names, name="<b>" + "n" * 400
+        IMAGES, LABELS, class_names=names, name="<b>" + "n" * 100
     )
     assert len(repr(data)) <= 300
     assert len(repr(data.preprocessing)) <= 300

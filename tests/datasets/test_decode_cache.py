@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 import pytest
 from image_files import IMAGES, put_image, write_parquet
 
@@ -145,6 +146,23 @@ def test_the_folder_follows_the_environment(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path
     monkeypatch.delenv("ISA_CACHE_DIR")
     assert cache_folder().name == "isa_toolkit"
+
+
+def test_without_a_home_nothing_is_kept_and_a_warning_says_so(monkeypatch):
+    def homeless(_: str) -> str:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.delenv("ISA_CACHE_DIR", raising=False)
+    monkeypatch.setattr(platformdirs, "user_cache_dir", homeless)
+    path = cache_folder() / "x"
+    with pytest.warns(RuntimeWarning, match="set ISA_CACHE_DIR"):
+        made = kept_or_made(
+            path,
+            Path.read_bytes,
+            lambda: b"v",
+            lambda made, to: write_atomically(to, made),
+        )
+    assert made == b"v"
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):

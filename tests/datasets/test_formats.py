@@ -250,6 +250,15 @@ def test_split_folders_have_any_usual_name(tmp_path, train, test):
         read_local(tmp_path)
 
 
+@pytest.mark.parametrize("splits", [("test", "val"), ("Testing",)])
+def test_splits_without_one_to_train_on_are_refused(tmp_path, splits):
+    for split in splits:
+        put(tmp_path / split / "a" / "0.png")
+        put(tmp_path / split / "b" / "0.png")
+    with pytest.raises(ValueError, match="hold a folder of train images, got"):
+        read_local(tmp_path)
+
+
 @pytest.mark.parametrize("inner", ["", "train"])
 def test_one_folder_too_high_is_found(tmp_path, inner):
     for label in "ab":
@@ -263,6 +272,7 @@ def test_hidden_and_sidecar_files_are_passed_over_and_others_counted(tmp_path):
         put(tmp_path / label / "0.png")
     (tmp_path / "a" / "._0.png").write_bytes(b"\0\5\26\7")
     (tmp_path / "a" / ".DS_Store").write_bytes(b"")
+    put(tmp_path / "a" / "@eaDir" / "0.png" / "thumbnail.jpg", kind="JPEG")
     (tmp_path / "a" / "drawing.eps").write_bytes(b"%!PS")
     (tmp_path / "readme.txt").write_text("hello")
     found = read_local(tmp_path)
@@ -318,10 +328,11 @@ def test_a_table_that_lists_a_missing_file_is_refused(tmp_path):
         read_local(tmp_path)
 
 
-def test_a_test_folder_without_labels_is_ignored_and_said_so(tmp_path):
+@pytest.mark.parametrize("inner", [".", "images", "unknown"])
+def test_a_test_folder_without_labels_is_ignored_and_said_so(tmp_path, inner):
     for label in "ab":
         put(tmp_path / "train" / label / "0.png")
-    put(tmp_path / "test" / "0.png")
+    put(tmp_path / "test" / inner / "0.png")
     found = read_local(tmp_path)
     assert found.test is None
     assert "test" in found.facts["ignored"][0]
@@ -371,6 +382,39 @@ def test_a_header_that_lies_about_its_size_takes_no_memory(tmp_path):
         read_idx(tmp_path / "train-images-idx3-ubyte")
 
 
+@pytest.mark.parametrize(("offset", "value"), [(6, 1), (8, 99)])
+def test_encrypted_archives_and_unknown_compression_are_named(tmp_path, offset, value):
+    np.savez(tmp_path / "x.npz", images=IMAGES, labels=LABELS)
+    content = bytearray((tmp_path / "x.npz").read_bytes())
+    # Flags and compression of an entry stand before it and, 2 bytes on, in the listing.
+    for mark, start in ((b"PK\3\4", offset), (b"PK\1\2", offset + 2)):
+        at = content.find(mark)
+        while at >= 0:
+            content[at + start] = value
+            at = content.find(mark, at + 1)
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"neither encrypted .* Save it with numpy"):
+        read_local(tmp_path / "x.npz")
+
+
+def test_a_pointer_among_the_images_is_named(tmp_path):
+    put(tmp_path / "a" / "0.png")
+    (tmp_path / "a" / "1.png").write_bytes(POINTER)
+    put(tmp_path / "b" / "0.png")
+    with pytest.raises(ValueError, match=r"image a/1\.png .* Git LFS pointer"):
+        read_images(tmp_path)
+
+
+@pytest.mark.parametrize("labels", [["b", "a", "c"], [1, 2, 3], [0.0, 1.0, 2.0]])
+def test_labels_in_archives_may_be_names_or_numbers(tmp_path, labels):
+    np.savez(tmp_path / "x.npz", images=IMAGES[:3], labels=labels)
+    found = read_images(tmp_path)
+    assert found.labels.tolist() == np.argsort(np.argsort(labels)).tolist()
+    assert found.class_names == tuple(
+        sorted(str(int(x) if x != str(x) else x) for x in labels)
+    )
+
+
 @pytest.mark.parametrize("header", [b"{" * 60, b"(" * 5000, b"\xff" * 60])
 def test_a_damaged_header_is_refused(tmp_path, header):
     content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
@@ -387,7 +431,7 @@ def test_a_root_that_is_no_path_is_refused(root):
         read_local(root)
 
 
-@pytest.mark.parametrize("root", ["x" * 5000, "a\0b"])
+@pytest.mark.parametrize("root", ["x" * 5000, "a\0b", "~nobody-of-that-name/x"])
 def test_an_impossible_name_is_refused(root):
     with pytest.raises(ValueError, match="root must be an existing file or folder"):
         read_local(root)

@@ -94,10 +94,23 @@ def test_constants_must_fit_the_channels():
         ValueError, match=r"mean must hold one number per channel \(3\)"
     ):
         fit(COLOUR, mean=(0.5,), std=(0.5,))
-    with pytest.raises(ValueError, match="std must be above 0"):
+    with pytest.raises(ValueError, match="std must be at least 1e-08"):
         fit(COLOUR, mean=(0.5,) * 3, std=(0.5, 0, 0.5))
-    with pytest.raises(ValueError, match="vary in every channel, got channel 0"):
+    with pytest.raises(ValueError, match="std must be at least 1e-08"):
+        fit(COLOUR, std=(1e-320,) * 3)
+    with pytest.raises(ValueError, match="training images must differ from each other"):
         fit(np.full((4, 2, 2, 1), 7, np.uint8))
+
+
+@pytest.mark.parametrize("level", [0, 7, 255])
+@pytest.mark.parametrize("whitening", ["standardise", "zca"])
+def test_a_constant_channel_is_zero_after_centring_and_comes_back(level, whitening):
+    images = COLOUR.copy()
+    images[..., 2] = level
+    made = fit(images, whitening)
+    inputs = made.apply(images)
+    np.testing.assert_allclose(inputs[..., 2], 0, atol=1e-6)
+    np.testing.assert_array_equal(np.rint(made.invert(inputs) * 255), images)
 
 
 @pytest.fixture

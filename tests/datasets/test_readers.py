@@ -99,6 +99,22 @@ def test_damage_inside_a_page_is_found(tmp_path):
         read(read_parquet([path])[0])
 
 
+def test_metadata_of_very_many_levels_are_damage(tmp_path):
+    table = pa.table({"image": [encode(IMAGES[0])], "label": [0]})
+    deep = table.replace_schema_metadata({"huggingface": "[" * 200_000})
+    pq.write_table(deep, tmp_path / "x.parquet")
+    with pytest.raises(ValueError, match="be a complete parquet file"):
+        read_parquet([tmp_path / "x.parquet"])
+
+
+def test_postscript_in_a_parquet_file_is_not_rendered(tmp_path):
+    content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\nshowpage\n"
+    table = pa.table({"image": [content] * 2, "label": [0, 1]})
+    pq.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(ValueError, match="must be a complete PNG, JPEG"):
+        read(read_parquet([tmp_path / "x.parquet"])[0])
+
+
 @pytest.mark.parametrize(
     ("columns", "sentence"),
     [
