@@ -3,7 +3,7 @@
 These numbers accompany a t-SNE map. They are computed in the feature space, where
 distances have a meaning; a map keeps neighbours but not distances. All three are
 invariant to the order of points, translation, rotation and scale. Distances that agree
-to twelve digits of the largest squared norm count as equal.
+to twelve digits of the squared norms of their points count as equal.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from isa_toolkit.checks import check_integer, fail
 
 __all__ = ["ByClass", "Overlap", "evenness", "overlap", "spread"]
 
-# Squared distances carry an error of about 1e-15 of the largest squared norm.
+# Squared distances carry an error of about 1e-15 of the squared norms of their points.
 _TIE = 1e-12
 
 
@@ -57,14 +57,13 @@ class Overlap(NamedTuple):
 
 
 class _Sets(NamedTuple):
-    """Checked points with the mean of the real ones taken off, and their classes."""
+    """Checked points with the median of the real ones taken off, and their classes."""
 
     real: np.ndarray
     real_labels: np.ndarray
     distilled: np.ndarray
     distilled_labels: np.ndarray
     classes: np.ndarray
-    tie: float
 
 
 def overlap(
@@ -115,7 +114,7 @@ def overlap(
         rows = np.arange(part.start, part.stop)
         squared[rows - part.start, len(sets.real) + rows] = np.inf
         radius = np.partition(squared, k - 1, axis=1)[:, k - 1 : k]
-        near = squared <= radius + sets.tie
+        near = squared <= radius + _slack(sets.distilled[part], everything)
         own = is_real & (labels == sets.distilled_labels[part, None])
         fraction[part] = (near & own).sum(axis=1) / near.sum(axis=1)
     pure = fraction == 1
@@ -164,8 +163,9 @@ def spread(
     ratios = np.full(len(sets.classes), math.nan)
     for index, name in enumerate(sets.classes):
         ours = _mean_distance(sets.distilled[sets.distilled_labels == name])
-        theirs = _mean_distance(sets.real[sets.real_labels == name])
-        if theirs > math.sqrt(sets.tie):
+        own = sets.real[sets.real_labels == name]
+        theirs = _mean_distance(own)
+        if theirs > math.sqrt(_TIE * np.square(own).sum(axis=1).max()):
             ratios[index] = ours / theirs
     return _by_class(ratios, sets.classes)
 
@@ -210,8 +210,9 @@ def evenness(
             continue
         own = sets.real[sets.real_labels == name]
         counts = np.zeros(len(points))
-        for _, squared in distance_blocks(own, points):
-            nearest = squared <= squared.min(axis=1, keepdims=True) + sets.tie
+        for part, squared in distance_blocks(own, points):
+            slack = _slack(own[part], points)
+            nearest = squared <= squared.min(axis=1, keepdims=True) + slack
             counts += (nearest / nearest.sum(axis=1, keepdims=True)).sum(axis=0)
         filled = counts[counts > 0] / len(own)
         entropy = -float((filled * np.log(filled)).sum())
@@ -225,7 +226,7 @@ def _checked(
     distilled: np.ndarray,
     distilled_labels: np.ndarray,
 ) -> _Sets:
-    """Return both sets checked, in float64 and around the mean of the real points."""
+    """Return both sets checked, in float64 and around the median of the real points."""
     first, second = as_pair(real, distilled)
     names = as_labels("real_labels", real_labels, len(first), "real")
     ours = as_labels("distilled_labels", distilled_labels, len(second), "distilled")
@@ -238,10 +239,16 @@ def _checked(
             int(unknown[0]),
             "Choose real images of every distilled class.",
         )
-    centre = first.mean(axis=0, dtype=np.float64)
+    # Not the mean, which one point far away would move from all the others.
+    centre = np.median(first.astype(np.float64), axis=0)
     sets = [points.astype(np.float64) - centre for points in (first, second)]
-    largest = max(float(np.square(points).sum(axis=1).max()) for points in sets)
-    return _Sets(sets[0], names, sets[1], ours, classes, _TIE * largest)
+    return _Sets(sets[0], names, sets[1], ours, classes)
+
+
+def _slack(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return what squared distances may differ by and count as equal, [n, m]."""
+    squares = [np.square(one).sum(axis=1) for one in (points, others)]
+    return _TIE * (squares[0][:, None] + squares[1])
 
 
 def _mean_distance(points: np.ndarray) -> float:

@@ -64,6 +64,17 @@ def test_translation_rotation_and_scale_do_not_matter(sets, measure, scale):
     )
 
 
+@pytest.mark.parametrize("distance", [1e3, 1e7, 1e9])
+@pytest.mark.parametrize("which", [0, 2], ids=["real", "distilled"])
+def test_one_point_far_away_changes_nothing_for_the_others(sets, which, distance):
+    def fractions(away: float) -> np.ndarray:
+        arrays = [np.concatenate([one, one[:1]]) for one in sets]
+        arrays[which][-1] += away
+        return overlap(*arrays).fraction[:13]
+
+    np.testing.assert_array_equal(fractions(distance), fractions(100))
+
+
 @pytest.mark.parametrize("measure", MEASURES)
 def test_blocks_of_rows_give_the_same(sets, measure, monkeypatch):
     whole = numbers(measure, *sets)
