@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -34,6 +36,18 @@ SWEEP_COMMANDS = {
     "resume": "Continue a sweep that was stopped.",
     "worker": "Run one group of a sweep in this process, as schedulers do.",
 }
+
+# Commands that import JAX whatever their arguments are.
+_WITH_JAX = (
+    "demo",
+    "distill",
+    "evaluate",
+    "reproduce",
+    "bench",
+    "run",
+    "resume",
+    "worker",
+)
 
 OK, FAILED, USAGE, DIVERGED, LOCKED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -75,6 +89,8 @@ def _run(prog: str, module: str, name: str, argv: list[str]) -> int:
             warnings.showwarning = _warn
             from isa_toolkit.cli.parsing import run_command
 
+            if name in _WITH_JAX:
+                _import_jax()
             command = getattr(importlib.import_module(module), name)
             return run_command(command, prog, argv)
     except KeyboardInterrupt:
@@ -89,6 +105,23 @@ def _run(prog: str, module: str, name: str, argv: list[str]) -> int:
             sys.stderr.flush()
             os._exit(code)
         return code
+
+
+def _import_jax() -> None:
+    """Import JAX and what is built on it, with Ctrl-C ending the process at once.
+
+    As an exception it would arise inside of C++, where it crashes or is lost.
+    """
+    name, usual = "isa_toolkit.distillation", signal.default_int_handler
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not usual:
+        importlib.import_module(name)
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        importlib.import_module(name)
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 def _exit_code(error: Exception) -> int | None:

@@ -360,13 +360,11 @@ DSA_OPS: dict[str, Op] = {
 def _check_images(images: Images) -> None:
     """Refuse what is not a batch of float images."""
     if images.ndim != 4:
-        raise fail(
-            "images", "have four axes, (n, height, width, channels)", images.shape
-        )
+        rule = "have four axes, (n, height, width, channels)"
+        raise fail("images", rule, images.shape)
     if not jnp.issubdtype(images.dtype, jnp.floating):
-        raise InvalidTypeError(
-            f"images must be floats, got {images.dtype}. Whiten or scale them first."
-        )
+        kind = images.dtype
+        raise InvalidTypeError(f"images must be floats, got {kind}. Whiten them first.")
 
 
 def _per_image(values: Float[Array, " n"], images: Images) -> Float[Array, "n 1 1 1"]:

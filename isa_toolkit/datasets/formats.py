@@ -28,6 +28,7 @@ from isa_toolkit.datasets.readers import (
     Source,
     from_arrays,
     from_encoded,
+    has_column,
     read_parquet,
 )
 from isa_toolkit.datasets.registry import DatasetSpec
@@ -224,15 +225,21 @@ def parquet_source(
     records, names = read_parquet(train, columns)
     test, files, ignored = None, list(train), []
     for shards in candidates:
-        found, _ = read_parquet(shards, columns)
-        is_hidden = found.labels.dtype.kind in "if" and bool((found.labels < 0).all())
-        if not is_hidden:
+        found = (
+            read_parquet(shards, columns)[0] if has_column(shards, columns) else None
+        )
+        if found is not None and _has_labels(found):
             test, files = found, [*train, *shards]
             break
         ignored.append(f"{shards[0].name}: no labels")
     # pathlib would give backslashes on Windows; provenance reads the same everywhere.
     listed = [file.relative_to(folder).as_posix() for file in files]
     return Source(records, test, names, {**facts, "files": listed, **_ignored(ignored)})
+
+
+def _has_labels(records: Records) -> bool:
+    """Return whether labels are known: those of a contest's test split are all -1."""
+    return records.labels.dtype.kind not in "if" or bool((records.labels >= 0).any())
 
 
 def _ignored(ignored: list[str]) -> dict[str, list[str]]:
@@ -257,7 +264,7 @@ def _read_npz(path: Path, facts: dict[str, Any]) -> Source:
                 keys = archive.files
                 prefix = "train_" if "train_images" in keys else ""
                 wanted = [f"{prefix}images", f"{prefix}labels"]
-                if "test_images" in keys or "test_labels" in keys:
+                if "test_images" in keys and "test_labels" in keys:
                     wanted += ["test_images", "test_labels"]
                 if not set(wanted) <= set(keys):
                     found = as_text(f"arrays {', '.join(keys) or 'none'}")
@@ -276,8 +283,10 @@ def _read_npz(path: Path, facts: dict[str, Any]) -> Source:
         raise unreadable(name, "be a complete .npz archive", path, error) from error
     pairs = zip(wanted[::2], arrays[::2], arrays[1::2], strict=True)
     splits = [from_arrays(f"{key} in {path.name}", *pair) for key, *pair in pairs]
-    test = splits[1] if splits[1:] else None
-    return Source(splits[0], test, (), {**facts, "files": [path.name]})
+    test = splits[1] if splits[1:] and _has_labels(splits[1]) else None
+    ignored = ["test_images: no labels"] if "test_images" in keys and not test else []
+    facts |= {"files": [path.name], **_ignored(ignored)}
+    return Source(splits[0], test, (), facts)
 
 
 # --- IDX --------------------------------------------------------------------------------

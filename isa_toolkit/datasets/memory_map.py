@@ -30,13 +30,6 @@ class MappedImages:
     """
 
     def __init__(self, stored: np.memmap, rows: Int[Any, " n"] | None = None) -> None:
-        if stored.dtype != np.uint8 or stored.ndim != 4:
-            raise fail(
-                "mapped images",
-                "be uint8 of shape [n, h, w, channels]",
-                as_text(f"{stored.dtype} {stored.shape}"),
-                "Convert the file once, or read it into memory.",
-            )
         self._stored = stored
         self._rows = np.arange(len(stored)) if rows is None else np.asarray(rows)
         self.dtype = stored.dtype
@@ -79,12 +72,10 @@ class MappedImages:
             return
         size = int(np.prod(self.shape[1:]))
         if stored.filename and len(rows):
-            needed = stored.offset + size * (int(rows.max()) + 1)
+            needed, file = stored.offset + size * (int(rows.max()) + 1), stored.filename
             # Reading a map beyond the end of its file would end the process.
-            if Path(stored.filename).stat().st_size < needed:
-                raise OSError(
-                    f"The file {stored.filename} ends too early. Make it again."
-                )
+            if Path(file).stat().st_size < needed:
+                raise OSError(f"The file {file} ends too early. Make it again.")
         if not hasattr(mmap, "MADV_WILLNEED") or len(rows) > self._stored.shape[0] // 2:
             return
         skipped = stored.offset % mmap.ALLOCATIONGRANULARITY
@@ -117,9 +108,6 @@ def check_fits(what: str, size: int) -> None:
     """Refuse to make something of ``size`` bytes that is larger than the free memory."""
     free = available_bytes()
     if size > free:
-        raise fail(
-            what,
-            f"fit in memory ({free / 2**30:.1f} GiB are free)",
-            as_text(f"{size / 2**30:.1f} GiB"),
-            "Pass limit to load fewer images.",
-        )
+        rule = f"fit in memory ({free / 2**30:.1f} GiB are free)"
+        fix = "Pass limit to load fewer images."
+        raise fail(what, rule, as_text(f"{size / 2**30:.1f} GiB"), fix)

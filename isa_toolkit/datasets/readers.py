@@ -146,8 +146,10 @@ def read_parquet(
     ]
     image, label = columns[0]
     table = _load(files, [image, label])
-    labels, name = table.data.column(label), files[0].name
-    if labels.null_count:
+    column, name = table.data.column(label), files[0].name
+    is_unlabelled = column.null_count == len(column)
+    labels = np.full(len(column), -1) if is_unlabelled else column.to_numpy()
+    if column.null_count and not is_unlabelled:
         rule = f"labels of {name}"
         raise fail(rule, "be whole numbers or names", as_text("empty rows"))
     class_names = tuple(map(str, getattr(table.features[label], "names", None) or ()))
@@ -157,8 +159,7 @@ def read_parquet(
     if not any(check(kind) for check in is_encoded):
         numbers = table.with_format("numpy").iter(_BATCH)
         plain = [_as_bytes(name, batch[image]) for batch in numbers]
-        records = from_arrays(name, np.concatenate(plain), labels.to_numpy())
-        return records, class_names
+        return from_arrays(name, np.concatenate(plain), labels), class_names
     arrow = table.with_format("arrow")
 
     def encoded(rows: np.ndarray) -> list[Encoded]:
@@ -177,7 +178,7 @@ def read_parquet(
             batch.append(Encoded(f"{name} row {row}", content))
         return batch
 
-    return from_encoded(labels.to_numpy(), encoded, name), class_names
+    return from_encoded(labels, encoded, name), class_names
 
 
 def _load(files: Sequence[Path], columns: list[str]) -> Any:
@@ -229,15 +230,24 @@ def _quiet() -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _column(file: Path, wanted: Sequence[str], what: str) -> str:
+def has_column(files: Sequence[Path], wanted: Sequence[str]) -> bool:
+    """Return whether each of the parquet files has one of some columns."""
+    return all(set(wanted) & set(_columns(file)) for file in files)
+
+
+def _columns(file: Path) -> list[str]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        present = pq.read_schema(file).names
+        return pq.read_schema(file).names
     except (pa.ArrowException, OSError) as error:
         name, rule = f"file {file.name}", "be a complete parquet file"
         raise unreadable(name, rule, file, error) from error
+
+
+def _column(file: Path, wanted: Sequence[str], what: str) -> str:
+    present = _columns(file)
     found = next((name for name in wanted if name in present), None)
     if found is None or present.count(found) > 1:
         rule = f"have {what} column named {' or '.join(wanted)}, once"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import io
+import signal
 import subprocess
 import sys
 
 import pytest
 
 import isa_toolkit.datasets
-from isa_toolkit.cli import COMMANDS, SWEEP_COMMANDS, main
+from isa_toolkit.cli import COMMANDS, SWEEP_COMMANDS, _import_jax, main
 from isa_toolkit.cli.output import write_result
 
 
@@ -73,3 +75,21 @@ def test_a_result_is_written_whatever_the_terminal_can_show(monkeypatch):
     write_result({}, ["80.1 ± 3.8 %"], json=False)
     sys.stdout.flush()
     assert written.getvalue() == b"80.1 ? 3.8 %\n"
+
+
+def test_ctrl_c_ends_the_process_while_jax_is_imported(monkeypatch):
+    found = []
+
+    def record(_: str) -> None:
+        found.append(signal.getsignal(signal.SIGINT))
+
+    monkeypatch.setattr(importlib, "import_module", record)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        _import_jax()
+        found.append(signal.getsignal(signal.SIGINT))
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _import_jax()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert found == [signal.SIG_DFL, signal.default_int_handler, signal.SIG_IGN]

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from image_files import idx, write_idx
 from image_files import put_image as put
@@ -109,6 +110,17 @@ def test_an_archive_may_hold_no_test_split(tmp_path):
     train, test, *_ = read_local(tmp_path / "x.npz")
     assert test is None
     np.testing.assert_array_equal(train.read(np.arange(12), None, None), IMAGES)
+
+
+@pytest.mark.parametrize("labels", [None, np.full(3, -1)])
+def test_hidden_test_labels_in_an_archive_are_ignored(tmp_path, labels):
+    arrays = {"train_images": IMAGES, "train_labels": LABELS, "test_images": IMAGES[:3]}
+    if labels is not None:
+        arrays["test_labels"] = labels
+    np.savez(tmp_path / "x.npz", **arrays)
+    found = read_local(tmp_path / "x.npz")
+    assert found.test is None
+    assert found.facts["ignored"] == ["test_images: no labels"]
 
 
 def test_pickled_objects_are_refused(tmp_path):
@@ -338,9 +350,18 @@ def test_a_test_folder_without_labels_is_ignored_and_said_so(tmp_path, inner):
     assert "test" in found.facts["ignored"][0]
 
 
-def test_hidden_test_labels_in_parquet_are_ignored(tmp_path):
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        {"labels": np.full(23, -1)},
+        {"labels": pa.nulls(23, pa.int64())},
+        {"labels": np.zeros(23), "label": "id"},
+    ],
+    ids=["-1", "null", "no column"],
+)
+def test_hidden_test_labels_in_parquet_are_ignored(tmp_path, hidden):
     write(tmp_path / "train.parquet")
-    write(tmp_path / "test.parquet", labels=np.full(23, -1))
+    write(tmp_path / "test.parquet", **hidden)
     write(tmp_path / "validation.parquet")
     found = read_local(tmp_path)
     assert found.facts["files"] == ["train.parquet", "validation.parquet"]
