@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -24,24 +24,9 @@ from isa_toolkit.formats import ExportKind, export
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from isa_toolkit.datasets import Preprocessing
+
 FORMAT = 1
-
-
-@runtime_checkable
-class Invertible(Protocol):
-    """Preprocessing that can be inverted: ``isa_toolkit.datasets.Preprocessing``."""
-
-    def apply(self, images: Any) -> Float[np.ndarray, "m h w ch"]:
-        """Return network inputs from pixels."""
-        ...
-
-    def invert(self, whitened: Any) -> Float[np.ndarray, "m h w ch"]:
-        """Return pixels from network inputs."""
-        ...
-
-    def describe(self) -> dict[str, Any]:
-        """Return a JSON-able summary with its fingerprint."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,18 +72,15 @@ class DistilledSet:
             object.__setattr__(self, name, array)
         object.__setattr__(self, "class_names", tuple(self.class_names))
         if self.images.ndim != 4 or self.pixels.shape != self.images.shape:
-            raise checks.fail(
-                "distilled images and pixels",
-                "have one shape [m, h, w, ch]",
-                (self.images.shape, self.pixels.shape),
-            )
+            shapes = (self.images.shape, self.pixels.shape)
+            rule = "have one shape [m, h, w, ch]"
+            raise checks.fail("distilled images and pixels", rule, shapes)
         if not len(self.images):
             raise checks.fail("the distilled set", "hold an image", 0)
         expected = (len(self.images), len(self.class_names))
         if self.labels.shape != expected:
-            raise checks.fail(
-                "distilled labels", f"have the shape {expected}", self.labels.shape
-            )
+            rule = f"have the shape {expected}"
+            raise checks.fail("distilled labels", rule, self.labels.shape)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -165,7 +147,7 @@ class DistilledSet:
         images: Any,
         labels: Any,
         *,
-        preprocessing: Invertible,
+        preprocessing: Preprocessing,
         class_names: tuple[str, ...],
         manifest: dict[str, Any] | None = None,
     ) -> DistilledSet:
@@ -201,7 +183,7 @@ class DistilledSet:
         pixels: Any,
         labels: Any,
         *,
-        preprocessing: Invertible,
+        preprocessing: Preprocessing,
         class_names: tuple[str, ...],
         manifest: dict[str, Any] | None = None,
     ) -> DistilledSet:
@@ -369,14 +351,11 @@ def _soft(labels: Any, num_classes: int) -> np.ndarray:
     if array.ndim == 2 and np.issubdtype(array.dtype, np.number):
         return array.astype(np.float32)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise checks.fail(
-            "distilled labels",
-            "be class numbers, whole, [m], or soft labels [m, c]",
-            checks.as_text(f"{array.dtype} of shape {array.shape}"),
-        )
-    wrong = (array < 0) | (array >= num_classes)
-    if wrong.any():
-        raise checks.fail(
-            "distilled labels", f"lie in 0..{num_classes - 1}", int(array[wrong][0])
-        )
+        rule = "be class numbers, whole, [m], or soft labels [m, c]"
+        found = checks.as_text(f"{array.dtype} of shape {array.shape}")
+        raise checks.fail("distilled labels", rule, found)
+    wrong = array[(array < 0) | (array >= num_classes)]
+    if len(wrong):
+        rule = f"lie in 0..{num_classes - 1}"
+        raise checks.fail("distilled labels", rule, int(wrong[0]))
     return (np.eye(num_classes)[array] - 1 / num_classes).astype(np.float32)
