@@ -54,6 +54,7 @@ _TEST_SPLITS = ("test", "validation")
 _TABLE_LABELS = (*LABEL_COLUMNS, "class", "class_name", "category", "target", "y")
 _NO_CLASSES = {"images", "imgs", "unlabelled", "unlabeled", "unknown"}
 _PICKLES = ("data_batch_1", "cifar-10-batches-py", "cifar-100-python", "meta")
+_TABLE = "*.[ct]sv"
 _IDX = "*[-_.]idx[13]-ubyte*"
 _HIDDEN = (".", "__", "@eaDir")
 # Damaged, encrypted, of an unknown compression, or with a header that lies.
@@ -277,7 +278,7 @@ def _read_npz(path: Path, facts: dict[str, Any]) -> Source:
             fix = "Save the arrays again with a number type; nothing is unpickled."
             found = as_text("pickled objects")
             raise fail(name, "hold plain arrays only", found, fix) from error
-        if isinstance(error, RuntimeError):
+        if type(error) in (RuntimeError, NotImplementedError):  # of zipfile
             rule = "be neither encrypted nor of an unknown compression"
             raise fail(name, rule, str(path), "Save it with numpy.savez.") from error
         raise unreadable(name, "be a complete .npz archive", path, error) from error
@@ -404,7 +405,7 @@ def _is_container(folder: Path) -> bool:
     if folder.name.lower() in _SPLIT_OF:
         return False
     inner = _subfolders(folder)
-    has_table = any(folder.glob("*.csv"))
+    has_table = any(folder.glob(_TABLE))
     if len(inner) == 1 and inner[0].name.lower() not in _SPLIT_OF:
         return has_table or _is_container(inner[0])
     return has_table or bool(inner)
@@ -426,7 +427,7 @@ def _labelled_files(folder: Path, *, is_split: bool) -> tuple[pd.Series, int]:
     images, left_out = _image_files(folder)
     folders = _subfolders(folder)
     if len(folders) < 2:  # folders of classes, where there are any, go before a table
-        for table in _visible(folder.glob("*.[ct]sv"), folder):
+        for table in _visible(folder.glob(_TABLE), folder):
             listed = _read_table(table, images)
             if listed is not None:
                 return listed, left_out - 1

@@ -137,14 +137,10 @@ def read_parquet(
     """
     import pyarrow as pa
 
-    columns = [
-        (
-            _column(file, IMAGE_COLUMNS, "an image"),
-            _column(file, label_columns, "a label"),
-        )
-        for file in files
-    ]
-    image, label = columns[0]
+    image = label = ""
+    for file in reversed(files):  # all are checked, the first one's names are taken
+        image = _column(file, IMAGE_COLUMNS, "an image")
+        label = _column(file, label_columns, "a label")
     table = _load(files, [image, label])
     column, name = table.data.column(label), files[0].name
     is_unlabelled = column.null_count == len(column)
@@ -170,11 +166,9 @@ def read_parquet(
         for row, stored in zip(rows, part[image].to_pylist(), strict=True):
             content = stored.get("bytes") if isinstance(stored, dict) else stored
             if not isinstance(content, bytes):
-                rule, fix = (
-                    "hold the bytes of an image",
-                    "Embed them when writing the file.",
-                )
-                raise fail(f"row {row} of {name}", rule, as_text("no bytes"), fix)
+                what, found = f"row {row} of {name}", as_text("no bytes")
+                fix = "Embed the images when writing the file."
+                raise fail(what, "hold the bytes of an image", found, fix)
             batch.append(Encoded(f"{name} row {row}", content))
         return batch
 

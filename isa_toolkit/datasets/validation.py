@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -190,7 +191,10 @@ def encode_labels(
         (train, test, class names): int32 [n], int32 [m] or None, one name per class.
     """
     train = np.asarray(train)
-    if train.dtype.kind in "OUS" and train.ndim == 1 and len(train):
+    if train.dtype.hasobject:
+        with contextlib.suppress(ValueError):  # lists of several lengths
+            train = np.array(train.tolist())
+    if train.dtype.kind in "US" and train.ndim == 1 and len(train):
         names = list(class_names) or sorted(set(train.astype(str).tolist()))
         numbers = {name: number for number, name in enumerate(names)}
 

@@ -331,6 +331,20 @@ def test_a_table_names_the_classes(tmp_path, home, table):
     assert found.images[:, 0, 0, 0].tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize(
+    ("name", "mark"), [("labels.csv", ","), ("metadata.tsv", "\t")]
+)
+def test_a_table_one_folder_deeper_may_number_its_classes_from_one(
+    tmp_path, name, mark
+):
+    for number in range(3):
+        put(tmp_path / "download" / "images" / f"{number}.png", number)
+    rows = ["file_name" + mark + "label", *(f"{n}.png{mark}{3 - n}" for n in range(3))]
+    (tmp_path / "download" / name).write_text("\n".join(rows))
+    found = read_images(tmp_path)
+    assert (found.labels.tolist(), found.class_names) == ([2, 1, 0], ("1", "2", "3"))
+
+
 def test_a_table_that_lists_a_missing_file_is_refused(tmp_path):
     put(tmp_path / "images" / "0.png")
     (tmp_path / "labels.csv").write_text("file,label\n0.png,a\n1.png,b\n")

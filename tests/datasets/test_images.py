@@ -122,6 +122,18 @@ def test_the_orientation_that_a_camera_noted_is_applied():
     np.testing.assert_array_equal(found[..., 0], np.rot90(pixels, -1))
 
 
+@pytest.mark.parametrize("mode", ["P", "1", "CMYK", "I;16"])
+def test_palettes_bits_and_inks_look_as_they_are_shown(mode):
+    levels = np.array([[0, 255], [255, 0]], np.uint8)
+    image = Image.fromarray(levels)
+    if mode == "I;16":
+        stored = Image.fromarray(levels.astype(np.uint16) * 257)
+    else:
+        stored = (image.convert("RGB") if mode == "CMYK" else image).convert(mode)
+    (found,) = decode([as_file(stored, "TIFF")], channels=1)
+    np.testing.assert_array_equal(found[..., 0], levels)
+
+
 def test_sixteen_bits_are_rounded_to_eight():
     levels = np.array([[0, 128, 129, 65535]], np.uint16)
     (found,) = decode([encode(levels)])

@@ -159,6 +159,19 @@ def test_labels_of_any_common_form_become_indices(train, test, expected, names):
     assert found[2] == tuple(names)
 
 
+def test_objects_are_what_they_hold():
+    numbers = encode_labels(np.array([1, 2, 2], object))
+    assert (numbers[0].tolist(), numbers[2]) == ([0, 1, 1], ("1", "2"))
+    assert encode_labels(np.array(["b", "a"], object))[0].tolist() == [1, 0]
+    several = np.empty(2, object)
+    several[:] = [[0], [0, 1]]
+    for wrong in (several, np.array(["a", None], object)):
+        with pytest.raises(
+            ValueError, match="be whole numbers, got numbers of type obj"
+        ):
+            encode_labels(wrong)
+
+
 def test_names_are_numbered_in_the_order_that_is_given():
     found = encode_labels(["cat", "owl"], ["owl"], class_names=("owl", "cat"))
     assert (found[0].tolist(), found[1].tolist()) == ([1, 0], [0])
