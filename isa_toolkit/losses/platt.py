@@ -21,15 +21,10 @@ Scalar = Float[Array, ""] | float
 def scaled_cross_entropy(
     prediction: Float[Array, "n c"], labels: Float[Array, "n c"], log_scale: Scalar
 ) -> Float[Array, " n"]:
-    """Return ``- sum_c (y + 1/C)_c log softmax(exp(k) P)_c``.
+    """Return ``- sum_c (y + 1/C)_c log softmax(exp(k) P)_c`` per sample, [n].
 
-    Args:
-        prediction: Predictions P, [n, c].
-        labels: Centred labels y: ``y + 1/C`` are probabilities, [n, c].
-        log_scale: Learned logarithm of the scale: k (RFAD) or tau (RCIG).
-
-    Returns:
-        Loss per sample, [n].
+    The scale k is the learned logarithm of what predictions are multiplied by: k in RFAD,
+    tau in RCIG.
 
     Source: docs/algorithms.md, sections 4.3 and 4.4.
     """
@@ -48,24 +43,12 @@ def segment_cross_entropy(
     start: Scalar,
     stop: Scalar,
 ) -> Float[Array, " n"]:
-    """Return the mean cross-entropy over a segment towards the partner.
+    """Return the mean cross-entropy over a segment towards the partner, per sample, [n].
 
     The mean over t in [a, b] of the loss of ``P_i + t (P_i - P_j)`` against
-    ``y_i + t (y_i - y_j)``, by Gauss-Legendre quadrature at 3 nodes. For -1 <= t <= 0 the
-    label is a mixture of both; beyond, a class has a negative weight and the
-    cross-entropy is unbounded below.
-
-    Args:
-        prediction: Predictions P_i, [n, c].
-        labels: Centred labels y_i, [n, c].
-        prediction_difference: Differences P_i - P_j to the partner, [n, c].
-        label_difference: Differences y_i - y_j to the partner, [n, c].
-        log_scale: Logarithm of what predictions are multiplied by.
-        start: First end a of the segment, in [-1, 0].
-        stop: Last end b of the segment, in [-1, 0].
-
-    Returns:
-        Loss per sample, [n].
+    ``y_i + t (y_i - y_j)``, by Gauss-Legendre quadrature at 3 nodes; the differences are
+    those to the partner j. For -1 <= t <= 0 the label is a mixture of both; beyond, a class
+    has a negative weight and the cross-entropy is unbounded below.
 
     Source: docs/algorithms.md, section 10, RFAD and RCIG: a proposal there; the paper's own
     form is UNKNOWN.
@@ -82,29 +65,16 @@ def segment_cross_entropy(
 
 
 def segment_mean(
-    function: Callable[[Float[Array, ""]], Array],
-    start: Scalar,
-    stop: Scalar,
-    *,
-    nodes: int = 3,
+    function: Callable[[Float[Array, ""]], Array], start: Scalar, stop: Scalar
 ) -> Array:
     """Return the mean of ``function`` over [start, stop] by Gauss-Legendre quadrature.
 
-    ``sum_q w_q f((a + b)/2 + (b - a)/2 x_q) / 2``: exact for polynomials of degree
-    ``2 nodes - 1`` or less. With a = b it is the value there.
-
-    Args:
-        function: Function of a position; called once per node.
-        start: First end a; may be traced.
-        stop: Last end b; may be traced.
-        nodes: Number of positions; static.
-
-    Returns:
-        The mean, shaped like a value of ``function``.
+    ``sum_q w_q f((a + b)/2 + (b - a)/2 x_q) / 2`` at 3 nodes: exact for polynomials of
+    degree 5 or less. With a = b it is the value there. The ends may be traced.
 
     Source: docs/algorithms.md, section 10.
     """
-    positions, weights = np.polynomial.legendre.leggauss(nodes)
+    positions, weights = np.polynomial.legendre.leggauss(3)
     middle, half = (start + stop) / 2, (stop - start) / 2
     values = [
         0.5 * float(weight) * function(jnp.asarray(middle + half * float(position)))

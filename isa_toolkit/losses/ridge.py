@@ -66,15 +66,7 @@ def primal_readout(
     (``tr(F^T F) = tr(F F^T)``, over the same m); the two are equal by the push-through
     identity ``(F^T F + lam I)^-1 F^T = F^T (F F^T + lam I)^-1``.
 
-    Args:
-        features: Distilled features, [m, d].
-        labels: Distilled labels, [m, c].
-        ridge: Relative ridge, a fraction of the mean diagonal of the kernel.
-
-    Returns:
-        The readout; NaN where the Cholesky factorisation fails.
-
-    Source: DESIGN, "The mathematics, once".
+    Arguments and result are those of :func:`dual_readout`.
     """
     covariance = jnp.matmul(features.T, features, precision=HIGHEST)
     lam = ridge * jnp.trace(covariance) / features.shape[0]
@@ -89,13 +81,7 @@ def readout(
 ) -> Readout:
     """Return the ridge readout by whichever of dual and primal is smaller.
 
-    Args:
-        features: Distilled features, [m, d].
-        labels: Distilled labels, [m, c].
-        ridge: Relative ridge, a fraction of the mean diagonal of the kernel.
-
-    Returns:
-        The readout.
+    Arguments and result are those of :func:`dual_readout`.
     """
     samples, dimensions = features.shape
     solve = dual_readout if samples <= dimensions else primal_readout

@@ -39,11 +39,11 @@ class TargetTerms(NamedTuple):
     """The loss of a target batch and the selection behind it.
 
     loss: Mean over the kept targets, [].
-    weights: 1 for kept targets, 0 for dropped ones, [n].
+    weights: 1 for kept targets, 0 for dropped ones, [n]; of class means [c, k].
     """
 
     loss: Float[Array, ""]
-    weights: Float[Array, " n"]
+    weights: Float[Array, "..."]
 
 
 def find_partners(
@@ -55,20 +55,11 @@ def find_partners(
     key: Key[Array, ""],
     precision: str = "float32",
 ) -> Int[Array, " n"]:
-    """Return the partner of each target among the kept ones.
+    """Return the partner of each target among the kept ones, as indices into the batch, [n].
 
-    Args:
-        features: Target features for the search, [n, d]; no gradient flows through them.
-        weights: 1 for kept targets, 0 for dropped ones, [n].
-        classes: Class index of each target, [n].
-        partner: ``"nearest"`` by cosine of the features, ``"random"``, ``"same_class"``
-            (the nearest of its own class) or ``"none"`` (each target itself).
-        key: Random key, for random partners.
-        precision: Precision of the cosines, see
-            :func:`isa_toolkit.losses.isa.nearest_partners`.
-
-    Returns:
-        Indices into the batch, [n].
+    ``"nearest"`` by cosine of the features, at a precision of :func:`isa.nearest_partners`;
+    ``"random"``; ``"same_class"``, the nearest of its own class; or ``"none"``, each target
+    itself.
 
     Source: docs/algorithms.md, section 6.1, step 3.
     """
@@ -101,7 +92,7 @@ def target_loss(
     The score of a target is its own loss; the targets with the smallest and largest scores
     are dropped; each kept one is averaged over the segment between it and its partner.
     Which targets are kept and who is whose partner carries no gradient. Two other
-    augmentations can replace the segment, for comparison:
+    augmentations of the squared error can replace the segment, for comparison:
 
     - ``"single"``: one virtual point per target, ``1/2 sum_c (A_i + t_i B_i)_c^2`` with
       ``t_i ~ U(a, b)``. Its expectation is the segment loss.
@@ -121,17 +112,10 @@ def target_loss(
         loss: ``"mse"``, half the sum of squares over classes, or ``"cross_entropy"`` of
             ``exp(log_scale) P``.
         log_scale: Logarithm of what the cross-entropy multiplies predictions by.
-        augmentation: ``"segment"``, ``"single"`` or ``"mixup"``; the last two are for
-            ``"mse"`` only.
+        augmentation: ``"segment"``, ``"single"`` or ``"mixup"``.
         mixed_prediction: ``(pi, t) -> predictions`` [n, c] of the target images mixed with
             those at pi by the fraction t; for ``"mixup"``.
         precision: Precision of the search for the nearest partner.
-
-    Returns:
-        The terms.
-
-    Raises:
-        InvalidValueError: ``"mixup"`` without ``mixed_prediction``.
 
     Source: docs/algorithms.md, sections 4.1, 6.1 and 6.3, and 10 for the cross-entropy. The
     details of the two other augmentations are UNKNOWN in the paper; this is our reading.

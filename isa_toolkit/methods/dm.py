@@ -17,8 +17,8 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from isa_toolkit import checks
 from isa_toolkit.datasets.augmentation import DSA_OPS, dsa_augment, dsa_default_ops
-from isa_toolkit.losses.matching import MeanTerms, class_mean_loss
-from isa_toolkit.losses.selection import Partner
+from isa_toolkit.losses.matching import class_mean_loss
+from isa_toolkit.losses.selection import Partner, TargetTerms
 from isa_toolkit.methods.base import (
     Batch,
     Method,
@@ -187,7 +187,7 @@ def step(
 
     target_features = jax.lax.stop_gradient(features(batch.images))
 
-    def loss_of(images: Float[Array, "m h w ch"]) -> tuple[Scalar, MeanTerms]:
+    def loss_of(images: Float[Array, "m h w ch"]) -> tuple[Scalar, TargetTerms]:
         terms = class_mean_loss(
             target_features,
             jnp.mean(features(images), axis=1),

@@ -95,15 +95,6 @@ def test_with_nothing_dropped_and_no_segment_it_is_the_distance_of_means(
     assert float(seen.loss) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_a_random_partner_is_another_kept_sample(features):
-    targets, means = features
-    seen = loss(targets, means, easy=0.3, segment=(0, 1), partner="random")
-    weights, partner = np.asarray(seen.weights).ravel(), np.asarray(seen.partner)
-    kept = np.flatnonzero(weights)
-    assert (weights[partner[kept]] == 1).all()
-    assert (partner[kept] != kept).all()
-
-
 def test_the_trajectory_loss_averages_over_targets_along_the_last_epoch():
     student, first, before, target = np.random.default_rng(4).normal(size=(4, 50))
     arrays = [jnp.asarray(v, jnp.float32) for v in (student, first, before, target)]

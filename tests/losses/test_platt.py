@@ -108,14 +108,13 @@ def test_the_slope_in_the_scale_is_right():
 # --- quadrature -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("nodes", [1, 2, 3])
 @pytest.mark.parametrize("ends", [(-1.0, 0.0), (0.25, 2.0), (1.0, -0.5)])
-def test_polynomials_up_to_the_degree_are_exact_and_the_next_is_not(nodes, ends):
+def test_polynomials_up_to_the_degree_are_exact_and_the_next_is_not(ends):
     a, b = ends
-    for degree in range(2 * nodes + 1):
-        value = float(segment_mean(lambda t, p=degree: t**p, a, b, nodes=nodes))
+    for degree in range(7):
+        value = float(segment_mean(lambda t, p=degree: t**p, a, b))
         exact = (b ** (degree + 1) - a ** (degree + 1)) / ((degree + 1) * (b - a))
-        if degree < 2 * nodes:
+        if degree < 6:
             assert value == pytest.approx(exact, rel=1e-5, abs=1e-6)
         else:
             assert abs(value - exact) > 1e-4
