@@ -255,6 +255,7 @@ def short_repr(self: Any) -> str:
         for field in dataclasses.fields(self)
         if (value := getattr(self, field.name)) is not field.default
         and type(value) is not object
+        and not (dataclasses.is_dataclass(value) and repr(value).endswith("()"))
         and repr(value) != repr(field.default)
     ]
     return f"{type(self).__name__}({', '.join(changed)})"

@@ -12,50 +12,42 @@ On other devices it is the library's own convolution.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax.linen.dtypes import promote_dtype
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-__all__ = ["Conv", "convolve"]
+__all__ = ["Conv"]
 
 # Pixels of a map up to which patches are faster than the library, forward, too. Measured
 # between 8x8 (faster) and 28x28 (1.6 times slower).
 _SMALL = 144
 
-Padding = tuple[tuple[int, int], tuple[int, int]]
+Padding = tuple[tuple[int, int], ...]
 
 
-def convolve(
-    maps: Float[Array, "n h w i"],
-    kernel: Float[Array, "p q i o"],
-    *,
-    strides: tuple[int, int],
-    padding: Padding,
-) -> Float[Array, "n h2 w2 o"]:
-    """Return the cross-correlation of feature maps with a kernel.
+def _convolve(
+    maps: Array, kernel: Array, strides: tuple[int, int], padding: Any, **options: Any
+) -> Array:
+    """Return ``lax.conv_general_dilated``, differentiable to any order.
 
-    Equal to ``lax.conv_general_dilated`` and differentiable to any order in both modes.
-
-    Args:
-        maps: [n, h, w, i].
-        kernel: [p, q, i, o].
-        strides: of the output.
-        padding: zeros (before, after) per axis.
-
-    Returns:
-        Feature maps, [n, h', w', o].
+    The options are those of a plain ``nn.Conv`` of images, [n, h, w, i].
     """
     if jax.default_backend() != "cpu":
-        return _lax_conv(maps, kernel, strides, padding)
+        return lax.conv_general_dilated(maps, kernel, strides, padding, **options)
+    padding = tuple(padding)
     if maps.shape[1] * maps.shape[2] <= _SMALL:
         flat = kernel.reshape(-1, kernel.shape[-1])
         return _patches(maps, kernel.shape[:2], strides, padding) @ flat
     return _patched(maps, kernel, strides, padding)
+
+
+Conv = partial(nn.Conv, kernel_size=(3, 3), conv_general_dilated=_convolve)
+"""A 3x3 convolution layer, on the CPU by patches."""
 
 
 def _lax_conv(
@@ -104,52 +96,3 @@ def _patches(
         for column in range(window[1])
     ]
     return jnp.concatenate(shifted, axis=-1)
-
-
-class Conv(nn.Module):
-    """A convolution layer with the parameters of ``flax.linen.Conv``.
-
-    Parameters are float32 whatever the default is, and are cast to the maps' type where
-    that is wider, as Flax does.
-
-    Attributes:
-        features: output channels.
-        kernel_size: window.
-        padding: zeros on each side.
-        strides: of the output, along both axes.
-        use_bias: add a learned bias per channel.
-        kernel_init: of the kernel; Flax's default (LeCun normal, truncated) if None.
-        bias_init: of the bias; zeros if None.
-    """
-
-    features: int
-    kernel_size: tuple[int, int] = (3, 3)
-    padding: int = 1
-    strides: int = 1
-    use_bias: bool = True
-    kernel_init: Any = None
-    bias_init: Any = None
-
-    @nn.compact
-    def __call__(self, maps: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
-        """Return the layer's output."""
-        kernel = self.param(
-            "kernel",
-            self.kernel_init or nn.initializers.lecun_normal(),
-            (*self.kernel_size, maps.shape[-1], self.features),
-            jnp.float32,
-        )
-        maps, kernel = promote_dtype(maps, kernel)
-        pad = (self.padding, self.padding)
-        out = convolve(
-            maps, kernel, strides=(self.strides, self.strides), padding=(pad, pad)
-        )
-        if self.use_bias:
-            bias = self.param(
-                "bias",
-                self.bias_init or nn.initializers.zeros,
-                (self.features,),
-                jnp.float32,
-            )
-            out = out + bias
-        return out

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from isa_toolkit.checks import fail
 from isa_toolkit.networks.base import make_norm
 from isa_toolkit.networks.conv import Conv
-from isa_toolkit.networks.layers import torch_conv, torch_dense
+from isa_toolkit.networks.layers import torch_init
 
 __all__ = ["ConvNet", "default_depth", "smooth_relu"]
 
@@ -26,22 +26,15 @@ _SHARPNESS = 60.0
 def smooth_relu(values: Float[Array, "..."]) -> Float[Array, "..."]:
     """Return ``softplus(60 z) / 60``: ReLU within .012, with a second derivative.
 
-    Args:
-        values: Numbers z, of any shape.
-
     Source: docs/algorithms.md, section 2.1 (RCIG).
     """
     return jax.nn.softplus(_SHARPNESS * values) / _SHARPNESS
 
 
 def default_depth(image_shape: tuple[int, int, int]) -> int:
-    """Return the published number of layers for a resolution.
+    """Return the published number of layers for an image shape (height, width, channels).
 
-    Args:
-        image_shape: (height, width, channels).
-
-    Returns:
-        3 up to 32 pixels, 4 up to 64, 5 up to 128, one more per further doubling.
+    3 up to 32 pixels, 4 up to 64, 5 up to 128, one more per further doubling.
 
     Source: docs/algorithms.md, section 2.1, for 28, 32, 64 and 128 pixels; the rule
     between and beyond them is ours.
@@ -95,7 +88,8 @@ class ConvNet(nn.Module):
             width = self.width * self.growth**layer
             padding = 3 if layer == 0 and is_grey else 1
             if self.is_torch:
-                maps = torch_conv(maps, width, padding)
+                drawn = torch_init(9 * maps.shape[-1])
+                maps = Conv(width, padding=padding, **drawn)(maps)
                 maps = make_norm(self.norm, train, decay=0.9)(maps)
             else:
                 if layer > 0:
@@ -103,19 +97,14 @@ class ConvNet(nn.Module):
                 maps = Conv(width, padding=padding)(maps)
             maps = nn.avg_pool(activation(maps), (2, 2), strides=(2, 2))
         features = jnp.reshape(maps, (maps.shape[0], -1))
-        if self.is_torch:
-            return torch_dense(features, self.num_classes), features
-        return nn.Dense(self.num_classes)(features), features
+        drawn = torch_init(features.shape[-1]) if self.is_torch else {}
+        return nn.Dense(self.num_classes, **drawn)(features), features
 
 
 def check_depth(
     image_shape: tuple[int, int, int], depth: int, *, pads_grey: bool = True
 ) -> None:
-    """Refuse a depth that would pool the image away.
-
-    Raises:
-        ValueError: a side would fall below one pixel.
-    """
+    """Refuse a depth that would pool the image away."""
     side = min(image_shape[:2]) + (4 if pads_grey and image_shape[2] == 1 else 0)
     if side // 2**depth < 1:
         deepest = side.bit_length() - 1

@@ -16,12 +16,11 @@ import jax
 from flax import linen as nn
 
 from isa_toolkit import checks
-from isa_toolkit.networks.alexnet import AlexNet
 from isa_toolkit.networks.base import Network, from_module
 from isa_toolkit.networks.compilation_cache import use_compilation_cache
 from isa_toolkit.networks.convnet import ConvNet, check_depth, default_depth
+from isa_toolkit.networks.plain import ALEXNET, VGG11, PlainNet
 from isa_toolkit.networks.resnet import ResNet18
-from isa_toolkit.networks.vgg import VGG11
 
 __all__ = [
     "NETWORKS",
@@ -92,8 +91,8 @@ NETWORKS: dict[str, Architecture] = {
     "convnet_in": Architecture(
         partial(ConvNet, growth=1, is_torch=True), 128, _INSTANCE, has_depth=True
     ),
-    "alexnet": Architecture(AlexNet, 128, ("none", "batch")),
-    "vgg11": Architecture(VGG11, 64, _BATCH),
+    "alexnet": Architecture(partial(PlainNet, layers=ALEXNET), 128, ("none", "batch")),
+    "vgg11": Architecture(partial(PlainNet, layers=VGG11), 64, _BATCH),
     "resnet18": Architecture(ResNet18, 64, _BATCH),
 }
 
@@ -132,6 +131,8 @@ class NetworkSettings:
     width: int | None = None
     depth: int | None = None
     norm: Norm | None = None
+
+    __repr__ = checks.short_repr
 
     def __post_init__(self) -> None:
         name = checks.match_name("network", self.name, NETWORKS)

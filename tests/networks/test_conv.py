@@ -13,19 +13,6 @@ from toy import double_precision, quick_jit
 from isa_toolkit.networks.conv import Conv
 
 
-def layers(**settings):
-    """Return ours and Flax's layer with the same settings."""
-    theirs = dict(settings)
-    pad = theirs.pop("padding", 1)
-    return Conv(**settings), nn.Conv(
-        settings["features"],
-        theirs.get("kernel_size", (3, 3)),
-        strides=theirs.get("strides", 1),
-        padding=[(pad, pad), (pad, pad)],
-        use_bias=theirs.get("use_bias", True),
-    )
-
-
 # Below and above the size up to which the forward pass, too, is a product of patches.
 @pytest.mark.parametrize("side", [6, 16])
 @pytest.mark.parametrize(
@@ -37,7 +24,8 @@ def layers(**settings):
     ],
 )
 def test_values_and_gradients_are_those_of_flax(side, settings):
-    ours, theirs = layers(**settings)
+    settings = {"kernel_size": (3, 3), "padding": 1, **settings}
+    ours, theirs = Conv(**settings), nn.Conv(**settings)
     maps = jnp.asarray(draw_images((2, side, side, 3)), jnp.float32)
     params = ours.init(jax.random.key(0), maps)
     for mine, other in zip(
@@ -63,7 +51,7 @@ def test_values_and_gradients_are_those_of_flax(side, settings):
 @pytest.mark.parametrize("side", [6, 16])
 def test_parameters_are_float32_in_double_precision_too(side):
     maps = jnp.asarray(draw_images((2, side, side, 1)), jnp.float32)
-    layer = Conv(features=4)
+    layer = Conv(features=4, padding=1)
     single = layer.init(jax.random.key(0), maps)
     with double_precision():
         double = layer.init(jax.random.key(0), maps)
