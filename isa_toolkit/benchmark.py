@@ -30,6 +30,7 @@ from isa_toolkit.errors import DivergedError
 from isa_toolkit.methods import Batch, FRePo, method_of
 from isa_toolkit.methods.base import as_arrays
 from isa_toolkit.networks import NetworkSettings, build
+from isa_toolkit.networks.stacked import take
 
 __all__ = [
     "SETTINGS",
@@ -145,10 +146,8 @@ class TimedLoop:
         self.keys = loop.run_keys(settings.seed)
         self.traced = as_arrays(self.settings)
         self.batch_size, self.num_classes = resolved.batch_size, data.num_classes
-        self.chunk = loop.chunk(
-            self.network, num_classes=data.num_classes, batch_size=resolved.batch_size
-        )
-        self.data = train_data(data, sampling=resolved.sampling)
+        self.chunk = loop.chunk(self.network, batch_size=resolved.batch_size)
+        self.data = train_data(resolved)
         state = loop.first_state(
             self.traced,
             self.network,
@@ -164,7 +163,7 @@ class TimedLoop:
     @property
     def state(self) -> Any:
         """State of the method."""
-        return loop.select_run(self._states, 0)
+        return take(self._states, 0)
 
     def run(self, steps: int) -> None:
         """Take at most ``loop.MAX_CHUNK`` steps and wait for the last one.

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from isa_toolkit import checks
 from isa_toolkit.checks import as_text
-from isa_toolkit.distillation import distributed, sampling
+from isa_toolkit.distillation import distributed
 from isa_toolkit.distillation.experiment import Experiment, ResolvedExperiment
 from isa_toolkit.distillation.param_grid import (
     Grid,
@@ -25,19 +23,14 @@ from isa_toolkit.distillation.param_grid import (
 from isa_toolkit.distillation.prefetch import Placement, choose_placement
 from isa_toolkit.distillation.run import Run
 from isa_toolkit.distillation.run_state import Callback, RunState, writing
-from isa_toolkit.distillation.sharding import (
-    DeviceMesh,
-    Devices,
-    check_devices,
-    make_mesh,
-)
+from isa_toolkit.distillation.sharding import Devices, check_devices, make_mesh
 from isa_toolkit.distillation.signals import catch_signals
 from isa_toolkit.distillation.store import RunStore
 from isa_toolkit.distillation.trainer import Trainer
-from isa_toolkit.errors import CancelledError, DivergedError, RunExistsError
+from isa_toolkit.errors import DivergedError, RunExistsError
 from isa_toolkit.methods import METHODS
 
-__all__ = ["PREPARED_LIMIT_BYTES", "distill", "distill_grid", "load_data"]
+__all__ = ["PREPARED_LIMIT_BYTES", "distill", "distill_grid"]
 
 # 100 published experts of CIFAR-10 are 6.5 GB, of Tiny-ImageNet 17 GB.
 PREPARED_LIMIT_BYTES = 32 * 2**30
@@ -174,13 +167,13 @@ def distill_grid(
         grid: Values by name, as in scikit-learn's ``ParameterGrid``: a dict of lists, or
             a list of such dicts. A name is a setting of the method, ``seed`` or another
             field of ``Experiment``.
-        out: Folder of run folders; None for ``runs``.
+        out: Folder of run folders; None for ``runs``. This and the next five arguments
+            are those of ``distill``.
         resume: Whether to resume if run folders exist; False refuses.
         callbacks: Functions to call with the ``Progress`` of each run after each chunk.
         checkpoint_s: Number of seconds between checkpoints of a run.
-        progress: Whether to show a progress bar; None: only on a terminal or in a
-            notebook.
-        prepared_limit_bytes: Maximum size in bytes of precomputed data, see ``distill``.
+        progress: Whether to show a progress bar.
+        prepared_limit_bytes: Maximum size in bytes of precomputed data.
         memory_limit_bytes: Maximum size in bytes of a program; None for 80 % of what the
             device has free (of each, if there are several). Runs that do not fit at once
             run in groups, with a warning.
@@ -200,12 +193,9 @@ def distill_grid(
     Raises:
         InvalidValueError: An unknown name or a value out of its range; devices that do
             not fit; a folder of another experiment.
-        RunExistsError: A run folder exists and ``resume`` is False.
-        RunLockedError: Another process is working on one of the runs.
         DivergedError: After all others have ended: which runs diverged, and why.
-        OSError: A run folder cannot be written.
-        PeerFailedError: Another process of several failed.
-        PeerLostError: Another process of several is gone.
+
+    The other errors are those of ``distill``.
 
     Example:
         >>> import tempfile
@@ -256,91 +246,25 @@ def distill_grid(
         finished = {one for one, flag in zip(runs, done, strict=True) if flag}
         for group in programs:
             unfinished = [run for run in group if run.resolved.hash not in finished]
-            if not unfinished:
-                continue
-            first = unfinished[0]
-            placed = choose_placement(first.resolved, placement)
-            trainer = Trainer(
-                unfinished,
-                vmapped=vmap,
-                mesh=mesh,
-                memory_limit_bytes=memory_limit_bytes,
-                checkpoint_s=checkpoint_s,
-                progress=progress,
-            )
-            load = partial(
-                load_data,
-                first.resolved,
-                first.path,
-                placement=placed,
-                mesh=mesh,
-                progress=progress,
-                check_cancelled=partial(_check_cancelled, unfinished),
-            )
-            trainer.train(load, streamed=placed == "host")
+            if unfinished:
+                Trainer(
+                    unfinished,
+                    placement=choose_placement(unfinished[0].resolved, placement),
+                    vmapped=vmap,
+                    mesh=mesh,
+                    memory_limit_bytes=memory_limit_bytes,
+                    checkpoint_s=checkpoint_s,
+                    progress=progress,
+                ).train()
         _raise_diverged(list(runs.values()))
-    data = {one: run.resolved.dataset for one, run in runs.items()}
-    return [
-        Run(runs[one].path, dataset=data[one])
-        for one in (hashes[id(unresolved)] for unresolved in experiments)
-    ]
-
-
-def load_data(
-    resolved: ResolvedExperiment,
-    path: Path,
-    *,
-    placement: Placement = "device",
-    mesh: DeviceMesh | None = None,
-    progress: bool | None = False,
-    check_cancelled: Callable[[], None] = lambda: None,
-) -> sampling.TrainData:
-    """Return the training data on the device, with what the method prepares.
-
-    Args:
-        resolved: Resolved experiment.
-        path: Path of its run folder; what the method prepares is kept beside it.
-        placement: Where to store the real images, see ``distill``; with ``"host"`` the
-            result has no images.
-        mesh: Devices that all of the data go to; None for one device.
-        progress: Whether to show a progress bar while the method prepares.
-        check_cancelled: Function that raises to end the preparation; called every few
-            seconds. What is complete then is kept.
-    """
-    put: Any = jnp.asarray if mesh is None else mesh.replicate
-    extra: Any = ()
-    prepare = METHODS[resolved.method.name].prepare
-    if prepare is not None:
-        with writing(path):
-            prepared = prepare(
-                resolved.method,
-                resolved.build_network(),
-                resolved.train.inputs("train"),
-                resolved.train.train.labels,
-                path.parent / "shared",
-                progress=progress,
-                check_cancelled=check_cancelled,
-            )
-        extra = jax.tree.map(put, prepared)
-    return sampling.train_data(
-        resolved.train,
-        sampling="none" if placement == "host" else resolved.sampling,
-        extra=extra,
-        as_bytes=placement == "device_bytes",
-        put=put,
-    )
+    ordered = [runs[hashes[id(unresolved)]] for unresolved in experiments]
+    return [Run(run.path, dataset=run.resolved.dataset) for run in ordered]
 
 
 def _claim(
     runs: Sequence[RunState], resume: bool, locks: contextlib.ExitStack
 ) -> list[bool]:
-    """Make and lock the run folders; return which runs are finished.
-
-    Args:
-        runs: All runs.
-        resume: Whether existing folders are accepted.
-        locks: Stack that frees the locks.
-    """
+    """Make and lock the run folders; return which runs are finished."""
     if not distributed.is_writer():
         return [False] * len(runs)
     for run in runs:
@@ -360,17 +284,8 @@ def _claim(
     return finished
 
 
-def _check_cancelled(runs: Sequence[RunState]) -> None:
-    if all(run.is_stop_requested for run in runs):
-        raise CancelledError("All runs should stop.")
-
-
 def _check_prepared_size(resolved: ResolvedExperiment, limit_bytes: int) -> None:
-    """Refuse an experiment whose method prepares more data than allowed.
-
-    Raises:
-        InvalidValueError: It would take more; nothing has been made or written then.
-    """
+    """Refuse an experiment whose method prepares more data than allowed."""
     method = METHODS[resolved.method.name]
     if method.prepared_bytes is None:
         return

@@ -30,12 +30,7 @@ _SUMS = "sums.json"
 
 
 class Checkpoint(NamedTuple):
-    """What is read back.
-
-    step: Number of steps taken.
-    state: State of the method.
-    notes: JSON that was stored beside it.
-    """
+    """What is read back: steps taken, the state, JSON that was stored beside it."""
 
     step: int
     state: Any
@@ -43,11 +38,7 @@ class Checkpoint(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one run; with several processes only process 0 has them.
-
-    Args:
-        folder: Absolute path of the folder.
-    """
+    """The checkpoints of one run; with several processes only process 0 has them."""
 
     def __init__(self, folder: Path) -> None:
         # Orbax logs each save at INFO and WARNING level and damage at ERROR level; the
@@ -83,13 +74,7 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, state: Any, notes: dict[str, Any]) -> None:
-        """Write a checkpoint; it is complete when this returns.
-
-        Args:
-            step: Number of steps taken.
-            state: State of the method.
-            notes: JSON-able values to store beside it.
-        """
+        """Write a checkpoint with JSON-able notes; it is complete when this returns."""
         if step in self.steps:
             return
         # NumPy arrays: Orbax ties arrays of JAX to their devices.
@@ -107,15 +92,9 @@ class Checkpoints:
     def restore(self, like: Any, *, experiment: str) -> Checkpoint | None:
         """Return the last checkpoint that is not damaged, or None if there is none.
 
-        Damaged newer ones are moved away with a warning; the run repeats their steps.
-
-        Args:
-            like: A state with the same structure, shapes and types.
-            experiment: Hash of the experiment that the checkpoint must belong to.
-
-        Raises:
-            InvalidValueError: The checkpoint belongs to another experiment, or all are
-                damaged.
+        Damaged newer ones are moved away with a warning; the run repeats their steps. The
+        state is to have the structure, shapes and types of ``like``, and the checkpoint the
+        hash of the experiment.
         """
         damaged: list[int] = []
         for step in reversed(self.steps):

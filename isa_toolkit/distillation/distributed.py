@@ -58,14 +58,8 @@ def join(
 ) -> None:
     """Make this process one of several; call it before JAX computes anything.
 
-    Args:
-        coordinator: ``host:port`` of process 0, the same in all processes; None if
-            ``jax.distributed`` detects all three arguments itself, for example in Slurm.
-        processes: Number of processes.
-        process_id: Index of this process, from 0.
-
-    Raises:
-        InvalidValueError: The processes cannot be detected.
+    ``coordinator`` is ``host:port`` of process 0; None if ``jax.distributed`` detects all
+    three arguments itself, for example in Slurm.
     """
     # Without it CPU devices cannot communicate with those of another process.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -94,11 +88,7 @@ def is_writer() -> bool:
 
 @contextlib.contextmanager
 def detect_lost_peer() -> Iterator[None]:
-    """Turn the error of a collective whose peer is gone into one sentence.
-
-    Raises:
-        PeerLostError: Another process is gone.
-    """
+    """Turn the error of a collective whose peer is gone into ``PeerLostError``."""
     try:
         yield
     except (jax.errors.JaxRuntimeError, ValueError) as error:
@@ -112,19 +102,10 @@ def detect_lost_peer() -> Iterator[None]:
 
 
 def together(work: Callable[[], Sequence[float]], size: int = 0) -> np.ndarray:
-    """Do some work in every process and return what each of them returns.
+    """Do some work in every process and return what each of them returns, [processes, size].
 
-    Args:
-        work: Function that returns ``size`` numbers.
-        size: How many.
-
-    Returns:
-        Numbers, [processes, size].
-
-    Raises:
-        PeerFailedError: The work of another process failed.
-
-    An error of this process's own work is raised once the others know about it.
+    The work returns ``size`` numbers. An error of this process's own work is raised once the
+    others know about it; they raise ``PeerFailedError``.
     """
     if not is_distributed():
         return np.asarray([work()], np.float64).reshape(1, size)
@@ -150,8 +131,7 @@ def together(work: Callable[[], Sequence[float]], size: int = 0) -> np.ndarray:
 def broadcast(tree: PyTree) -> PyTree:
     """Return the arrays of process 0 in every process, bit for bit.
 
-    Args:
-        tree: Arrays; of the other processes only shapes and types count.
+    Of the other processes only shapes and types count.
     """
     if not is_distributed():
         return tree
@@ -171,14 +151,7 @@ def broadcast(tree: PyTree) -> PyTree:
 
 
 def check_same(hashes: Sequence[str]) -> None:
-    """Refuse, in every process, to run different experiments.
-
-    Args:
-        hashes: Hashes of the experiments.
-
-    Raises:
-        InvalidValueError: Another process runs other experiments.
-    """
+    """Refuse, in every process, to run experiments with different hashes."""
     digest = hashlib.sha256(json.dumps(list(hashes)).encode()).digest()
     # Sixteen bits at a time, which float32 holds exactly.
     numbers = np.frombuffer(digest, np.uint16)

@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from isa_toolkit.datasets.validation import check_images_per_class
 from isa_toolkit.errors import InvalidTypeError
 from isa_toolkit.evaluation import EvaluationSettings
 from isa_toolkit.methods import METHODS, FRePo, MethodSettings, method_of
+from isa_toolkit.methods.base import check_settings
 from isa_toolkit.networks import NETWORKS, Network, NetworkSettings, build
 from isa_toolkit.networks.training import FitSettings, dsa_fit
 
@@ -41,17 +42,6 @@ DATA_FIELDS = ("source", "root", "limit", "resolution", "whitening")
 
 MethodName = Literal["dm", "frepo", "mtt", "rcig", "rfad"]
 Selection = Literal["last", "validation", "released"]
-
-# Integers and their smallest values.
-_INTEGERS = {
-    "images_per_class": 1,
-    "steps": 1,
-    "seed": 0,
-    "validation_every": 0,
-    "validation_networks": 1,
-    "validation_steps": 1,
-    "log_every": 1,
-}
 
 
 @checks.suggest_keywords
@@ -99,7 +89,7 @@ class Experiment:
     Example:
         >>> from isa_toolkit import Experiment, FRePo
         >>> Experiment("digits", method=FRePo(drop_easy=0.3), steps=400)
-        Experiment(dataset='digits', method=FRePo(drop_easy=0.3), steps=400, batch_size=1024)
+        Experiment(method=FRePo(drop_easy=0.3), steps=400, batch_size=1024)
         >>> Experiment("digits", method="DM").method.name
         'dm'
     """
@@ -140,12 +130,11 @@ class Experiment:
                 f"method must be one of {known}, or a name, "
                 f"got {type(self.method).__name__}."
             )
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name in _INTEGERS and not (value is field.default is None):
-                minimum = _INTEGERS[field.name]
-                value = checks.check_integer(field.name, value, minimum=minimum)
-                object.__setattr__(self, field.name, value)
+        check_settings(
+            self,
+            fractions=("validation_fraction",),
+            from_zero=("seed", "validation_every"),
+        )
         method = method_of(self.method)
         if self.network is None:
             name: Any = method.network
@@ -161,10 +150,7 @@ class Experiment:
                     "This method uses no real images.",
                 )
             fewest = 1 if method.sampling == "per_class" else 2
-            size = checks.check_integer("batch_size", self.batch_size, minimum=fewest)
-            object.__setattr__(self, "batch_size", size)
-        checks.check_one_of("selection", self.selection, get_args(Selection))
-        checks.check_fraction("validation_fraction", self.validation_fraction)
+            checks.check_integer("batch_size", self.batch_size, minimum=fewest)
         if self.selection == "validation" and self.validation_fraction == 0:
             raise checks.fail(
                 "validation_fraction",
@@ -181,7 +167,7 @@ class Experiment:
             )
 
     def __repr__(self) -> str:
-        text = _short_repr(self, always=("dataset",))
+        text = checks.short_repr(self)
         return text if len(text) <= 300 else text[:297] + "..."
 
     @classmethod
@@ -191,12 +177,10 @@ class Experiment:
         """Return the experiment that ``experiment.json`` describes.
 
         Args:
-            description: The stored ``ResolvedExperiment.description``.
+            description: The stored ``ResolvedExperiment.description``; a ``KeyError`` says
+                that it is of another version of the toolkit.
             where: ``source``, ``root`` and ``limit`` of the data, which are not stored, and
                 the name of the data set if it is another than the stored one.
-
-        Raises:
-            KeyError: The description is of another version of the toolkit.
         """
         method: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
@@ -226,13 +210,9 @@ class Experiment:
     ) -> ResolvedExperiment:
         """Return the experiment with its data and every default filled in.
 
-        Args:
-            reuse_data_from: Resolved experiment with the same data and the same
-                validation split; nothing is loaded or copied again.
-
-        Raises:
-            InvalidValueError: The data do not allow it, for example because a class has
-                fewer than ``images_per_class`` images.
+        With ``reuse_data_from``, which has the same data and the same validation split,
+        nothing is loaded or copied again. Data that do not allow the experiment, such as
+        a class of fewer than ``images_per_class`` images, raise ``InvalidValueError``.
         """
         dataset = self.load() if reuse_data_from is None else reuse_data_from.dataset
         method: Any = self.method
@@ -415,22 +395,3 @@ def _selection_steps(dataset: str, images_per_class: int) -> int:
     if images_per_class not in presets.published_rows("frepo").get(dataset, ()):
         return 1000
     return presets.preset("frepo", dataset, images_per_class)["selection_steps"]
-
-
-def _short_repr(settings: Any, always: tuple[str, ...] = ()) -> str:
-    """Return ``Name(field=value, ...)`` with the fields that differ from their default."""
-    shown = []
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        if field.name not in always and value == field.default:
-            continue
-        if isinstance(value, Dataset):
-            text = f"<{value.name}>"
-        elif dataclasses.is_dataclass(value):
-            text = _short_repr(value)
-            if text.endswith("()"):  # every setting is left to its default
-                continue
-        else:
-            text = repr(value)
-        shown.append(f"{field.name}={text}")
-    return f"{type(settings).__name__}({', '.join(shown)})"

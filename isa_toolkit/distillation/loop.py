@@ -26,17 +26,9 @@ from isa_toolkit.distillation.sharding import RUNS, DeviceMesh
 from isa_toolkit.methods import METHODS
 from isa_toolkit.methods.base import Batch
 from isa_toolkit.networks import Network
+from isa_toolkit.networks.stacked import put, take
 
-__all__ = [
-    "MAX_CHUNK",
-    "Chunk",
-    "ChunkResult",
-    "RunKeys",
-    "all_finite",
-    "chunk",
-    "first_state",
-    "run_keys",
-]
+__all__ = ["MAX_CHUNK", "Chunk", "ChunkResult", "chunk", "first_state", "run_keys"]
 
 # The longest chunk: number of steps whose diagnostics one call returns.
 MAX_CHUNK = 512
@@ -79,9 +71,6 @@ def run_keys(seed: int) -> RunKeys:
 
     They depend on the seed only, so runs with different settings start from the same
     images and networks and see the same batches: comparisons are paired.
-
-    Args:
-        seed: Seed of the run.
     """
     return RunKeys(*jax.random.split(jax.random.key(seed), len(RunKeys._fields)))
 
@@ -90,9 +79,6 @@ def all_finite(state: PyTree) -> Bool[Array, ""]:
     """Return whether every floating-point number of a state is finite.
 
     A step checks its loss and gradient; the update can still overflow.
-
-    Args:
-        state: State of a method.
     """
     flags = [
         jnp.all(jnp.isfinite(leaf))
@@ -110,22 +96,13 @@ def first_state(
     images: Array,
     labels: Array,
 ) -> PyTree:
-    """Return the first state of a method: its ``init``, compiled.
-
-    Args:
-        settings: Settings of the method, as arrays.
-        network: Network of the distillation.
-        key: Random key.
-        images: First distilled images, [m, h, w, ch].
-        labels: Centred one-hot labels, [m, c].
-    """
+    """Return the first state of a method: its ``init``, compiled."""
     return METHODS[settings.name].init(settings, network, key, images, labels)
 
 
 def chunk(
     network: Network,
     *,
-    num_classes: int,
     batch_size: int,
     vmapped: bool = False,
     mesh: DeviceMesh | None = None,
@@ -142,7 +119,6 @@ def chunk(
 
     Args:
         network: Network of the distillation.
-        num_classes: Number of classes.
         batch_size: Number of real images per step.
         vmapped: Whether the runs are vmapped. Products of all runs are then one product,
             which adds up in another order than a single run. Otherwise the runs are
@@ -152,19 +128,18 @@ def chunk(
         mesh: Devices that divide the runs and each batch; None for one device.
         streamed: Whether ``data`` holds the batches of some steps, one after the other.
     """
-    return _chunk(network, num_classes, batch_size, vmapped, mesh, streamed)
+    return _chunk(network, batch_size, vmapped, mesh, streamed)
 
 
 @cache
 def _chunk(
     network: Network,
-    num_classes: int,
     batch_size: int,
     vmapped: bool,
     mesh: DeviceMesh | None,
     streamed: bool,
 ) -> Chunk:
-    run = _steps_of_one_run(network, num_classes, batch_size, mesh, streamed)
+    run = _steps_of_one_run(network, batch_size, mesh, streamed)
     if vmapped:
         runs: Chunk = jax.vmap(run, in_axes=(0, 0, 0, None, 0, 0, 0))
     else:
@@ -187,46 +162,19 @@ def _chunk(
     return jax.jit(divided, donate_argnums=2, out_shardings=outputs)
 
 
-@jax.jit
-def select_run(tree: PyTree, index: Int[Array, ""] | int) -> PyTree:
-    """Return the part of one run in a tree with a leading axis over the runs.
-
-    Args:
-        tree: Arrays, [r, ...].
-        index: Index of the run; traced.
-    """
-    return jax.tree.map(
-        lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False), tree
-    )
-
-
 def _one_after_the_other(run: Chunk) -> Chunk:
     def runs(
-        settings: Any,
-        keys: RunKeys,
-        state: PyTree,
-        data: TrainData,
-        start: Int[Array, " r"],
-        count: Int[Array, " r"],
-        total: Int[Array, " r"],
+        settings: Any, keys: RunKeys, state: PyTree, data: TrainData, *numbers: Array
     ) -> ChunkResult:
-        def one(index: Int[Array, ""] | int, state: PyTree) -> ChunkResult:
-            settings_, keys_, state_, *numbers = select_run(
-                (settings, keys, state, start, count, total), index
-            )
-            return run(settings_, keys_, state_, data, *numbers)
+        def arguments(index: Int[Array, ""] | int, state: PyTree) -> tuple[Any, ...]:
+            one_run = take((settings, keys, state), index)
+            return *one_run, data, *take(numbers, index)
 
         def body(index: Int[Array, ""], results: ChunkResult) -> ChunkResult:
-            return jax.tree.map(
-                lambda all_runs, leaf: jax.lax.dynamic_update_index_in_dim(
-                    all_runs, leaf, index, 0
-                ),
-                results,
-                one(index, results.state),
-            )
+            return put(results, index, run(*arguments(index, results.state)))
 
-        size = start.shape[0]
-        shapes = jax.eval_shape(one, 0, state)
+        size = numbers[0].shape[0]
+        shapes = jax.eval_shape(run, *arguments(0, state))
         empty = jax.tree.map(
             lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype),
             shapes._replace(state=()),
@@ -238,12 +186,9 @@ def _one_after_the_other(run: Chunk) -> Chunk:
 
 
 def _steps_of_one_run(
-    network: Network,
-    num_classes: int,
-    batch_size: int,
-    mesh: DeviceMesh | None,
-    streamed: bool,
+    network: Network, batch_size: int, mesh: DeviceMesh | None, streamed: bool
 ) -> Chunk:
+    num_classes = network.num_classes
     off, on = -1 / num_classes, 1 - 1 / num_classes
 
     def run(
@@ -298,13 +243,7 @@ def _steps_of_one_run(
         def body(carry: PyTree) -> PyTree:
             state, order, infos, done, _ = carry
             state, order, info = one_step(state, order, start + done)
-            infos = jax.tree.map(
-                lambda record, leaf: jax.lax.dynamic_update_index_in_dim(
-                    record, leaf, done, 0
-                ),
-                infos,
-                info,
-            )
+            infos = put(infos, done, info)
             return state, order, infos, done + 1, info.failure == 0
 
         carry = (state, order, infos, jnp.zeros((), jnp.int32), jnp.asarray(True))

@@ -33,26 +33,9 @@ def expand_grid(
 ) -> list[Experiment]:
     """Return every experiment with every combination of the values of a grid.
 
-    Args:
-        experiments: One experiment, or several.
-        grid: Values by name, as in scikit-learn's ``ParameterGrid``: a dict of lists, or
-            a list of such dicts. A name is a setting of the method, ``seed`` or another
-            field of ``Experiment``. None for the experiments as they are.
-
-    Returns:
-        For each experiment all combinations, in the order of ``ParameterGrid``: names
-        are sorted, and the last one varies fastest.
-
-    Raises:
-        InvalidValueError: There is no experiment, a name is unknown or a value is out of
-            its range.
-        InvalidTypeError: The arguments are no experiments or no grid.
-
-    Example:
-        >>> from isa_toolkit import Experiment
-        >>> made = expand_grid(Experiment(), {"drop_easy": [0, 0.1], "seed": range(3)})
-        >>> [(one.method.drop_easy, one.seed) for one in made[:4]]
-        [(0, 0), (0, 1), (0, 2), (0.1, 0)]
+    Values by name, as in scikit-learn's ``ParameterGrid``: a name is a setting of the method,
+    ``seed`` or another field of ``Experiment``. For each experiment all combinations in the
+    order of ``ParameterGrid``: names are sorted, and the last one varies fastest.
     """
     from sklearn.model_selection import ParameterGrid
 
@@ -70,14 +53,7 @@ def expand_grid(
 def as_experiments(
     experiments: Experiment | Sequence[Experiment],
 ) -> list[Experiment]:
-    """Return experiments as a list.
-
-    Args:
-        experiments: One experiment, or several.
-
-    Raises:
-        InvalidTypeError: It is something else; a data set gets the right call.
-    """
+    """Return one experiment, or several, as a list; a data set gets the right call."""
     if isinstance(experiments, str | Dataset):
         name = experiments if isinstance(experiments, str) else experiments.name
         shown = repr(name) if isinstance(experiments, str) else "dataset"
@@ -98,9 +74,6 @@ def group_by_program(experiments: Sequence[Experiment]) -> list[list[Experiment]
     """Return experiments in groups that can share one compiled program each.
 
     They may differ in seed, steps, validation and the traced settings of the method.
-
-    Args:
-        experiments: Any number of experiments.
     """
     groups: dict[str, list[Experiment]] = {}
     for one in experiments:
@@ -109,11 +82,7 @@ def group_by_program(experiments: Sequence[Experiment]) -> list[list[Experiment]
 
 
 def program_key(experiment: Experiment) -> str:
-    """Return what decides the compiled program of an experiment, as text.
-
-    Args:
-        experiment: Experiment.
-    """
+    """Return what decides the compiled program of an experiment, as text."""
     method: Any = experiment.method
     plain = {
         field.name: _plain(getattr(experiment, field.name))
@@ -125,11 +94,7 @@ def program_key(experiment: Experiment) -> str:
 
 
 def resolve_together(experiments: Sequence[Experiment]) -> list[ResolvedExperiment]:
-    """Return the experiments of one program resolved; their data are loaded once.
-
-    Args:
-        experiments: At least one experiment, all of one program.
-    """
+    """Return the experiments of one program resolved; their data are loaded once."""
     first, *others = experiments
     resolved = first.resolve()
     return [resolved, *(other.resolve(reuse_data_from=resolved) for other in others)]

@@ -43,18 +43,11 @@ BLOCK_BYTES = 128 * 2**20
 def choose_placement(
     resolved: ResolvedExperiment, wanted: Placement | None
 ) -> Placement:
-    """Return where to store the real images of a run.
+    """Return where to store the real images of a run: as wanted, or by their size.
 
     Preprocessed on the device if they take at most 40 % of its memory as float32; as
     bytes on the device if they do so as bytes; else on the host. It depends on the size
     of the device, not on what is free, so a resumed run gives the same answer.
-
-    Args:
-        resolved: Resolved experiment.
-        wanted: The user's choice; None to choose by size.
-
-    Raises:
-        InvalidValueError: The choice is unknown.
     """
     if wanted is not None:
         checks.check_one_of("placement", wanted, get_args(Placement))
@@ -77,14 +70,10 @@ class _Block(NamedTuple):
 
 
 class PrefetchLoader:
-    """The batches of a streamed run, block after block.
+    """The batches of a streamed run from a step on, block after block.
 
-    Args:
-        resolved: Resolved experiment.
-        key: Root key of the order of the real images.
-        step: Index of the next step.
-        data: Training data without images, on the device or devices.
-        put: Function that moves a tree of arrays there.
+    ``key`` is the root key of the order of the real images, ``data`` the training data
+    without images; ``put`` moves a tree of arrays to the device or devices.
     """
 
     def __init__(
@@ -117,11 +106,7 @@ class PrefetchLoader:
         self._next: Future[_Block] | None = None
 
     def batches_from(self, step: int) -> tuple[TrainData, int]:
-        """Return the batches from a step on, and the number of steps that they last for.
-
-        Args:
-            step: Index of the next step: the one after the last that was taken.
-        """
+        """Return the batches from the next step on, and the number of steps they last for."""
         if self._block is None or step == self._block.stop:
             self._block = (self._next or self._request(step)).result()
             self._next = None

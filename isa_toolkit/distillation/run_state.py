@@ -6,6 +6,7 @@ so a resumed run neither repeats nor skips one.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from isa_toolkit.distillation import loop, schedule
 from isa_toolkit.distillation.checkpoints import Checkpoint, Checkpoints
 from isa_toolkit.distillation.experiment import ResolvedExperiment
 from isa_toolkit.distillation.signals import StopRequest
-from isa_toolkit.distillation.store import RunStore
+from isa_toolkit.distillation.store import RunStore, versions
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.errors import DivergedError
 from isa_toolkit.methods import METHODS
@@ -65,14 +66,7 @@ class Steps(NamedTuple):
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an ``OSError`` inside into one sentence about the run folder.
-
-    Args:
-        path: Path of the run folder.
-
-    Raises:
-        OSError: An error of the same type.
-    """
+    """Turn an ``OSError`` inside into one of the same type, a sentence about the folder."""
     try:
         yield
     except OSError as error:
@@ -88,15 +82,13 @@ def writing(path: Path) -> Iterator[None]:
 class RunState:
     """One run between its chunks.
 
-    Args:
-        resolved: Resolved experiment.
-        store: Run folder, locked by this process if it is the one that writes.
-        callbacks: Functions to call after each chunk.
-        request: Request to stop, of all runs.
+    The process that writes has locked the folder of the store. The request to stop is
+    that of all runs.
 
     Attributes:
         step: Number of steps taken.
         state: Function that returns the state of the method.
+        is_active: Whether the run has begun and not ended.
         is_new: Whether there was no checkpoint to resume from.
         failure: Why the run cannot continue, or None.
         unsaved_s: Seconds of steps since the last checkpoint.
@@ -121,6 +113,7 @@ class RunState:
         # Diagnostics of the steps since the last row of metrics.
         self.pending: list[dict[str, float]] = []
         self.state: Callable[[], PyTree]
+        self.is_active = False
         self.is_new = True
         self.failure: DivergedError | None = None
         self.unsaved_s = 0.0
@@ -150,10 +143,13 @@ class RunState:
         """Number of steps until the next validation or the last step."""
         return schedule.next_event(self.settings, self.step) - self.step
 
-    # --- starting ----------------------------------------------------------------------
+    def chunk(self, **options: Any) -> loop.Chunk:
+        """Return the compiled loop; the options are those of ``loop.chunk``."""
+        return loop.chunk(self.network, batch_size=self.resolved.batch_size, **options)
 
     def open(self) -> None:
         """Write into the folder that the run has started."""
+        self.is_active = True
         self.store.clear_stop()
         self.store.write_environment()
         # The last known step, until the checkpoint is read.
@@ -176,12 +172,7 @@ class RunState:
         )
 
     def restore(self, state: PyTree, checkpoints: Checkpoints) -> PyTree:
-        """Resume from the last checkpoint, if there is one; return the state.
-
-        Args:
-            state: First state.
-            checkpoints: Checkpoints of the run.
-        """
+        """Resume from the last checkpoint, if there is one; return that or this state."""
         self.checkpoints = checkpoints
         stored = checkpoints.restore(state, experiment=self.resolved.hash)
         self.is_new = stored is None
@@ -191,26 +182,19 @@ class RunState:
         self.store.cut_metrics(-1 if self.is_new else self.step)
         return stored.state
 
-    # --- after a chunk -----------------------------------------------------------------
-
     def advance(self, steps: Steps, seconds: float, own_seconds: float) -> None:
-        """Account for the steps of a chunk.
+        """Account for the steps of a chunk, or set ``failure`` where one is not finite.
 
-        Args:
-            steps: Part of this run in its result.
-            seconds: Duration of the chunk.
-            own_seconds: Part of it that is due to this run.
-
-        Raises:
-            DivergedError: A quantity or the state is not finite.
+        ``own_seconds`` is the part of the chunk's duration that is due to this run.
         """
         failed = int(steps.infos.failure[-1])
-        last = self.step + steps.done - 1
-        if failed:
-            raise self._diverged(last, self.method.quantities[failed - 1])
         # No checkpoint may have a state that cannot be continued.
-        if not steps.is_finite:
-            raise self._diverged(last, "the state after the update")
+        if failed or not steps.is_finite:
+            quantity = "the state after the update"
+            if failed:
+                quantity = self.method.quantities[failed - 1]
+            self.failure = self._diverged(self.step + steps.done - 1, quantity)
+            return
         names = [n for n in steps.infos._fields if n not in ("failure", "member")]
         self.pending += [
             {name: float(getattr(steps.infos, name)[index]) for name in names}
@@ -233,11 +217,7 @@ class RunState:
         return rows
 
     def call_back(self, rows: list[dict[str, Any]]) -> bool:
-        """Call the callbacks; return whether one of them asks to stop.
-
-        Args:
-            rows: New metrics.
-        """
+        """Call the callbacks with new metrics; return whether one asks to stop."""
         progress = Progress(
             self.step,
             self.settings.steps,
@@ -260,43 +240,49 @@ class RunState:
         self.unsaved_s = 0.0
 
     def stop(self) -> None:
-        """Write that the run was stopped."""
+        """End the run and write that it was stopped."""
         self.store.clear_stop()
         self.write_status("stopped")
+        self.is_active = False
 
     def finish(self) -> None:
-        """Select the result and write the closing files."""
+        """End the run: select the result and write the closing files."""
         # A request to stop may have come with the last step.
         self.store.clear_stop()
         selection = schedule.select_step(self.store.metrics(), self.settings)
         if self.settings.selection == "last":
-            images, labels, learned = self._distilled()
+            chosen = self.distilled()
         else:
-            stored = DistilledSet.load(self.store.snapshot_path(selection["step"]))
-            images, labels = stored.images, stored.labels
-            learned = stored.manifest.get("learned")
-        distilled = schedule.distilled_set(
-            self.resolved, images, labels, selection, learned
-        )
+            chosen = DistilledSet.load(self.store.snapshot_path(selection["step"]))
+        manifest = {**chosen.manifest, "selection": selection, "versions": versions()}
         self.store.compact_metrics()
         # Last: the run is done if this file exists.
-        distilled.save(self.path / "distilled.safetensors")
+        result = dataclasses.replace(chosen, manifest=manifest)
+        result.save(self.path / "distilled.safetensors")
         self.write_status("done")
+        self.is_active = False
 
     def distilled(self) -> DistilledSet:
         """Return the current distilled set with its provenance."""
         images, labels, learned = self._distilled()
-        return schedule.distilled_set(
-            self.resolved, images, labels, {"step": self.step}, learned
+        description, dataset = self.resolved.description, self.resolved.dataset
+        return DistilledSet.from_inputs(
+            images,
+            labels,
+            preprocessing=dataset.preprocessing,
+            class_names=dataset.class_names,
+            manifest={
+                "experiment": description,
+                "hash": self.resolved.hash,
+                "network": description["network"],
+                "selection": {"step": self.step},
+                **({"learned": learned} if learned else {}),
+                "versions": versions(),
+            },
         )
 
     def write_status(self, status: str, **more: Any) -> None:
-        """Write ``status.json``.
-
-        Args:
-            status: One of running, stopped, done and failed.
-            more: Other values, such as the reason.
-        """
+        """Write ``status.json``: running, stopped, done or failed, and other values."""
         self.store.write_status(
             status=status,
             step=self.step,

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
-from isa_toolkit.datasets import Dataset
 from isa_toolkit.datasets.device_preprocessing import device_inputs
+from isa_toolkit.distillation.experiment import ResolvedExperiment
 from isa_toolkit.networks.training import batch_indices
 
-__all__ = ["TrainData", "class_indices", "first_order", "sample_batch", "train_data"]
+__all__ = ["TrainData", "first_order", "sample_batch", "train_data"]
 
 
 class TrainData(NamedTuple):
@@ -40,28 +40,24 @@ class TrainData(NamedTuple):
 
 
 def train_data(
-    data: Dataset,
+    resolved: ResolvedExperiment,
     *,
-    sampling: str,
+    placement: str = "device",
     extra: PyTree = (),
-    as_bytes: bool = False,
     put: Callable[[Any], Array] = jnp.asarray,
 ) -> TrainData:
-    """Return the training images of a data set as the loop uses them.
+    """Return the training images as the loop uses them.
 
-    Args:
-        data: Data set.
-        sampling: How the method samples; with ``"none"`` no image goes to the device.
-        extra: What the method prepared, on the device.
-        as_bytes: Whether the images stay bytes and each batch is preprocessed on the
-            device, which takes a quarter of the memory.
-        put: Function that moves an array to the device or devices.
+    With placement ``"host"``, and for a method that uses none, no image goes to the
+    device; as ``"device_bytes"`` they take a quarter of the memory. ``extra`` is what the
+    method prepared; ``put`` moves an array to the device or devices.
     """
-    if sampling == "none":
+    data = resolved.train
+    if placement == "host" or resolved.sampling == "none":
         images = np.zeros((0, *data.image_shape), np.float32)
         return TrainData(put(images), put(np.zeros((0,), np.int32)), extra)
     labels = put(data.train.labels)
-    if as_bytes:
+    if placement == "device_bytes":
         images = put(np.asarray(data.train.images))
         preprocessing = jax.tree.map(put, device_inputs(data.preprocessing))
         return TrainData(images, labels, extra, preprocessing)
@@ -71,16 +67,7 @@ def train_data(
 def class_indices(
     key: Key[Array, ""], labels: Int[Array, " n"], *, num_classes: int, count: int
 ) -> Int[Array, " m"]:
-    """Return ``count`` different samples of each class, class after class.
-
-    Args:
-        key: Random key.
-        labels: Class indices, [n].
-        num_classes: Number of classes.
-        count: Number of samples of each class, at most the size of the smallest class.
-
-    Returns:
-        Indices, [num_classes * count].
+    """Return ``count`` different samples of each class, class after class, as indices.
 
     Source: docs/algorithms.md, section 4.5.
     """
@@ -98,15 +85,7 @@ def first_order(
 ) -> Int[Array, " n"]:
     """Return the permutation that ``sample_batch`` needs at a step: that of its epoch.
 
-    Args:
-        key: Root key of all orders.
-        step: Index of the next step.
-        size: Number of training images.
-        batch_size: Number of real images per step.
-        sampling: How the method samples.
-
-    Returns:
-        A permutation [n]; empty unless the sampling is ``"epochs"``.
+    It is empty unless the sampling is ``"epochs"``.
     """
     if sampling != "epochs":
         return jnp.zeros((0,), jnp.int32)
@@ -127,19 +106,9 @@ def sample_batch(
 ) -> tuple[Int[Array, " b"], Int[Array, " n"]]:
     """Return the sample indices of one step, and the order for the next step.
 
-    Args:
-        key: Root key of all orders.
-        step: Index of the step, [].
-        order: Permutation from ``first_order`` or from the step before.
-        labels: Class indices of the training images, [s].
-        sampling: How the method samples, or ``"streamed"``: batch after batch.
-        batch_size: Number of real images per step; with ``"per_class"`` a multiple of
-            the number of classes.
-        num_classes: Number of classes.
-        first_step: Step of the first streamed batch, [].
-
-    Returns:
-        (indices [b], order [n]).
+    The order is that of ``first_order`` or of the step before, the sampling that of the
+    method or ``"streamed"``: batch after batch. With ``"per_class"`` the batch size is a
+    multiple of the number of classes.
     """
     if sampling == "streamed":
         return (step - first_step) * batch_size + jnp.arange(batch_size), order

@@ -9,12 +9,9 @@ import numpy as np
 
 from isa_toolkit.distillation import loop
 from isa_toolkit.distillation.experiment import Experiment, ResolvedExperiment
-from isa_toolkit.distillation.store import versions
-from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.evaluation.evaluation import run_evaluation, with_learned
 
 __all__ = [
-    "distilled_set",
     "first_images",
     "is_validation",
     "next_event",
@@ -29,12 +26,8 @@ Row = dict[str, Any]
 def first_images(resolved: ResolvedExperiment) -> tuple[np.ndarray, np.ndarray]:
     """Return the real images that the distilled set starts from, and their classes.
 
-    Args:
-        resolved: Resolved experiment.
-
-    Returns:
-        Network inputs [m, h, w, ch], class by class, and class indices [m]. They depend
-        on data, seed and images per class only.
+    Network inputs [m, h, w, ch], class by class, and class indices [m]. They depend on data,
+    seed and images per class only.
 
     Source: docs/algorithms.md, section 1.1, "Initial distilled set".
     """
@@ -50,23 +43,13 @@ def first_images(resolved: ResolvedExperiment) -> tuple[np.ndarray, np.ndarray]:
 
 
 def next_event(settings: Experiment, step: int) -> int:
-    """Return the next step at which a chunk must end: a validation or the last step.
-
-    Args:
-        settings: Resolved settings.
-        step: Number of steps taken.
-    """
+    """Return the next step at which a chunk must end: a validation or the last step."""
     every, steps = settings.validation_every, settings.steps
     return min(steps, (step // every + 1) * every) if every else steps
 
 
 def is_validation(settings: Experiment, step: int) -> bool:
-    """Return whether a validation is due at a step.
-
-    Args:
-        settings: Resolved settings.
-        step: Number of steps taken.
-    """
+    """Return whether a validation is due at a step."""
     every = settings.validation_every
     if not every:
         return False
@@ -76,15 +59,10 @@ def is_validation(settings: Experiment, step: int) -> bool:
 def summarise(
     pending: list[dict[str, float]], settings: Experiment, step: int
 ) -> tuple[list[Row], list[dict[str, float]]]:
-    """Return a row of means for each complete logging interval.
+    """Return a row of means for each complete logging interval, and what is left.
 
-    Args:
-        pending: Diagnostics of the last steps, in order.
-        settings: Resolved settings.
-        step: Number of steps taken.
-
-    Returns:
-        (rows, diagnostics that belong to the next row).
+    ``pending`` are the diagnostics of the last steps, up to ``step``; what is left belongs to
+    the next row.
     """
     every = settings.log_every or 1
     rows = []
@@ -108,16 +86,9 @@ def validate(
     labels: np.ndarray,
     learned: dict[str, float] | None = None,
 ) -> dict[str, float]:
-    """Return the accuracies of new networks trained on distilled images.
+    """Return the accuracies of new networks trained on distilled images: means over them.
 
-    Args:
-        resolved: Resolved experiment with validation images.
-        images: Network inputs, [m, h, w, ch].
-        labels: Distilled labels, [m, c].
-        learned: Other learned numbers of the set, such as a step size.
-
-    Returns:
-        ``accuracy`` and ``ridge_accuracy``, means over the networks.
+    ``learned`` are other learned numbers of the set, such as a step size.
     """
     assert resolved.validation is not None
     result = run_evaluation(
@@ -134,15 +105,7 @@ def validate(
 
 
 def select_step(rows: list[Row], settings: Experiment) -> dict[str, Any]:
-    """Return which step's images are the result.
-
-    Args:
-        rows: All metrics of the run.
-        settings: Resolved settings.
-
-    Returns:
-        ``rule``, ``step`` and, unless the rule is ``"last"``, ``accuracy``.
-    """
+    """Return which step's images are the result: rule, step and, but for "last", accuracy."""
     rule = settings.selection
     if rule == "last":
         return {"rule": rule, "step": settings.steps}
@@ -150,36 +113,3 @@ def select_step(rows: list[Row], settings: Experiment) -> dict[str, Any]:
     # The earliest of equally good ones; step 0 is the real images.
     best = max(rows, key=lambda row: (row["accuracy"], -row["step"]))
     return {"rule": rule, "step": best["step"], "accuracy": best["accuracy"]}
-
-
-def distilled_set(
-    resolved: ResolvedExperiment,
-    images: Any,
-    labels: Any,
-    selection: dict[str, Any],
-    learned: dict[str, float] | None = None,
-) -> DistilledSet:
-    """Return distilled images with their provenance.
-
-    Args:
-        resolved: Resolved experiment.
-        images: Network inputs, [m, h, w, ch].
-        labels: Distilled labels, [m, c].
-        selection: Which step they are of, and why.
-        learned: Other learned numbers of the set, such as a step size.
-    """
-    description = resolved.description
-    return DistilledSet.from_inputs(
-        images,
-        labels,
-        preprocessing=resolved.dataset.preprocessing,
-        class_names=resolved.dataset.class_names,
-        manifest={
-            "experiment": description,
-            "hash": resolved.hash,
-            "network": description["network"],
-            "selection": selection,
-            **({"learned": learned} if learned else {}),
-            "versions": versions(),
-        },
-    )

@@ -34,9 +34,6 @@ class DeviceMesh:
     """A mesh of devices with the axes ``"runs"`` and ``"data"``.
 
     Equal meshes are one key of the compiled loops.
-
-    Attributes:
-        mesh: Mesh of JAX.
     """
 
     mesh: Mesh
@@ -62,29 +59,15 @@ class DeviceMesh:
         return NamedSharding(self.mesh, PartitionSpec(RUNS))
 
     def replicate(self, tree: PyTree) -> PyTree:
-        """Return a tree that is whole on every device.
-
-        Args:
-            tree: Arrays of this process, the same in all processes.
-        """
+        """Return a tree, the same in all processes, that is whole on every device."""
         return _put(tree, self.replicated)
 
     def shard_runs(self, tree: PyTree) -> PyTree:
-        """Return a tree whose leading axis is divided over the runs axis.
-
-        Args:
-            tree: Arrays of this process [r, ...], the same in all processes; the size of
-                the runs axis divides r.
-        """
+        """Return a tree [r, ...], the same in all processes, divided over the runs axis."""
         return _put(tree, self.run_sharded)
 
     def split_batch(self, batch: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
-        """Return a batch whose samples are divided over the data axis.
-
-        Args:
-            batch: Array inside a compiled program, [n, ...]; the size of the data axis
-                divides n.
-        """
+        """Return a batch, inside a compiled program, divided over the data axis."""
         # Inside shard_map the mesh is the one that the program sees there.
         inside = jax.sharding.get_abstract_mesh()
         mesh = inside if RUNS in inside.axis_names else self.mesh
@@ -93,20 +76,11 @@ class DeviceMesh:
 
 
 def make_mesh(devices: Devices) -> DeviceMesh | None:
-    """Return the mesh that a user asks for.
+    """Return the mesh that a user asks for, or None for one device.
 
-    Args:
-        devices: Number d of devices that divide the real batch; or a pair (r, d) for a
-            grid, whose runs are divided over r groups of d devices; or None for one
-            device, or with several processes for all devices, over the real batch.
-
-    Returns:
-        The mesh, or None for one device.
-
-    Raises:
-        InvalidValueError: There are not so many devices, or several processes would not
-            use all of theirs.
-        InvalidTypeError: It is neither a number nor a pair.
+    A number d of devices divide the real batch; with a pair (r, d) the runs of a grid are
+    divided over r groups of d devices. None is one device, or with several processes all
+    devices, over the real batch.
     """
     processes, available = jax.process_count(), jax.devices()
     if devices is None:
@@ -146,16 +120,7 @@ def make_mesh(devices: Devices) -> DeviceMesh | None:
 
 
 def check_devices(mesh: DeviceMesh | None, resolved: ResolvedExperiment) -> None:
-    """Refuse a batch that cannot be divided over the data axis.
-
-    Args:
-        mesh: Mesh; None for one device.
-        resolved: Resolved experiment.
-
-    Raises:
-        InvalidValueError: The method uses no real images, or the batch size is no
-            multiple of the number of devices.
-    """
+    """Refuse a batch that cannot be divided over the data axis."""
     if mesh is None or mesh.data_axis_size == 1:
         return
     devices = mesh.data_axis_size

@@ -12,11 +12,7 @@ __all__ = ["StopRequest", "catch_signals"]
 
 
 class StopRequest:
-    """Whether all work should stop.
-
-    Attributes:
-        requested: True from the first signal on.
-    """
+    """Whether all work should stop: ``requested`` is True from the first signal on."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -24,15 +20,10 @@ class StopRequest:
 
 @contextmanager
 def catch_signals() -> Iterator[StopRequest]:
-    """Turn the first SIGINT or SIGTERM into a request to stop.
+    """Turn the first SIGINT or SIGTERM into a request to stop, to be polled.
 
-    Outside the main thread, where Python receives no signals, the request is never set.
-
-    Yields:
-        The request, to be polled.
-
-    Raises:
-        KeyboardInterrupt: At a second signal, wherever the program is at that moment.
+    A second signal raises ``KeyboardInterrupt`` wherever the program is. Outside the main
+    thread, where Python receives no signals, the request is never set.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():

@@ -33,17 +33,9 @@ def lock_folder(
 ) -> Iterator[None]:
     """Lock a folder for this process; the system frees the lock if the process dies.
 
-    Args:
-        path: Path of the folder, made if missing; ``holder.json`` in it describes the
-            process that has the lock.
-        refuse: Function from a description of that process to the exception to raise.
-        wait_s: Number of seconds to wait for the lock. The default is for ``is_locked``,
-            which takes it for an instant.
-
-    Raises:
-        OSError: The folder cannot be written.
-
-    What ``refuse`` returns is raised if another process has the lock.
+    ``holder.json`` in it describes the process that has the lock; if that is another one,
+    what ``refuse`` makes of the description is raised. The default time to wait is for
+    ``is_locked``, which takes the lock for an instant.
     """
     from filelock import FileLock, Timeout
 
@@ -70,11 +62,7 @@ def lock_folder(
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether a process has locked a folder.
-
-    Args:
-        path: Path of the folder.
-    """
+    """Return whether a process has locked a folder."""
     try:
         # A shared lock, for an instant: processes that ask at the same time get it, too.
         with (path / ".lock").open() as file:
@@ -87,11 +75,7 @@ def is_locked(path: Path) -> bool:
 
 
 class RunStore:
-    """The files of one run.
-
-    Args:
-        path: Path of the run folder.
-    """
+    """The files of one run."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).absolute()
@@ -100,12 +84,7 @@ class RunStore:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Lock the run folder for this process; the system frees it if it dies.
-
-        Raises:
-            RunLockedError: Another process has the lock; the sentence says which.
-            OSError: The folder cannot be written.
-        """
+        """Lock the run folder; refuse with the name of the process that has it."""
 
         def refuse(holder: str) -> RunLockedError:
             return RunLockedError(
@@ -123,11 +102,7 @@ class RunStore:
         return read_json(self.path / name)
 
     def write_experiment(self, description: dict[str, Any], digest: str) -> None:
-        """Write ``experiment.json``, or check that the existing one is the same.
-
-        Raises:
-            InvalidValueError: The folder belongs to another experiment.
-        """
+        """Write ``experiment.json``, or check that the existing one has the same hash."""
         stored = self.read_json("experiment.json")
         if stored is not None and stored.get("hash") != digest:
             raise InvalidValueError(
@@ -156,11 +131,7 @@ class RunStore:
         write_json(self.path / "status.json", {**fields, "heartbeat": now()})
 
     def mark_done(self, steps: int) -> None:
-        """Repair the status of a finished run whose process died before writing it.
-
-        Args:
-            steps: Number of steps of the run.
-        """
+        """Repair the status of a finished run whose process died before writing it."""
         status = self.read_json("status.json") or {}
         if status.get("status") != "done":
             status.pop("reason", None)

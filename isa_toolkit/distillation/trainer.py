@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -22,11 +22,12 @@ from jaxtyping import PyTree
 from isa_toolkit.datasets.memory_map import available_bytes
 from isa_toolkit.distillation import distributed, loop
 from isa_toolkit.distillation.checkpoints import Checkpoints
-from isa_toolkit.distillation.prefetch import PrefetchLoader
+from isa_toolkit.distillation.prefetch import Placement, PrefetchLoader
 from isa_toolkit.distillation.run_state import RunState, Steps, writing
-from isa_toolkit.distillation.sampling import TrainData
+from isa_toolkit.distillation.sampling import TrainData, train_data
 from isa_toolkit.distillation.sharding import DeviceMesh
-from isa_toolkit.errors import CancelledError, DivergedError
+from isa_toolkit.errors import CancelledError
+from isa_toolkit.networks.stacked import stack, take
 
 __all__ = ["Trainer"]
 
@@ -40,6 +41,8 @@ class Trainer:
 
     Args:
         runs: The runs, in locked folders; they differ only in traced values.
+        placement: Where the real images are stored; streamed runs are computed one after
+            the other.
         vmapped: Whether the runs of a chunk are vmapped, see ``loop.chunk``.
         mesh: Devices; None for one device.
         memory_limit_bytes: Largest size of a program; None for 80 % of what the device
@@ -53,203 +56,51 @@ class Trainer:
         self,
         runs: Sequence[RunState],
         *,
+        placement: Placement,
         vmapped: bool,
         mesh: DeviceMesh | None,
         memory_limit_bytes: int | None,
         checkpoint_s: float,
         progress: bool | None,
     ) -> None:
-        self._runs, self._vmapped, self._mesh = list(runs), vmapped, mesh
+        self._runs, self._placement = list(runs), placement
+        self._vmapped, self._mesh = vmapped, mesh
         self._memory_limit_bytes = memory_limit_bytes
         self._checkpoint_s, self._progress = checkpoint_s, progress
-        self._active: list[RunState] = []
         self._writes = distributed.is_writer()
 
-    def train(self, load: Callable[[], TrainData], *, streamed: bool) -> None:
+    def train(self) -> None:
         """Run all runs, as many at once as fit into the memory.
 
         A run that diverges takes no more steps; ``RunState.failure`` has the reason. The
-        others continue.
-
-        Args:
-            load: Function that returns the training data on the devices, or raises
-                ``CancelledError``.
-            streamed: Whether the images of the data are streamed; then the runs are
-                computed one after the other.
-
-        Raises:
-            OSError: A run folder cannot be written.
-            PeerFailedError: Another process failed.
-            PeerLostError: Another process is gone.
-
-        Whatever a callback raises is raised as it is.
+        others continue. Whatever a callback raises is raised as it is.
         """
-        try:
-            self._open()
-            data: TrainData | None = None
+        with self._recorded_failure(), contextlib.ExitStack() as checkpoints:
+            for program in self._programs(checkpoints):
+                runs = program.runs
+                self._agree(runs, partial(self._begin, runs))
+                with self._bar(runs) as bar:
+                    length, beat_at = 1, time.monotonic()
+                    while any(run.is_active for run in runs):
+                        began = time.monotonic()
+                        with distributed.detect_lost_peer():
+                            parts = program.take(length)
+                        seconds = max(time.monotonic() - began, 1e-9)
+                        bar.update(_account(runs, parts, seconds))
+                        program.fetch_states()
+                        beats = time.monotonic() - beat_at > _HEARTBEAT_S
+                        beat_at = time.monotonic() if beats else beat_at
+                        write = partial(self._after_chunk, runs, beats, bar)
+                        seconds = self._agree(runs, write, seconds)
+                        # A power of two, the same in all processes.
+                        if seconds > _CHUNK_S:
+                            length = max(1, length // 2)
+                        elif seconds < _CHUNK_S / 2 and length in (
+                            p.done for p in parts
+                        ):
+                            length = min(loop.MAX_CHUNK, 2 * length)
 
-            def load_data() -> list[float]:
-                nonlocal data
-                with contextlib.suppress(CancelledError):
-                    data = load()
-                return [data is None]
-
-            cancelled = distributed.together(load_data, 1).any()
-            if cancelled or data is None:
-                self._on_writer(lambda: [run.stop() for run in self._runs])
-                return
-            size = 1 if streamed else self._group_size(data)
-            self._vmapped = self._vmapped and size > 1
-            for start in range(0, len(self._runs), size):
-                self._train_group(
-                    self._runs[start : start + size], size, data, streamed
-                )
-        except BaseException as error:
-            reason = str(error) or type(error).__name__
-            for run in self._active if self._writes else ():
-                # On a full disk this fails, too, and says nothing new.
-                with contextlib.suppress(OSError):
-                    run.write_status("failed", reason=reason)
-            raise
-
-    # --- one group -----------------------------------------------------------------------
-
-    def _train_group(
-        self, runs: list[RunState], size: int, data: TrainData, streamed: bool
-    ) -> None:
-        with contextlib.ExitStack() as stack:
-            program = _Program(
-                runs, self._start(runs, stack), size, data, self._vmapped, self._mesh
-            )
-            if streamed:
-                program.stream()
-            program.fetch_states()
-            self._drop(runs, distributed.together(lambda: self._begin(runs), len(runs)))
-            bar = stack.enter_context(self._bar(runs))
-            length, told_at = 1, time.monotonic()
-            while active := [run for run in runs if run in self._active]:
-                counts = [
-                    min(length, run.steps_until_event) if run in active else 0
-                    for run in runs
-                ]
-                began = time.monotonic()
-                with distributed.detect_lost_peer():
-                    parts = program.take(counts)
-                seconds = max(time.monotonic() - began, 1e-9)
-                taken = sum(part.done for part in parts)
-                for run, part in zip(runs, parts, strict=True):
-                    if run in active:
-                        try:
-                            run.advance(part, seconds, seconds * part.done / taken)
-                        except DivergedError as error:
-                            run.failure = error
-                bar.update(taken)
-                program.fetch_states()
-                beats = time.monotonic() - told_at > _HEARTBEAT_S
-                told_at = time.monotonic() if beats else told_at
-                work = partial(self._after_chunk, runs, seconds, beats, bar)
-                agreed = distributed.together(work, 2 + len(runs))
-                seconds = float(agreed[:, 0].max())
-                runs[0].request.requested |= bool(agreed[:, 1].any())
-                self._drop(runs, agreed[:, 2:])
-                # A power of two, the same in all processes.
-                if seconds > _CHUNK_S:
-                    length = max(1, length // 2)
-                elif seconds < _CHUNK_S / 2 and max(p.done for p in parts) == length:
-                    length = min(loop.MAX_CHUNK, 2 * length)
-
-    def _open(self) -> None:
-        def open_all() -> None:
-            for run in self._runs:
-                with writing(run.path):
-                    self._active.append(run)
-                    run.open()
-
-        self._on_writer(open_all)
-        self._active = list(self._runs)
-
-    def _start(self, runs: list[RunState], stack: contextlib.ExitStack) -> list[PyTree]:
-        """Return the states of runs: the first ones, or those of their checkpoints."""
-        states = [run.first_state() for run in runs]
-
-        def restore() -> None:
-            for index, run in enumerate(runs):
-                with writing(run.path):
-                    opened = Checkpoints(run.path / "checkpoints")
-                    checkpoints = stack.enter_context(opened)
-                    states[index] = run.restore(states[index], checkpoints)
-
-        self._on_writer(restore)
-        if distributed.is_distributed():
-            steps = np.asarray([run.step for run in runs])
-            states, steps = distributed.broadcast((states, steps))
-            for run, step in zip(runs, steps, strict=True):
-                run.step = int(step)
-        return states
-
-    def _begin(self, runs: list[RunState]) -> list[bool]:
-        """Record step 0 of new runs; return which runs need no more steps."""
-        ended = [False] * len(runs)
-        for index, run in enumerate(runs):
-            if not self._writes:
-                continue
-            if run.is_new and not run.is_stop_requested:
-                with writing(run.path):
-                    run.record()
-            if run.is_last or run.is_stop_requested:
-                self._close(run)
-                ended[index] = True
-        return ended
-
-    def _drop(self, runs: list[RunState], ended: np.ndarray) -> None:
-        """Forget the runs that ended, which process 0 decides."""
-        for run, flag in zip(runs, ended[0], strict=True):
-            if flag and run in self._active:
-                self._active.remove(run)
-
-    def _after_chunk(
-        self, runs: list[RunState], seconds: float, beats: bool, bar: Any
-    ) -> list[float]:
-        """Write what is due; return seconds, whether to stop, and which runs ended."""
-        ended = [False] * len(runs)
-        for index, run in enumerate(runs):
-            if self._writes and run in self._active:
-                ended[index] = self._events(run, beats, bar, alone=len(runs) == 1)
-        if self._writes and len(runs) > 1:
-            bar.set_postfix({"running": f"{len(self._active)} of {len(runs)}"})
-        return [seconds, runs[0].request.requested, *ended]
-
-    def _events(self, run: RunState, beats: bool, bar: Any, *, alone: bool) -> bool:
-        """Write what is due at the step of a run; return whether the run ended."""
-        if run.failure is not None:
-            with writing(run.path):
-                run.write_status("failed", reason=str(run.failure), diverged=True)
-            self._active.remove(run)
-            return True
-        with writing(run.path):
-            rows = run.record()
-        stop = run.call_back(rows) or run.is_stop_requested
-        if alone and rows:
-            last = rows[-1]
-            shown = {n: f"{last[n]:.4f}" for n in ("loss", "accuracy") if n in last}
-            bar.set_postfix(shown)
-        ends = stop or run.is_last
-        with writing(run.path):
-            if ends or run.is_validation or run.unsaved_s > self._checkpoint_s:
-                run.save()
-            if beats:
-                run.write_status("running")
-        if ends:
-            self._close(run)
-        return ends
-
-    def _close(self, run: RunState) -> None:
-        with writing(run.path):
-            if run.is_last:
-                run.finish()
-            else:
-                run.stop()
-        self._active.remove(run)
+    # --- the processes -------------------------------------------------------------------
 
     def _on_writer(self, work: Callable[[], Any]) -> None:
         """Do some work in process 0; raise in every process if it fails."""
@@ -260,6 +111,163 @@ class Trainer:
             return ()
 
         distributed.together(here)
+
+    def _agree(
+        self, runs: list[RunState], work: Callable[[], Any], seconds: float = 0.0
+    ) -> float:
+        """Do some work in process 0, which decides who is active; return most seconds."""
+        request = runs[0].request
+
+        def here() -> list[float]:
+            if self._writes:
+                work()
+            return [seconds, request.requested, *(run.is_active for run in runs)]
+
+        agreed = distributed.together(here, 2 + len(runs))
+        request.requested |= bool(agreed[:, 1].any())
+        for run, is_active in zip(runs, agreed[0, 2:], strict=True):
+            run.is_active = bool(is_active)
+        return float(agreed[:, 0].max())
+
+    # --- starting ------------------------------------------------------------------------
+
+    def _programs(self, checkpoints: contextlib.ExitStack) -> Iterator[_Program]:
+        """Open the folders, load the data and return groups of runs, ready to start."""
+
+        def open_all() -> None:
+            for run in self._runs:
+                with writing(run.path):
+                    run.open()
+
+        def load() -> list[float]:
+            nonlocal data
+            with contextlib.suppress(CancelledError):
+                data = self._load()
+            return [data is None]
+
+        self._on_writer(open_all)
+        for run in self._runs:
+            run.is_active = True
+        data: TrainData | None = None
+        cancelled = distributed.together(load, 1).any()
+        if cancelled or data is None:
+            self._on_writer(lambda: [run.stop() for run in self._runs])
+            return
+        streamed = self._placement == "host"
+        size = 1 if streamed else self._group_size(data)
+        self._vmapped = self._vmapped and size > 1
+        for start in range(0, len(self._runs), size):
+            runs = self._runs[start : start + size]
+            states = self._restore(runs, checkpoints)
+            program = _Program(
+                runs, states, size, data, self._vmapped, self._mesh, streamed=streamed
+            )
+            program.fetch_states()
+            yield program
+
+    def _load(self) -> TrainData:
+        """Return the training data on the devices, with what the method prepares."""
+        resolved, path = self._runs[0].resolved, self._runs[0].path
+        put: Any = jnp.asarray if self._mesh is None else self._mesh.replicate
+        extra: Any = ()
+        prepare = self._runs[0].method.prepare
+
+        def check_cancelled() -> None:
+            if all(run.is_stop_requested for run in self._runs):
+                raise CancelledError("All runs should stop.")
+
+        if prepare is not None:
+            with writing(path):
+                prepared = prepare(
+                    resolved.method,
+                    resolved.build_network(),
+                    resolved.train.inputs("train"),
+                    resolved.train.train.labels,
+                    path.parent / "shared",
+                    progress=self._progress,
+                    check_cancelled=check_cancelled,
+                )
+            extra = jax.tree.map(put, prepared)
+        return train_data(resolved, placement=self._placement, extra=extra, put=put)
+
+    def _restore(
+        self, runs: list[RunState], checkpoints: contextlib.ExitStack
+    ) -> list[PyTree]:
+        """Return the states of runs: the first ones, or those of their checkpoints."""
+        states = [run.first_state() for run in runs]
+
+        def restore() -> None:
+            for index, run in enumerate(runs):
+                with writing(run.path):
+                    opened = Checkpoints(run.path / "checkpoints")
+                    opened = checkpoints.enter_context(opened)
+                    states[index] = run.restore(states[index], opened)
+
+        self._on_writer(restore)
+        if distributed.is_distributed():
+            steps = np.asarray([run.step for run in runs])
+            states, steps = distributed.broadcast((states, steps))
+            for run, step in zip(runs, steps, strict=True):
+                run.step = int(step)
+        return states
+
+    def _begin(self, runs: list[RunState]) -> None:
+        """Record step 0 of new runs; end those that need no more steps."""
+        for run in runs:
+            with writing(run.path):
+                if run.is_new and not run.is_stop_requested:
+                    run.record()
+                if run.is_last:
+                    run.finish()
+                elif run.is_stop_requested:
+                    run.stop()
+
+    # --- after a chunk -------------------------------------------------------------------
+
+    def _after_chunk(self, runs: list[RunState], beats: bool, bar: Any) -> None:
+        """Write what is due at the steps of the runs; end those that are to end."""
+        for run in runs:
+            if not run.is_active:
+                continue
+            if run.failure is not None:
+                with writing(run.path):
+                    run.write_status("failed", reason=str(run.failure), diverged=True)
+                run.is_active = False
+                continue
+            with writing(run.path):
+                rows = run.record()
+            stop = run.call_back(rows) or run.is_stop_requested
+            if len(runs) == 1 and rows:
+                last = rows[-1]
+                shown = {n: f"{last[n]:.4f}" for n in ("loss", "accuracy") if n in last}
+                bar.set_postfix(shown)
+            with writing(run.path):
+                is_due = run.is_validation or run.unsaved_s > self._checkpoint_s
+                if stop or run.is_last or is_due:
+                    run.save()
+                if beats:
+                    run.write_status("running")
+                if run.is_last:
+                    run.finish()
+                elif stop:
+                    run.stop()
+        if len(runs) > 1:
+            active = sum(run.is_active for run in runs)
+            bar.set_postfix({"running": f"{active} of {len(runs)}"})
+
+    @contextlib.contextmanager
+    def _recorded_failure(self) -> Iterator[None]:
+        """Write the reason of an error into the folders of the active runs."""
+        try:
+            yield
+        except BaseException as error:
+            reason = str(error) or type(error).__name__
+            for run in self._runs if self._writes else ():
+                if run.is_active:
+                    # On a full disk this fails, too, and says nothing new.
+                    with contextlib.suppress(OSError):
+                        run.write_status("failed", reason=reason)
+            raise
 
     def _bar(self, runs: list[RunState]) -> Any:
         import tqdm.auto
@@ -310,7 +318,7 @@ class Trainer:
 
         settings, keys, state = jax.tree.map(stacked, one)
         number = stacked(jax.ShapeDtypeStruct((), jnp.int32))
-        program: Any = _chunk(run, self._vmapped, mesh, streamed=False)
+        program: Any = run.chunk(vmapped=self._vmapped, mesh=mesh)
         # The call after this one finds the program in JAX's cache.
         lowered = program.lower(settings, keys, state, data, number, number, number)
         used = lowered.compile().memory_analysis()
@@ -328,14 +336,8 @@ class Trainer:
 class _Program:
     """The compiled loop of a group of runs, with their stacked arrays.
 
-    Args:
-        runs: The runs.
-        states: Their states, which move into the program.
-        size: Number of runs of the program, at least as many as there are: so groups of
-            several sizes share it.
-        data: Training data, on the devices.
-        vmapped: Whether the runs are vmapped.
-        mesh: Devices; None for one device.
+    ``size`` is the number of runs of the program, at least as many as there are: so
+    groups of several sizes share it. The states of the runs move into it.
     """
 
     def __init__(
@@ -346,54 +348,48 @@ class _Program:
         data: TrainData,
         vmapped: bool,
         mesh: DeviceMesh | None,
+        *,
+        streamed: bool = False,
     ) -> None:
-        self._runs, self._data, self._mesh = runs, data, mesh
-        self._vmapped, self._idle = vmapped, size - len(runs)
+        self.runs, self._data, self._mesh = runs, data, mesh
+        self._idle = [0] * (size - len(runs))
         self._put = jax.device_put if mesh is None else mesh.shard_runs
-        filled = [*runs, *[runs[-1]] * self._idle]
+        filled = [*runs, *(runs[-1] for _ in self._idle)]
         stacked = [
-            _stack(trees)
-            for trees in (
-                [run.method_settings for run in filled],
-                [run.keys for run in filled],
-                [*states, *[states[-1]] * self._idle],
-            )
+            stack([run.method_settings for run in filled]),
+            stack([run.keys for run in filled]),
+            stack([*states, *(states[-1] for _ in self._idle)]),
         ]
         self._settings, self._keys, self._state = self._put(stacked)
         total = np.asarray([run.settings.steps for run in filled], np.int32)
         self._total = self._put(total)
+        self._chunk = runs[0].chunk(vmapped=vmapped, mesh=mesh, streamed=streamed)
         self._loader: PrefetchLoader | None = None
-        self._chunk = _chunk(runs[0], vmapped, mesh, streamed=False)
+        if streamed:
+            self._loader = PrefetchLoader(
+                runs[0].resolved,
+                runs[0].keys.order,
+                runs[0].step,
+                data,
+                put=jax.device_put if mesh is None else mesh.replicate,
+            )
         for index, run in enumerate(runs):
-            run.state = partial(self.state_of, index)
+            run.state = partial(self._state_of, index)
 
-    def stream(self) -> None:
-        """Stream the real images of the only run to the device."""
-        [run] = self._runs
-        self._chunk = _chunk(run, self._vmapped, self._mesh, streamed=True)
-        self._loader = PrefetchLoader(
-            run.resolved,
-            run.keys.order,
-            run.step,
-            self._data,
-            put=jax.device_put if self._mesh is None else self._mesh.replicate,
-        )
-
-    def take(self, counts: Sequence[int]) -> list[Steps]:
-        """Take some steps of each run, at most as many as there are batches for.
-
-        Args:
-            counts: Number of steps of each run.
-        """
-        data, start = self._data, [run.step for run in self._runs]
+    def take(self, length: int) -> list[Steps]:
+        """Take some steps of each active run, at most up to its next event."""
+        data, start = self._data, [run.step for run in self.runs]
         if self._loader is not None:
             data, available = self._loader.batches_from(start[0])
-            counts = [min(counts[0], available)]
-        idle = [0] * self._idle
+            length = min(length, available)
+        counts = [
+            min(length, run.steps_until_event) if run.is_active else 0
+            for run in self.runs
+        ]
         numbers = self._put(
             (
-                np.asarray([*start, *idle], np.int32),
-                np.asarray([*counts, *idle], np.int32),
+                np.asarray([*start, *self._idle], np.int32),
+                np.asarray([*counts, *self._idle], np.int32),
             )
         )
         result = self._chunk(
@@ -407,18 +403,12 @@ class _Program:
                 jax.tree.map(lambda leaf: leaf[index, : done[index]], infos),  # noqa: B023
                 bool(finite[index]),
             )
-            for index in range(len(self._runs))
+            for index in range(len(self.runs))
         ]
 
-    def state_of(self, index: int) -> PyTree:
-        """Return the state of one run; with several processes all must call this.
-
-        Args:
-            index: Index of the run.
-        """
-        if self._mesh is None:
-            return loop.select_run(self._state, index)
-        state = _replicated_run(self._mesh)(self._state, index)
+    def _state_of(self, index: int) -> PyTree:
+        """Return the state of one run; with several processes all must call this."""
+        state = _take_on(self._mesh)(self._state, index)
         if distributed.is_distributed():
             state = jax.tree.map(lambda leaf: leaf.addressable_data(0), state)
         return state
@@ -429,38 +419,30 @@ class _Program:
         Process 0 alone decides when it needs a state, but fetching one is a collective.
         """
         if distributed.is_distributed():
-            for index, run in enumerate(self._runs):
-                state = self.state_of(index)
+            for index, run in enumerate(self.runs):
+                state = self._state_of(index)
                 run.state = lambda state=state: state
 
 
-def _chunk(
-    run: RunState, vmapped: bool, mesh: DeviceMesh | None, *, streamed: bool
-) -> loop.Chunk:
-    settings: dict[str, Any] = {"vmapped": vmapped, "mesh": mesh, "streamed": streamed}
-    return loop.chunk(
-        run.network,
-        num_classes=run.resolved.dataset.num_classes,
-        batch_size=run.resolved.batch_size,
-        **settings,
-    )
-
-
-@jax.jit
-def _stack(trees: list[PyTree]) -> PyTree:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+def _account(runs: list[RunState], parts: list[Steps], seconds: float) -> int:
+    """Account for the steps of a chunk; return how many all runs took."""
+    taken = sum(part.done for part in parts)
+    for run, part in zip(runs, parts, strict=True):
+        if run.is_active:
+            run.advance(part, seconds, seconds * part.done / taken)
+    return taken
 
 
 @cache
-def _replicated_run(mesh: DeviceMesh) -> Callable[..., PyTree]:
-    return jax.jit(loop.select_run, out_shardings=mesh.replicated)
+def _take_on(mesh: DeviceMesh | None) -> Callable[..., PyTree]:
+    """Return ``take``, compiled, whose result is whole on every device."""
+    return jax.jit(take, out_shardings=None if mesh is None else mesh.replicated)
 
 
 def _free_bytes(devices: int) -> int:
-    """Return the memory that each device has free; for a CPU that of the machine.
+    """Return the memory that each device of this process has free.
 
-    Args:
-        devices: Number of devices of this process in use; CPU devices share the memory.
+    CPU devices share that of the machine.
     """
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:

@@ -120,20 +120,12 @@ class Method:
 
 
 def static(default: _Value) -> _Value:
-    """Return a dataclass field that is compiled in: part of the tree's structure.
-
-    Args:
-        default: Default value; hashable.
-    """
+    """Return a dataclass field that is compiled in: part of the tree's structure."""
     return dataclasses.field(default=default, metadata={"static": True})
 
 
 def static_fields(settings: Any) -> dict[str, Any]:
-    """Return the settings that are compiled in, by name.
-
-    Args:
-        settings: Settings of a method.
-    """
+    """Return the settings that are compiled in, by name."""
     return {
         field.name: getattr(settings, field.name)
         for field in dataclasses.fields(settings)
@@ -142,24 +134,12 @@ def static_fields(settings: Any) -> dict[str, Any]:
 
 
 def as_arrays(settings: _Settings) -> _Settings:
-    """Return the settings with each traced number as a float32 array.
-
-    Args:
-        settings: Resolved settings of a method.
-    """
+    """Return resolved settings with each traced number as a float32 array."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), settings)
 
 
 def required(settings: Any, name: str) -> Any:
-    """Return a setting that ``resolve`` fills in.
-
-    Args:
-        settings: Settings of a method.
-        name: Name of the setting.
-
-    Raises:
-        InvalidValueError: The setting is None.
-    """
+    """Return a setting that ``resolve`` fills in."""
     value = getattr(settings, name)
     if value is None:
         raise checks.fail(name, "be resolved", None, "Call resolve first.")
@@ -169,11 +149,7 @@ def required(settings: Any, name: str) -> Any:
 def first_failure(*quantities: PyTree) -> Int[Array, ""]:
     """Return 0 if all quantities are finite, else 1 + the index of the first that is not.
 
-    Args:
-        quantities: Trees of arrays, in the order of ``Method.quantities``.
-
-    Returns:
-        The code of ``info.failure``, [].
+    The quantities are trees of arrays, in the order of ``Method.quantities``.
     """
     sums = [sum(map(jnp.sum, jax.tree.leaves(quantity))) for quantity in quantities]
     flags = jnp.stack([jnp.isfinite(jnp.asarray(total)) for total in sums])
@@ -183,12 +159,7 @@ def first_failure(*quantities: PyTree) -> Int[Array, ""]:
 def add_flips(
     images: Float[Array, "m h w ch"], labels: Float[Array, "m c"]
 ) -> tuple[Float[Array, "2*m h w ch"], Float[Array, "2*m c"]]:
-    """Return a set followed by its horizontal flips, under the same labels.
-
-    Args:
-        images: Images, [m, h, w, ch].
-        labels: Labels, [m, c].
-    """
+    """Return a set followed by its horizontal flips, under the same labels."""
     return jnp.concatenate([images, images[:, :, ::-1]]), jnp.concatenate([labels] * 2)
 
 
@@ -200,9 +171,6 @@ def has_values(settings: Any) -> bool:
 
     JAX rebuilds settings with tracers, arrays and placeholders in place of numbers, and
     ``__post_init__`` runs then, too.
-
-    Args:
-        settings: Settings of a method.
     """
     return all(isinstance(leaf, Real | str) for leaf in jax.tree.leaves(settings))
 
@@ -212,8 +180,10 @@ def _types(kind: type) -> dict[str, tuple[Any, ...]]:
     """Return the types that each field of a dataclass accepts."""
     hints = typing.get_type_hints(kind)
     return {
-        name: typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        for name, hint in hints.items()
+        field.name: typing.get_args(hints[field.name])
+        if isinstance(hints[field.name], types.UnionType)
+        else (hints[field.name],)
+        for field in dataclasses.fields(kind)
     }
 
 
@@ -226,18 +196,9 @@ def check_settings(
 ) -> None:
     """Refuse values that do not have the type of their field, or are out of range.
 
-    A field of type ``Literal`` takes one of its choices, an integer is at least 1 and a
-    number at least 0. None is accepted where the type says so.
-
-    Args:
-        settings: Settings of a method.
-        fractions: Names of numbers that lie in [0, 1).
-        positive: Names of numbers that are above 0.
-        from_zero: Names of integers that may be 0.
-
-    Raises:
-        InvalidTypeError: A value of the wrong type.
-        InvalidValueError: A value out of its range.
+    A field of type ``Literal`` takes one of its choices, an integer is at least 1 (0 for
+    those in ``from_zero``) and a number at least 0 (in [0, 1) for ``fractions``, above 0 for
+    ``positive``). None is accepted where the type says so. NumPy's integers become plain.
     """
     for name, accepted in _types(type(settings)).items():
         value, kind = getattr(settings, name), accepted[0]
@@ -248,7 +209,9 @@ def check_settings(
         elif kind is bool:
             checks.check_boolean(name, value)
         elif kind is int:
-            checks.check_integer(name, value, minimum=0 if name in from_zero else 1)
+            minimum = 0 if name in from_zero else 1
+            value = checks.check_integer(name, value, minimum=minimum)
+            object.__setattr__(settings, name, value)
         elif kind is float and name in fractions:
             checks.check_fraction(name, value)
         elif kind is float and name in positive:
@@ -260,14 +223,9 @@ def check_settings(
 def default_segment(loss: str, partner: str) -> tuple[float, float]:
     """Return the segment that a loss is averaged over where none is chosen.
 
-    Args:
-        loss: ``"mse"`` or ``"cross_entropy"``.
-        partner: How a partner is found.
-
-    Returns:
-        (0, .5) for the squared error, as the released ISA code; (-1, 0), the whole way to
-        the partner, for the cross-entropy, which has no other bounded choice; (0, 0)
-        without a partner.
+    (0, .5) for the squared error, as the released ISA code; (-1, 0), the whole way to
+    the partner, for the cross-entropy, which has no other bounded choice; (0, 0)
+    without a partner.
     """
     if partner == "none":
         return (0.0, 0.0)
@@ -279,15 +237,9 @@ def check_selection(
 ) -> None:
     """Refuse a selection or segment without a meaning; make the segment two floats.
 
-    Args:
-        settings: Frozen dataclass with ``drop_easy`` and ``drop_hard`` and, if the method
-            has them, ``segment`` and ``partner``. A segment of None is left to ``resolve``.
-        prefix: Prefix of these names, such as ``"expert_"``.
-        cross_entropy: Whether a cross-entropy is averaged along the segment.
-
-    Raises:
-        InvalidTypeError: A value is not a number.
-        InvalidValueError: A value is out of its range, or they do not fit together.
+    The settings have ``drop_easy`` and ``drop_hard`` and may have ``segment`` and
+    ``partner``, all after ``prefix``. A segment of None is left to ``resolve``. One that a
+    ``cross_entropy`` is averaged along has to lie in [-1, 0].
     """
     easy, hard = f"{prefix}drop_easy", f"{prefix}drop_hard"
     dropped = sum(

@@ -57,16 +57,9 @@ _POLL_S = 0.2
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExpertSettings:
-    """How each expert is trained.
+    """How each expert is trained: SGD, with the selection and segment of ``target_loss``.
 
-    Attributes:
-        learning_rate: Learning rate of SGD.
-        drop_easy: Fraction of each minibatch to drop from the easy end, in [0, 1).
-        drop_hard: Fraction of each minibatch to drop from the hard end, in [0, 1).
-        segment: Ends (a, b) of the segment that the loss is averaged over.
-        partner: Partner of each kept sample, see ``find_partners``.
-        batch_size: Number of real images in a step.
-        ops: Operations of DSA's augmentation; empty for none.
+    ``ops`` are the operations of DSA's augmentation.
     """
 
     learning_rate: float
@@ -84,18 +77,9 @@ def expert_loss(
     labels: Float[Array, "n c"],
     key: Key[Array, ""],
 ) -> Float[Array, ""]:
-    """Return the cross-entropy of a minibatch, with crucial samples and ISA.
+    """Return the cross-entropy of a minibatch, with crucial samples and ISA, [].
 
     The logits are affine in the penultimate features, so their segment is mixing there.
-
-    Args:
-        settings: How the expert is trained.
-        output: Output of the network on the minibatch.
-        labels: Centred one-hot labels, [n, c].
-        key: Random key, for random partners.
-
-    Returns:
-        Mean over the kept samples, [].
 
     Source: ours, P1 of docs/algorithms.md, section 10. With partner ``"none"`` and nothing
     dropped: the experts of section 4.6.
@@ -174,19 +158,11 @@ def train_experts(
     epochs: int,
     check_cancelled: Callable[[], None] = lambda: None,
 ) -> Float[np.ndarray, "e s p"]:
-    """Return the parameters of freshly drawn networks before and after every epoch.
+    """Return flat parameters of freshly drawn networks before and after every epoch, [e, s, p].
 
-    Args:
-        settings: How each expert is trained; at most n images in a step.
-        network: Architecture of the experts.
-        keys: Random key of each expert: its first weights, order and augmentation.
-        images: Real images, network inputs, [n, h, w, ch].
-        labels: Centred one-hot labels, [n, c].
-        epochs: Number of epochs of each; s = epochs + 1 snapshots.
-        check_cancelled: Called after every epoch; it may raise to end the training.
-
-    Returns:
-        Flat parameters, [e, s, p], in the order of ``ravel_pytree``.
+    The key of an expert gives its first weights, order and augmentation; ``labels`` are
+    centred. s = epochs + 1 snapshots, p in the order of ``ravel_pytree``.
+    ``check_cancelled`` is called after every epoch; it may raise to end the training.
 
     Source: docs/algorithms.md, section 4.6, "Experts": no momentum, no weight decay,
     no decay of the learning rate.
@@ -205,22 +181,14 @@ def train_experts(
 
 
 def unravel_of(network: Network) -> tuple[Callable[[Array], PyTree], PyTree]:
-    """Return the function from flat parameters to the network's, and a blank state.
-
-    Args:
-        network: Architecture.
-    """
+    """Return the function from flat parameters to the network's, and a blank state."""
     shapes = jax.eval_shape(network.init, jax.random.key(0))
     params, norms = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     return ravel_pytree(params)[1], norms
 
 
 def flat_size(network: Network) -> int:
-    """Return p, the number of parameters of a network.
-
-    Args:
-        network: Architecture.
-    """
+    """Return p, the number of parameters of a network."""
     params, _ = jax.eval_shape(network.init, jax.random.key(0))
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
@@ -260,9 +228,6 @@ def load_or_train_experts(
 
     Returns:
         Flat parameters, [e, s, p].
-
-    Raises:
-        OSError: The folder cannot be written.
 
     Source: docs/algorithms.md, section 4.6.
     """
@@ -314,12 +279,7 @@ def load_or_train_experts(
 
 
 def buffer_folder(cache_folder: Path, description: dict[str, Any]) -> Path:
-    """Return the folder of a buffer: ``<cache_folder>/experts-<hash>``.
-
-    Args:
-        cache_folder: Folder that holds buffers.
-        description: Everything that the numbers depend on, JSON-able.
-    """
+    """Return the folder of a buffer: ``<cache_folder>/experts-<hash>``."""
     text = json.dumps(description, sort_keys=True)
     return cache_folder / f"experts-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 

@@ -22,7 +22,6 @@ from isa_toolkit.losses.label_margin import label_margin_loss
 from isa_toolkit.losses.selection import (
     Augmentation,
     Partner,
-    TargetTerms,
     target_loss,
 )
 from isa_toolkit.methods.base import (
@@ -41,15 +40,14 @@ from isa_toolkit.networks.pool import (
     Learner,
     draw_member,
     init_pool,
-    put_member,
-    take_member,
     update_member,
 )
 from isa_toolkit.networks.precision import frozen_features
+from isa_toolkit.networks.stacked import put, take
 from isa_toolkit.networks.training import cosine_decay
 from isa_toolkit.presets import preset, published_rows
 
-__all__ = ["METHOD", "FRePo", "Info", "OuterUpdate", "State", "outer_update"]
+__all__ = ["METHOD", "FRePo", "Info", "State"]
 
 Scalar = Float[Array, ""]
 
@@ -244,107 +242,23 @@ def step(
 ) -> tuple[State, Info]:
     """Return the state after one outer step, and its diagnostics.
 
+    ``P = F_T W`` with the ridge readout W of the distilled features; the loss of P on the
+    target batch plus the label margin is differentiated. Images and labels are two leaves
+    of one optimizer.
+
     Source: docs/algorithms.md, sections 4.1, 5.1 and 6.
     """
     member_key, partner_key, online_key = jax.random.split(key, 3)
     member = draw_member(member_key, state.pool)
-    learner = take_member(state.pool, member)
+    learner = take(state.pool, member)
+
+    def read_targets(images: Float[Array, "n h w ch"]) -> Float[Array, "n d"]:
+        return frozen_features(
+            network, learner.params, learner.state, images, settings.target_precision
+        )
+
     with jax.named_scope("target_features"):
-        target_features = frozen_features(
-            network,
-            learner.params,
-            learner.state,
-            batch.images,
-            settings.target_precision,
-        )
-    update = outer_update(
-        settings, network, learner, state, target_features, batch, partner_key
-    )
-    with jax.named_scope("online_update"):
-        aged = update_member(
-            online_key,
-            network,
-            learner,
-            update.images,
-            update.labels,
-            learning_rate=settings.online_learning_rate,
-            max_age=settings.max_online_updates,
-            batch_size=settings.online_batch_size,
-        )
-    right = jnp.argmax(update.prediction, -1) == jnp.argmax(batch.labels, -1)
-    info = Info(
-        loss=update.loss,
-        target_loss=update.target.loss,
-        label_loss=update.label_loss,
-        target_accuracy=jnp.mean(right.astype(jnp.float32)),
-        kept=jnp.sum(update.target.weights),
-        member=member,
-        age=learner.age,
-        failure=first_failure(
-            target_features,
-            update.distilled_features,
-            update.readout,
-            update.loss,
-            update.gradient,
-        ),
-    )
-    pool = put_member(state.pool, member, aged)
-    return State(update.images, update.labels, update.optimizer, pool), info
-
-
-class OuterUpdate(NamedTuple):
-    """Result of one outer update.
-
-    images: Distilled images after it, [m, h, w, ch].
-    labels: Distilled labels after it, [m, c].
-    optimizer: Moments after it.
-    gradient: Gradient of (images, labels).
-    loss: Whole loss before it, [].
-    target: Loss of the target batch before it.
-    label_loss: Label-margin term before it, [].
-    prediction: Predictions of the whole target batch, [n, c].
-    distilled_features: Features of the distilled set with its flips, if any, [m, d].
-    readout: Ridge weights, [d, c].
-    """
-
-    images: Float[Array, "m h w ch"]
-    labels: Float[Array, "m c"]
-    optimizer: PyTree
-    gradient: tuple[Array, Array]
-    loss: Scalar
-    target: TargetTerms
-    label_loss: Scalar
-    prediction: Float[Array, "n c"]
-    distilled_features: Float[Array, "m d"]
-    readout: Float[Array, "d c"]
-
-
-def outer_update(
-    settings: FRePo,
-    network: Network,
-    learner: Learner,
-    state: State,
-    target_features: Float[Array, "n d"],
-    batch: Batch,
-    key: Key[Array, ""],
-) -> OuterUpdate:
-    """Return images and labels one optimizer step further, through one network.
-
-    ``P = F_T W`` with the ridge readout W of the distilled features; the loss of P on the
-    target batch plus the label margin is differentiated.
-
-    Args:
-        settings: Resolved settings.
-        network: Architecture of the learner.
-        learner: Network that is looked through.
-        state: Images, labels and moments before the update.
-        target_features: Features of the real batch, without gradient, [n, d].
-        batch: The real batch; images are read by augmentation ``"mixup"`` only.
-        key: Random key of the augmentation.
-
-    Source: docs/algorithms.md, section 4.1: images and labels are two leaves of one
-    optimizer.
-    """
+        target_features = read_targets(batch.images)
 
     def loss_of(distilled: tuple[Array, Array]) -> tuple[Scalar, PyTree]:
         images, labels = support = distilled
@@ -358,10 +272,7 @@ def outer_update(
 
         def mixed_prediction(chosen: Array, t: Array | float) -> Array:
             mixed = (1 - t) * batch.images + t * batch.images[chosen]
-            seen = frozen_features(
-                network, learner.params, learner.state, mixed, settings.target_precision
-            )
-            return ridge.predict(seen, readout)
+            return ridge.predict(read_targets(mixed), readout)
 
         with jax.named_scope("selection"):
             target = target_loss(
@@ -372,7 +283,7 @@ def outer_update(
                 drop_hard=settings.drop_hard,
                 segment=settings.segment,
                 partner=settings.partner,
-                key=key,
+                key=partner_key,
                 augmentation=settings.augmentation,
                 mixed_prediction=mixed_prediction,
                 precision=settings.target_precision,
@@ -387,6 +298,7 @@ def outer_update(
 
     distilled = (state.images, state.labels)
     (loss, terms), gradient = jax.value_and_grad(loss_of, has_aux=True)(distilled)
+    target, margin, prediction, features, readout = terms
     if not settings.learn_labels:
         gradient = (gradient[0], jnp.zeros_like(gradient[1]))
     with jax.named_scope("optimizer"):
@@ -398,7 +310,29 @@ def outer_update(
         optimizer = OPTIMIZERS[settings.optimizer](rate)
         updates, moments = optimizer.update(gradient, state.optimizer, distilled)
         images, labels = jax.tree.map(jnp.add, distilled, updates)
-    return OuterUpdate(images, labels, moments, gradient, loss, *terms)
+    with jax.named_scope("online_update"):
+        aged = update_member(
+            online_key,
+            network,
+            learner,
+            images,
+            labels,
+            learning_rate=settings.online_learning_rate,
+            max_age=settings.max_online_updates,
+            batch_size=settings.online_batch_size,
+        )
+    right = jnp.argmax(prediction, -1) == jnp.argmax(batch.labels, -1)
+    info = Info(
+        loss=loss,
+        target_loss=target.loss,
+        label_loss=margin,
+        target_accuracy=jnp.mean(right.astype(jnp.float32)),
+        kept=jnp.sum(target.weights),
+        member=member,
+        age=learner.age,
+        failure=first_failure(target_features, features, readout, loss, gradient),
+    )
+    return State(images, labels, moments, put(state.pool, member, aged)), info
 
 
 QUANTITIES = (

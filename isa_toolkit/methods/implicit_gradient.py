@@ -174,13 +174,8 @@ def objective(
 
     ``L = [ 1/2 ||R - K alpha||^2 + l2/2 ( tr(alpha^T K alpha) + ||omega||^2 ) ] / (m C)``
     with ``R = Y - J omega`` and ``alpha = (K + l2 I)^-1 R``. As ``R - K alpha = l2 alpha``,
-    the first two terms are ``l2/2 tr(R^T alpha)``.
-
-    Args:
-        problem: The inner problem.
-        tangent: The tangent omega.
-        labels: Labels to use instead of the problem's; with 0, the value is
-            ``1/2 omega^T H omega`` with the Hessian H.
+    the first two terms are ``l2/2 tr(R^T alpha)``. With labels 0 in place of the problem's
+    the value is ``1/2 omega^T H omega`` with the Hessian H.
     """
     target = problem.labels if labels is None else labels
     residual = target - problem.outputs(tangent)
@@ -200,15 +195,8 @@ def slope_along(
 ) -> Scalar:
     """Return ``<v, dL/domega>`` of the inner objective, as a function of the distilled set.
 
-    ``l2 ( <omega, v> - tr(alpha^T J v) ) / (m C)``, the derivative of :func:`objective`.
-
-    Args:
-        labels: Labels, [m, c].
-        features: Features, [m, d].
-        change: Linearised logits J omega, [m, c].
-        change_along: Linearised logits J v, [m, c].
-        inner_product: Inner product <omega, v>.
-        penalty: Penalty l2.
+    ``l2 ( <omega, v> - tr(alpha^T J v) ) / (m C)``, the derivative of :func:`objective`,
+    with the linearised logits ``change = J omega`` and ``change_along = J v``.
 
     Source: docs/algorithms.md, section 4.3, step (iv).
     """
@@ -221,12 +209,6 @@ def descend(
     loss: Callable[[Tangent], Scalar], start: Tangent, *, rate: Number, steps: int
 ) -> Descent:
     """Return where a freshly started Adam ends after some steps.
-
-    Args:
-        loss: Loss of a point.
-        start: First point.
-        rate: Learning rate; traced.
-        steps: Number of steps; static.
 
     Source: docs/algorithms.md, sections 4.3 and 8 ("use a fresh Adam per inner run").
     """
@@ -249,11 +231,7 @@ def tuned_rate(
     """Return a learning rate at which a run is likely to lower its loss at every step.
 
     From ``start``, times 1.2 while it does; times .7 at the first rate at which it does not.
-
-    Args:
-        run: Function ``rate -> Descent``.
-        start: First rate, [].
-        is_wanted: Whether to search; False returns ``start`` and runs nothing.
+    Where it is not wanted, ``start``, and nothing is run.
 
     Source: docs/algorithms.md, section 4.3, "lr auto-tuning".
     """

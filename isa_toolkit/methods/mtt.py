@@ -349,26 +349,13 @@ def unroll(
     ops: tuple[str, ...],
     rematerialise: bool = True,
 ) -> Float[Array, " p"]:
-    """Return where a student ends after plain gradient steps on the distilled images.
+    """Return the flat parameters [p] where a student ends, trained on the distilled images.
 
     ``theta <- theta - rate * grad CE(batch)`` under DSA, parameters drawn per image. The
-    batch is everything, or consecutive pieces of reshuffled permutations.
-
-    Args:
-        network: Architecture of the student.
-        theta: Flat parameters at the start, [p].
-        images: Distilled images, [m, h, w, ch].
-        labels: Labels; the largest entry of a row is its class, [m, c].
-        rate: Step size.
-        key: Random key of order and augmentation.
-        steps: Number N of steps; static.
-        batch_size: Number of images in a step, at most m; static.
-        ops: Operations of DSA; static.
-        rematerialise: Whether to compute the inside of each step again in the backward pass,
-            so that one parameter vector and no activations are kept per step.
-
-    Returns:
-        Flat parameters at the end, [p].
+    batch is everything, or consecutive pieces of reshuffled permutations; the largest entry
+    of a row of labels is its class. With ``rematerialise`` the inside of each step is
+    computed again in the backward pass, so that one parameter vector and no activations are
+    kept per step.
 
     Source: docs/algorithms.md, section 4.6; rematerialisation is the remedy of section 11.
     """
@@ -410,13 +397,7 @@ def skip_unused(
 
     A candidate that is dropped has a cotangent of 0; going back through its student's
     training costs three times as much as going forward. Under ``vmap`` nothing is left
-    out.
-
-    Args:
-        function: Function of what is learned and what is not, to a number.
-
-    Returns:
-        The function, differentiable in its first argument.
+    out. The result is differentiable in its first argument.
     """
 
     @jax.custom_vjp

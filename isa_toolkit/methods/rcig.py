@@ -42,9 +42,8 @@ from isa_toolkit.networks.pool import (
     fresh_learner,
     init_pool,
     online_step,
-    put_member,
-    take_member,
 )
+from isa_toolkit.networks.stacked import put, take
 from isa_toolkit.presets import preset, published_rows
 
 __all__ = ["METHOD", "RCIG", "Info", "Rates", "State"]
@@ -311,7 +310,7 @@ def step(
     """
     keys = jax.random.split(key, 5)
     member = draw_member(keys[0], state.pool)
-    learner = take_member(state.pool, member)
+    learner = take(state.pool, member)
     head = inner.head_index(network)
     base = inner.Base(network, learner.params, learner.state, head)
     penalty = required(settings, "ridge") * state.images.shape[0]
@@ -368,7 +367,7 @@ def step(
         settings, network, keys[4], learner, following.images, following.labels
     )
     following = following._replace(
-        pool=put_member(state.pool, member, trained),
+        pool=put(state.pool, member, trained),
         rates=_adapted(settings, state, inside, inner_rate, solve_rate),
     )
     right = jnp.argmax(prediction, -1) == jnp.argmax(batch.labels, -1)

@@ -64,17 +64,11 @@ def from_module(
     num_classes: int,
     lecun: bool = True,
 ) -> Network:
-    """Wrap a Linen module whose call gives ``(logits, features)``.
+    """Wrap a Linen module: ``(images [n,h,w,ch], train) -> (logits, features)``.
 
-    Args:
-        name: Registered name of the architecture.
-        module: Module that takes ``(images [n,h,w,ch], train: bool)`` and has its running
-            statistics, if any, in the ``batch_stats`` collection.
-        image_shape: (height, width, channels).
-        num_classes: Length of the logits.
-        lecun: Whether every kernel is LeCun normal (truncated at two standard deviations,
-            as Flax's default), every bias 0, every scale 1; otherwise the module's own
-            initialisers draw.
+    Its running statistics, if any, are in the ``batch_stats`` collection. With ``lecun``
+    every kernel is LeCun normal (truncated at two standard deviations, as Flax's default),
+    every bias 0, every scale 1; otherwise the module's own initialisers draw.
     """
 
     def init(key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
@@ -149,21 +143,13 @@ def _draw_lecun(
 def make_norm(
     norm: str, train: bool, *, decay: float = 0.1
 ) -> Callable[[Array], Array]:
-    """Return a normalisation layer, for use inside a compact module.
+    """Return a normalisation layer of maps [n, h, w, k], for use inside a compact module.
 
-    Args:
-        norm: ``"batch"`` (epsilon 1e-5, affine), ``"instance"`` (group norm with one
-            channel per group, epsilon 1e-5, affine) or ``"none"``.
-        train: Whether batch norm uses the statistics of the batch and updates its own.
-        decay: Weight of the *old* statistics of batch norm, running <- decay running +
-            (1 - decay) batch. The default .1 is that of the released ConvNet; the other
-            networks pass .9, which PyTorch calls momentum .1.
-
-    Returns:
-        The layer, a function of feature maps [n, h, w, k].
-
-    Raises:
-        ValueError: The layer is instance norm and a map has a single pixel.
+    ``"batch"`` (epsilon 1e-5, affine), ``"instance"`` (group norm with one channel per
+    group, epsilon 1e-5, affine; refuses maps of a single pixel) or ``"none"``. In training
+    batch norm uses the statistics of the batch and updates its own: running <- decay
+    running + (1 - decay) batch. The default .1 is that of the released ConvNet; the other
+    networks pass .9, which PyTorch calls momentum .1.
 
     Source: docs/algorithms.md, sections 2.1 and 2.3.
     """

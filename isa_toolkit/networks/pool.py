@@ -23,8 +23,6 @@ __all__ = [
     "fresh_learner",
     "init_pool",
     "online_step",
-    "put_member",
-    "take_member",
     "update_member",
 ]
 
@@ -50,12 +48,7 @@ class Learner(NamedTuple):
 
 
 def fresh_learner(key: Key[Array, ""], network: Network) -> Learner:
-    """Return a freshly drawn network with fresh Adam moments and age 0.
-
-    Args:
-        key: Random key; consumed.
-        network: Architecture to draw.
-    """
+    """Return a freshly drawn network with fresh Adam moments and age 0."""
     params, state = network.init(key)
     return Learner(params, state, _ADAM.init(params), jnp.zeros((), jnp.int32))
 
@@ -63,15 +56,10 @@ def fresh_learner(key: Key[Array, ""], network: Network) -> Learner:
 def init_pool(
     key: Key[Array, ""], network: Network, *, size: int, max_age: int, stagger: bool
 ) -> Learner:
-    """Return fresh networks, stacked: learners with a leading axis p.
+    """Return fresh networks, stacked: learners with a leading axis p = ``size``.
 
-    Args:
-        key: Random key; consumed.
-        network: Architecture to draw.
-        size: Number of members p.
-        max_age: Age past which a member is replaced.
-        stagger: Whether member i starts at the age ``(max_age // size) * i``, so that
-            members are not all replaced at once. All start untrained.
+    With ``stagger`` member i starts at the age ``(max_age // size) * i``, so that members
+    are not all replaced at once. All start untrained.
 
     Source: docs/algorithms.md, section 5.1.
     """
@@ -83,40 +71,8 @@ def init_pool(
 
 
 def draw_member(key: Key[Array, ""], pool: Learner) -> Int[Array, ""]:
-    """Return the index of a member, drawn uniformly from 0 .. p - 1.
-
-    Args:
-        key: Random key; consumed.
-        pool: Learners with a leading axis p.
-    """
+    """Return the index of a member, drawn uniformly."""
     return jax.random.randint(key, (), 0, pool.age.shape[0])
-
-
-def take_member(pool: Learner, member: Int[Array, ""]) -> Learner:
-    """Return one member of the pool, without the leading axis.
-
-    Args:
-        pool: Learners with a leading axis p.
-        member: Index of the member.
-    """
-    return jax.tree.map(
-        lambda leaf: jax.lax.dynamic_index_in_dim(leaf, member, keepdims=False), pool
-    )
-
-
-def put_member(pool: Learner, member: Int[Array, ""], learner: Learner) -> Learner:
-    """Return the pool with one member replaced.
-
-    Args:
-        pool: Learners with a leading axis p.
-        member: Index of the member.
-        learner: New member.
-    """
-    return jax.tree.map(
-        lambda leaf, new: jax.lax.dynamic_update_index_in_dim(leaf, new, member, 0),
-        pool,
-        learner,
-    )
 
 
 def online_step(
@@ -131,13 +87,6 @@ def online_step(
 
     The loss is half the squared error, mean over the batch, in training mode, with neither
     augmentation nor horizontal flips.
-
-    Args:
-        network: Architecture of the learner.
-        learner: Learner to train.
-        images: Distilled images, [m, h, w, ch].
-        labels: Distilled labels, [m, c].
-        learning_rate: Learning rate of Adam.
 
     Source: docs/algorithms.md, section 5.1.
     """
@@ -164,18 +113,10 @@ def update_member(
     max_age: int,
     batch_size: int,
 ) -> Learner:
-    """Return the learner one online step older, or a fresh one if it is past its age.
+    """Return the learner one online step older, or a fresh one if its age is above ``max_age``.
 
-    Args:
-        key: Random key; consumed.
-        network: Architecture of the learner.
-        learner: Learner to train or replace.
-        images: Distilled images, [m, h, w, ch].
-        labels: Distilled labels, [m, c].
-        learning_rate: Learning rate of Adam.
-        max_age: Age past which a learner is replaced.
-        batch_size: Number of distilled images to train on, drawn without replacement;
-            all of them while there are fewer.
+    It trains on ``batch_size`` images, drawn without replacement; on all of them while
+    there are fewer.
 
     Source: docs/algorithms.md, section 5.1 (a full life is ``max_age + 1`` online steps).
     """

@@ -32,20 +32,9 @@ def frozen_features(
     images: Float[Array, "n h w ch"],
     precision: str = "default",
 ) -> Float[Array, "n d"]:
-    """Return a network's features of images, without gradient.
+    """Return a network's features of images, without gradient, float32, [n, d].
 
-    Args:
-        network: Architecture of the network.
-        params: Its parameters.
-        state: Its normalisation statistics, which do not change.
-        images: Network inputs, [n, h, w, ch].
-        precision: One of ``PRECISIONS``. Batch statistics are float32 in each.
-
-    Returns:
-        Features, float32 whatever the precision, [n, d].
-
-    Raises:
-        ValueError: The precision is unknown.
+    Batch statistics are float32 at every precision.
     """
     check_one_of("precision", precision, PRECISIONS)
     if precision == "float32":
@@ -62,18 +51,7 @@ def frozen_features(
 def products_of_rows(
     rows: Float[Array, "n d"], precision: str = "float32"
 ) -> Float[Array, "n n"]:
-    """Return the inner product of every row with every row, without gradient.
-
-    Args:
-        rows: Vectors, [n, d].
-        precision: One of ``PRECISIONS``.
-
-    Returns:
-        ``rows rows^T``, of the rows' type (float32 for bfloat16), [n, n].
-
-    Raises:
-        ValueError: The precision is unknown.
-    """
+    """Return ``rows rows^T``, [n, n], without gradient; float32 for bfloat16."""
     check_one_of("precision", precision, PRECISIONS)
     rows = jax.lax.stop_gradient(rows)
     if precision == "bfloat16":

@@ -31,14 +31,6 @@ def draw_random(key: Key[Array, ""], network: Network, *, count: int) -> PyTree:
     Kernels are N(0, 2/fan_in), biases N(0, .1^2), scales of normalisation layers 1,
     whatever the network's own initialisation is.
 
-    Args:
-        key: Random key; consumed.
-        network: Architecture to draw.
-        count: Number of networks.
-
-    Returns:
-        Parameters with a leading axis ``count``.
-
     Source: docs/algorithms.md, section 2.2.
     """
     shapes, _ = jax.eval_shape(network.init, key)
@@ -63,16 +55,9 @@ def draw_random(key: Key[Array, ""], network: Network, *, count: int) -> PyTree:
 def random_features(
     network: Network, params: PyTree, state: PyTree, images: Float[Array, "n h w ch"]
 ) -> Float[Array, "n d"]:
-    """Return ``Phi(x) = concat_j h_j(x) / sqrt(m d)``.
+    """Return ``Phi(x) = concat_j h_j(x) / sqrt(m d)``, [n, m d], for m stacked networks.
 
-    Args:
-        network: Architecture of the networks.
-        params: Parameters of m networks, stacked.
-        state: Normalisation statistics of a fresh network, the same for all.
-        images: Network inputs, [n, h, w, ch].
-
-    Returns:
-        Features, [n, m d].
+    ``state`` are the normalisation statistics of a fresh network, the same for all.
 
     Source: docs/algorithms.md, section 4.4.
     """
@@ -95,15 +80,9 @@ def random_features(
 
 
 def nngp_features(features: Float[Array, "n d"]) -> Float[Array, "n e"]:
-    """Return features whose plain products are the kernel ``2 Phi Phi^T + .01``.
+    """Return ``[sqrt(2) Phi, .1]``: plain products of it are the kernel ``2 Phi Phi^T + .01``.
 
-    ``[sqrt(2) Phi, .1]``, e = d + 1: so the readout of every other method serves.
-
-    Args:
-        features: Features Phi, [n, d].
-
-    Returns:
-        [n, d + 1].
+    So the readout of every other method serves.
 
     Source: docs/algorithms.md, section 4.4 (a last dense layer of variance 2
     and bias variance .01).

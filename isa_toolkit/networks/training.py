@@ -52,15 +52,9 @@ Loss = Callable[
 
 
 def cosine_decay(progress: Scalar, *, peak: Scalar, final: Scalar) -> Float[Array, ""]:
-    """Return the learning rate of a half cosine from ``peak`` down.
+    """Return the learning rate of a half cosine from ``peak`` to ``final * peak``, [].
 
-    Args:
-        progress: Fraction of the schedule that is over; cut to [0, 1].
-        peak: Learning rate at progress 0.
-        final: Fraction of the peak that is left at progress 1, in [0, 1].
-
-    Returns:
-        The learning rate, [].
+    ``progress`` is the fraction of the schedule that is over, cut to [0, 1].
 
     Source: docs/algorithms.md, sections 4.1 and 7.1.
     """
@@ -76,17 +70,9 @@ def warmup_cosine(
     warmup: Count,
     steps: Count,
 ) -> Float[Array, ""]:
-    """Return the learning rate: linear from 0 to ``peak``, then a half cosine down.
+    """Return the learning rate: linear from 0 to ``peak``, then a half cosine down, [].
 
-    Args:
-        step: Number of steps taken, [].
-        peak: Highest learning rate.
-        final: Fraction of the peak that is left after ``steps``, in [0, 1].
-        warmup: Number of steps of the linear part; 0 for the cosine alone.
-        steps: Number of steps of both parts.
-
-    Returns:
-        The learning rate, [].
+    The linear part takes ``warmup`` of the ``steps`` (none with 0), the cosine the others.
 
     Source: docs/algorithms.md, section 7.1.
     """
@@ -100,25 +86,14 @@ def warmup_cosine(
 def half_squared_error(
     logits: Float[Array, "n c"], labels: Float[Array, "n c"]
 ) -> Float[Array, " n"]:
-    """Return ``1/2 sum_c (logits - labels)_c^2`` per sample, [n].
-
-    Args:
-        logits: Outputs of the network, [n, c].
-        labels: Soft labels, [n, c].
-    """
+    """Return ``1/2 sum_c (logits - labels)_c^2`` per sample, [n]."""
     return 0.5 * jnp.sum(jnp.square(logits - labels), axis=-1)
 
 
 def cross_entropy(
     logits: Float[Array, "n c"], labels: Float[Array, "n c"]
 ) -> Float[Array, " n"]:
-    """Return ``- log softmax(logits)`` of the class with the largest label, [n].
-
-    Args:
-        logits: Outputs of the network, [n, c].
-        labels: Hard or soft labels, centred or not; only the largest entry of a row
-            counts, [n, c].
-    """
+    """Return ``- log softmax(logits)`` of the class with the largest label, [n]."""
     scores = jax.nn.log_softmax(logits)
     classes = jnp.argmax(labels, axis=-1)
     return -jnp.take_along_axis(scores, classes[:, None], axis=-1)[:, 0]
@@ -276,23 +251,10 @@ def dsa_fit(
 ) -> SGDSettings:
     """Return the published training of DM's and MTT's evaluation.
 
-    ``epochs + 1`` epochs in batches of 256; the learning rate decays to a tenth after
-    epoch ``epochs // 2 + 1``, that is after ``epochs // 2 + 2`` of them.
-
-    Args:
-        num_distilled: Number of images to train on.
-        learning_rate: Learning rate before the decay: .01, or for a set of MTT's the
-            learning rate that it learned.
-        epochs: Number of epochs: 1,000 as published, fewer for quick looks.
-        steps: Number of steps to train for instead, with the decay at the same fraction
-            of them.
-
-    Returns:
-        The settings.
-
-    Raises:
-        TypeError: A number is not whole.
-        ValueError: A number is too small.
+    ``epochs + 1`` epochs in batches of 256; the learning rate (for a set of MTT's the one
+    that it learned) decays to a tenth after epoch ``epochs // 2 + 1``, that is after
+    ``epochs // 2 + 2`` of them. With ``steps`` it trains for so many steps instead, and
+    decays at the same fraction of them.
 
     Source: docs/algorithms.md, section 7.4.
     **Deviation:** what is left over after full batches is left out of an epoch (another
@@ -318,18 +280,11 @@ def batch_indices(
     batch_size: int,
     order: str,
 ) -> tuple[Int[Array, " b"], Int[Array, " n"]]:
-    """Return the samples of one step, and the permutation for the next one.
+    """Return the samples of one step [b], and the permutation of the current epoch [n].
 
-    Args:
-        key: Root of all permutations; that of an epoch is ``fold_in(key, epoch)``.
-        step: Number of steps taken, [].
-        permutation: Permutation of the current epoch, [n]; anything at its first step.
-        batch_size: Number of samples b, at most n. An epoch has ``n // b`` batches; when
-            shuffled, another sample is left over each time.
-        order: One of ``ORDERS``.
-
-    Returns:
-        Indices [b], and the permutation of the current epoch.
+    An epoch has ``n // b`` batches; when shuffled, another sample is left over each time.
+    The permutation of an epoch is that of ``fold_in(key, epoch)``; at its first step the
+    argument may be anything.
     """
     count = permutation.shape[0]
     batches = count // batch_size
@@ -365,14 +320,7 @@ class TrainState(NamedTuple):
 def start_training(
     params: PyTree, state: PyTree, optimizer: optax.GradientTransformation, count: int
 ) -> TrainState:
-    """Return a network before its first step.
-
-    Args:
-        params: Parameters to start from.
-        state: Statistics of normalisation layers to start from.
-        optimizer: Optimiser of the training.
-        count: Number of samples to train on.
-    """
+    """Return a network before its first step on ``count`` samples."""
     return TrainState(params, state, optimizer.init(params), jnp.arange(count))
 
 
@@ -386,21 +334,17 @@ def train_step(
     batch_size: int,
     order: str = "shuffled",
 ) -> Callable[[Int[Array, ""], TrainState], TrainState]:
-    """Return the function that takes one training step: a body for ``fori_loop``.
+    """Return the function ``(step, TrainState) -> TrainState``: a body for ``fori_loop``.
 
     Args:
         loss: ``(params, state, batch, key) -> (loss, state)``.
         optimizer: Optimiser with its learning rate, which may be traced.
-        data: Samples to train on, a pytree of arrays [n, ...]; a batch is the same tree
-            of arrays [b, ...].
+        data: Samples to train on, a pytree of arrays [n, ...].
         order_key: Root of the permutations.
         noise_key: Root of the keys that the loss gets: ``fold_in(noise_key, step)``.
         batch_size: Number of samples per step b, static; the whole set, unshuffled,
             where it is at least n.
         order: One of ``ORDERS``; static.
-
-    Returns:
-        ``(step, TrainState) -> TrainState``, pure.
     """
     count = jax.tree.leaves(data)[0].shape[0]
 
@@ -431,20 +375,9 @@ def fit(
     *,
     augment: Augment | None = None,
 ) -> tuple[PyTree, PyTree]:
-    """Return a freshly drawn network, trained.
+    """Return a freshly drawn network, trained: (params, state).
 
-    Pure: call it under ``jit`` and ``vmap``.
-
-    Args:
-        key: Key that draws the network, the order and the augmentation.
-        network: Architecture to train.
-        images: Network inputs, [n, h, w, ch].
-        labels: Soft labels, [n, c].
-        settings: Loss, optimiser and length of the training.
-        augment: ``(key, images) -> images``, applied to each batch, or none; static.
-
-    Returns:
-        (params, state).
+    Pure: call it under ``jit`` and ``vmap``. ``augment`` is applied to each batch.
 
     Source: docs/algorithms.md, sections 7.1 and 7.4.
     """

@@ -80,9 +80,7 @@ def grid_program(vmapped: bool) -> Any:
     network = build(
         resolved.network, image_shape=data.image_shape, num_classes=data.num_classes
     )
-    return loop.chunk(
-        network, num_classes=data.num_classes, batch_size=32, vmapped=vmapped
-    )
+    return loop.chunk(network, batch_size=32, vmapped=vmapped)
 
 
 def last_state(path: Path) -> dict[str, np.ndarray]:

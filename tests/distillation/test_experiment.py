@@ -243,7 +243,7 @@ def test_the_data_set_is_positional_and_a_method_can_be_named() -> None:
 
 def test_an_experiment_is_shown_in_a_line_or_two() -> None:
     assert repr(Experiment(DIGITS, steps=9)) == (
-        "Experiment(dataset=<digits>, steps=9, batch_size=1024)"
+        f"Experiment(dataset={DIGITS!r}, steps=9, batch_size=1024)"
     )
     everything = Experiment(DIGITS, **{**OTHER, "method": FRePo(**OTHER_METHOD)})
     assert len(repr(everything)) <= 300

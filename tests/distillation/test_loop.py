@@ -17,6 +17,7 @@ from isa_toolkit.distillation.sampling import TrainData
 from isa_toolkit.methods import METHODS, FRePo
 from isa_toolkit.methods.base import Batch, as_arrays
 from isa_toolkit.networks import build
+from isa_toolkit.networks.stacked import take
 from isa_toolkit.networks.training import batch_indices
 
 SETTINGS = FRePo(pool_size=2, max_online_updates=5, label_scale=1.0, flips=False)
@@ -46,7 +47,7 @@ class Ready:
             toy.images,
             toy.labels,
         )
-        self.chunk: Any = loop.chunk(self.network, num_classes=CLASSES, batch_size=10)
+        self.chunk: Any = loop.chunk(self.network, batch_size=10)
 
     def state(self) -> Any:
         """Return the first state, free to be donated."""
@@ -60,7 +61,7 @@ class Ready:
     def take(self, start: int, count: int, state: Any, **changes: Any) -> Any:
         """Return the result of a chunk, without the axis over runs."""
         result = self.chunk(*self.arguments(start, count, state, **changes))
-        return loop.select_run(result, 0)
+        return take(result, 0)
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +183,7 @@ def test_runs_that_differ_in_traced_settings_share_one_program(
     )
 
     def program() -> Any:
-        return loop.chunk(network, num_classes=dataset.num_classes, batch_size=32)
+        return loop.chunk(network, batch_size=32)
 
     before = program()._cache_size()
     distill(

@@ -126,7 +126,6 @@ def test_knobs_and_blocks_share_one_program(compiled: Path, tmp_path: Path):
     resolved = tiny().resolve()
     program = loop.chunk(
         build(resolved.network, image_shape=(8, 8, 1), num_classes=10),
-        num_classes=10,
         batch_size=resolved.batch_size,
         streamed=True,
     )

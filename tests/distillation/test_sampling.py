@@ -58,8 +58,8 @@ def test_a_step_draws_by_its_number_alone():
 
 
 def test_a_method_without_real_images_sees_none_of_them():
-    data = load_dataset("digits")
-    empty = train_data(data, sampling="none", extra=jnp.ones(2))
+    mtt = Experiment(method=MTT(), selection="last").resolve()
+    empty = train_data(mtt, extra=jnp.ones(2))
     assert empty.images.shape == (0, 8, 8, 1)
     assert empty.labels.shape == (0,)
     chosen, _ = sample_batch(
@@ -72,7 +72,8 @@ def test_a_method_without_real_images_sees_none_of_them():
         num_classes=10,
     )
     assert chosen.shape == (0,)
-    assert train_data(data, sampling="epochs").images.shape == (1438, 8, 8, 1)
+    every = train_data(Experiment(selection="last").resolve())
+    assert every.images.shape == (1438, 8, 8, 1)
 
 
 def test_the_batch_size_is_what_the_method_draws():

@@ -11,6 +11,7 @@ import pytest
 from toy import assert_same_bytes, dense_network, quick_jit, toy_convnet, toy_problem
 
 from isa_toolkit.networks import pool
+from isa_toolkit.networks.stacked import put, take
 
 
 @pytest.fixture(scope="module")
@@ -92,14 +93,14 @@ def test_members_are_different_networks():
 
 def test_a_member_comes_out_as_it_was_put_in():
     members = dense_pool()
-    one = pool.take_member(members, jnp.asarray(2))
+    one = take(members, jnp.asarray(2))
     np.testing.assert_array_equal(one.params["head"], members.params["head"][2])
-    moved = pool.put_member(members, jnp.asarray(0), one)
-    assert_same_bytes(pool.take_member(moved, jnp.asarray(0)), one)
+    moved = put(members, jnp.asarray(0), one)
+    assert_same_bytes(take(moved, jnp.asarray(0)), one)
     for other in (1, 2, 3):
         assert_same_bytes(
-            pool.take_member(moved, jnp.asarray(other)),
-            pool.take_member(members, jnp.asarray(other)),
+            take(moved, jnp.asarray(other)),
+            take(members, jnp.asarray(other)),
         )
 
 

@@ -26,8 +26,8 @@ from isa_toolkit.distillation import (
     loop,
     trainer,
 )
-from isa_toolkit.distillation.api import load_data
 from isa_toolkit.distillation.run_state import RunState
+from isa_toolkit.distillation.sampling import train_data
 from isa_toolkit.distillation.sharding import DeviceMesh, make_mesh
 from isa_toolkit.distillation.signals import StopRequest
 from isa_toolkit.distillation.store import RunStore
@@ -68,12 +68,14 @@ class Pace:
 
     def __init__(self, experiment: Experiment, mesh: DeviceMesh | None) -> None:
         self.run = started(experiment)
-        data = load_data(self.run.resolved, Path(), mesh=mesh)
+        self.run.is_active = True
+        put = jnp.asarray if mesh is None else mesh.replicate
+        data = train_data(self.run.resolved, put=put)
         states = [self.run.state()]
         self.program = trainer._Program([self.run], states, 1, data, False, mesh)
 
     def take(self, count: int) -> Any:
-        [part] = self.program.take([count])
+        [part] = self.program.take(count)
         self.run.step += part.done
         return part
 
@@ -166,7 +168,6 @@ def grid_size(mesh: DeviceMesh, vmapped: bool) -> int:
     """Return how often the program of a grid was compiled."""
     program = loop.chunk(
         started(experiment()).network,
-        num_classes=10,
         batch_size=BATCH,
         vmapped=vmapped,
         mesh=mesh,

@@ -20,7 +20,7 @@ def main(me: int, port: int, out: Path) -> None:
     distributed.join(f"127.0.0.1:{port}", 2, me)
     from tiny_run import stop_at, tiny
 
-    from isa_toolkit.distillation import api, distill, distill_grid, trainer
+    from isa_toolkit.distillation import distill, distill_grid, trainer
 
     told: dict[str, Any] = {}
 
@@ -57,23 +57,23 @@ def main(me: int, port: int, out: Path) -> None:
     attempt("unlike", lambda: distill(tiny(seed=me), out=out / "unlike"))
     attempt("some", lambda: distill(tiny(), out=out / "some", devices=1))
 
-    load = api.load_data
+    load = trainer.train_data
 
     def lost(*arguments: Any, **settings: Any) -> Any:
         if me == 1:
             raise FileNotFoundError("no data here")
         return load(*arguments, **settings)
 
-    api.load_data = lost
+    trainer.train_data = lost
     attempt("lost", lambda: distill(tiny(), out=out / "lost"))
-    api.load_data = load
+    trainer.train_data = load
 
     take = trainer._Program.take
 
-    def interrupted(self: Any, counts: Any) -> Any:
-        if me == 1 and self._runs[0].step == 5:
+    def interrupted(self: Any, length: int) -> Any:
+        if me == 1 and self.runs[0].step == 5:
             signal.raise_signal(signal.SIGTERM)
-        return take(self, counts)
+        return take(self, length)
 
     trainer._Program.take = interrupted  # type: ignore[method-assign]
     attempt("signal", lambda: distill(tiny(), out=out / "signal"))
