@@ -141,7 +141,6 @@ def distill_grid(
     checkpoint_s: float = 60.0,
     progress: bool | None = None,
     prepared_limit_bytes: int = PREPARED_LIMIT_BYTES,
-    memory_limit_bytes: int | None = None,
     vmap: bool | None = None,
     devices: Devices = None,
     placement: Placement | None = None,
@@ -152,9 +151,10 @@ def distill_grid(
     (rates, fractions, segment) share one compiled program; other groups of runs follow
     one after the other. Folders, files, stop and resume are those of ``distill``: a run
     that was started in a grid can be resumed alone, and vice versa; finished runs are
-    left as they are, and the others resume from their own step. SIGINT or SIGTERM stop
-    all runs; a file ``STOP`` or a callback that returns True stops its own run. A run
-    that diverges does not stop the others.
+    left as they are, and the others resume from their own step. Runs that do not fit at
+    once into 80 % of the device's free memory run in groups, with a warning. SIGINT or
+    SIGTERM stop all runs; a file ``STOP`` or a callback that returns True stops its own
+    run. A run that diverges does not stop the others.
 
     On accelerators the runs are vmapped. Products of all runs then add up in another
     order than those of a single run: images differ by rounding (1e-6) after one step, and
@@ -174,9 +174,6 @@ def distill_grid(
         checkpoint_s: Number of seconds between checkpoints of a run.
         progress: Whether to show a progress bar.
         prepared_limit_bytes: Maximum size in bytes of precomputed data.
-        memory_limit_bytes: Maximum size in bytes of a program; None for 80 % of what the
-            device has free (of each, if there are several). Runs that do not fit at once
-            run in groups, with a warning.
         vmap: Whether to vmap the runs; None: unless the device is a CPU, or the batch is
             divided over devices (XLA does not divide the grouped convolutions that
             ``vmap`` makes).
@@ -214,8 +211,6 @@ def distill_grid(
         [0, 1, 0, 1]
     """
     checks.check_positive("checkpoint_s", checkpoint_s)
-    if memory_limit_bytes is not None:
-        checks.check_integer("memory_limit_bytes", memory_limit_bytes)
     if vmap is not None:
         checks.check_boolean("vmap", vmap)
     checks.check_integer("prepared_limit_bytes", prepared_limit_bytes, minimum=0)
@@ -248,11 +243,10 @@ def distill_grid(
             unfinished = [run for run in group if run.resolved.hash not in finished]
             if unfinished:
                 Trainer(
-                    unfinished,
+                    runs=unfinished,
                     placement=choose_placement(unfinished[0].resolved, placement),
                     vmapped=vmap,
                     mesh=mesh,
-                    memory_limit_bytes=memory_limit_bytes,
                     checkpoint_s=checkpoint_s,
                     progress=progress,
                 ).train()

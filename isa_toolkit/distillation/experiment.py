@@ -282,8 +282,7 @@ class ResolvedExperiment:
     @property
     def network(self) -> NetworkSettings:
         """Network of the distillation; no setting is left to a default."""
-        network = self.settings.network or NetworkSettings()
-        return network.resolve(self.dataset.image_shape)
+        return self.settings.network or NetworkSettings()
 
     def build_network(self) -> Network:
         """Return the network of the distillation."""
@@ -314,30 +313,27 @@ class ResolvedExperiment:
         Source: docs/algorithms.md, section 4.1, "In-training evaluation"; for the
         matching methods section 7.4.
         """
-        settings = self.settings
+        settings, network = self.settings, self.network
         count = settings.images_per_class * self.dataset.num_classes
-        network = self.network
-        if method_of(self.method).protocol == "dsa":
-            return EvaluationSettings(
-                network=network,
-                networks=settings.validation_networks,
-                seed=settings.seed,
-                protocol="dsa",
-                fit=dsa_fit(count, steps=settings.validation_steps),
-            ).resolve(image_shape=self.dataset.image_shape, num_distilled=count)
-        evaluator = NETWORKS[network.name].evaluation_network or network.name
-        chosen = EvaluationSettings(
-            network=dataclasses.replace(network, name=evaluator, norm="none"),
-            networks=settings.validation_networks,
-            seed=settings.seed,
-            fit=FitSettings(
+        is_dsa = method_of(self.method).protocol == "dsa"
+        if is_dsa:
+            fit = dsa_fit(count, steps=settings.validation_steps)
+        else:
+            evaluator = NETWORKS[network.name].evaluation_network or network.name
+            network = dataclasses.replace(network, name=evaluator, norm="none")
+            fit = FitSettings(
                 steps=settings.validation_steps or 1,
                 batch_size=presets.evaluation_batch_size(count),
                 warmup_steps=0,
                 final_learning_rate=1.0,
-            ),
-        )
-        return chosen.resolve(image_shape=self.dataset.image_shape, num_distilled=count)
+            )
+        return EvaluationSettings(
+            network=network,
+            networks=settings.validation_networks,
+            seed=settings.seed,
+            protocol="dsa" if is_dsa else "isa",
+            fit=fit,
+        ).resolve(image_shape=self.dataset.image_shape, num_distilled=count)
 
     @functools.cached_property
     def description(self) -> dict[str, Any]:

@@ -131,7 +131,8 @@ class RunState:
     @property
     def is_validation(self) -> bool:
         """Whether a validation is due at this step."""
-        return schedule.is_validation(self.settings, self.step)
+        every = self.settings.validation_every
+        return bool(every) and (self.step % every == 0 or self.is_last)
 
     @property
     def is_stop_requested(self) -> bool:
@@ -141,7 +142,8 @@ class RunState:
     @property
     def steps_until_event(self) -> int:
         """Number of steps until the next validation or the last step."""
-        return schedule.next_event(self.settings, self.step) - self.step
+        every, left = self.settings.validation_every, self.settings.steps - self.step
+        return min(left, every - self.step % every) if every else left
 
     def chunk(self, **options: Any) -> loop.Chunk:
         """Return the compiled loop; the options are those of ``loop.chunk``."""

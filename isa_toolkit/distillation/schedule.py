@@ -1,4 +1,4 @@
-"""When a run logs and validates, what it records, and which step is its result."""
+"""What a run starts from, what it records, and which step is its result."""
 
 from __future__ import annotations
 
@@ -11,14 +11,7 @@ from isa_toolkit.distillation import loop
 from isa_toolkit.distillation.experiment import Experiment, ResolvedExperiment
 from isa_toolkit.evaluation.evaluation import run_evaluation, with_learned
 
-__all__ = [
-    "first_images",
-    "is_validation",
-    "next_event",
-    "select_step",
-    "summarise",
-    "validate",
-]
+__all__ = ["first_images", "select_step", "summarise", "validate"]
 
 Row = dict[str, Any]
 
@@ -40,20 +33,6 @@ def first_images(resolved: ResolvedExperiment) -> tuple[np.ndarray, np.ndarray]:
         [order[labels[order] == c][:count] for c in range(train.num_classes)]
     )
     return train.preprocessing.apply(train.train.images[chosen]), labels[chosen]
-
-
-def next_event(settings: Experiment, step: int) -> int:
-    """Return the next step at which a chunk must end: a validation or the last step."""
-    every, steps = settings.validation_every, settings.steps
-    return min(steps, (step // every + 1) * every) if every else steps
-
-
-def is_validation(settings: Experiment, step: int) -> bool:
-    """Return whether a validation is due at a step."""
-    every = settings.validation_every
-    if not every:
-        return False
-    return step % every == 0 or step == settings.steps
 
 
 def summarise(

@@ -8,9 +8,10 @@ them runs this code; only process 0 writes.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any
 
@@ -36,38 +37,20 @@ _CHUNK_S = 1.0
 _HEARTBEAT_S = 1.0
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Trainer:
     """Takes runs of one program to their last step or to a request to stop.
 
-    Args:
-        runs: The runs, in locked folders; they differ only in traced values.
-        placement: Where the real images are stored; streamed runs are computed one after
-            the other.
-        vmapped: Whether the runs of a chunk are vmapped, see ``loop.chunk``.
-        mesh: Devices; None for one device.
-        memory_limit_bytes: Largest size of a program; None for 80 % of what the device
-            has free.
-        checkpoint_s: Number of seconds between checkpoints of a run.
-        progress: Whether to show a progress bar; None: only on a terminal or in a
-            notebook.
+    The runs, in locked folders, differ only in traced values; streamed ones are computed
+    one after the other. The other fields are arguments of ``distill_grid``.
     """
 
-    def __init__(
-        self,
-        runs: Sequence[RunState],
-        *,
-        placement: Placement,
-        vmapped: bool,
-        mesh: DeviceMesh | None,
-        memory_limit_bytes: int | None,
-        checkpoint_s: float,
-        progress: bool | None,
-    ) -> None:
-        self._runs, self._placement = list(runs), placement
-        self._vmapped, self._mesh = vmapped, mesh
-        self._memory_limit_bytes = memory_limit_bytes
-        self._checkpoint_s, self._progress = checkpoint_s, progress
-        self._writes = distributed.is_writer()
+    runs: list[RunState]
+    placement: Placement
+    vmapped: bool
+    mesh: DeviceMesh | None
+    checkpoint_s: float
+    progress: bool | None
 
     def train(self) -> None:
         """Run all runs, as many at once as fit into the memory.
@@ -92,13 +75,8 @@ class Trainer:
                         beat_at = time.monotonic() if beats else beat_at
                         write = partial(self._after_chunk, runs, beats, bar)
                         seconds = self._agree(runs, write, seconds)
-                        # A power of two, the same in all processes.
-                        if seconds > _CHUNK_S:
-                            length = max(1, length // 2)
-                        elif seconds < _CHUNK_S / 2 and length in (
-                            p.done for p in parts
-                        ):
-                            length = min(loop.MAX_CHUNK, 2 * length)
+                        most = max(part.done for part in parts)
+                        length = _next_length(length, seconds, is_full=most == length)
 
     # --- the processes -------------------------------------------------------------------
 
@@ -106,7 +84,7 @@ class Trainer:
         """Do some work in process 0; raise in every process if it fails."""
 
         def here() -> tuple[()]:
-            if self._writes:
+            if distributed.is_writer():
                 work()
             return ()
 
@@ -119,7 +97,7 @@ class Trainer:
         request = runs[0].request
 
         def here() -> list[float]:
-            if self._writes:
+            if distributed.is_writer():
                 work()
             return [seconds, request.requested, *(run.is_active for run in runs)]
 
@@ -135,7 +113,7 @@ class Trainer:
         """Open the folders, load the data and return groups of runs, ready to start."""
 
         def open_all() -> None:
-            for run in self._runs:
+            for run in self.runs:
                 with writing(run.path):
                     run.open()
 
@@ -146,34 +124,35 @@ class Trainer:
             return [data is None]
 
         self._on_writer(open_all)
-        for run in self._runs:
+        for run in self.runs:
             run.is_active = True
         data: TrainData | None = None
         cancelled = distributed.together(load, 1).any()
         if cancelled or data is None:
-            self._on_writer(lambda: [run.stop() for run in self._runs])
+            self._on_writer(lambda: [run.stop() for run in self.runs])
             return
-        streamed = self._placement == "host"
+        streamed = self.placement == "host"
         size = 1 if streamed else self._group_size(data)
-        self._vmapped = self._vmapped and size > 1
-        for start in range(0, len(self._runs), size):
-            runs = self._runs[start : start + size]
+        vmapped = self.vmapped and size > 1
+        for start in range(0, len(self.runs), size):
+            runs = self.runs[start : start + size]
             states = self._restore(runs, checkpoints)
             program = _Program(
-                runs, states, size, data, self._vmapped, self._mesh, streamed=streamed
+                runs, states, size, data, vmapped, self.mesh, streamed=streamed
             )
             program.fetch_states()
             yield program
+            program.release()
 
     def _load(self) -> TrainData:
         """Return the training data on the devices, with what the method prepares."""
-        resolved, path = self._runs[0].resolved, self._runs[0].path
-        put: Any = jnp.asarray if self._mesh is None else self._mesh.replicate
+        resolved, path = self.runs[0].resolved, self.runs[0].path
+        put: Any = jnp.asarray if self.mesh is None else self.mesh.replicate
         extra: Any = ()
-        prepare = self._runs[0].method.prepare
+        prepare = self.runs[0].method.prepare
 
         def check_cancelled() -> None:
-            if all(run.is_stop_requested for run in self._runs):
+            if all(run.is_stop_requested for run in self.runs):
                 raise CancelledError("All runs should stop.")
 
         if prepare is not None:
@@ -184,11 +163,11 @@ class Trainer:
                     resolved.train.inputs("train"),
                     resolved.train.train.labels,
                     path.parent / "shared",
-                    progress=self._progress,
+                    progress=self.progress,
                     check_cancelled=check_cancelled,
                 )
             extra = jax.tree.map(put, prepared)
-        return train_data(resolved, placement=self._placement, extra=extra, put=put)
+        return train_data(resolved, placement=self.placement, extra=extra, put=put)
 
     def _restore(
         self, runs: list[RunState], checkpoints: contextlib.ExitStack
@@ -242,7 +221,7 @@ class Trainer:
                 shown = {n: f"{last[n]:.4f}" for n in ("loss", "accuracy") if n in last}
                 bar.set_postfix(shown)
             with writing(run.path):
-                is_due = run.is_validation or run.unsaved_s > self._checkpoint_s
+                is_due = run.is_validation or run.unsaved_s > self.checkpoint_s
                 if stop or run.is_last or is_due:
                     run.save()
                 if beats:
@@ -262,7 +241,7 @@ class Trainer:
             yield
         except BaseException as error:
             reason = str(error) or type(error).__name__
-            for run in self._runs if self._writes else ():
+            for run in self.runs if distributed.is_writer() else ():
                 if run.is_active:
                     # On a full disk this fails, too, and says nothing new.
                     with contextlib.suppress(OSError):
@@ -274,26 +253,26 @@ class Trainer:
 
         first = runs[0]
         name = f"{first.resolved.dataset.name}: {len(runs)} runs"
-        disable = None if self._progress is None else not self._progress
+        disable = None if self.progress is None else not self.progress
         return tqdm.auto.tqdm(
             total=sum(run.settings.steps for run in runs),
             initial=sum(run.step for run in runs),
             desc=first.path.name if len(runs) == 1 else name,
             unit="step",
-            disable=disable if self._writes else True,
+            disable=disable if distributed.is_writer() else True,
         )
 
     # --- memory --------------------------------------------------------------------------
 
     def _group_size(self, data: TrainData) -> int:
         """Return how many runs fit into one program: halved until XLA's figure fits."""
-        count, unit, local = len(self._runs), 1, 1
-        if self._mesh is not None:
-            unit, local = self._mesh.run_axis_size, len(self._mesh.mesh.local_devices)
+        count, unit, local = len(self.runs), 1, 1
+        if self.mesh is not None:
+            unit, local = self.mesh.run_axis_size, len(self.mesh.mesh.local_devices)
         size = -(-count // unit) * unit
         if size == unit:
             return size
-        limit = self._memory_limit_bytes or int(0.8 * _free_bytes(local))
+        limit = int(0.8 * _free_bytes(local))
         limit = int(distributed.together(lambda own=limit: [own], 1).min())
         needed = first = self._program_bytes(size, data)
         while needed > limit and size > unit:
@@ -303,13 +282,13 @@ class Trainer:
             warnings.warn(
                 f"{count} runs need {first / 2**20:,.0f} MiB of memory and may use "
                 f"{limit / 2**20:,.0f} MiB: they run in groups of at most {size}.",
-                stacklevel=4,
+                stacklevel=5,
             )
         return size
 
     def _program_bytes(self, size: int, data: TrainData) -> int:
         """Return the memory that a program needs besides the data, by XLA's figures."""
-        run, mesh = self._runs[0], self._mesh
+        run, mesh = self.runs[0], self.mesh
         one = (run.method_settings, run.keys, run.first_state())
         sharding: Any = {} if mesh is None else {"sharding": mesh.run_sharded}
 
@@ -318,7 +297,7 @@ class Trainer:
 
         settings, keys, state = jax.tree.map(stacked, one)
         number = stacked(jax.ShapeDtypeStruct((), jnp.int32))
-        program: Any = run.chunk(vmapped=self._vmapped, mesh=mesh)
+        program: Any = run.chunk(vmapped=self.vmapped, mesh=mesh)
         # The call after this one finds the program in JAX's cache.
         lowered = program.lower(settings, keys, state, data, number, number, number)
         used = lowered.compile().memory_analysis()
@@ -422,6 +401,21 @@ class _Program:
             for index, run in enumerate(self.runs):
                 state = self._state_of(index)
                 run.state = lambda state=state: state
+
+    def release(self) -> None:
+        """Free the memory of the states, for the next group."""
+        del self._state
+        for run in self.runs:
+            del run.state
+
+
+def _next_length(length: int, seconds: float, *, is_full: bool) -> int:
+    """Return the length of the next chunk: a power of two, the same in all processes."""
+    if seconds > _CHUNK_S:
+        return max(1, length // 2)
+    if seconds < _CHUNK_S / 2 and is_full:
+        return min(loop.MAX_CHUNK, 2 * length)
+    return length
 
 
 def _account(runs: list[RunState], parts: list[Steps], seconds: float) -> int:

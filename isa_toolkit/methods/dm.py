@@ -131,11 +131,7 @@ class DM:
     def resolve(self, *, dataset: str, images_per_class: int, num_classes: int) -> DM:
         """Return the settings with what depends on the data set filled in.
 
-        Returns:
-            Settings in which nothing but ``ops`` is None.
-
-        Warns:
-            UserWarning: No published row gives the learning rate.
+        Only ``ops`` may be None then. Values of no published row come with a warning.
         """
         del num_classes
         rate = self.learning_rate

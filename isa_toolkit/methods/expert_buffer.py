@@ -35,12 +35,11 @@ from isa_toolkit.datasets.augmentation import dsa_augment
 from isa_toolkit.files import write_atomically, write_json
 from isa_toolkit.losses.selection import Partner, target_loss
 from isa_toolkit.methods.base import as_arrays, static
-from isa_toolkit.networks.base import Network, NetworkOutput
+from isa_toolkit.networks.base import Network, NetworkOutput, count_parameters
 from isa_toolkit.networks.training import start_training, train_step
 
 __all__ = [
     "ExpertSettings",
-    "buffer_folder",
     "expert_loss",
     "flat_size",
     "load_or_train_experts",
@@ -189,8 +188,7 @@ def unravel_of(network: Network) -> tuple[Callable[[Array], PyTree], PyTree]:
 
 def flat_size(network: Network) -> int:
     """Return p, the number of parameters of a network."""
-    params, _ = jax.eval_shape(network.init, jax.random.key(0))
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
+    return count_parameters(jax.eval_shape(network.init, jax.random.key(0))[0])
 
 
 # --- the buffer on the disk -------------------------------------------------------------
@@ -210,24 +208,11 @@ def load_or_train_experts(
     progress: bool | None = False,
     check_cancelled: Callable[[], None] = lambda: None,
 ) -> Float[np.ndarray, "e s p"]:
-    """Return the experts of a training set; those that are missing are trained first.
+    """Return the experts of a training set, [e, s, p]; missing ones are trained first.
 
-    Args:
-        settings: How each expert is trained.
-        network: Architecture of the experts.
-        images: Network inputs of the whole training set, [n, h, w, ch].
-        labels: Class indices, [n].
-        cache_folder: Folder that holds buffers.
-        count: Number of experts, e.
-        epochs: Number of epochs of each.
-        snapshots: Number of snapshots to return, s; later ones are on the disk, too.
-        seed: Seed of the experts; number i is drawn from ``fold_in(key(seed), i)``.
-        progress: Whether to show a progress bar; None: only on a terminal or in a notebook.
-        check_cancelled: Called every few seconds; what it raises ends the training, and
-            whole parts are kept.
-
-    Returns:
-        Flat parameters, [e, s, p].
+    ``labels`` are class indices. Expert i of ``count`` is drawn from ``fold_in(key(seed), i)``;
+    later snapshots than are asked for are on the disk, too. ``check_cancelled`` is called
+    every few seconds; what it raises ends the training, and whole parts are kept.
 
     Source: docs/algorithms.md, section 4.6.
     """
@@ -238,7 +223,9 @@ def load_or_train_experts(
     description = _describe(
         settings, network, images, labels, count=count, epochs=epochs, seed=seed
     )
-    folder = buffer_folder(cache_folder, description)
+    text = json.dumps(description, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    folder = cache_folder / f"experts-{digest[:16]}"
     root = jax.random.key(seed)
 
     def train(start: int) -> np.ndarray:
@@ -276,12 +263,6 @@ def load_or_train_experts(
                 time.sleep(_POLL_S)
                 check_cancelled()
     return np.concatenate([parts[index] for index in sorted(parts)])
-
-
-def buffer_folder(cache_folder: Path, description: dict[str, Any]) -> Path:
-    """Return the folder of a buffer: ``<cache_folder>/experts-<hash>``."""
-    text = json.dumps(description, sort_keys=True)
-    return cache_folder / f"experts-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def _describe(

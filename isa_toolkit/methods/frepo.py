@@ -200,11 +200,7 @@ class FRePo:
     def resolve(
         self, *, dataset: str, images_per_class: int, num_classes: int
     ) -> FRePo:
-        """Return the settings with what depends on the data set filled in.
-
-        Returns:
-            Settings in which nothing is None.
-        """
+        """Return the settings with what depends on the data set filled in."""
         flips, scale = self.flips, self.label_scale
         if flips is None:
             is_listed = dataset in published_rows("frepo")

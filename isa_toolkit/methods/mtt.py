@@ -214,14 +214,7 @@ class MTT:
     def resolve(self, *, dataset: str, images_per_class: int, num_classes: int) -> MTT:
         """Return the settings with what depends on the data set filled in.
 
-        Returns:
-            Settings in which nothing but ``ops`` is None.
-
-        Raises:
-            InvalidValueError: The filled-in values do not fit together.
-
-        Warns:
-            UserWarning: No published row gives them.
+        Only ``ops`` may be None then. Values of no published row come with a warning.
         """
         total = images_per_class * num_classes
         filled = {
@@ -347,15 +340,13 @@ def unroll(
     steps: int,
     batch_size: int,
     ops: tuple[str, ...],
-    rematerialise: bool = True,
 ) -> Float[Array, " p"]:
     """Return the flat parameters [p] where a student ends, trained on the distilled images.
 
     ``theta <- theta - rate * grad CE(batch)`` under DSA, parameters drawn per image. The
     batch is everything, or consecutive pieces of reshuffled permutations; the largest entry
-    of a row of labels is its class. With ``rematerialise`` the inside of each step is
-    computed again in the backward pass, so that one parameter vector and no activations are
-    kept per step.
+    of a row of labels is its class. The inside of each step is computed again in the
+    backward pass, so that one parameter vector and no activations are kept per step.
 
     Source: docs/algorithms.md, section 4.6; rematerialisation is the remedy of section 11.
     """
@@ -385,7 +376,7 @@ def unroll(
         return theta - rate * jax.grad(loss_of)(theta), None
 
     # In a scan XLA cannot merge the second computation with the first.
-    body = jax.checkpoint(inner, prevent_cse=False) if rematerialise else inner
+    body = jax.checkpoint(inner, prevent_cse=False)
     keys = jax.random.split(augment_key, steps)
     return jax.lax.scan(body, theta, (indices, keys))[0]
 

@@ -239,11 +239,7 @@ class RCIG:
         )
 
     def resolve(self, *, dataset: str, images_per_class: int, num_classes: int) -> RCIG:
-        """Return the settings with what depends on the data set filled in.
-
-        Returns:
-            Settings in which nothing is None.
-        """
+        """Return the settings with what depends on the data set filled in."""
         del num_classes
         # Of every released configuration but depth 5.
         filled = {

@@ -155,11 +155,7 @@ class RFAD:
         check_settings(self)
 
     def resolve(self, *, dataset: str, images_per_class: int, num_classes: int) -> RFAD:
-        """Return the settings with what depends on the data set filled in.
-
-        Returns:
-            Settings in which nothing is None.
-        """
+        """Return the settings with what depends on the data set filled in."""
         del num_classes
         rate = self.learning_rate
         if rate is None:

@@ -336,15 +336,10 @@ def train_step(
 ) -> Callable[[Int[Array, ""], TrainState], TrainState]:
     """Return the function ``(step, TrainState) -> TrainState``: a body for ``fori_loop``.
 
-    Args:
-        loss: ``(params, state, batch, key) -> (loss, state)``.
-        optimizer: Optimiser with its learning rate, which may be traced.
-        data: Samples to train on, a pytree of arrays [n, ...].
-        order_key: Root of the permutations.
-        noise_key: Root of the keys that the loss gets: ``fold_in(noise_key, step)``.
-        batch_size: Number of samples per step b, static; the whole set, unshuffled,
-            where it is at least n.
-        order: One of ``ORDERS``; static.
+    ``data`` is a pytree of arrays [n, ...]; ``order_key`` is the root of the permutations
+    and ``noise_key`` that of the keys that the loss gets: ``fold_in(noise_key, step)``. The
+    learning rate of the optimiser may be traced. A batch size of n or more is the whole set,
+    unshuffled.
     """
     count = jax.tree.leaves(data)[0].shape[0]
 

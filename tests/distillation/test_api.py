@@ -177,14 +177,16 @@ def test_a_second_grid_compiles_nothing(
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_runs_come_in_the_order_of_the_grid(whole: Run, tmp_path: Path) -> None:
+def test_runs_come_in_the_order_of_the_grid(
+    whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     del whole
+    monkeypatch.setattr(trainer, "_free_bytes", lambda _: 1)
     with pytest.warns(UserWarning, match="groups of at most 1"):
         runs = distill_grid(
             tiny(steps=1),
             {"segment": [(0.0, 0.1), (0, 0.2)], "seed": range(2)},
             out=tmp_path,
-            memory_limit_bytes=1,
         )
     got = [
         (run.experiment["seed"], run.experiment["method"]["segment"][1]) for run in runs
@@ -266,10 +268,9 @@ def test_what_is_done_is_left_alone_and_groups_share_the_program(
     monkeypatch.setattr(
         trainer.Trainer, "_program_bytes", lambda _, size, data: 10 * size
     )
+    monkeypatch.setattr(trainer, "_free_bytes", lambda _: 49 / 0.8)
     with pytest.warns(UserWarning, match="5 runs need .* groups of at most 3"):
-        runs = distill_grid(
-            [*THREE, *more], out=tmp_path, memory_limit_bytes=49, vmap=False
-        )
+        runs = distill_grid([*THREE, *more], out=tmp_path, vmap=False)
     assert files_of(done) == before
     # The second group has an idle slot.
     assert program._cache_size() == compiled
@@ -363,12 +364,6 @@ def test_what_is_no_experiment_is_refused(nothing: Any) -> None:
     for make in (distill, distill_grid):
         with pytest.raises(TypeError, match="experiment must be an Experiment"):
             make(nothing)
-
-
-def test_the_memory_limit_must_be_positive(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="memory_limit_bytes"):
-        distill_grid(tiny(), out=tmp_path, memory_limit_bytes=0)
-    assert not list(tmp_path.iterdir())
 
 
 def test_resume_false_refuses_before_anything_is_made(

@@ -32,9 +32,32 @@ def steps(count: int, *, failure: int = 0, is_finite: bool = True) -> Steps:
     return Steps(count, Infos(losses, np.zeros(count), failures), is_finite)
 
 
+def made(path: Path, **changes: Any) -> RunState:
+    return RunState(tiny(**changes).resolve(), RunStore(path), (), StopRequest())
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> RunState:
-    return RunState(tiny().resolve(), RunStore(tmp_path), (), StopRequest())
+    return made(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "events", "due"),
+    [
+        ({"validation_every": 8}, [8, 8, 16, 20], [0, 8, 16, 20]),
+        ({"validation_every": 0, "selection": "last"}, [20] * 4, []),
+    ],
+)
+def test_the_loop_comes_back_at_each_validation_and_at_the_end(
+    changes: Any, events: list[int], due: list[int], tmp_path: Path
+) -> None:
+    run, seen, validated = made(tmp_path, steps=20, **changes), [], []
+    for run.step in range(21):
+        if run.step in (0, 7, 8, 16):
+            seen.append(run.step + run.steps_until_event)
+        if run.is_validation:
+            validated.append(run.step)
+    assert (seen, validated) == (events, due)
 
 
 def test_steps_are_counted_and_their_diagnostics_await_a_row(run: RunState) -> None:

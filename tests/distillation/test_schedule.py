@@ -1,4 +1,4 @@
-"""Rows of metrics, when a validation is due, and which step is the result."""
+"""Rows of metrics, and which step is the result."""
 
 from __future__ import annotations
 
@@ -32,21 +32,6 @@ def test_rows_do_not_depend_on_how_the_steps_came_in() -> None:
     assert one_by_one == at_once
     assert [row["step"] for row in at_once] == [3, 6, 9, 12, 15, 18, 20]
     assert not pending
-
-
-def test_the_loop_comes_back_at_each_validation_and_at_the_end() -> None:
-    settings = tiny(steps=20, validation_every=8)
-    assert [schedule.next_event(settings, step) for step in (0, 7, 8, 16)] == [
-        8,
-        8,
-        16,
-        20,
-    ]
-    due = [step for step in range(21) if schedule.is_validation(settings, step)]
-    assert due == [0, 8, 16, 20]
-    never = tiny(steps=20, validation_every=0, selection="last")
-    assert schedule.next_event(never, 3) == 20
-    assert not any(schedule.is_validation(never, step) for step in range(21))
 
 
 def test_the_earliest_of_the_best_validations_is_the_result() -> None:
