@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
@@ -59,15 +60,6 @@ class Batch(NamedTuple):
     progress: Float[Array, ""] | float = 0.0
 
 
-def _images_and_labels(state: Any) -> tuple[Array, Array]:
-    return state.images, state.labels
-
-
-def _nothing(state: Any) -> dict[str, Array]:
-    del state
-    return {}
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Method:
     """A distillation method: one entry of ``METHODS``.
@@ -113,8 +105,8 @@ class Method:
     network: str = "convnet"
     protocol: str = "isa"
     remedies: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    distilled: Callable[[Any], tuple[Array, Array]] = _images_and_labels
-    learned: Callable[[Any], dict[str, Array]] = _nothing
+    distilled: Callable[[Any], Any] = operator.attrgetter("images", "labels")
+    learned: Callable[[Any], dict[str, Array]] = lambda state: {}
     prepare: Callable[..., PyTree] | None = None
     prepared_bytes: Callable[..., int] | None = None
 

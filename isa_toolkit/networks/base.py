@@ -10,7 +10,7 @@ member of the pool would have to be split into a graph definition and a state fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -21,9 +21,6 @@ from jaxtyping import Array, Float, Key, PyTree
 from isa_toolkit.checks import fail
 
 __all__ = ["Network", "NetworkOutput", "count_parameters", "from_module", "make_norm"]
-
-Params = Mapping[str, Any]
-State = Mapping[str, Any]
 
 
 class NetworkOutput(NamedTuple):

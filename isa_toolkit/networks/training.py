@@ -135,17 +135,13 @@ class FitSettings:
     final_learning_rate: float = 0.01
     order: Order = dataclasses.field(default="shuffled", metadata=STATIC)
 
+    loss = staticmethod(half_squared_error)
+
     def __post_init__(self) -> None:
         if _is_traced(self):
             return
         _check_common(self)
         checks.check_integer("warmup_steps", self.warmup_steps, minimum=0)
-
-    def loss(
-        self, logits: Float[Array, "n c"], labels: Float[Array, "n c"]
-    ) -> Float[Array, " n"]:
-        """Return the loss of each sample: half the squared error."""
-        return half_squared_error(logits, labels)
 
     def optimizer(self) -> optax.GradientTransformation:
         """Return Adam under the schedule, without weight decay."""
@@ -198,6 +194,8 @@ class SGDSettings:
     weight_decay: float = 5e-4
     order: Order = dataclasses.field(default="shuffled", metadata=STATIC)
 
+    loss = staticmethod(cross_entropy)
+
     def __post_init__(self) -> None:
         if _is_traced(self):
             return
@@ -205,12 +203,6 @@ class SGDSettings:
         checks.check_integer("decay_step", self.decay_step, minimum=0)
         checks.check_fraction("momentum", self.momentum)
         checks.check_at_least("weight_decay", self.weight_decay, 0)
-
-    def loss(
-        self, logits: Float[Array, "n c"], labels: Float[Array, "n c"]
-    ) -> Float[Array, " n"]:
-        """Return the loss of each sample: cross-entropy of its hard label."""
-        return cross_entropy(logits, labels)
 
     def optimizer(self) -> optax.GradientTransformation:
         """Return SGD with weight decay, momentum and the single decay of its rate."""
