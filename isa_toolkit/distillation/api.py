@@ -30,8 +30,6 @@ from isa_toolkit.distillation.trainer import Trainer
 from isa_toolkit.errors import DivergedError, RunExistsError
 from isa_toolkit.methods import METHODS
 
-__all__ = ["PREPARED_LIMIT_BYTES", "distill", "distill_grid"]
-
 # 100 published experts of CIFAR-10 are 6.5 GB, of Tiny-ImageNet 17 GB.
 PREPARED_LIMIT_BYTES = 32 * 2**30
 

@@ -21,8 +21,6 @@ from isa_toolkit.distillation import distributed
 from isa_toolkit.errors import InvalidValueError
 from isa_toolkit.files import read_json, write_json
 
-__all__ = ["MAX_TO_KEEP", "Checkpoint", "Checkpoints"]
-
 MAX_TO_KEEP = 3
 
 # Orbax detects a file that is missing or cut off, but no flipped bit.

@@ -21,18 +21,6 @@ from jaxtyping import PyTree
 from isa_toolkit.checks import as_text, fail
 from isa_toolkit.errors import IsaError
 
-__all__ = [
-    "PeerFailedError",
-    "PeerLostError",
-    "broadcast",
-    "check_same",
-    "detect_lost_peer",
-    "is_distributed",
-    "is_writer",
-    "join",
-    "together",
-]
-
 
 class PeerFailedError(IsaError, RuntimeError):
     """Another process failed, so this one ends, too; the other one's output says why."""

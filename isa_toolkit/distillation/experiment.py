@@ -27,15 +27,6 @@ from isa_toolkit.methods.base import check_settings
 from isa_toolkit.networks import NETWORKS, Network, NetworkSettings, build
 from isa_toolkit.networks.training import FitSettings, dsa_fit
 
-__all__ = [
-    "DATA_FIELDS",
-    "Experiment",
-    "MethodName",
-    "ResolvedExperiment",
-    "Selection",
-    "as_json",
-]
-
 DATA_FIELDS = ("source", "root", "limit", "resolution", "whitening")
 """Fields that say how a named data set is loaded: the arguments of ``load_dataset``."""
 

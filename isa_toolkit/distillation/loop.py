@@ -28,8 +28,6 @@ from isa_toolkit.methods.base import Batch
 from isa_toolkit.networks import Network
 from isa_toolkit.networks.stacked import put, take
 
-__all__ = ["MAX_CHUNK", "Chunk", "ChunkResult", "chunk", "first_state", "run_keys"]
-
 # The longest chunk: number of steps whose diagnostics one call returns.
 MAX_CHUNK = 512
 

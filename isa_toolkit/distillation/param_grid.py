@@ -17,8 +17,6 @@ from isa_toolkit.distillation.experiment import (
 from isa_toolkit.errors import InvalidTypeError
 from isa_toolkit.methods.base import static_fields
 
-__all__ = ["Grid", "expand_grid", "group_by_program", "resolve_together"]
-
 Grid = Mapping[str, Iterable[Any]] | Sequence[Mapping[str, Iterable[Any]]]
 
 # Fields that are not part of a program: traced values, and what happens between chunks.

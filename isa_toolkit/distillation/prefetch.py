@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache, partial
-from typing import Any, Literal, NamedTuple, get_args
+from functools import partial
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -23,13 +23,6 @@ from isa_toolkit.datasets.device_preprocessing import device_inputs
 from isa_toolkit.distillation.experiment import ResolvedExperiment
 from isa_toolkit.distillation.loop import MAX_CHUNK
 from isa_toolkit.distillation.sampling import TrainData, first_order, sample_batch
-
-__all__ = [
-    "BLOCK_BYTES",
-    "Placement",
-    "PrefetchLoader",
-    "choose_placement",
-]
 
 Placement = Literal["device", "device_bytes", "host"]
 """Preprocessed on the device; as bytes on the device; in the memory or disk of the host."""
@@ -62,13 +55,6 @@ def choose_placement(
     return "device_bytes" if size <= available else "host"
 
 
-class _Block(NamedTuple):
-    """The batches of some steps, on the device: ``stop`` is the first step without one."""
-
-    data: TrainData
-    stop: int
-
-
 class PrefetchLoader:
     """The batches of a streamed run from a step on, block after block.
 
@@ -97,35 +83,35 @@ class PrefetchLoader:
         # The indices are drawn on the host: in an accelerator's queue they would wait for
         # the steps that they should overlap with.
         self._key, self._known = jax.device_put((key, self._labels), _cpu())
-        order, self._draw = _samplers(
-            resolved.sampling, batch_size, train.num_classes, self._steps
+        self._static = (self._steps, resolved.sampling, batch_size, train.num_classes)
+        self._order = _first_order(
+            self._key, step, len(self._labels), batch_size, resolved.sampling
         )
-        self._order = order(self._key, self._known, step)
         self._reader = ThreadPoolExecutor(1, "isa-toolkit-reader")
-        self._block: _Block | None = None
-        self._next: Future[_Block] | None = None
+        # The batches of some steps, and the first step without one.
+        self._block: tuple[TrainData, int] | None = None
+        self._next: Future[tuple[TrainData, int]] | None = None
 
     def batches_from(self, step: int) -> tuple[TrainData, int]:
         """Return the batches from the next step on, and the number of steps they last for."""
-        if self._block is None or step == self._block.stop:
-            self._block = (self._next or self._request(step)).result()
+        if self._block is None or step == self._block[1]:
+            self._block = (self._next or self._reader.submit(self._read, step)).result()
             self._next = None
-        block = self._block
-        if self._next is None and block.stop < self._last:
-            self._next = self._request(block.stop)
-        return block.data, block.stop - step
+        data, stop = self._block
+        if self._next is None and stop < self._last:
+            self._next = self._reader.submit(self._read, stop)
+        return data, stop - step
 
-    def _request(self, start: int) -> Future[_Block]:
-        return self._reader.submit(self._read, start)
-
-    def _read(self, start: int) -> _Block:
-        chosen, self._order = self._draw(self._key, self._order, self._known, start)
+    def _read(self, start: int) -> tuple[TrainData, int]:
+        self._order, chosen = _draw(
+            self._key, self._order, self._known, start, *self._static
+        )
         rows = np.asarray(chosen).reshape(-1)
         images, labels, first_step = self._put(
             (self._images[rows], self._labels[rows], np.int32(start))
         )
         data = self._data._replace(images=images, labels=labels, first_step=first_step)
-        return _Block(jax.block_until_ready(data), start + self._steps)
+        return jax.block_until_ready(data), start + self._steps
 
 
 def _device_bytes() -> int:
@@ -144,35 +130,32 @@ def _cpu() -> Any:
         return jax.local_devices()[0]
 
 
-@cache
-def _samplers(
-    sampling: str, batch_size: int, num_classes: int, steps: int
-) -> tuple[Callable[..., Int[Array, " n"]], Callable[..., tuple[Array, Array]]]:
-    """Return two compiled functions: the first order, and the indices of a block.
+_first_order = jax.jit(first_order, static_argnums=(2, 3, 4))
 
-    ``(key, labels, step) -> order`` and ``(key, order, labels, start) -> (indices
-    [steps, batch_size], order)``.
-    """
-    sample = partial(
-        sample_batch,
-        sampling=sampling,
-        batch_size=batch_size,
-        num_classes=num_classes,
-    )
 
-    @jax.jit
-    def order_at(key: Array, labels: Array, step: Array) -> Array:
-        return first_order(key, step, labels.shape[0], batch_size, sampling)
+@partial(jax.jit, static_argnums=(4, 5, 6, 7))
+def _draw(
+    key: Key[Array, ""],
+    order: Int[Array, " n"],
+    labels: Int[Array, " s"],
+    start: Int[Array, ""],
+    steps: int,
+    sampling: str,
+    batch_size: int,
+    num_classes: int,
+) -> tuple[Int[Array, " n"], Int[Array, "steps b"]]:
+    """Return the order after some steps, and the indices of their batches."""
 
-    @jax.jit
-    def draw(
-        key: Array, order: Array, labels: Array, start: Array
-    ) -> tuple[Array, Array]:
-        def one(order: Array, step: Array) -> tuple[Array, Array]:
-            indices, order = sample(key, step, order, labels)
-            return order, indices
+    def one(order: Array, step: Array) -> tuple[Array, Array]:
+        indices, order = sample_batch(
+            key,
+            step,
+            order,
+            labels,
+            sampling=sampling,
+            batch_size=batch_size,
+            num_classes=num_classes,
+        )
+        return order, indices
 
-        order, indices = jax.lax.scan(one, order, start + jnp.arange(steps))
-        return indices, order
-
-    return order_at, draw
+    return jax.lax.scan(one, order, start + jnp.arange(steps))

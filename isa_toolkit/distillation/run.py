@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["Run"]
-
 
 class Run:
     """One run folder; shown in a notebook as its status, its curves and its images.

@@ -26,8 +26,6 @@ from isa_toolkit.errors import DivergedError
 from isa_toolkit.methods import METHODS
 from isa_toolkit.methods.base import as_arrays
 
-__all__ = ["Callback", "Progress", "RunState", "Steps", "writing"]
-
 
 class Progress(NamedTuple):
     """Argument of a callback after each chunk.

@@ -18,8 +18,6 @@ from isa_toolkit.datasets.device_preprocessing import device_inputs
 from isa_toolkit.distillation.experiment import ResolvedExperiment
 from isa_toolkit.networks.training import batch_indices
 
-__all__ = ["TrainData", "first_order", "sample_batch", "train_data"]
-
 
 class TrainData(NamedTuple):
     """The real training images on the device, or the part of them that some steps use.

@@ -11,8 +11,6 @@ from isa_toolkit.distillation import loop
 from isa_toolkit.distillation.experiment import Experiment, ResolvedExperiment
 from isa_toolkit.evaluation.evaluation import run_evaluation, with_learned
 
-__all__ = ["first_images", "select_step", "summarise", "validate"]
-
 Row = dict[str, Any]
 
 

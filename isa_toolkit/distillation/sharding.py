@@ -22,8 +22,6 @@ from jaxtyping import Array, Float, PyTree
 from isa_toolkit import checks
 from isa_toolkit.distillation.experiment import ResolvedExperiment
 
-__all__ = ["DATA", "RUNS", "DeviceMesh", "Devices", "check_devices", "make_mesh"]
-
 RUNS, DATA = "runs", "data"
 
 Devices = int | tuple[int, int] | None

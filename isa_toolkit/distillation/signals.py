@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["StopRequest", "catch_signals"]
-
 
 class StopRequest:
     """Whether all work should stop: ``requested`` is True from the first signal on."""

@@ -24,8 +24,6 @@ from typing import Any
 from isa_toolkit.errors import InvalidValueError, RunLockedError
 from isa_toolkit.files import read_json, write_atomically, write_json
 
-__all__ = ["RunStore", "is_locked", "lock_folder", "now", "versions"]
-
 
 @contextlib.contextmanager
 def lock_folder(

@@ -30,8 +30,6 @@ from isa_toolkit.distillation.sharding import DeviceMesh
 from isa_toolkit.errors import CancelledError
 from isa_toolkit.networks.stacked import stack, take
 
-__all__ = ["Trainer"]
-
 # Chunks grow and shrink to about this length, so that a stop request is answered soon.
 _CHUNK_S = 1.0
 _HEARTBEAT_S = 1.0

@@ -13,8 +13,6 @@ from jaxtyping import Array, Float, Int
 
 from isa_toolkit.checks import ROUNDING
 
-__all__ = ["ranks", "scores", "select", "weighted_mean"]
-
 Scalar = Float[Array, ""] | float
 
 

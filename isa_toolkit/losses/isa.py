@@ -15,14 +15,6 @@ from jaxtyping import Array, Float, Int, Key
 
 from isa_toolkit.networks.precision import products_of_rows
 
-__all__ = [
-    "nearest_partners",
-    "random_partners",
-    "random_permutation",
-    "segment_loss",
-    "virtual_loss",
-]
-
 Scalar = Float[Array, ""] | float
 
 

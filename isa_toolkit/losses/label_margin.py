@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-__all__ = ["label_margin_loss"]
-
 
 def label_margin_loss(
     labels: Float[Array, "m c"], *, limit: float = 1.0

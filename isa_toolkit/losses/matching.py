@@ -14,8 +14,6 @@ from jaxtyping import Array, Float, Key
 from isa_toolkit.losses import crucial, isa
 from isa_toolkit.losses.selection import Partner, TargetTerms, find_partners
 
-__all__ = ["class_mean_loss", "trajectory_loss"]
-
 Scalar = Float[Array, ""] | float
 
 

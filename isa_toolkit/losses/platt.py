@@ -13,8 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-__all__ = ["scaled_cross_entropy", "segment_cross_entropy", "segment_mean"]
-
 Scalar = Float[Array, ""] | float
 
 

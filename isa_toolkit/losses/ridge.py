@@ -15,8 +15,6 @@ import jax.numpy as jnp
 from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Array, Float
 
-__all__ = ["Readout", "dual_readout", "predict", "primal_readout", "readout"]
-
 HIGHEST = jax.lax.Precision.HIGHEST
 Scalar = Float[Array, ""] | float
 

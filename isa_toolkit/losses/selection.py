@@ -17,16 +17,6 @@ from jaxtyping import Array, Float, Int, Key
 from isa_toolkit import checks
 from isa_toolkit.losses import crucial, isa, platt
 
-__all__ = [
-    "Augmentation",
-    "Loss",
-    "MixedPrediction",
-    "Partner",
-    "TargetTerms",
-    "find_partners",
-    "target_loss",
-]
-
 Scalar = Float[Array, ""] | float
 MixedPrediction = Callable[[Int[Array, " n"], Scalar], Float[Array, "n c"]]
 

@@ -22,22 +22,6 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from isa_toolkit import checks
 
-__all__ = [
-    "Batch",
-    "Method",
-    "Sampling",
-    "add_flips",
-    "as_arrays",
-    "check_selection",
-    "check_settings",
-    "default_segment",
-    "first_failure",
-    "has_values",
-    "required",
-    "static",
-    "static_fields",
-]
-
 _Value = TypeVar("_Value")
 _Settings = TypeVar("_Settings")
 

@@ -32,8 +32,6 @@ from isa_toolkit.methods.base import (
 from isa_toolkit.networks.base import Network
 from isa_toolkit.presets import preset
 
-__all__ = ["DM", "METHOD", "Info", "State"]
-
 Scalar = Float[Array, ""]
 
 

@@ -38,15 +38,6 @@ from isa_toolkit.methods.base import as_arrays, static
 from isa_toolkit.networks.base import Network, NetworkOutput, count_parameters
 from isa_toolkit.networks.training import start_training, train_step
 
-__all__ = [
-    "ExpertSettings",
-    "expert_loss",
-    "flat_size",
-    "load_or_train_experts",
-    "train_experts",
-    "unravel_of",
-]
-
 # Experts of one part: trained in one call, and lost if it is interrupted.
 _PART = 10
 _POLL_S = 0.2

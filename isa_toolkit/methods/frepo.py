@@ -47,8 +47,6 @@ from isa_toolkit.networks.stacked import put, take
 from isa_toolkit.networks.training import cosine_decay
 from isa_toolkit.presets import preset, published_rows
 
-__all__ = ["METHOD", "FRePo", "Info", "State"]
-
 Scalar = Float[Array, ""]
 
 OPTIMIZERS: dict[str, Any] = {"lamb": optax.lamb, "adam": optax.adam}

@@ -24,24 +24,6 @@ from isa_toolkit import checks
 from isa_toolkit.losses.ridge import HIGHEST
 from isa_toolkit.networks import Network
 
-__all__ = [
-    "Base",
-    "Descent",
-    "InnerProblem",
-    "Tangent",
-    "capped",
-    "descend",
-    "head_index",
-    "inner_problem",
-    "inner_product",
-    "kernel_factor",
-    "linear_part",
-    "objective",
-    "slope_along",
-    "tuned_rate",
-    "zero_tangent",
-]
-
 Scalar = Float[Array, ""]
 Number = Scalar | float
 # One array for each parameter but the dense kernel.

@@ -45,8 +45,6 @@ from isa_toolkit.networks.base import Network
 from isa_toolkit.networks.training import cross_entropy
 from isa_toolkit.presets import preset
 
-__all__ = ["METHOD", "MTT", "Info", "State", "skip_unused", "unroll"]
-
 Scalar = Float[Array, ""]
 
 

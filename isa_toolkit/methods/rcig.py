@@ -46,8 +46,6 @@ from isa_toolkit.networks.pool import (
 from isa_toolkit.networks.stacked import put, take
 from isa_toolkit.presets import preset, published_rows
 
-__all__ = ["METHOD", "RCIG", "Info", "Rates", "State"]
-
 Scalar = Float[Array, ""]
 # Images, labels and log temperature: what is learned.
 Learned = tuple[Array, Array, Array]

@@ -38,8 +38,6 @@ from isa_toolkit.networks.random_features import (
 )
 from isa_toolkit.presets import preset, published_rows
 
-__all__ = ["METHOD", "RFAD", "Info", "State"]
-
 Scalar = Float[Array, ""]
 
 # Each of the four learned leaves has its own learning rate.

@@ -20,8 +20,6 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from isa_toolkit.checks import fail
 
-__all__ = ["Network", "NetworkOutput", "count_parameters", "from_module", "make_norm"]
-
 
 class NetworkOutput(NamedTuple):
     """Result of a forward pass.

@@ -17,8 +17,6 @@ import jax
 
 from isa_toolkit.datasets.decode_cache import cache_folder
 
-__all__ = ["SWITCH", "programs_folder", "use_compilation_cache"]
-
 # Name of the environment variable that switches the cache off.
 SWITCH = "ISA_COMPILED_CACHE"
 # Programs that compile faster are not worth a file.

@@ -21,8 +21,6 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array
 
-__all__ = ["Conv"]
-
 # Pixels of a map up to which patches are faster than the library, forward, too. Measured
 # between 8x8 (faster) and 28x28 (1.6 times slower).
 _SMALL = 144

@@ -17,8 +17,6 @@ from isa_toolkit.networks.base import make_norm
 from isa_toolkit.networks.conv import Conv
 from isa_toolkit.networks.layers import torch_init
 
-__all__ = ["ConvNet", "default_depth", "smooth_relu"]
-
 # Sharpness of RCIG's smooth ReLU; docs/algorithms.md, section 2.1.
 _SHARPNESS = 60.0
 

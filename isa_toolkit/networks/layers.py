@@ -10,8 +10,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
-__all__ = ["first_padding", "max_pool", "torch_init"]
-
 
 def first_padding(channels: int, kernel: int) -> int:
     """Return the padding of a network's first conv layer, whose kernel side is odd.

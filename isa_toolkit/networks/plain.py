@@ -9,8 +9,6 @@ from jaxtyping import Array, Float
 from isa_toolkit.networks.base import make_norm
 from isa_toolkit.networks.layers import first_padding, max_pool
 
-__all__ = ["ALEXNET", "VGG11", "PlainNet"]
-
 Layers = tuple[tuple[int, int, bool], ...]
 
 # (channels as a multiple of half the width, kernel side, whether a max-pool follows)

@@ -17,15 +17,6 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from isa_toolkit.networks.base import Network
 from isa_toolkit.networks.training import half_squared_error
 
-__all__ = [
-    "Learner",
-    "draw_member",
-    "fresh_learner",
-    "init_pool",
-    "online_step",
-    "update_member",
-]
-
 Scalar = Float[Array, ""] | float
 
 # Adam as everywhere in the released code: b1 .9, b2 .999, epsilon 1e-8.

@@ -20,8 +20,6 @@ from jaxtyping import Array, Float, PyTree
 from isa_toolkit.checks import check_one_of
 from isa_toolkit.networks.base import Network
 
-__all__ = ["PRECISIONS", "frozen_features", "products_of_rows"]
-
 PRECISIONS = ("default", "float32", "bfloat16")
 
 

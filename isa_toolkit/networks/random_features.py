@@ -15,8 +15,6 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from isa_toolkit.networks.base import Network
 
-__all__ = ["BIAS_DEVIATION", "draw_random", "nngp_features", "random_features"]
-
 # Standard deviation of every bias of an RFAD network; its square is the kernel's
 # constant. docs/algorithms.md, section 2.2.
 BIAS_DEVIATION = 0.1

@@ -22,15 +22,6 @@ from isa_toolkit.networks.convnet import ConvNet, check_depth, default_depth
 from isa_toolkit.networks.plain import ALEXNET, VGG11, PlainNet
 from isa_toolkit.networks.resnet import ResNet18
 
-__all__ = [
-    "NETWORKS",
-    "Architecture",
-    "NetworkName",
-    "NetworkSettings",
-    "Norm",
-    "build",
-]
-
 NetworkName = Literal[
     "convnet",
     "convnet_flat",

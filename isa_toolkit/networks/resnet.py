@@ -9,8 +9,6 @@ from jaxtyping import Array, Float
 from isa_toolkit.networks.base import make_norm
 from isa_toolkit.networks.layers import first_padding
 
-__all__ = ["ResNet18"]
-
 
 class ResidualBlock(nn.Module):
     """Two 3x3 convs and a shortcut: relu(norm(conv(relu(norm(conv x)))) + x).

@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
-__all__ = ["put", "stack", "take"]
-
 
 @jax.jit
 def stack(trees: list[PyTree]) -> PyTree:

@@ -18,25 +18,6 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from isa_toolkit import checks
 from isa_toolkit.networks.base import Network
 
-__all__ = [
-    "ORDERS",
-    "STATIC",
-    "Augment",
-    "FitSettings",
-    "Loss",
-    "SGDSettings",
-    "TrainState",
-    "batch_indices",
-    "cosine_decay",
-    "cross_entropy",
-    "dsa_fit",
-    "fit",
-    "half_squared_error",
-    "start_training",
-    "train_step",
-    "warmup_cosine",
-]
-
 Scalar = Float[Array, ""] | float
 Count = Int[Array, ""] | Float[Array, ""] | float
 
