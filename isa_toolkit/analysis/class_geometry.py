@@ -4,6 +4,10 @@ These numbers accompany a t-SNE map. They are computed in the feature space, whe
 distances have a meaning; a map keeps neighbours but not distances. All three are
 invariant to the order of points, translation, rotation and scale. Distances that agree
 to twelve digits of the squared norms of their points count as equal.
+
+Their arguments are the features of real images [n, d], the class numbers of these [n],
+and the features [m, d] and class numbers [m] of distilled images, each of whose classes
+must have a real image. A ``ValueError`` says which of them do not fit.
 """
 
 from __future__ import annotations
@@ -18,42 +22,10 @@ from isa_toolkit.analysis.knn import distance_blocks
 from isa_toolkit.analysis.validation import as_labels, as_pair
 from isa_toolkit.checks import check_integer, fail
 
-__all__ = ["ByClass", "Overlap", "evenness", "overlap", "spread"]
+__all__ = ["evenness", "overlap", "spread"]
 
 # Squared distances carry an error of about 1e-15 of the squared norms of their points.
 _TIE = 1e-12
-
-
-class ByClass(NamedTuple):
-    """One number for each class and their mean.
-
-    mean: Mean over the classes where it is defined; NaN if it is nowhere.
-    per_class: Number of each class, NaN where undefined, [c].
-    classes: Class numbers, ascending, [c].
-    """
-
-    mean: float
-    per_class: Float[np.ndarray, " c"]
-    classes: Int[np.ndarray, " c"]
-
-
-class Overlap(NamedTuple):
-    """How many neighbours of distilled points are real points of the same class.
-
-    pure: Fraction of distilled points whose k nearest neighbours all are.
-    most: Fraction of distilled points for which more than half of the neighbours are.
-    mean: Mean over distilled points of the fraction of neighbours that are.
-    fraction: That fraction for each distilled point, [m].
-    pure_by_class: ``pure`` for the points of each class.
-    k: Number of neighbours.
-    """
-
-    pure: float
-    most: float
-    mean: float
-    fraction: Float[np.ndarray, " m"]
-    pure_by_class: ByClass
-    k: int
 
 
 class _Sets(NamedTuple):
@@ -73,31 +45,15 @@ def overlap(
     distilled_labels: Int[np.ndarray, " m"],
     *,
     k: int = 5,
-) -> Overlap:
-    """Return how many neighbours of distilled points are real and of the same class.
+) -> Float[np.ndarray, " m"]:
+    """Return the fraction of each distilled point's neighbours that are real, of its class.
 
-    The neighbours of a distilled point are searched among all real points and all *other*
-    distilled points, of every class. All neighbours as far as the k-th count, so that
-    ties are not broken by order. ``f_j`` is the fraction of them that are real and of
-    class ``y_j``; ``pure`` counts ``f_j = 1`` and ``most`` counts ``f_j > 1/2``. It is
-    small for a point among another class, away from the data, or in a cluster of
-    distilled points.
-
-    Args:
-        real: Features of real images, [n, d], n at least k.
-        real_labels: Class numbers of the real images, [n].
-        distilled: Features of distilled images, [m, d].
-        distilled_labels: Class numbers of the distilled images, [m]; each class must have
-            a real image.
-        k: Number of neighbours, from 1 to n.
-
-    Returns:
-        The fractions. Distilled sets of different size are not comparable where m comes
-        near to n: the more distilled points, the more of them are neighbours.
-
-    Raises:
-        TypeError: If ``k`` is not a whole number.
-        ValueError: If shapes, labels or values do not fit, or ``k`` exceeds n.
+    The k nearest neighbours, k at most n, are searched among all real points and all
+    *other* distilled points, of every class. All as far as the k-th count, so that ties
+    are not broken by order. The fraction is small for a point among another class, away
+    from the data, or in a cluster of distilled points. Distilled sets of different size
+    are not comparable where m comes near to n: the more distilled points, the more of
+    them are neighbours.
 
     Source: appendix B, "Data Manifold", speaks of an "overlap with original dataset"
     that is seen in a figure and not defined; this definition is ours.
@@ -117,18 +73,7 @@ def overlap(
         near = squared <= radius + _slack(sets.distilled[part], everything)
         own = is_real & (labels == sets.distilled_labels[part, None])
         fraction[part] = (near & own).sum(axis=1) / near.sum(axis=1)
-    pure = fraction == 1
-    by_class = np.array(
-        [pure[sets.distilled_labels == name].mean() for name in sets.classes]
-    )
-    return Overlap(
-        pure=float(pure.mean()),
-        most=float((fraction > 0.5).mean()),
-        mean=float(fraction.mean()),
-        fraction=fraction,
-        pure_by_class=_by_class(by_class, sets.classes),
-        k=k,
-    )
+    return fraction
 
 
 def spread(
@@ -136,26 +81,14 @@ def spread(
     real_labels: Int[np.ndarray, " n"],
     distilled: Real[np.ndarray, "m d"],
     distilled_labels: Int[np.ndarray, " m"],
-) -> ByClass:
-    """Return the mean distance of distilled points of a class relative to real ones.
+) -> Float[np.ndarray, " c"]:
+    """Return the mean distance of distilled points over that of real ones, by class.
 
     For each class, the mean distance over all pairs of its distilled points is divided by
-    that of its real points: 1 is as wide as the data, near 0 is one cluster.
-
-    Args:
-        real: Features of real images, [n, d].
-        real_labels: Class numbers of the real images, [n].
-        distilled: Features of distilled images, [m, d].
-        distilled_labels: Class numbers of the distilled images, [m]; each class must have
-            a real image.
-
-    Returns:
-        The ratio for each class. NaN for a class with fewer than two distilled points
-        (as at 1 image per class), fewer than two real ones, or real ones that all
-        coincide; such classes do not enter the mean.
-
-    Raises:
-        ValueError: If shapes, labels or values do not fit.
+    that of its real points: 1 is as wide as the data, near 0 is one cluster. Classes of
+    the distilled points are in ascending order. NaN for a class with fewer than two
+    distilled points (as at 1 image per class), fewer than two real ones, or real ones
+    that all coincide.
 
     Source: our measure for "clusters together" in appendix B, which defines none.
     """
@@ -167,7 +100,7 @@ def spread(
         theirs = _mean_distance(own)
         if theirs > math.sqrt(_TIE * np.square(own).sum(axis=1).max()):
             ratios[index] = ours / theirs
-    return _by_class(ratios, sets.classes)
+    return ratios
 
 
 def evenness(
@@ -175,29 +108,16 @@ def evenness(
     real_labels: Int[np.ndarray, " n"],
     distilled: Real[np.ndarray, "m d"],
     distilled_labels: Int[np.ndarray, " m"],
-) -> ByClass:
-    """Return how evenly real points are assigned to the distilled ones of their class.
+) -> Float[np.ndarray, " c"]:
+    """Return how evenly real points are assigned to the distilled ones of each class.
 
     Each real point is assigned to the nearest distilled point of its own class, in equal
     parts where several are as near. With ``p_j`` the fraction of the class that is
     assigned to point j of ``m_c``, evenness is the normalised entropy
-    ``-sum_j p_j log(p_j) / log(m_c)``: 1 if all get the same, 0 if one gets all.
-
-    Args:
-        real: Features of real images, [n, d].
-        real_labels: Class numbers of the real images, [n].
-        distilled: Features of distilled images, [m, d].
-        distilled_labels: Class numbers of the distilled images, [m]; each class must have
-            a real image.
-
-    Returns:
-        Evenness of each class, from 0 to 1. NaN for a class with one distilled point; it
-        does not enter the mean. A class with fewer real points than distilled ones cannot
-        reach 1. A cluster in the middle of the data is even as well: read it together
-        with ``spread``.
-
-    Raises:
-        ValueError: If shapes, labels or values do not fit.
+    ``-sum_j p_j log(p_j) / log(m_c)``: 1 if all get the same, 0 if one gets all, NaN for
+    a class with one distilled point. Classes of the distilled points are in ascending
+    order. A class with fewer real points than distilled ones cannot reach 1. A cluster in
+    the middle of the data is even as well: read it together with ``spread``.
 
     Source: our measure for "more evenly distributed" in appendix B, which defines none;
     Pielou's evenness of the assignment.
@@ -217,7 +137,7 @@ def evenness(
         filled = counts[counts > 0] / len(own)
         entropy = -float((filled * np.log(filled)).sum())
         values[index] = min(max(entropy / math.log(len(points)), 0.0), 1.0)
-    return _by_class(values, sets.classes)
+    return values
 
 
 def _checked(
@@ -260,9 +180,3 @@ def _mean_distance(points: np.ndarray) -> float:
         float(np.sqrt(squared).sum()) for _, squared in distance_blocks(points, points)
     )
     return total / (count * (count - 1))
-
-
-def _by_class(values: np.ndarray, classes: np.ndarray) -> ByClass:
-    """Return the values with their mean over the classes where they are defined."""
-    known = values[~np.isnan(values)]
-    return ByClass(float(known.mean()) if known.size else math.nan, values, classes)

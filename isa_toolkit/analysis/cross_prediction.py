@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, Real
+from jaxtyping import Float, Real
 from scipy import linalg
 
 from isa_toolkit.analysis.ranking import dropped_count, order
@@ -24,9 +24,7 @@ from isa_toolkit.checks import (
 __all__ = [
     "CrossPrediction",
     "Prediction",
-    "RandomPredictions",
     "cross_prediction",
-    "predict_part",
     "ridge_weights",
 ]
 
@@ -43,22 +41,9 @@ class Prediction(NamedTuple):
     accuracy: Fraction of samples whose largest prediction is that of their class.
     """
 
-    mse_mean: float
-    mse_half_sum: float
-    accuracy: float
-
-
-class RandomPredictions(NamedTuple):
-    """The same errors for parts drawn at random, one value for each draw.
-
-    mse_mean: Squared error, mean over samples and classes, [draws].
-    mse_half_sum: Squared error, mean over samples, half the sum over classes, [draws].
-    accuracy: Fraction of samples that are predicted correctly, [draws].
-    """
-
-    mse_mean: Float[np.ndarray, " draws"]
-    mse_half_sum: Float[np.ndarray, " draws"]
-    accuracy: Float[np.ndarray, " draws"]
+    mse_mean: float | Float[np.ndarray, " draws"]
+    mse_half_sum: float | Float[np.ndarray, " draws"]
+    accuracy: float | Float[np.ndarray, " draws"]
 
 
 class CrossPrediction(NamedTuple):
@@ -66,7 +51,8 @@ class CrossPrediction(NamedTuple):
 
     easy_from_hard: Errors for the easiest samples, predicted from all others.
     hard_from_easy: Errors for the hardest samples, predicted from all others.
-    random: Errors for as many random samples, predicted from all others.
+    random: Errors for as many random samples, predicted from all others; each is an
+        array with one value for each draw, [draws].
     support: Number of samples to predict from.
     predicted: Number of predicted samples.
     fraction: Fraction of samples that is predicted.
@@ -75,7 +61,7 @@ class CrossPrediction(NamedTuple):
 
     easy_from_hard: Prediction
     hard_from_easy: Prediction
-    random: RandomPredictions
+    random: Prediction
     support: int
     predicted: int
     fraction: float
@@ -133,6 +119,8 @@ def cross_prediction(
         **Deviation:** the paper has no random control.
     """
     points, targets = _paired(features, labels)
+    if targets.shape[1] < 2:
+        raise fail("labels", "have at least 2 classes", as_text("1 class"))
     values = as_scores("scores", scores)
     if len(values) != len(points):
         raise fail("scores", f"have one score for each of {len(points)}", len(values))
@@ -148,9 +136,7 @@ def cross_prediction(
 
     def part(ranked: np.ndarray) -> Prediction:
         """Return the errors of the first ``count`` from the rest."""
-        return predict_part(
-            points, targets, ranked[count:], ranked[:count], ridge=penalty
-        )
+        return _predict_part(points, targets, ranked[count:], ranked[:count], penalty)
 
     chance = [
         part(np.random.default_rng([first, draw]).permutation(ascending))
@@ -159,9 +145,7 @@ def cross_prediction(
     return CrossPrediction(
         easy_from_hard=part(ascending),
         hard_from_easy=part(ascending[::-1]),
-        random=RandomPredictions(
-            *(np.array(column) for column in zip(*chance, strict=True))
-        ),
+        random=Prediction(*np.array(chance).T),
         support=len(values) - count,
         predicted=count,
         fraction=fraction,
@@ -169,50 +153,27 @@ def cross_prediction(
     )
 
 
-def predict_part(
-    features: Real[np.ndarray, "n d"],
-    labels: Real[np.ndarray, "n *c"],
-    support: Int[np.ndarray, " s"],
-    predicted: Int[np.ndarray, " p"],
-    *,
-    ridge: float = 1e-6,
+def _predict_part(
+    points: np.ndarray,
+    targets: np.ndarray,
+    support: np.ndarray,
+    predicted: np.ndarray,
+    ridge: float,
 ) -> Prediction:
-    """Return the errors of predicting some samples from others.
-
-    Args:
-        features: Features of all samples, [n, d].
-        labels: Class numbers, [n], or labels, [n, c] with c at least 2, of all samples.
-        support: Indices of the samples to predict from, [s].
-        predicted: Indices of the samples to predict, [p].
-        ridge: Ridge as a fraction of the mean squared feature norm of the support.
-
-    Returns:
-        The errors over ``predicted``.
-
-    Raises:
-        TypeError: If ``ridge`` is not a number.
-        ValueError: If arrays do not fit, a part is empty, or indices are out of range.
-
-    Source: docs/algorithms.md, section 4.1 (the ridge predictor).
-    """
+    """Return the errors of predicting the samples ``predicted`` from ``support``."""
     from sklearn.utils import gen_batches
 
-    points, targets = _paired(features, labels)
-    if targets.shape[1] < 2:
-        raise fail("labels", "have at least 2 classes", as_text("1 class"))
-    base = _indices("support", support, len(points))
-    chosen = _indices("predicted", predicted, len(points))
-    weights = _solve(points, targets, base, ridge=ridge)
+    weights = _solve(points, targets, support, ridge)
     total, hits = 0.0, 0
-    for rows in gen_batches(len(chosen), _ROWS):
-        wanted = targets[chosen[rows]].astype(np.float64)
-        guess = points[chosen[rows]].astype(np.float64) @ weights
+    for rows in gen_batches(len(predicted), _ROWS):
+        wanted = targets[predicted[rows]].astype(np.float64)
+        guess = points[predicted[rows]].astype(np.float64) @ weights
         total += float(np.square(guess - wanted).sum())
         hits += int((guess.argmax(axis=1) == wanted.argmax(axis=1)).sum())
     return Prediction(
-        mse_mean=total / (len(chosen) * targets.shape[1]),
-        mse_half_sum=total / (2 * len(chosen)),
-        accuracy=hits / len(chosen),
+        mse_mean=total / (len(predicted) * targets.shape[1]),
+        mse_half_sum=total / (2 * len(predicted)),
+        accuracy=hits / len(predicted),
     )
 
 
@@ -230,35 +191,25 @@ def ridge_weights(
     here the d x d moments are summed over blocks of rows, so that 60,000 samples of 8,192
     features need the memory of their moments only.
 
-    Args:
-        features: Features of the samples, [n, d].
-        labels: Class numbers, [n], or labels, [n, c], of the samples.
-        ridge: Ridge as a fraction of the mean squared feature norm, above 0.
-
-    Returns:
-        Weights, [d, c].
+    ``labels`` are class numbers, [n], or one row for each sample, [n, c]; ``ridge`` is a
+    fraction of the mean squared feature norm, above 0.
 
     Raises:
-        TypeError: If ``ridge`` is not a number.
         ValueError: If arrays do not fit, features are all 0, or the ridge is too small.
 
     Source: docs/algorithms.md, section 4.1 (FRePo); the predictor of ``losses.ridge``.
     """
     points, targets = _paired(features, labels)
-    return _solve(points, targets, np.arange(len(points)), ridge=ridge)
+    penalty = check_positive("ridge", ridge)
+    return _solve(points, targets, np.arange(len(points)), penalty)
 
 
 def _solve(
-    points: np.ndarray,
-    targets: np.ndarray,
-    rows: np.ndarray,
-    *,
-    ridge: float,
+    points: np.ndarray, targets: np.ndarray, rows: np.ndarray, ridge: float
 ) -> np.ndarray:
     """Return the ridge weights of some rows, which are copied block by block."""
     from sklearn.utils import gen_batches
 
-    penalty = check_positive("ridge", ridge)
     width = points.shape[1]
     wanted = targets[rows].astype(np.float64)
     if len(rows) > width:
@@ -268,9 +219,9 @@ def _solve(
             block = points[rows[part]].astype(np.float64)
             system += block.T @ block
             moment += block.T @ wanted[part]
-        return _positive(system, moment, penalty, len(rows))
+        return _positive(system, moment, ridge, len(rows))
     base = points[rows].astype(np.float64)
-    return base.T @ _positive(base @ base.T, wanted, penalty, len(rows))
+    return base.T @ _positive(base @ base.T, wanted, ridge, len(rows))
 
 
 def _positive(
@@ -301,16 +252,3 @@ def _paired(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nd
     if len(points) != len(targets):
         raise fail("labels", f"have {len(points)} rows, as features has", len(targets))
     return points, targets
-
-
-def _indices(name: str, values: np.ndarray, count: int) -> np.ndarray:
-    """Return indices of at least one sample, all of them in range."""
-    array = np.asarray(values)
-    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise fail(name, "be whole numbers in one axis", values)
-    if array.size == 0:
-        raise fail(name, "have at least one sample", as_text("none"))
-    outside = array[(array < 0) | (array >= count)]
-    if outside.size:
-        raise fail(name, f"lie between 0 and {count - 1}", int(outside[0]))
-    return array

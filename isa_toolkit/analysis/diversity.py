@@ -9,15 +9,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Real
+from jaxtyping import Real
 
 from isa_toolkit.analysis.knn import closer, clouds, rough_blocks, squared_radii
 from isa_toolkit.analysis.validation import as_pair, check_neighbours
 from isa_toolkit.checks import check_integer
 
-__all__ = ["Prdc", "covered", "prdc", "recall", "recalled"]
-
-_USE_COVERED = "use covered(...), which needs no neighbours among distilled points"
+__all__ = ["Prdc", "prdc", "recall"]
 
 
 class Prdc(NamedTuple):
@@ -81,9 +79,10 @@ def prdc(
         models", 2020. Checked against their package ``prdc``. **Deviation:** the appendix
         does not say whether a ball includes its surface; ours does not, as in ``prdc``.
     """
-    first, second, number = _checked(real, distilled, k)
+    first, second = as_pair(real, distilled)
+    number = check_integer("k", k)
     check_neighbours("real", len(first), number)
-    check_neighbours("distilled", len(second), number, _USE_COVERED)
+    check_neighbours("distilled", len(second), number)
     rows, columns = clouds(first, second)
     real_radii = squared_radii(rows, number)
     distilled_radii = squared_radii(columns, number)[None, :]
@@ -103,82 +102,14 @@ def prdc(
     )
 
 
-def recalled(
-    real: Real[np.ndarray, "n d"], distilled: Real[np.ndarray, "m d"], k: int = 5
-) -> Bool[np.ndarray, " n"]:
-    r"""Return which real points lie in a ball around a distilled one.
-
-    $1[\exists j: |R_i - F_j| < NND_k(F_j)]$, the terms of equation 8.
-
-    Args:
-        real: Features of n real images, shape ``[n, d]``; one is enough.
-        distilled: Features of m distilled images, shape ``[m, d]``, m above k.
-        k: Which neighbour gives the radius of a ball; the paper takes 5.
-
-    Returns:
-        True for each real point that is recalled, shape ``[n]``. Takes $(m^2 + n m) d$
-        operations, and no distances between real points.
-
-    Raises:
-        TypeError: If ``k`` is not a whole number.
-        ValueError: If a set is not two-dimensional or not finite, if the numbers of
-            features differ, ``distilled`` has no more than k points, or ``k`` is below 1.
-
-    Source: equations 8 and 9 of the ISA appendix; see ``prdc``.
-    """
-    first, second, number = _checked(real, distilled, k)
-    check_neighbours("distilled", len(second), number, _USE_COVERED)
-    rows, columns = clouds(first, second)
-    limits = squared_radii(columns, number)[None, :]
-    found = [
-        closer(rows, columns, part, block, limits).any(axis=1)
-        for part, block in rough_blocks(rows, columns)
-    ]
-    return np.concatenate(found)
-
-
-def covered(
-    real: Real[np.ndarray, "n d"], distilled: Real[np.ndarray, "m d"], k: int = 5
-) -> Bool[np.ndarray, " n"]:
-    r"""Return which real points have a distilled one nearer than their k-th neighbour.
-
-    $1[\exists j: |R_i - F_j| < NND_k(R_i)]$, the terms of coverage. It works at 1 image
-    per class, where recall has no radius.
-
-    Args:
-        real: Features of n real images, shape ``[n, d]``, n above k.
-        distilled: Features of m distilled images, shape ``[m, d]``; one is enough.
-        k: Which neighbour gives the radius of a ball.
-
-    Returns:
-        True for each real point that is covered, shape ``[n]``. Takes $(n^2 + n m) d$
-        operations.
-
-    Raises:
-        TypeError: If ``k`` is not a whole number.
-        ValueError: If a set is not two-dimensional or not finite, if the numbers of
-            features differ, ``real`` has no more than k points, or ``k`` is below 1.
-
-    Source: coverage of Naeem et al., 2020; see ``prdc``.
-    """
-    first, second, number = _checked(real, distilled, k)
-    check_neighbours("real", len(first), number)
-    rows, columns = clouds(first, second)
-    limits = squared_radii(rows, number)[:, None]
-    found = [
-        closer(rows, columns, part, block, limits[part]).any(axis=1)
-        for part, block in rough_blocks(rows, columns)
-    ]
-    return np.concatenate(found)
-
-
 def recall(
     real: Real[np.ndarray, "n d"], distilled: Real[np.ndarray, "m d"], k: int = 5
 ) -> float:
-    """Return the fraction of real points that lie in a ball around a distilled one.
+    r"""Return the fraction of real points that lie in a ball around a distilled one.
 
-    The balls belong to the *distilled* points, so the order of the arguments matters:
-    swapped, the function returns the precision. Values near 1 are saturated: a ball
+    The mean over i of $1[\exists j: |R_i - F_j| < NND_k(F_j)]$. The balls belong
+    to the *distilled* points, so the order of the arguments matters: swapped, the
+    function returns the precision. Values near 1 are saturated: a ball
     reaches to the k-th neighbour, and the balls of few distilled points, or of raw pixels,
     are large. Compare sets of the same size in the features of a trained network, and look
     at the coverage of ``prdc`` as well, which saturates less.
@@ -189,7 +120,8 @@ def recall(
         k: Which neighbour gives the radius of a ball; the paper takes 5.
 
     Returns:
-        The mean of ``recalled``, from 0 to 1.
+        The fraction, from 0 to 1. Takes $(m^2 + n m) d$ operations, and no distances
+        between real points.
 
     Raises:
         TypeError: If ``k`` is not a whole number.
@@ -205,12 +137,13 @@ def recall(
 
     Source: equations 8 and 9 of the ISA appendix; see ``prdc``.
     """
-    return float(recalled(real, distilled, k).mean())
-
-
-def _checked(
-    real: object, distilled: object, k: object
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return both sets and k."""
+    first, second = as_pair(real, distilled)
     number = check_integer("k", k)
-    return (*as_pair(real, distilled), number)
+    check_neighbours("distilled", len(second), number)
+    rows, columns = clouds(first, second)
+    limits = squared_radii(columns, number)[None, :]
+    recalled = sum(
+        int(closer(rows, columns, part, block, limits).any(axis=1).sum())
+        for part, block in rough_blocks(rows, columns)
+    )
+    return recalled / len(first)

@@ -6,57 +6,30 @@ values are comparable within one feature space only.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from jaxtyping import Real
 from scipy import linalg
 
 from isa_toolkit.analysis.validation import as_pair, as_points
-from isa_toolkit.checks import as_text, check_one_of, check_positive, fail
+from isa_toolkit.checks import as_text, fail
 
-__all__ = ["Kernel", "kid", "vendi_score"]
-
-Kernel = Literal["cosine", "gaussian"]
+__all__ = ["kid", "vendi_score"]
 
 # Number of points whose kernel with as many others is computed at a time.
 _ROWS = 2048
 
 
-def vendi_score(
-    points: Real[np.ndarray, "n d"],
-    kernel: Kernel = "cosine",
-    *,
-    bandwidth: float | None = None,
-) -> float:
-    r"""Return the effective number of different points.
+def vendi_score(points: Real[np.ndarray, "n d"]) -> float:
+    r"""Return the effective number of different points, from 1 to n.
 
     $\exp(-\sum_i \lambda_i \log \lambda_i)$ with the eigenvalues $\lambda_i$ of $K / n$,
-    where $K_{ij}$ is
-
-    - cosine: $x_i \cdot x_j / (|x_i| |x_j|)$, so lengths do not count;
-    - gaussian: $\exp(-|x_i - x_j|^2 / (2 b^2))$ with the bandwidth b.
-
-    n copies of one point give 1, n points without similarity n. The score does not look at
-    real data: noise is diverse too.
-
-    Args:
-        points: Features of n images, shape ``[n, d]``.
-        kernel: Name of the kernel.
-        bandwidth: Bandwidth of the Gaussian kernel, in the unit of the points, above 0. A
-            usual choice is the median distance of real points,
-            ``np.median(scipy.spatial.distance.pdist(real))``. Compare sets at the same
-            bandwidth only.
-
-    Returns:
-        A number from 1 to n. The Gaussian kernel needs n x n numbers, the cosine kernel
-        the smaller of n x n and d x d: both matrices have the same eigenvalues.
+    where $K_{ij} = x_i \cdot x_j / (|x_i| |x_j|)$ is the cosine kernel, so lengths do not
+    count. n copies of one point give 1, n points without similarity n. The score does not
+    look at real data: noise is diverse too. It needs the smaller of n x n and d x d
+    numbers: both matrices have the same eigenvalues.
 
     Raises:
-        TypeError: If ``bandwidth`` is not a number.
-        ValueError: If ``points`` are not a set of points, or contain a zero vector under
-            the cosine kernel; if the kernel is unknown; or if ``bandwidth`` is missing, not
-            above 0, or given for the cosine kernel.
+        ValueError: If ``points`` are not a set of points, or contain a zero vector.
 
     Example:
         >>> import numpy as np
@@ -67,23 +40,9 @@ def vendi_score(
     Source: Friedman and Dieng, "The Vendi score: a diversity evaluation metric for machine
         learning", 2023, order 1.
     """
-    from sklearn.metrics.pairwise import rbf_kernel
-
-    array = as_points("points", points)
-    check_one_of("kernel", kernel, ("cosine", "gaussian"))
-    if kernel == "gaussian":
-        if bandwidth is None:
-            fix = "The median distance of real points is usual."
-            raise fail("bandwidth", "be given for kernel 'gaussian'", None, fix)
-        scaled = array / check_positive("bandwidth", bandwidth)
-        gram = rbf_kernel(scaled.astype(np.float64), gamma=0.5)
-    elif bandwidth is not None:
-        fix = "Only kernel 'gaussian' has one."
-        raise fail("bandwidth", "be left out for kernel 'cosine'", bandwidth, fix)
-    else:
-        unit = _directions(array)
-        gram = unit @ unit.T if len(unit) <= unit.shape[1] else unit.T @ unit
-    values = linalg.eigvalsh(gram / len(array), overwrite_a=True, check_finite=False)
+    unit = _directions(as_points("points", points))
+    gram = unit @ unit.T if len(unit) <= unit.shape[1] else unit.T @ unit
+    values = linalg.eigvalsh(gram / len(unit), overwrite_a=True, check_finite=False)
     # Rounding leaves zeros a little to either side; 0 log 0 is 0.
     values = values[values > 0]
     return float(np.exp(-(values * np.log(values)).sum()))
@@ -97,14 +56,9 @@ def kid(real: Real[np.ndarray, "n d"], distilled: Real[np.ndarray, "m d"]) -> fl
     $\sum_{i \ne j} k(R_i, R_j) / (n (n - 1)) + \sum_{i \ne j} k(F_i, F_j) / (m (m - 1))
     - 2 \sum_{ij} k(R_i, F_j) / (n m)$.
 
-    Args:
-        real: Features of n real images, shape ``[n, d]``, n at least 2.
-        distilled: Features of m distilled images, shape ``[m, d]``, m at least 2.
-
-    Returns:
-        0 on average where both come from one distribution, and so below 0 about as often
-        as above; not a fraction. Depends on the origin and the scale of the features.
-        Takes $(n^2 + n m) d$ operations in float64, in blocks.
+    The result is 0 on average where both come from one distribution, and so below 0 about
+    as often as above; it is no fraction, and depends on the origin and the scale of the
+    features. Takes $(n^2 + n m) d$ operations in float64, in blocks.
 
     Raises:
         ValueError: If a set is not two-dimensional, not finite, or a single point; or if
@@ -132,9 +86,9 @@ def _directions(points: np.ndarray) -> np.ndarray:
     if zeros.size:
         raise fail(
             "points",
-            "have no zero vector under kernel 'cosine'",
+            "have no zero vector",
             as_text(f"one in row {zeros[0]}"),
-            "Leave such points out, or use kernel 'gaussian'.",
+            "Leave such points out, they have no direction.",
         )
     wide /= largest
     wide /= np.linalg.norm(wide, axis=1, keepdims=True)

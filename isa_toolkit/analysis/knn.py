@@ -49,29 +49,19 @@ class Cloud(NamedTuple):
     scale: float
 
     def error(self, terms: int) -> Float32[np.ndarray, " n"]:
-        """Return what each point adds to the error of a squared distance.
+        """Return a bound of what each point adds to the error of a squared distance.
 
-        Args:
-            terms: Number of products that are added up in float32; 0 if in float64.
-
-        Returns:
-            A bound, [n]. With the unit roundoff u of float32, a product of d terms adds
-            at most ``2 d u |x| |y|``, and rounding coordinates, squares and sums less
-            than ``16 u (|x|^2 + |y|^2)``. Twice that part also covers a comparison with
-            a rounded radius, and a tenth of all of it the terms in u^2.
+        ``terms`` is the number of products that are added up in float32, 0 if in float64.
+        With the unit roundoff u of float32, a product of d terms adds at most
+        ``2 d u |x| |y|``, and rounding coordinates, squares and sums less than
+        ``16 u (|x|^2 + |y|^2)``. Twice that part also covers a comparison with a rounded
+        radius, and a tenth of all of it the terms in u^2.
         """
         return np.float32(1.1 * (terms + 32) * 2.0**-24) * self.squares + 1e-30
 
 
 def clouds(*sets: Real[np.ndarray, "_ d"]) -> list[Cloud]:
-    """Return sets of points around the mean of the first, scaled into [-1, 1].
-
-    Args:
-        sets: Sets of points in one feature space, each of shape ``[n, d]``.
-
-    Returns:
-        One cloud for each set, with a float32 copy of its points.
-    """
+    """Return sets of points around the mean of the first, scaled into [-1, 1]."""
     # Centred, so that a common offset costs no digits; scaled, so that no square
     # overflows.
     centre = sets[0].mean(axis=0, dtype=np.float64)
@@ -88,16 +78,10 @@ def clouds(*sets: Real[np.ndarray, "_ d"]) -> list[Cloud]:
 
 
 def squared_radii(cloud: Cloud, k: int) -> Float64[np.ndarray, " n"]:
-    """Return the squared distance of each point to its k-th nearest neighbour.
+    """Return the squared distance of each point to its k-th nearest neighbour, k below n.
 
-    A point is not its own neighbour; copies of it are neighbours at distance 0.
-
-    Args:
-        cloud: n points, n above k.
-        k: Which neighbour, at least 1.
-
-    Returns:
-        Squared distances in the scale of the cloud, exact in float64, shape ``[n]``.
+    A point is not its own neighbour; copies of it are neighbours at distance 0. Distances
+    are in the scale of the cloud, exact in float64.
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -123,16 +107,10 @@ def squared_radii(cloud: Cloud, k: int) -> Float64[np.ndarray, " n"]:
 def distance_blocks(
     first: Float64[np.ndarray, "n d"], second: Float64[np.ndarray, "m d"]
 ) -> Iterator[tuple[slice, Float64[np.ndarray, "_ m"]]]:
-    """Yield squared Euclidean distances in blocks of ``BLOCK_MIB``.
+    """Yield rows and their squared distances to all of ``second``, ``BLOCK_MIB`` at a time.
 
-    Args:
-        first: Points, [n, d].
-        second: Points, [m, d]. Take the mean off both sets first: a common offset
-            costs digits.
-
-    Yields:
-        The rows of a block, and their squared distances to all points of ``second``,
-        at least 0 and exact to about 1e-15 of the largest squared norm.
+    Distances are at least 0 and exact to about 1e-15 of the largest squared norm. Take the
+    mean off both sets first: a common offset costs digits.
     """
     from sklearn.metrics import pairwise_distances_chunked
 
@@ -147,14 +125,9 @@ def distance_blocks(
 def rough_blocks(
     rows: Cloud, columns: Cloud
 ) -> Iterator[tuple[slice, Float32[np.ndarray, "_ m"]]]:
-    """Yield squared distances of two clouds in float32, in blocks of ``BLOCK_MIB``.
+    """Yield rows and their squared distances in float32, which may be below 0.
 
-    Args:
-        rows: n points.
-        columns: m points, from the same call of ``clouds``.
-
-    Yields:
-        The rows of a block, and their squared distances, which may be below 0.
+    Both clouds come from the same call of ``clouds``; blocks have ``BLOCK_MIB``.
     """
     size = max(1, int(BLOCK_MIB * 2**18) // len(columns.points))
     for start in range(0, len(rows.points), size):
@@ -173,17 +146,10 @@ def closer(
     block: Float32[np.ndarray, "_ m"],
     limits: Float64[np.ndarray, "#_ #m"],
 ) -> Bool[np.ndarray, "_ m"]:
-    """Return which pairs are closer than their limit; equal is not closer.
+    """Return whether ``|x_i - y_j|^2 < limit`` as in float64; equal is not closer.
 
-    Args:
-        rows: n points.
-        columns: m points, from the same call of ``clouds``.
-        part: The rows of the block.
-        block: Their squared distances, from ``rough_blocks``.
-        limits: Squared distances, of shape ``[rows, 1]`` or ``[1, m]``.
-
-    Returns:
-        ``|x_i - y_j|^2 < limit`` as in float64.
+    ``part`` and ``block`` are rows and distances from ``rough_blocks``; limits are squared
+    distances.
     """
     gaps = block - limits.astype(np.float32)
     inside = gaps < 0

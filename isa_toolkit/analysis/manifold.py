@@ -194,28 +194,10 @@ def joint_map(
     All points attract and repel each other, so every coordinate depends on all sets: two
     joint maps cannot be compared point by point.
 
-    Above ``components`` features, all points are first projected on the leading
-    principal components of all of them. The map starts from the first two.
-
-    Args:
-        real: Features of the real images, [n, d].
-        distilled: Features of the distilled images by the name of their set, each [m, d];
-            may be empty. One array becomes the set "distilled".
-        perplexity: Effective number of neighbours, at least 1 and at most a third of the
-            number of all points less one.
-        iterations: Total number of iterations, above 250, which have early exaggeration.
-        components: Number of principal components that t-SNE uses, or None for all
-            features.
-        seed: Seed of the principal components, below 2^32. Only large arrays need random
-            numbers for them; on small ones every seed gives the same map.
-        neighbours: Number of neighbours of the trustworthiness, below n / 2.
-
-    Returns:
-        The map; trustworthiness is that of the real points among themselves.
-
-    Raises:
-        TypeError: If a setting is of the wrong kind.
-        ValueError: If points do not fit or coincide, or a setting is out of range.
+    Arguments are those of :func:`tsne_map`. The map starts from the first two principal
+    components of all points; the perplexity is at most a third of the number of all
+    points less one. Only large arrays need random numbers, so on small ones every seed
+    gives the same map. The trustworthiness is that of the real points among themselves.
 
     Source: figure 6, in our reading the likeliest way it was made (UNKNOWN).
     scikit-learn's Barnes-Hut t-SNE (van der Maaten, 2014).
@@ -258,19 +240,9 @@ def trustworthiness(
     ``T = 1 - 2 / (n k (2 n - 3 k - 1)) sum_i sum_(j in N_i) max(0, r_ij - k)`` with N_i
     the k nearest to point i in the map and r_ij the rank of j among the neighbours of i
     in the feature space, 1 for the nearest. The same as scikit-learn's, without its
-    n x n matrices (14 GB at 60,000 points); equally far points get the better rank.
-
-    Args:
-        points: Points in the feature space, [n, d].
-        embedding: Coordinates of the same points in the map, [n, p].
-        neighbours: Number k of neighbours, at least 1 and below n / 2.
-
-    Returns:
-        1 for a perfect map; about .5 for a map without any relation to the points.
-
-    Raises:
-        TypeError: If ``neighbours`` is not a whole number.
-        ValueError: If the arrays do not fit, or ``neighbours`` is out of range.
+    n x n matrices (14 GB at 60,000 points); equally far points get the better rank. 1 for
+    a perfect map; about .5 for a map without any relation to the points. The number k of
+    ``neighbours`` is below n / 2.
 
     Source: Venna and Kaski, 2001.
     """

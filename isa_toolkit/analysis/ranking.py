@@ -1,7 +1,9 @@
 """Ranking of samples from easy to hard: stability, selection and classes.
 
 A score is large for a hard sample, such as FRePo's loss of each target. Ranks, counts and
-ties are those of the selection in ``losses``, so a figure shows what a run drops.
+ties are those of the selection in ``losses``, so a figure shows what a run drops. Scores
+must be finite and in one axis, and counts and fractions possible, or a ``ValueError``
+says what is wrong.
 """
 
 from __future__ import annotations
@@ -24,9 +26,7 @@ from isa_toolkit.checks import (
 )
 
 __all__ = [
-    "Composition",
     "End",
-    "RankStability",
     "borderline",
     "class_composition",
     "dropped_count",
@@ -44,19 +44,13 @@ class RankStability(NamedTuple):
     """How similarly several networks, or training steps, rank the same samples.
 
     spearman: Mean rank correlation over pairs, from -1 to 1.
-    spearman_matrix: Rank correlation of each pair, 1 on the diagonal, [r, r].
-    jaccard: Mean over pairs of the Jaccard overlap of the dropped samples.
-    jaccard_matrix: Overlap of each pair, ``|A and B| / |A or B|``, [r, r].
+    jaccard: Mean over pairs of the overlap of the dropped samples, ``|A and B| / |A or B|``.
     jaccard_by_chance: Expected overlap of sets of this size drawn independently.
-    dropped: Number of samples that each network drops.
     """
 
     spearman: float
-    spearman_matrix: Float[np.ndarray, "r r"]
     jaccard: float
-    jaccard_matrix: Float[np.ndarray, "r r"]
     jaccard_by_chance: float
-    dropped: int
 
 
 class Composition(NamedTuple):
@@ -87,17 +81,7 @@ class Composition(NamedTuple):
 
 
 def order(scores: Real[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """Return the indices of the samples from easiest to hardest, ties by position.
-
-    Args:
-        scores: Scores of the samples, large for hard ones, [n].
-
-    Returns:
-        A permutation of 0 .. n - 1, [n].
-
-    Raises:
-        ValueError: If scores are not finite, or not in one axis.
-    """
+    """Return the indices of the samples from easiest to hardest, ties by position."""
     return np.argsort(as_scores("scores", scores, minimum=1), kind="stable")
 
 
@@ -105,17 +89,6 @@ def dropped_count(count: int, fraction: float) -> int:
     """Return how many of ``count`` samples a fraction drops, at most all but one.
 
     ``n - floor((1 - p) n)`` in exact arithmetic with n = ``count`` and p = ``fraction``.
-
-    Args:
-        count: Number of samples, at least 1.
-        fraction: Fraction of the samples to drop, in [0, 1).
-
-    Returns:
-        The number of samples.
-
-    Raises:
-        TypeError: If an argument is of the wrong kind.
-        ValueError: If an argument is out of range.
 
     Source: docs/algorithms.md, section 6.1, step 2.
     """
@@ -127,19 +100,9 @@ def dropped_count(count: int, fraction: float) -> int:
 def kept(
     scores: Real[np.ndarray, " n"], *, drop_easy: float = 0.0, drop_hard: float = 0.0
 ) -> Bool[np.ndarray, " n"]:
-    """Return a mask of the samples that a run keeps.
+    """Return a mask of the samples that a run keeps, at least one.
 
-    Args:
-        scores: Scores of the samples, large for hard ones, [n].
-        drop_easy: Fraction of the samples to drop from the easy end, in [0, 1).
-        drop_hard: Fraction of the samples to drop from the hard end, in [0, 1).
-
-    Returns:
-        A mask with at least one sample, [n].
-
-    Raises:
-        TypeError: If a fraction is not a number.
-        ValueError: If scores are not finite, or a fraction is out of range.
+    ``drop_easy`` and ``drop_hard`` are fractions to drop from either end, in [0, 1).
 
     Source: docs/algorithms.md, section 6.1, step 2.
     """
@@ -153,19 +116,7 @@ def kept(
 
 
 def easiest(scores: Real[np.ndarray, " n"], count: int) -> Int[np.ndarray, " k"]:
-    """Return the indices of the ``count`` easiest samples, the easiest first.
-
-    Args:
-        scores: Scores of the samples, large for hard ones, [n].
-        count: Number of samples to return, from 1 to n.
-
-    Returns:
-        Indices, [count].
-
-    Raises:
-        TypeError: If ``count`` is not a whole number.
-        ValueError: If scores are not finite, or ``count`` is out of range.
-    """
+    """Return the indices of the ``count`` easiest samples, the easiest first."""
     ascending = order(scores)
     return ascending[: _at_most(count, len(ascending))]
 
@@ -173,16 +124,7 @@ def easiest(scores: Real[np.ndarray, " n"], count: int) -> Int[np.ndarray, " k"]
 def hardest(scores: Real[np.ndarray, " n"], count: int) -> Int[np.ndarray, " k"]:
     """Return the indices of the ``count`` hardest samples, the hardest first.
 
-    Args:
-        scores: Scores of the samples, large for hard ones, [n].
-        count: Number of samples to return, from 1 to n.
-
-    Returns:
-        Indices, [count]; of equal scores the last by position is the hardest.
-
-    Raises:
-        TypeError: If ``count`` is not a whole number.
-        ValueError: If scores are not finite, or ``count`` is out of range.
+    Of equal scores the last by position is the hardest.
     """
     ascending = order(scores)
     return ascending[::-1][: _at_most(count, len(ascending))]
@@ -191,24 +133,11 @@ def hardest(scores: Real[np.ndarray, " n"], count: int) -> Int[np.ndarray, " k"]
 def borderline(
     scores: Real[np.ndarray, " n"], count: int, *, fraction: float, end: End = "easy"
 ) -> Int[np.ndarray, " k"]:
-    """Return the indices of the ``count`` samples nearest to the cut, by rank.
+    """Return the indices of the ``count`` samples nearest to the cut, easier ones first.
 
-    The cut lies between the dropped ``fraction`` and the rest. Half of the samples are
-    taken from each side of it, and one more from above it if ``count`` is odd; where a
-    side has too few, more are taken from the other.
-
-    Args:
-        scores: Scores of the samples, large for hard ones, [n].
-        count: Number of samples to return, from 1 to n.
-        fraction: Fraction of the samples that is dropped, above 0 and below 1.
-        end: End from which samples are dropped.
-
-    Returns:
-        Indices from easier to harder, [count].
-
-    Raises:
-        TypeError: If an argument is of the wrong kind.
-        ValueError: If scores are not finite, or an argument is out of range.
+    The cut lies between the ``fraction`` that is dropped from one end and the rest. Half
+    of the samples are taken from each side of it, and one more from above it if ``count``
+    is odd; where a side has too few, more are taken from the other.
     """
     ascending = order(scores)
     total = len(ascending)
@@ -221,27 +150,15 @@ def borderline(
 
 
 def rank_stability(
-    scores: Real[np.ndarray, "r n"], *, fraction: float = 0.2, end: End = "easy"
+    scores: Real[np.ndarray, "r n"], *, fraction: float = 0.2
 ) -> RankStability:
     """Return how similarly several networks, or training steps, rank the same samples.
 
     Spearman's rank correlation of each pair of rows, ties at their mean rank, and the
-    Jaccard overlap of the sets that they drop. Two independent sets of k among n have X
-    samples in common with X hypergeometric, so chance gives ``E[X / (2 k - X)]``.
-
-    Args:
-        scores: One row of scores for each network or step, large for hard samples,
-            [r, n]; at least 2 rows, and 2 samples.
-        fraction: Fraction of the samples that is dropped, above 0 and below 1.
-        end: End from which samples are dropped.
-
-    Returns:
-        Both measures. Pairs have networks in common and are not independent, so their
-        spread is no interval of the mean.
-
-    Raises:
-        TypeError: If ``fraction`` is not a number.
-        ValueError: If scores do not fit, or a row ranks nothing because all are equal.
+    Jaccard overlap of the ``fraction`` that is easiest. Two independent sets of k among n
+    have X samples in common with X hypergeometric, so chance gives ``E[X / (2 k - X)]``.
+    Pairs have networks in common and are not independent, so their spread is no interval
+    of the mean. A row in which all scores are equal is refused.
 
     Source: Spearman, 1904; Jaccard, 1912. Not in the paper.
     """
@@ -253,12 +170,11 @@ def rank_stability(
         )
     count = table.shape[1]
     size = _dropped(count, fraction)
-    is_easy = check_one_of("end", end, ("easy", "hard")) == "easy"
     from scipy import stats
 
     gone = np.zeros(table.shape)
     for mask, row in zip(gone, table, strict=True):
-        mask[(easiest if is_easy else hardest)(row, size)] = 1
+        mask[easiest(row, size)] = 1
     shared = gone @ gone.T
     jaccard = shared / (2 * size - shared)
     spearman = np.clip(np.corrcoef(stats.rankdata(table, axis=1)), -1, 1)
@@ -267,11 +183,8 @@ def rank_stability(
     chances = stats.hypergeom.pmf(common, count, size, size)
     return RankStability(
         spearman=float(spearman[pairs].mean()),
-        spearman_matrix=spearman,
         jaccard=float(jaccard[pairs].mean()),
-        jaccard_matrix=jaccard,
         jaccard_by_chance=float((chances * common / (2 * size - common)).sum()),
-        dropped=size,
     )
 
 
@@ -288,19 +201,6 @@ def class_composition(
     ``E_c = n_c k / n``. The adjusted residual of the observed ``O_c`` is
     ``(O_c - E_c) / sqrt(E_c (1 - k / n) (1 - n_c / n))``, and
     ``chi^2 = sum_c (O_c - E_c)^2 / (E_c (1 - k / n))`` has c - 1 degrees of freedom.
-
-    Args:
-        scores: Scores of the samples, large for hard ones, [n].
-        labels: Class numbers, [n]; at least 2 different ones.
-        fraction: Fraction of the samples that is dropped, above 0 and below 1.
-        end: End from which samples are dropped.
-
-    Returns:
-        Counts, fractions, residuals and the test.
-
-    Raises:
-        TypeError: If ``fraction`` is not a number.
-        ValueError: If arrays do not fit, or an argument is out of range.
 
     Source: Pearson, 1900; residuals after Haberman, 1973.
     """

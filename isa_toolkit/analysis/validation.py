@@ -1,4 +1,7 @@
-"""Checks of arrays: points, pairs of point sets, labels and scores."""
+"""Checks of arrays: points, pairs of point sets, labels and scores.
+
+What does not fit raises a ``ValueError`` that names the argument.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,7 @@ __all__ = ["as_labels", "as_pair", "as_points", "as_scores", "check_neighbours"]
 def as_points(
     name: str, points: object, *, minimum: int = 1
 ) -> Real[np.ndarray, "n d"]:
-    """Return ``points`` as an array of finite numbers, shape ``[n, d]``.
-
-    Args:
-        name: Name of the argument.
-        points: n points with d features, of any numeric type, which is kept.
-        minimum: Least number of points.
-
-    Raises:
-        ValueError: If they are not numbers, not finite, too few, or not in two axes.
-    """
+    """Return at least ``minimum`` points as finite numbers of the type that they have."""
     array = _checked(name, points, ensure_min_samples=minimum)
     if array.ndim != 2:
         raise fail(
@@ -38,11 +32,7 @@ def as_points(
 
 
 def as_pair(real: object, distilled: object) -> tuple[np.ndarray, np.ndarray]:
-    """Return two sets of points, ``[n, d]`` and ``[m, d]``, of one feature space.
-
-    Raises:
-        ValueError: If one is not a set of points, or the numbers of features differ.
-    """
+    """Return two sets of points, ``[n, d]`` and ``[m, d]``, of one feature space."""
     first, second = as_points("real", real), as_points("distilled", distilled)
     if first.shape[1] != second.shape[1]:
         raise fail(
@@ -57,17 +47,7 @@ def as_pair(real: object, distilled: object) -> tuple[np.ndarray, np.ndarray]:
 def as_labels(
     name: str, labels: object, count: int, of: str
 ) -> Int64[np.ndarray, " n"]:
-    """Return class numbers, one for each of ``count`` rows, shape ``[count]``.
-
-    Args:
-        name: Name of the argument.
-        labels: Whole numbers, shape ``[count]``; any of them may name a class.
-        count: Number of rows that the labels belong to.
-        of: Name of the argument with these rows.
-
-    Raises:
-        ValueError: If they are not whole numbers in one axis, or not one for each row.
-    """
+    """Return whole numbers, one for each of the ``count`` rows of the argument ``of``."""
     array = np.asarray(labels)
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise fail(
@@ -85,16 +65,7 @@ def as_labels(
 def as_scores(
     name: str, scores: object, *, minimum: int = 2
 ) -> Float64[np.ndarray, " n"]:
-    """Return a copy of ``scores`` as finite float64, one per sample, shape ``[n]``.
-
-    Args:
-        name: Name of the argument.
-        scores: n numbers.
-        minimum: Least number of samples.
-
-    Raises:
-        ValueError: If they are not numbers, not finite, too few, or not in one axis.
-    """
+    """Return a copy of at least ``minimum`` scores, finite, one per sample."""
     array = _checked(
         name, scores, dtype=np.float64, copy=True, ensure_min_samples=minimum
     )
@@ -104,19 +75,8 @@ def as_scores(
     return array
 
 
-def check_neighbours(name: str, points: int, k: int, fix: str = "") -> None:
-    """Refuse a set that is too small for a k-th neighbour.
-
-    Args:
-        name: Name of the argument.
-        points: Number of its points.
-        k: Which neighbour.
-        fix: Another remedy, to follow "or".
-
-    Raises:
-        ValueError: If there are fewer than ``k + 1`` points: a point is not its own
-            neighbour.
-    """
+def check_neighbours(name: str, points: int, k: int) -> None:
+    """Refuse a set of at most k points: a point is not its own neighbour."""
     if points > k:
         return
     lower = f"Lower k to {points - 1} at most, or give" if points > 1 else "Give"
@@ -124,7 +84,7 @@ def check_neighbours(name: str, points: int, k: int, fix: str = "") -> None:
         name,
         f"have at least k + 1 = {k + 1} points for k = {k} neighbours",
         points,
-        f"{lower} more points{f', or {fix}' if fix else ''}.",
+        f"{lower} more points.",
     )
 
 

@@ -2,7 +2,7 @@
 
 An interval over *networks* says how far another network trained on this very set would
 land. How far another run of the method would land is the question of an interval over
-*distilled sets*: ``isa_toolkit.analysis.intervals.nested_interval`` gives both.
+*distilled sets*: the mean of several seeds' evaluations, as in ``isa_toolkit.figures``.
 """
 
 from __future__ import annotations

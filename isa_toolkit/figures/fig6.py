@@ -162,9 +162,9 @@ def measures(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
         points = study.feature_network().features(distilled.images)
         arrays = (real, of, points, distilled.classes)
         values = {
-            "overlap": class_geometry.overlap(*arrays, k=K).mean,
-            "spread": class_geometry.spread(*arrays).mean,
-            "evenness": class_geometry.evenness(*arrays).mean,
+            "overlap": class_geometry.overlap(*arrays, k=K),
+            "spread": class_geometry.spread(*arrays),
+            "evenness": class_geometry.evenness(*arrays),
         }
         rows += [
             results_table.row(
@@ -173,10 +173,10 @@ def measures(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
                 setting=variant.key,
                 quantity=name,
                 seed=seed,
-                value=value,
+                value=of_each[~np.isnan(of_each)].mean(),
             )
-            for name, value in values.items()
-            if not np.isnan(value)  # one image per class has no spread
+            for name, of_each in values.items()
+            if not np.isnan(of_each).all()  # one image per class has no spread
         ]
     return results_table.with_means(results_table.as_table(rows), against="frepo")
 

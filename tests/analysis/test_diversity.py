@@ -12,7 +12,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from isa_toolkit.analysis import knn
-from isa_toolkit.analysis.diversity import Prdc, covered, prdc, recall, recalled
+from isa_toolkit.analysis.diversity import Prdc, prdc, recall
 
 
 def _sets(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -41,11 +41,9 @@ def test_sets_far_apart_recall_nothing() -> None:
 def test_a_line_by_hand() -> None:
     real = np.array([[0.0], [1], [3], [6], [10]])  # radii 1, 1, 2, 3, 4
     distilled = np.array([[2.0], [2.5], [9]])  # radii 0.5, 0.5, 6.5
-    # 3 touches the ball of 2.5 and lies in that of 9, as do 6 and 10.
-    assert recalled(real, distilled, 1).tolist() == [False, False, True, True, True]
-    # 2 touches the ball of 1, 9 touches that of 6; the balls of 3 and 10 are met.
-    assert covered(real, distilled, 1).tolist() == [False, False, True, False, True]
-    # Each distilled point lies in one ball.
+    # 3 touches the ball of 2.5 and lies in that of 9, as do 6 and 10: recall .6.
+    # 2 touches the ball of 1, 9 touches that of 6; the balls of 3 and 10 are met:
+    # coverage .4. Each distilled point lies in one ball.
     assert prdc(real, distilled, 1) == Prdc(1, 0.6, 1, 0.4)
     assert recall(real, distilled, 1) == 0.6
 
@@ -109,34 +107,34 @@ def test_more_modes_recall_more() -> None:
     for modes in range(1, 6):
         kept = np.repeat(centres[:modes], 60 // modes, axis=0)
         distilled = kept + generator.normal(size=kept.shape)
-        shares.append((recall(real, distilled), covered(real, distilled).mean()))
+        found = prdc(real, distilled)
+        shares.append((found.recall, found.coverage))
     assert np.all(np.diff(shares, axis=0) > 0)
     assert shares[0] == pytest.approx((0.2, 0.2), abs=0.05)
 
 
 def test_a_point_with_k_copies_has_an_empty_ball() -> None:
     copies = np.concatenate([np.zeros((4, 2)), np.ones((3, 2))])
-    assert recalled(copies, copies, 3).tolist() == [False] * 4 + [True] * 3
+    # The three at 1 have a ball, which the others do not reach.
+    assert recall(copies, copies, 3) == 3 / 7
 
 
-def test_parts_are_the_whole() -> None:
+def test_recall_alone_is_that_of_all_four() -> None:
     real, distilled = _sets()
     whole = prdc(real, distilled, 4)
-    assert recall(real, distilled, 4) == recalled(real, distilled, 4).mean()
     assert whole.recall == recall(real, distilled, 4)
-    assert whole.coverage == covered(real, distilled, 4).mean()
     assert type(recall(real, distilled)) is float
     assert all(type(value) is float for value in whole)
 
 
 def test_real_points_that_are_few_can_still_be_recalled() -> None:
     real, distilled = _sets()
-    assert recalled(real[:1], distilled).tolist() == [recalled(real, distilled)[0]]
+    alone = [recall(point[None], distilled) for point in real]
+    assert np.mean(alone) == pytest.approx(recall(real, distilled))
 
 
-def test_one_image_per_class_is_covered_but_has_no_recall() -> None:
+def test_one_distilled_image_has_no_recall() -> None:
     real, distilled = _sets()
-    assert covered(real, distilled[:1]).shape == (120,)
     with pytest.raises(ValueError, match="distilled must have at least"):
         recall(real, distilled[:1])
 
@@ -182,16 +180,15 @@ def test_ties_are_those_of_a_loop(start: int) -> None:
     for seed in range(start, start + 50):
         real, distilled, k = _tied(seed)
         assert prdc(real, distilled, k) == pytest.approx(_loop(real, distilled, k))
-        assert recalled(real, distilled, k).mean() == _loop(real, distilled, k).recall
+        assert recall(real, distilled, k) == _loop(real, distilled, k).recall
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     real, distilled = _sets()
-    whole = prdc(real, distilled), recalled(real, distilled), covered(real, distilled)
+    whole = prdc(real, distilled)
     monkeypatch.setattr(knn, "BLOCK_MIB", 0.005)
-    assert prdc(real, distilled) == pytest.approx(whole[0])
-    np.testing.assert_array_equal(recalled(real, distilled), whole[1])
-    np.testing.assert_array_equal(covered(real, distilled), whole[2])
+    assert prdc(real, distilled) == pytest.approx(whole)
+    assert recall(real, distilled) == whole.recall
 
 
 @pytest.mark.parametrize(
@@ -203,8 +200,8 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
             5,
             r"distilled must have at least k \+ 1 = 6 points for k = 5 .*got 5\. L",
         ),
-        (9, 5, 5, r"Lower k to 4 at most, or give more points, or use covered\("),
-        (9, 1, 5, r"got 1\. Give more points, or use covered\("),
+        (9, 5, 5, r"Lower k to 4 at most, or give more points\."),
+        (9, 1, 5, r"got 1\. Give more points\."),
         (
             5,
             9,
@@ -222,7 +219,7 @@ def test_too_few_points_are_refused(
         prdc(points[:real], points[:distilled], k)
 
 
-@pytest.mark.parametrize("measure", [prdc, recall, recalled, covered])
+@pytest.mark.parametrize("measure", [prdc, recall])
 def test_every_measure_refuses_what_it_cannot_measure(measure) -> None:
     real, distilled = _sets()
     with pytest.raises(ValueError, match="distilled must have 3 features like real"):
