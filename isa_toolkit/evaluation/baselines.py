@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -39,17 +40,12 @@ def random_real(
         TypeError: A number is not whole.
         ValueError: A class has fewer images, or ``seed`` is negative.
     """
-    count = check_images_per_class(
-        images_per_class, dataset.train.labels, dataset.class_names
-    )
-    checks.check_integer("seed", seed, minimum=0)
-    draw = np.random.default_rng(seed)
-    labels = dataset.train.labels
-    chosen = [
-        draw.choice(np.flatnonzero(labels == c), count, replace=False)
-        for c in range(dataset.num_classes)
-    ]
-    return _real(dataset, np.concatenate(chosen), "random_real", seed)
+    draw = np.random.default_rng(checks.check_integer("seed", seed, minimum=0))
+
+    def choose(members: np.ndarray, count: int) -> np.ndarray:
+        return draw.choice(members, count, replace=False)
+
+    return _real(dataset, images_per_class, choose, "random_real", seed)
 
 
 def kmeans_real(
@@ -58,39 +54,27 @@ def kmeans_real(
     """Return the training images nearest to the k-means centres of each class.
 
     The clusters are of the network inputs (standardised or whitened), with scikit-learn's
-    k-means; each centre takes its nearest image that no other centre has taken.
-
-    Args:
-        dataset: Data set whose training images to choose from.
-        images_per_class: Number of clusters, and of images, of each class.
-        seed: Random seed of the clustering.
-
-    Returns:
-        The set, m = classes x images_per_class.
-
-    Raises:
-        TypeError: A number is not whole.
-        ValueError: A class has fewer images, or ``seed`` is negative.
+    k-means; each centre takes its nearest image that no other centre has taken. Arguments
+    and errors are those of :func:`random_real`.
     """
     from sklearn.cluster import KMeans
 
-    count = check_images_per_class(
-        images_per_class, dataset.train.labels, dataset.class_names
-    )
     checks.check_integer("seed", seed, minimum=0)
     inputs = dataset.inputs("train").reshape(len(dataset.train.labels), -1)
-    chosen = []
-    for c in range(dataset.num_classes):
-        members = np.flatnonzero(dataset.train.labels == c)
+
+    def choose(members: np.ndarray, count: int) -> np.ndarray:
         points = inputs[members]
         centres = KMeans(count, n_init="auto", random_state=seed).fit(points)
         free = np.ones(len(members), bool)
+        chosen = []
         for centre in centres.cluster_centers_:
             distance = np.square(points - centre).sum(1)
             nearest = int(np.argmin(np.where(free, distance, np.inf)))
             free[nearest] = False
             chosen.append(members[nearest])
-    return _real(dataset, np.array(chosen), "kmeans_real", seed)
+        return np.array(chosen)
+
+    return _real(dataset, images_per_class, choose, "kmeans_real", seed)
 
 
 def full_data(
@@ -131,12 +115,21 @@ def full_data(
 
 
 def _real(
-    dataset: Dataset, chosen: np.ndarray, baseline: str, seed: int
+    dataset: Dataset,
+    images_per_class: int,
+    choose: Callable[[np.ndarray, int], np.ndarray],
+    baseline: str,
+    seed: int,
 ) -> DistilledSet:
-    """Return the chosen training images as a set."""
+    """Return the training images that are chosen among the members of each class."""
+    labels = dataset.train.labels
+    count = check_images_per_class(images_per_class, labels, dataset.class_names)
+    chosen = np.concatenate(
+        [choose(np.flatnonzero(labels == c), count) for c in range(dataset.num_classes)]
+    )
     return DistilledSet.from_pixels(
         dataset.train.images[chosen],
-        centred_one_hot(dataset.train.labels[chosen], dataset.num_classes),
+        centred_one_hot(labels[chosen], dataset.num_classes),
         preprocessing=dataset.preprocessing,
         class_names=dataset.class_names,
         manifest={"baseline": baseline, "seed": seed},

@@ -44,13 +44,7 @@ from isa_toolkit.methods.base import add_flips
 from isa_toolkit.networks import NetworkSettings, build
 from isa_toolkit.networks.training import FitSettings, SGDSettings
 
-__all__ = [
-    "Comparison",
-    "Evaluation",
-    "EvaluationSettings",
-    "evaluate",
-    "with_learned",
-]
+__all__ = ["Comparison", "Evaluation", "EvaluationSettings", "evaluate"]
 
 Predictor = Literal["network", "ridge"]
 PREDICTORS: tuple[Predictor, ...] = get_args(Predictor)
@@ -141,12 +135,7 @@ class EvaluationSettings:
     ) -> EvaluationSettings:
         """Return the settings with every None filled in.
 
-        Args:
-            image_shape: (height, width, channels).
-            num_distilled: Number of images to train on, without flipped copies.
-
-        Returns:
-            Settings in which nothing is None.
+        ``num_distilled`` is the number of images to train on, without flipped copies.
 
         Raises:
             ValueError: The protocol or its training depends on the distilled set or the
@@ -194,12 +183,8 @@ class EvaluationSettings:
     ) -> EvaluationSettings:
         """Return the settings with every None filled in for one distilled set.
 
-        Args:
-            distilled: Set to evaluate; its manifest says what it was made with.
-            dataset: Data set to evaluate on.
-
-        Returns:
-            Settings in which nothing is None, and the protocol is not ``"published"``.
+        Its manifest says what it was made with; the result's protocol is not
+        ``"published"``.
         """
         settings, learned = self, {}
         if settings.protocol == "published":
@@ -251,11 +236,6 @@ class Evaluation:
     details: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @property
-    def accuracies(self) -> Float[np.ndarray, " k"]:
-        """Accuracy of each trained network on the test images, fractions, [k]."""
-        return self.network
-
-    @property
     def mean(self) -> float:
         """Mean accuracy of the trained networks on the test images, a fraction."""
         return float(np.mean(self.network))
@@ -270,8 +250,7 @@ class Evaluation:
             level: Confidence level of the interval, above 0 and below 1.
 
         Returns:
-            The interval; its ``kind`` says that it is over networks. With one network its
-            ends are NaN.
+            The interval. With one network its ends are NaN.
         """
         interval = mean_interval(self._of(predictor), level=level)
         return interval._replace(kind="networks, one distilled set")
@@ -320,10 +299,10 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Return accuracies and settings as JSON-able values."""
         return {
-            "network": [float(value) for value in self.network],
-            "ridge": [float(value) for value in self.ridge],
+            "network": self.network.tolist(),
+            "ridge": self.ridge.tolist(),
             "settings": dataclasses.asdict(self.settings),
-            **({"details": _as_lists(self.details)} if self.details else {}),
+            "details": {name: array.tolist() for name, array in self.details.items()},
         }
 
     def __repr__(self) -> str:
@@ -427,7 +406,7 @@ def evaluate(
         ...     fit=isa.networks.FitSettings(steps=100, learning_rate=1e-2),
         ...     ops=(),
         ... )
-        >>> result.accuracies.shape, result.mean > 0.2
+        >>> result.network.shape, result.mean > 0.2
         ((2,), True)
 
     Source: docs/algorithms.md, section 7.
@@ -468,15 +447,13 @@ def evaluate(
 
 
 def evaluation_of(result: TestResult, settings: EvaluationSettings) -> Evaluation:
-    """Return a test's result, fetched from the device.
-
-    Args:
-        result: Accuracies on the device.
-        settings: Settings of the evaluation, resolved.
-    """
-    details = {name: np.asarray(value) for name, value in result.details.items()}
+    """Return a test's result under resolved settings, fetched from the device."""
+    # In float64, as JSON gives them back: a mean is the same the second time.
+    network, ridge = (
+        np.asarray(each, float) for each in (result.network, result.ridge)
+    )
     return Evaluation(
-        np.asarray(result.network), np.asarray(result.ridge), settings, details
+        network, ridge, settings, jax.tree.map(np.asarray, result.details)
     )
 
 
@@ -525,19 +502,10 @@ def run_evaluation(
     num_classes: int,
     validation: tuple[Any, Any] | None = None,
 ) -> TestResult:
-    """Return the accuracies of plain arrays under resolved settings.
+    """Return the accuracies, on the device, of plain arrays under resolved settings.
 
-    Args:
-        images: Network inputs to train on, [m, h, w, ch].
-        labels: Soft labels, [m, c].
-        test_images: Network inputs to classify, [n, h, w, ch].
-        test_labels: Class numbers, [n].
-        settings: Settings that ``EvaluationSettings.resolve`` returned.
-        num_classes: Number of classes c.
-        validation: Network inputs that stop RFAD's training, and their class numbers.
-
-    Returns:
-        Accuracies, on the device.
+    ``images`` and ``test_images`` are network inputs, ``labels`` soft labels and
+    ``test_labels`` class numbers; ``validation`` stops RFAD's training.
     """
     fit, mode, flips = settings.fit, settings.augment_mode, settings.flips
     if fit is None or settings.network is None or mode is None or flips is None:
@@ -568,11 +536,7 @@ def run_evaluation(
 
 
 def check_fit(distilled: DistilledSet, dataset: Dataset) -> None:
-    """Refuse a distilled set that does not belong to the data.
-
-    Raises:
-        ValueError: Image shape, number of classes or preprocessing differ.
-    """
+    """Refuse a distilled set of another image shape, classes or preprocessing."""
     if distilled.images.shape[1:] != dataset.image_shape:
         raise checks.fail(
             "the distilled images",
@@ -602,10 +566,7 @@ def with_learned(
 ) -> EvaluationSettings:
     """Return resolved settings that use what a method learned besides the images.
 
-    Args:
-        settings: Resolved settings.
-        learned: ``learned`` of the set's manifest; MTT's ``student_learning_rate`` is
-            the learning rate of protocol ``"dsa"``.
+    MTT's ``student_learning_rate`` is the learning rate of protocol ``"dsa"``.
 
     Source: docs/algorithms.md, section 7.4.
     """
@@ -624,7 +585,3 @@ def _percent(interval: Interval) -> str:
 
 def _networks(count: int) -> str:
     return f"{count} network{'s' if count > 1 else ''}"
-
-
-def _as_lists(arrays: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
-    return {name: array.tolist() for name, array in arrays.items()}

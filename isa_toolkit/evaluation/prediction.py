@@ -17,11 +17,7 @@ _PIECE = 500
 
 
 def largest_class(scores: Float[Array, "n c"]) -> Int[Array, " n"]:
-    """Return the class with the largest score; -1, which no label is, without one.
-
-    Args:
-        scores: [n, c]; a row that is not finite has no largest one.
-    """
+    """Return the class with the largest score, -1 (no label) if one is not finite."""
     # argmax alone takes the first NaN for the largest and so answers class 0.
     is_finite = jnp.isfinite(scores).all(-1)
     return jnp.where(is_finite, jnp.argmax(scores, -1), -1)
@@ -30,12 +26,7 @@ def largest_class(scores: Float[Array, "n c"]) -> Int[Array, " n"]:
 def in_pieces(
     function: Callable[[Array], PyTree], images: Float[Array, "n h w ch"]
 ) -> PyTree:
-    """Return ``function(images)``, computed a piece at a time.
-
-    Args:
-        function: images -> arrays with the images' leading axis.
-        images: [n, h, w, ch].
-    """
+    """Return ``function(images)``, computed a piece at a time along the leading axis."""
     count = images.shape[0]
     piece = min(_PIECE, count)
     pieces = -(-count // piece)
@@ -47,21 +38,10 @@ def in_pieces(
 
 
 def logits_of(network: Network, params: PyTree, images: Array) -> Float[Array, "n c"]:
-    """Return a network's logits, computed a piece at a time.
-
-    Args:
-        network: Architecture without running statistics.
-        params: Its parameters.
-        images: Network inputs, [n, h, w, ch].
-    """
+    """Return the logits of a network without running statistics, a piece at a time."""
     return in_pieces(lambda piece: network.apply(params, {}, piece).logits, images)
 
 
 def accuracy_of(outputs: Float[Array, "n c"], labels: Int[Array, " n"]) -> Array:
-    """Return the fraction of outputs whose largest entry is the label's, [].
-
-    Args:
-        outputs: Class scores, [n, c]; a row that is not finite counts as wrong.
-        labels: Class numbers, [n].
-    """
+    """Return the fraction of outputs whose largest entry is the label's, []."""
     return jnp.mean((largest_class(outputs) == labels).astype(jnp.float32))

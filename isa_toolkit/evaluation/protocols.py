@@ -8,7 +8,8 @@
   (section 7.3).
 - ``"dsa"``: that of DC, DSA, DM and MTT: SGD on cross-entropy of the hard labels under
   DSA's augmentation (section 7.4).
-- ``"published"``: the one that the method of the set is published with.
+- ``"published"``: the one that the method of the set is published with; the functions
+  below take the others.
 """
 
 from __future__ import annotations
@@ -23,16 +24,7 @@ from isa_toolkit.methods import METHODS
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.training import FitSettings, SGDSettings, dsa_fit
 
-__all__ = [
-    "PROTOCOLS",
-    "Protocol",
-    "Training",
-    "default_fit",
-    "default_network",
-    "default_ops",
-    "network_of",
-    "protocol_of",
-]
+__all__ = ["PROTOCOLS", "Protocol", "network_of", "protocol_of"]
 
 Protocol = Literal["isa", "frepo", "rcig", "rfad", "dsa", "published"]
 PROTOCOLS: tuple[str, ...] = get_args(Protocol)
@@ -44,23 +36,14 @@ _RCIG_OPS_WITHOUT_FLIPS = ("crop", "rotate", "translate", "cutout")
 
 
 def protocol_of(distilled: DistilledSet) -> str:
-    """Return the protocol that a set's method is published with, ``"isa"`` without one.
-
-    Args:
-        distilled: Set whose manifest names the method.
-    """
+    """Return the protocol that a set's method is published with, ``"isa"`` without one."""
     experiment = distilled.manifest.get("experiment") or {}
     method = (experiment.get("method") or {}).get("name", "frepo")
     return METHODS[method].protocol if method in METHODS else "isa"
 
 
 def default_network(protocol: str, **size: Any) -> NetworkSettings:
-    """Return the architecture that a protocol is published with.
-
-    Args:
-        protocol: Name of the protocol, except ``"published"``.
-        size: Width and depth, if they are to be set.
-    """
+    """Return a protocol's published architecture, except for the width and depth given."""
     if protocol == "dsa":
         return NetworkSettings(name="convnet_in", **size)
     if protocol == "rfad":
@@ -72,10 +55,6 @@ def network_of(distilled: DistilledSet, protocol: str) -> NetworkSettings:
     """Return a protocol's architecture at the size of the distillation's network.
 
     RFAD's keeps its published width of 1,024.
-
-    Args:
-        distilled: Set whose manifest says the size.
-        protocol: Name of the protocol, except ``"published"``.
     """
     network = distilled.manifest.get("network") or {}
     size = {"width": network.get("width"), "depth": network.get("depth")}
@@ -85,15 +64,9 @@ def network_of(distilled: DistilledSet, protocol: str) -> NetworkSettings:
 
 
 def default_fit(protocol: str, num_distilled: int, *, epochs: int) -> Training | None:
-    """Return the training that a protocol is published with.
+    """Return a protocol's published training; None for RFAD's, which needs the data set.
 
-    Args:
-        protocol: Name of the protocol, except ``"published"``.
-        num_distilled: Number of distilled images, without flipped copies.
-        epochs: Number of epochs of protocol ``"dsa"``.
-
-    Returns:
-        The training; None for RFAD's, which depends on the data set.
+    ``num_distilled`` does not count flipped copies; ``epochs`` are those of ``"dsa"``.
     """
     if protocol == "rfad":
         return None
@@ -115,12 +88,9 @@ def default_fit(protocol: str, num_distilled: int, *, epochs: int) -> Training |
 def default_ops(
     protocol: str, image_shape: tuple[int, int, int], *, flips: bool
 ) -> tuple[str, ...]:
-    """Return the augmentation that a protocol is published with.
+    """Return the ops of a protocol's published augmentation.
 
-    Args:
-        protocol: Name of the protocol, except ``"published"``.
-        image_shape: (height, width, channels).
-        flips: Whether flipped copies are added; only RCIG's augmentation depends on it.
+    Only RCIG's depend on whether flipped copies are added.
     """
     if protocol == "rfad":
         return ()

@@ -19,13 +19,7 @@ from isa_toolkit.networks import Network
 from isa_toolkit.networks.random_features import draw_random
 from isa_toolkit.networks.training import STATIC, start_training, train_step
 
-__all__ = [
-    "RFADFit",
-    "RFADSettings",
-    "fit_centred",
-    "rfad_settings",
-    "validation_images",
-]
+__all__ = ["RFADSettings", "fit_centred", "rfad_settings", "validation_images"]
 
 
 @jax.tree_util.register_dataclass
@@ -83,21 +77,10 @@ class RFADSettings:
 
 
 def rfad_settings(dataset: str, images_per_class: int) -> RFADSettings:
-    """Return the published settings of RFAD's evaluation for one row.
-
-    Args:
-        dataset: Registered name of the data set.
-        images_per_class: Number of distilled images of each class.
-
-    Returns:
-        The settings.
-
-    Raises:
-        TypeError: A number is not whole.
-        ValueError: A number is too small.
+    """Return the published settings of RFAD's evaluation, CIFAR-10's where there are none.
 
     Warns:
-        UserWarning: The row is not published; CIFAR-10's is used.
+        UserWarning: The row is not published.
 
     Source: docs/algorithms.md, section 7.3.
     """
@@ -122,15 +105,9 @@ def rfad_settings(dataset: str, images_per_class: int) -> RFADSettings:
 def validation_images(
     dataset: Dataset, per_class: int, *, seed: int
 ) -> tuple[Float[np.ndarray, "v h w ch"], Int[np.ndarray, " v"]]:
-    """Return the real training images that validate, and their classes.
+    """Return real training images to validate on, ``per_class`` of each, and their classes.
 
-    Args:
-        dataset: Data set whose training images to draw from.
-        per_class: Number of images of each class; all of a class that has fewer.
-        seed: Random seed of the draw.
-
-    Returns:
-        Network inputs [v, h, w, ch] and class numbers [v].
+    All of a class that has fewer are taken.
     """
     draw = np.random.default_rng(seed)
     labels = dataset.train.labels
@@ -170,18 +147,8 @@ def fit_centred(
 ) -> RFADFit:
     """Return a random network, trained until its validation no longer improves.
 
-    Pure: call it under ``jit``.
-
-    Args:
-        key: Key that draws the network and the order.
-        network: Architecture without running statistics.
-        images: Network inputs to train on, [m, h, w, ch].
-        labels: Soft labels y, [m, c].
-        validation: Network inputs that validate, [v, h, w, ch], and their classes, [v].
-        settings: How to train.
-
-    Returns:
-        The network of the best validation.
+    Pure: call it under ``jit``. The network has no running statistics, labels are soft,
+    and the validation is a pair of network inputs and their classes.
 
     Source: docs/algorithms.md, sections 7.3 and 2.2 (the random network).
     **Deviation:** labels are scaled in mini-batches, too (the released code forgets it).
@@ -208,17 +175,17 @@ def fit_centred(
         error = network.apply(params, {}, inputs).logits - shift - scale * targets
         return 0.5 * jnp.mean(jnp.square(error)) / scale**2, state
 
-    def decay(params: PyTree) -> PyTree:
-        """Return the gradient of the penalty."""
+    def add_decay(updates: PyTree, params: PyTree | None) -> PyTree:
+        """Add the gradient of the penalty."""
         away = params
         if settings.centred:
             away = jax.tree.map(jnp.subtract, params, first)
-        return jax.tree.map(lambda value: 2 * settings.weight_decay * value, away)
+        return jax.tree.map(
+            lambda u, p: u + 2 * settings.weight_decay * p, updates, away
+        )
 
     optimizer = optax.chain(
-        optax.stateless(
-            lambda updates, params: jax.tree.map(jnp.add, updates, decay(params))
-        ),
+        optax.stateless(add_decay),
         optax.sgd(settings.learning_rate, settings.momentum),
     )
     step = train_step(

@@ -25,8 +25,6 @@ from isa_toolkit.networks.training import SGDSettings, fit
 
 __all__ = ["TestResult", "train_and_test"]
 
-Scalar = Float[Array, ""] | float
-
 
 class TestResult(NamedTuple):
     """Test accuracies of k networks, fractions.
@@ -74,14 +72,7 @@ def train_and_test(
     one after the other inside the same program: ``vmap`` turns their convolutions into
     grouped ones, which XLA's CPU back end runs about half as fast.
 
-    Args:
-        network: Architecture to train.
-        ops: Names of augmentation ops, empty for none.
-        augment_mode: ``"batch"`` or ``"sample"``.
-        flips: Add horizontally flipped copies to the support of the ridge readout.
-
-    Returns:
-        The jitted function.
+    With ``flips``, horizontally flipped copies are added to the support of the readout.
 
     Source: docs/algorithms.md, section 7.
     """
@@ -118,7 +109,7 @@ def train_and_test(
         test_images: Float[Array, "n h w ch"],
         test_labels: Int[Array, " n"],
         settings: Training,
-        ridge: Scalar,
+        ridge: Float[Array, ""] | float,
         validation: tuple[Array, Array] | tuple[()],
     ) -> TestResult:
         params, state, first, details = train(key, images, labels, settings, validation)

@@ -145,7 +145,7 @@ def test_it_shows_mean_and_interval_of_both_predictors():
     result = accuracies([0.7, 0.8, 0.9], [0.5, 0.5, 0.5])
     assert repr(result) == "80.0 ± 24.8 % (3 networks, test)"
     assert repr(accuracies([0.7])) == "70.0 % (1 network, test)"
-    assert (result.mean, result.accuracies.shape) == (pytest.approx(0.8), (3,))
+    assert (result.mean, result.network.shape) == (pytest.approx(0.8), (3,))
     page = result._repr_html_()
     assert "80.0 ± 24.8 %" in page
     assert "50.0 ± 0.0 %" in page
