@@ -55,8 +55,6 @@ class CrossPrediction(NamedTuple):
         array with one value for each draw, [draws].
     support: Number of samples to predict from.
     predicted: Number of predicted samples.
-    fraction: Fraction of samples that is predicted.
-    ridge: Relative ridge.
     """
 
     easy_from_hard: Prediction
@@ -64,8 +62,6 @@ class CrossPrediction(NamedTuple):
     random: Prediction
     support: int
     predicted: int
-    fraction: float
-    ridge: float
 
 
 def cross_prediction(
@@ -148,8 +144,6 @@ def cross_prediction(
         random=Prediction(*np.array(chance).T),
         support=len(values) - count,
         predicted=count,
-        fraction=fraction,
-        ridge=penalty,
     )
 
 

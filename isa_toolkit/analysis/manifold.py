@@ -7,7 +7,6 @@ The numbers that accompany a map are in ``class_geometry``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import NamedTuple
@@ -19,7 +18,7 @@ from isa_toolkit.analysis.knn import distance_blocks
 from isa_toolkit.analysis.validation import as_labels, as_points
 from isa_toolkit.checks import as_text, check_at_least, check_integer, fail
 
-__all__ = ["Map", "MapSettings", "joint_map", "trustworthiness", "tsne_map"]
+__all__ = ["Map", "joint_map", "trustworthiness", "tsne_map"]
 
 # Both libraries exaggerate attraction for this many iterations before the rest.
 _EARLY = 250
@@ -28,51 +27,27 @@ _EARLY = 250
 _LARGEST_SEED = 2**32 - 1
 
 
-class MapSettings(NamedTuple):
-    """Settings of a map, for its caption.
-
-    perplexity: Effective number of neighbours of a point.
-    placement_perplexity: Effective number of neighbours of a placed point; NaN in a joint
-        map.
-    iterations: Total number of iterations, 250 of them with early exaggeration.
-    components: Number of principal components that t-SNE uses.
-    variance_kept: Fraction of the variance in them; 1 without reduction.
-    seed: Seed of the initialisation and of the neighbour search.
-    neighbours: Number of neighbours of the trustworthiness.
-    """
-
-    perplexity: float
-    placement_perplexity: float
-    iterations: int
-    components: int
-    variance_kept: float
-    seed: int
-    neighbours: int
-
-
 class Map(NamedTuple):
     """Points of several sets in one plane. Large distances mean little.
 
     real: Coordinates of the real points, [n, 2].
     distilled: Coordinates of each distilled set by its name, each [m, 2].
-    mode: ``"anchored"`` (from ``tsne_map``) or ``"joint"``.
     trustworthiness: Trustworthiness of the real points; 1 is perfect.
-    settings: Settings of the map.
+    variance_kept: Fraction of the variance in the principal components that t-SNE uses.
     labels: Class numbers of the real points, [n], if they were given.
     """
 
     real: Float[np.ndarray, "n 2"]
     distilled: dict[str, Float[np.ndarray, "_ 2"]]
-    mode: str
     trustworthiness: float
-    settings: MapSettings
+    variance_kept: float
     labels: Int[np.ndarray, " n"] | None = None
 
     def __repr__(self) -> str:
         """Return the numbers of points and the trustworthiness in one line."""
         sets = ", ".join(f"{name}: {len(at)}" for name, at in self.distilled.items())
         return (
-            f"Map({self.mode}, {len(self.real)} real points, {{{sets}}}, "
+            f"Map({len(self.real)} real points, {{{sets}}}, "
             f"trustworthiness {self.trustworthiness:.3f})"
         )
 
@@ -175,8 +150,7 @@ def tsne_map(
             )
             coordinates[name] = np.array(placing)
         trust = trustworthiness(points, centred, neighbours=k)
-    settings = MapSettings(wide, narrow, count, reduced.shape[1], kept, start, k)
-    return Map(centred, coordinates, "anchored", trust, settings, labels)
+    return Map(centred, coordinates, trust, kept, labels)
 
 
 def joint_map(
@@ -224,9 +198,7 @@ def joint_map(
         ends = np.cumsum([len(points), *map(len, placed.values())])
         parts = np.split(coordinates, ends[:-1])
         trust = trustworthiness(points, parts[0], neighbours=k)
-    settings = MapSettings(wide, math.nan, count, reduced.shape[1], kept, start, k)
-    named = dict(zip(placed, parts[1:], strict=True))
-    return Map(parts[0], named, "joint", trust, settings)
+    return Map(parts[0], dict(zip(placed, parts[1:], strict=True)), trust, kept)
 
 
 def trustworthiness(

@@ -60,10 +60,8 @@ def test_the_map_holds_every_chosen_image(tiny, monkeypatch, mode):
     def pretend(real, sets, **_):
         # The map itself is tested where it is made; here, who is where.
         made[tuple(sets)] = real
-        return manifold.Map(
-            real[:, :2], {key: points[:, :2] + 1 for key, points in sets.items()}, mode,
-            0.5, None,
-        )  # fmt: skip
+        placed = {key: points[:, :2] + 1 for key, points in sets.items()}
+        return manifold.Map(real[:, :2], placed, 0.5, 1.0)
 
     name = "tsne_map" if mode == "anchored" else "joint_map"
     monkeypatch.setattr(manifold, name, pretend)
