@@ -14,8 +14,6 @@ from jaxtyping import Num
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_GAP = 2  # pixels between images
-
 
 def class_rows(
     images: Num[Any, "n h w ch"],
@@ -39,21 +37,21 @@ def class_rows(
     return [(name, images[index]) for name, index in chosen[:rows]]
 
 
-def picture_grid(rows: Sequence[np.ndarray], *, side: int = 48) -> Image:
+def picture_grid(rows: Sequence[np.ndarray], *, side: int = 48, gap: int = 2) -> Image:
     """Return rows of images [k, h, w, ch] as one picture, which a notebook shows by itself.
 
-    Small images are enlarged by a whole factor to at least ``side`` screen pixels. Floats
-    outside [0, 1] are cut off, and of images with neither 1 nor 3 channels the first
-    channel is shown.
+    Small images are enlarged by a whole factor to at least ``side`` screen pixels, with
+    ``gap`` white pixels between them. Floats outside [0, 1] are cut off, and of images
+    with neither 1 nor 3 channels the first channel is shown.
     """
     from PIL import Image
 
     height, width, channels = rows[0].shape[1:]
     factor = max(1, -(-side // max(height, width)))
-    step_y, step_x = height * factor + _GAP, width * factor + _GAP
+    step_y, step_x = height * factor + gap, width * factor + gap
     columns = max(len(row) for row in rows)
     shown = 3 if channels == 3 else 1
-    size = (len(rows) * step_y - _GAP, columns * step_x - _GAP, shown)
+    size = (len(rows) * step_y - gap, columns * step_x - gap, shown)
     canvas = np.full(size, 255, np.uint8)
     for y, row in enumerate(rows):
         levels = row[..., :shown]

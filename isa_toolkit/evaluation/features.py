@@ -12,7 +12,7 @@ import hashlib
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,51 +29,28 @@ from isa_toolkit.networks.training import FitSettings, fit
 
 __all__ = ["FeatureNetwork", "FeatureSettings", "distilled_network", "feature_network"]
 
+_BATCH_SIZE = 128
 _PIECE = 1000
 
 
-@checks.suggest_keywords
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FeatureSettings:
+class FeatureSettings(NamedTuple):
     """Which network the features come from, and how it is trained.
 
-    Attributes:
-        network: Architecture; by default the published ConvNet without normalisation.
-        steps: Number of Adam steps.
-        batch_size: Number of images per step.
-        learning_rate: Highest learning rate of warm-up and cosine.
-        seed: Random seed of the weights and of the order of the images.
-
-    Raises:
-        ValueError: A value is out of its range.
+    network: Architecture.
+    steps: Number of Adam steps.
+    seed: Random seed of the weights and of the order of the images.
 
     Source: ours. The paper's maps and recall name no feature space (docs/algorithms.md,
     section 12).
     """
 
-    network: NetworkSettings = dataclasses.field(
-        default_factory=lambda: NetworkSettings(width=32, norm="none")
-    )
-    steps: int = 1000
-    batch_size: int = 128
-    learning_rate: float = 1e-3
+    network: NetworkSettings
+    steps: int
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        checks.check_integer("feature steps", self.steps)
-        checks.check_integer("feature batch_size", self.batch_size)
-        checks.check_positive("feature learning_rate", self.learning_rate)
-        checks.check_integer("feature seed", self.seed, minimum=0)
 
 
 class FeatureNetwork(NamedTuple):
-    """A trained network, to read penultimate features with.
-
-    network: Its architecture.
-    params: Its weights.
-    state: Its normalisation statistics, if any.
-    settings: How it was trained, resolved.
-    """
+    """A trained network with its weights, normalisation statistics and settings."""
 
     network: Network
     params: PyTree
@@ -81,22 +58,7 @@ class FeatureNetwork(NamedTuple):
     settings: FeatureSettings
 
     def features(self, images: Any) -> Float[np.ndarray, "n d"]:
-        """Return the penultimate features of network inputs, float32 [n, d].
-
-        Args:
-            images: Network inputs, [n, h, w, ch].
-        """
-        return self._read(images, "features")
-
-    def logits(self, images: Any) -> Float[np.ndarray, "n c"]:
-        """Return the class scores of network inputs, float32 [n, c].
-
-        Args:
-            images: Network inputs, [n, h, w, ch].
-        """
-        return self._read(images, "logits")
-
-    def _read(self, images: Any, output: Literal["features", "logits"]) -> np.ndarray:
+        """Return the penultimate features of network inputs [n, h, w, ch], float32."""
         images = np.asarray(images, np.float32)
         if images.shape[1:] != self.network.image_shape:
             raise checks.fail(
@@ -107,35 +69,20 @@ class FeatureNetwork(NamedTuple):
         for start in range(0, max(len(images), 1), _PIECE):
             piece = images[start : start + _PIECE]
             outputs = forward(self.params, self.state, jnp.asarray(_padded(piece)))
-            read.append(np.asarray(getattr(outputs, output))[: len(piece)])
+            read.append(np.asarray(outputs.features)[: len(piece)])
         return np.concatenate(read)
 
 
-def feature_network(
-    dataset: Dataset,
-    settings: FeatureSettings | None = None,
-    *,
-    folder: str | Path | None = None,
-) -> FeatureNetwork:
+def feature_network(dataset: Dataset, settings: FeatureSettings) -> FeatureNetwork:
     """Return a network trained on the real training images, from the cache if it is there.
 
-    Args:
-        dataset: Data set to train on.
-        settings: Which network and how long; None for the defaults.
-        folder: Folder of the stored networks; None for the user's cache
-            (``ISA_CACHE_DIR``).
-
-    Returns:
-        The network; the same numbers for the same data and settings on one machine.
-
-    Raises:
-        ValueError: The network does not fit the images.
+    The same data and settings give the same numbers on one machine. The user's cache is
+    ``ISA_CACHE_DIR``.
     """
     settings, network = _build(dataset, settings)
-    where = cache_folder() / "features" if folder is None else Path(folder)
     shapes = jax.eval_shape(network.init, jax.random.key(0))
     params, state = kept_or_made(
-        where / f"{_digest(dataset, settings)}.safetensors",
+        cache_folder() / "features" / f"{_digest(dataset, settings)}.safetensors",
         lambda path: _read_weights(path, shapes),
         lambda: _train(
             network, dataset.inputs("train"), dataset.targets("train"), settings
@@ -146,31 +93,19 @@ def feature_network(
 
 
 def distilled_network(
-    distilled: DistilledSet, dataset: Dataset, settings: FeatureSettings | None = None
+    distilled: DistilledSet, dataset: Dataset, settings: FeatureSettings
 ) -> FeatureNetwork:
-    """Return a feature network trained on a distilled set, anew at each call.
-
-    Args:
-        distilled: Distilled set to train on.
-        dataset: Data set that it stands for.
-        settings: Which network and how long; None for the defaults.
-
-    Raises:
-        ValueError: The network does not fit the images.
-    """
+    """Return a feature network trained on a distilled set, anew at each call."""
     settings, network = _build(dataset, settings)
     params, state = _train(network, distilled.images, distilled.labels, settings)
     return FeatureNetwork(network, params, state, settings)
 
 
 def _build(
-    dataset: Dataset, settings: FeatureSettings | None
+    dataset: Dataset, settings: FeatureSettings
 ) -> tuple[FeatureSettings, Network]:
     """Return the resolved settings and their network."""
-    settings = settings or FeatureSettings()
-    settings = dataclasses.replace(
-        settings, network=settings.network.resolve(dataset.image_shape)
-    )
+    settings = settings._replace(network=settings.network.resolve(dataset.image_shape))
     network = build(
         settings.network,
         image_shape=dataset.image_shape,
@@ -184,8 +119,8 @@ def _train(
 ) -> tuple[PyTree, PyTree]:
     training = FitSettings(
         steps=settings.steps,
-        batch_size=min(settings.batch_size, len(labels)),
-        learning_rate=settings.learning_rate,
+        batch_size=min(_BATCH_SIZE, len(labels)),
+        learning_rate=1e-3,
         warmup_steps=settings.steps // 20,
     )
     key = jax.random.key(settings.seed)
@@ -219,7 +154,10 @@ def _digest(dataset: Dataset, settings: FeatureSettings) -> str:
     description = {
         "data": dataset.fingerprint,
         "preprocessing": dataset.preprocessing.fingerprint,
-        "settings": dataclasses.asdict(settings),
+        "settings": {
+            **settings._asdict(),
+            "network": dataclasses.asdict(settings.network),
+        },
     }
     text = json.dumps(description, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -30,22 +30,10 @@ def parallel_map(
 ) -> list[T]:
     """Return ``function`` of each item, computed on threads under a progress bar.
 
-    Args:
-        function: Function of one item.
-        items: Items, any number.
-        description: Text of the progress bar.
-        workers: Number of threads.
-        progress: Whether to show the bar; None shows it on terminals and in notebooks.
-        on_progress: Function called with (description, number done, number of items),
-            first with none done.
-        cancel: Event that cancels the items that have not started. It is also set while
-            a failure, or Ctrl-C, waits for the items in progress.
-
-    Returns:
-        Results in the order of the items.
-
-    Raises:
-        CancelledError: If it was cancelled. Exceptions of ``function`` pass unchanged.
+    ``on_progress`` is called with (description, number done, number of items), first with
+    none done. ``cancel`` cancels the items that have not started with a
+    ``CancelledError``; it is also set while a failure, or Ctrl-C, waits for the items in
+    progress. ``progress`` None shows the bar on terminals and in notebooks.
     """
     import tqdm.auto
 
@@ -92,17 +80,8 @@ def distill_batched(
 ) -> None:
     """Distil what is missing; runs that differ only in traced values share a program.
 
-    Args:
-        experiments: Experiments, any number.
-        description: Text that ``on_progress`` gets.
-        folder: Folder of the run folders.
-        on_progress: Function called with (description, number done, number of runs),
-            first with those that exist.
-        cancel: Event that cancels the runs, with a checkpoint; cleared at the end.
-
-    Raises:
-        CancelledError: If it was cancelled; each run has a checkpoint.
-        DivergedError: If some runs diverged; the other runs of the program are done.
+    Progress and cancellation are those of :func:`parallel_map`; each cancelled run has a
+    checkpoint. If some runs diverge, the other runs of the program are done.
     """
     missing = [
         one

@@ -28,7 +28,6 @@ class Comparison:
     """A figure that compares settings, each with a baseline seed by seed.
 
     Attributes:
-        TITLE: Title of the figure.
         pairs: Pairs (key of the baseline, key of the setting).
         about: What the caption says about the settings.
         with_random: Whether the random real images that each seed starts from are shown
@@ -37,7 +36,6 @@ class Comparison:
         all_sizes: Whether all sizes of the study are compared; the smallest is drawn.
     """
 
-    TITLE: str
     pairs: tuple[tuple[str, str], ...]
     about: str
     with_random: bool = False
@@ -54,13 +52,8 @@ class Comparison:
     ) -> pd.DataFrame:
         """Return the accuracy of each setting, by seed, with means and differences.
 
-        Args:
-            study: Study with the data and the runs.
-            images_per_class: Number of distilled images of each class; None for 1, or
-                for all sizes of the study.
-
-        Returns:
-            Rows of ``results_table``, in percent.
+        Rows of ``results_table``, in percent, at 1 image per class or at ``images_per_class``
+        or, where ``all_sizes`` are compared, at all sizes of the study.
         """
         sizes = [1] if images_per_class is None else [images_per_class]
         if images_per_class is None and self.all_sizes:
@@ -74,27 +67,18 @@ class Comparison:
         random = results_table.as_table([])
         if self.with_random:
             random = study.initial_accuracies(Variant(self.keys[0]), size)
-        parts = [
-            by_seed,
-            random,
-            results_table.means(by_seed),
-            results_table.means(random),
-        ]
+        everything = results_table.concatenate([by_seed, random])
+        parts = [everything, results_table.means(everything)]
         if self.with_baselines and len(by_seed):
             parts.append(study.baseline_accuracies(size))
         for base, key in self.pairs:
             both = by_seed[by_seed.setting.isin((base, key))]
             parts.append(results_table.differences(both, base))
-        everything = results_table.concatenate([by_seed, random])
         parts.append(results_table.differences(everything, "random"))
         return parts
 
     def draw(self, table: pd.DataFrame) -> Figure:
-        """Return the figure: accuracies by seed, and the paired differences.
-
-        Args:
-            table: Table from ``compute``.
-        """
+        """Return the figure: accuracies by seed, and the paired differences."""
         smallest = table[table.images_per_class == table.images_per_class.min()]
         bases = {base for base, _ in self.pairs}
         return draw_strips(
@@ -105,15 +89,12 @@ class Comparison:
 
     def caption(self, table: pd.DataFrame) -> str:
         """Return the caption of a table from ``compute``."""
-        one = table[table.seed.isna()].iloc[0]
-        size = results_table.format_images_per_class(one.images_per_class)
-        return f"{one.dataset}, {size}, {one.n} seeds. {self.about} {_EXPLANATION}"
+        return f"{results_table.describe(table)}. {self.about} {_EXPLANATION}"
 
 
 # Source: the paper, section D; what its single step and MixUp are in detail is unknown,
 # our reading is docs/algorithms.md, section 6.3.
 FIG3C = Comparison(
-    TITLE="Figure 3(c). Augmentation of the crucial samples",
     pairs=tuple(
         ("frepo+drop_easy", key) for key in ("mixup", "single_step", "isa")
     ),
@@ -129,20 +110,17 @@ _READING = (
 # Source: the paper, table 4, whose numbers are not in the appendix; our reading is
 # docs/algorithms.md, section 10.
 TABLE4 = Comparison(
-    TITLE="Table 4. Meta-learning methods with and without",
     pairs=(("frepo", "isa"), ("rfad", "rfad+ours"), ("rcig", "rcig+ours")),
     about=_READING,
     with_random=True,
 )
 # Source: the paper, table 8; our reading is docs/algorithms.md, section 10.
 TABLE8 = Comparison(
-    TITLE="Table 8. Matching methods with and without",
     pairs=(("dm", "dm+ours"), ("mtt", "mtt+ours")),
     about=_READING,
     with_random=True,
 )
 DEMO_TABLE = Comparison(
-    TITLE="FRePo with and without crucial samples and ISA",
     pairs=(("frepo", "isa"),),
     about="The difference is to plain FRePo.",
     with_random=True,

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from isa_toolkit.analysis.intervals import mean_interval
 from isa_toolkit.benchmark import TimedLoop
 from isa_toolkit.figures import results_table
 from isa_toolkit.figures.strip_plot import draw_strips
@@ -19,9 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["TITLE", "VARIANTS", "caption", "compute", "draw"]
+__all__ = ["VARIANTS", "caption", "compute", "draw"]
 
-TITLE = "Cost. Time per step, with and without ISA"
 # Plain FRePo looks for no partner.
 VARIANTS = (Variant("frepo", (("partner", "none"),)), Variant("isa"))
 _STEPS = 40
@@ -30,13 +25,10 @@ _HOURS = 500_000 / 3600
 
 
 def compute(study: Study) -> pd.DataFrame:
-    """Return the time per step of FRePo and of ISA at every size.
+    """Return the time per step of FRePo and of ISA at every size; it needs no run.
 
     The two compiled loops alternate in this process, each on its own state, so that other
     load on the machine affects both.
-
-    Args:
-        study: Study with the data and the scale; it needs no run.
 
     Returns:
         Rows of ``results_table``, by repeat (``seed``) and as means:
@@ -52,37 +44,26 @@ def compute(study: Study) -> pd.DataFrame:
         }
         for one in timed.values():
             one.run(_STEPS)  # compiles
-        seconds = {key: [] for key in timed}
-        for _ in range(_REPEATS):
-            for key, one in timed.items():
-                seconds[key].append(_seconds_per_step(one))
-        table = results_table.as_table(_rows(study.dataset.name, size, seconds))
-        paired = results_table.differences(table[table.seed.notna()], "frepo")
-        parts += [table, paired.assign(over="paired repeats")]
-    return results_table.concatenate(parts)
-
-
-def _rows(
-    dataset: str, size: int, seconds: dict[str, list[float]]
-) -> Iterator[dict[str, Any]]:
-    measured = [
-        (key, quantity, factor * np.array(values))
-        for key, values in seconds.items()
-        for quantity, factor in (
-            ("milliseconds_per_step", 1000), ("hours_500k_steps", _HOURS),
+        cells = []
+        for repeat in range(_REPEATS):
+            seconds = {key: _seconds_per_step(one) for key, one in timed.items()}
+            for key, value in seconds.items():
+                quantities = {
+                    "milliseconds_per_step": 1000 * value,
+                    "hours_500k_steps": _HOURS * value,
+                }
+                if key == "isa":
+                    quantities["isa_over_frepo_ratio"] = value / seconds["frepo"]
+                cells.append(({"setting": key, "seed": repeat}, quantities))
+        table = results_table.measured(
+            cells, dataset=study.dataset.name, images_per_class=size
         )
-    ]  # fmt: skip
-    ratio = np.array(seconds["isa"]) / np.array(seconds["frepo"])
-    for key, quantity, values in [*measured, ("isa", "isa_over_frepo_ratio", ratio)]:
-        cell: dict[str, Any] = {
-            "dataset": dataset,
-            "images_per_class": size,
-            "setting": key,
-            "quantity": quantity,
-        }
-        for repeat, value in enumerate(values):
-            yield results_table.row(**cell, seed=repeat, value=value)
-        yield results_table.row(**cell, value=mean_interval(values), over="repeats")
+        parts += [
+            table,
+            results_table.means(table, over="repeats"),
+            results_table.differences(table, "frepo", over="paired repeats"),
+        ]
+    return results_table.concatenate(parts)
 
 
 def _seconds_per_step(timed: TimedLoop) -> float:
@@ -92,11 +73,7 @@ def _seconds_per_step(timed: TimedLoop) -> float:
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Return the figure: milliseconds per step at the largest size.
-
-    Args:
-        table: Table from ``compute``.
-    """
+    """Return the figure: milliseconds per step at the largest size."""
     size = table.images_per_class.max()
     return draw_strips(
         table[

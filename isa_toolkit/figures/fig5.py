@@ -14,23 +14,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["RATIOS", "TITLE", "caption", "compute", "draw", "variants"]
+__all__ = ["RATIOS", "caption", "compute", "draw", "variants"]
 
-TITLE = "Figure 5. Accuracy when easy or hard samples are dropped"
 RATIOS = (0.1, 0.2, 0.3)
 
 
 def variants(
     easy: Sequence[float] = RATIOS, hard: Sequence[float] = RATIOS
 ) -> dict[Variant, float]:
-    """Return the settings of the figure with their positions on its axis.
-
-    Args:
-        easy: Fractions to drop from the easy end, one setting for each.
-        hard: Fractions to drop from the hard end, one setting for each.
-
-    Returns:
-        Variant -> dropped fraction; plain FRePo drops none.
+    """Return the settings of the figure -> their dropped fraction; plain FRePo drops none.
 
     Source: the paper, section B; docs/algorithms.md, section 6.2.
     """
@@ -53,15 +45,9 @@ def compute(
 ) -> pd.DataFrame:
     """Return accuracy against the dropped fraction, with means and differences.
 
-    Args:
-        study: Study with the data and the runs.
-        images_per_class: Number of distilled images of each class.
-        easy: Fractions to drop from the easy end.
-        hard: Fractions to drop from the hard end.
-
-    Returns:
-        Rows of ``results_table``. ``x`` is the dropped fraction; it is missing for
-        "frepo", the baseline of all settings.
+    ``easy`` and ``hard`` are the fractions to drop from either end, one setting for each.
+    Rows of ``results_table``; ``x`` is the dropped fraction, which is missing for "frepo",
+    the baseline of all settings.
     """
     positions = variants(easy, hard)
     by_seed = check_study(study).accuracies(
@@ -73,11 +59,7 @@ def compute(
 
 @house_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Return the figure: means with intervals on the left, paired differences right.
-
-    Args:
-        table: Table from ``compute``.
-    """
+    """Return the figure: means with intervals on the left, paired differences right."""
     figure = new_figure(6.6, 2.7)
     left, right = figure.subplots(1, 2)
     rows = table[(table.predictor == "network") & table.seed.isna()]
@@ -122,10 +104,8 @@ def draw(table: pd.DataFrame) -> Figure:
 
 def caption(table: pd.DataFrame) -> str:
     """Return the caption of a table from ``compute``."""
-    one = table[table.seed.isna()].iloc[0]
-    size = results_table.format_images_per_class(one.images_per_class)
     return (
-        f"{one.dataset}, {size}, {one.n} seeds. Left: mean test accuracy of new networks "
+        f"{results_table.describe(table)}. Left: mean test accuracy of new networks "
         "with its 95 % interval over distilled sets. Right: the difference to plain FRePo, "
         "seed by seed (same initial images, batches and networks), with its 95 % interval. "
         "An interval that includes 0 shows no difference."

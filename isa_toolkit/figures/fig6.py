@@ -18,11 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "MODES", "TITLE", "VARIANTS", "caption", "compute", "draw", "measures", "pictures",
+    "MODES", "VARIANTS", "caption", "compute", "draw", "measures", "pictures",
     "star_positions",
 ]  # fmt: skip
 
-TITLE = "Figure 6. Distilled among real images"
 VARIANTS = tuple(
     Variant(key) for key in ("frepo", "frepo+drop_hard", "frepo+drop_easy", "isa")
 )
@@ -66,24 +65,15 @@ def compute(
         same in each), ``kind`` ("real" or "distilled"), ``label`` (class name), ``x``,
         ``y``, and for the whole map ``mode``, ``space``, ``trustworthiness``, ``dataset``
         and ``images_per_class``. Empty if there is no such run.
-
-    Raises:
-        ValueError: If the mode or the space is unknown.
     """
     import pandas as pd
 
     checks.check_one_of("mode", mode, MODES)
     checks.check_one_of("space", space, SPACES)
-    size = (
-        check_study(study).default_size
-        if images_per_class is None
-        else images_per_class
-    )
+    size = check_study(study).size(images_per_class)
     runs = study.runs(VARIANTS, size)
     shown = {
-        variant.key: runs[variant, seed].distilled
-        for variant in VARIANTS
-        if (variant, seed) in runs
+        variant.key: run.distilled for (variant, at), run in runs.items() if at == seed
     }
     if not shown:
         return pd.DataFrame()
@@ -105,50 +95,34 @@ def compute(
             for key, points in sets.items()
         }
     names = np.array(study.dataset.class_names)
-    parts = []
-    for key, drawn in maps.items():
+    parts = [
+        pd.DataFrame(points, columns=["x", "y"]).assign(
+            setting=key,
+            kind=kind,
+            label=names[of],
+            trustworthiness=made.trustworthiness,
+        )
+        for key, made in maps.items()
         for kind, points, of in (
-            ("real", drawn.real, labels[indices]),
-            ("distilled", drawn.distilled[key], kinds[key]),
-        ):
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "dataset": study.dataset.name,
-                        "images_per_class": size,
-                        "setting": key,
-                        "kind": kind,
-                        "label": names[of],
-                        "x": points[:, 0],
-                        "y": points[:, 1],
-                        "mode": mode,
-                        "space": space,
-                        "trustworthiness": drawn.trustworthiness,
-                    }
-                )
-            )
-    return pd.concat(parts, ignore_index=True)
+            ("real", made.real, labels[indices]),
+            ("distilled", made.distilled[key], kinds[key]),
+        )
+    ]
+    return pd.concat(parts, ignore_index=True).assign(
+        dataset=study.dataset.name, images_per_class=size, mode=mode, space=space
+    )
 
 
 def measures(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
     """Return overlap, spread and evenness of every setting and seed, in feature space.
 
-    Args:
-        study: Study with the data and the runs.
-        images_per_class: Number of distilled images of each class; None for
-            ``study.default_size``.
-
-    Returns:
-        Rows of ``results_table`` over all classes: ``overlap`` (mean fraction of the 5
-        nearest points that are real and of the same class), ``spread`` (mean distance
-        within a class over that of the real images) and ``evenness``; differences are to
-        "frepo".
+    Rows of ``results_table`` over all classes: ``overlap`` (mean fraction of the 5 nearest
+    points that are real and of the same class), ``spread`` (mean distance within a class
+    over that of the real images) and ``evenness``; differences are to "frepo".
     """
-    size = (
-        check_study(study).default_size
-        if images_per_class is None
-        else images_per_class
-    )
+    import pandas as pd
+
+    size = check_study(study).size(images_per_class)
     runs = study.runs(VARIANTS, size)
     if not runs:
         return results_table.as_table([])
@@ -156,29 +130,23 @@ def measures(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
     every_class = tuple(range(study.dataset.num_classes))
     indices = _sample_each_class(labels, every_class, study.budget.map_points)
     real, of = study.real_features()[indices], labels[indices]
-    rows = []
+    cells = []
     for (variant, seed), run in runs.items():
         distilled = run.distilled
         points = study.feature_network().features(distilled.images)
         arrays = (real, of, points, distilled.classes)
-        values = {
+        found = {
             "overlap": class_geometry.overlap(*arrays, k=K),
             "spread": class_geometry.spread(*arrays),
             "evenness": class_geometry.evenness(*arrays),
         }
-        rows += [
-            results_table.row(
-                dataset=study.dataset.name,
-                images_per_class=size,
-                setting=variant.key,
-                quantity=name,
-                seed=seed,
-                value=of_each[~np.isnan(of_each)].mean(),
-            )
-            for name, of_each in values.items()
-            if not np.isnan(of_each).all()  # one image per class has no spread
-        ]
-    return results_table.with_means(results_table.as_table(rows), against="frepo")
+        # One image per class has no spread; pandas leaves such classes out of a mean.
+        values = {name: pd.Series(each).mean() for name, each in found.items()}
+        cells.append(({"setting": variant.key, "seed": seed}, values))
+    by_seed = results_table.measured(
+        cells, dataset=study.dataset.name, images_per_class=size
+    )
+    return results_table.with_means(by_seed, against="frepo")
 
 
 def _sample_each_class(
@@ -200,11 +168,7 @@ def _points(study: Study, space: str, images: np.ndarray) -> np.ndarray:
 
 @house_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Return the panels: real images as dots, distilled ones as stars.
-
-    Args:
-        table: Table from ``compute``.
-    """
+    """Return the panels: real images as dots, distilled ones as stars."""
     keys = list(dict.fromkeys(table.setting))
     names = list(dict.fromkeys(table.label))
     columns = 2 if len(keys) > 1 else 1
@@ -235,15 +199,10 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def star_positions(figure: Figure, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the positions of the stars in the figure, so that they can be selected.
+    """Return the positions of the stars in a figure that has been saved or rendered.
 
-    Args:
-        figure: Figure from ``draw`` that has been saved or rendered since.
-        table: Table that it was drawn from.
-
-    Returns:
-        One row per star: ``setting``, ``star`` (its index within the setting), ``label``,
-        and ``left`` and ``top``, in fractions of the figure's width and height.
+    One row per star: ``setting``, ``star`` (its index within the setting), ``label``, and
+    ``left`` and ``top``, in fractions of the figure's width and height.
     """
     stars = table[table.kind == "distilled"].copy()
     stars["star"] = stars.groupby("setting", sort=False).cumcount()

@@ -6,7 +6,7 @@ of sampled losses beside the closed form.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "PARTNERS", "TITLE", "Pair", "caption", "caption_segment", "compute", "draw",
-    "draw_segment", "find_pair", "segment_table", "table_of",
+    "PARTNERS", "Pair", "caption", "caption_segment", "compute", "draw",
+    "draw_segment", "find_pair", "segment_table",
 ]  # fmt: skip
 
-TITLE = "Figure 7. Crucial samples and the segment between two of them"
 _DROP_EASY = 0.2
 _BATCH = 1024
 _DRAWS = 10_000
+_SEGMENT = (-1.0, 0.0)
 PARTNERS = ("nearest", "random")
 _KEPT, _DROPPED, _PAIR = "#0072B2", "#bbbbbb", "#D55E00"
 
@@ -59,42 +59,26 @@ class Pair(NamedTuple):
 # --- numbers ----------------------------------------------------------------------------
 
 
-def compute(
-    study: Study,
-    images_per_class: int = 1,
-    *,
-    segment: tuple[float, float] = (-1.0, 0.0),
-    seed: int = 0,
-) -> pd.DataFrame:
+def compute(study: Study, images_per_class: int = 1) -> pd.DataFrame:
     """Return a real pair, its position in feature space, and its loss along the segment.
 
-    A batch of real images is scored by an ISA set of this study, in features of a network
+    A batch of real images is scored by the ISA set of seed 0, in features of a network
     trained on real images; the easiest 20 % are dropped. The pair is the kept sample whose
     score is nearest to the median of those with a partner of another class, and its
-    nearest kept sample by cosine.
-
-    Args:
-        study: Study with the data and the runs.
-        images_per_class: Number of distilled images of each class.
-        segment: Ends (a, b) of the segment; the default leads from the partner to the
-            sample, as the paper's text says.
-        seed: Seed of the distilled set and of the batch.
+    nearest kept sample by cosine. The segment (-1, 0) leads from the partner to the
+    sample, as the paper's text says.
 
     Returns:
-        Rows of several kinds (column ``kind``): "image" (``index`` 0 and 1, ``label``,
-        ``score``, ``pixels``), "point" (``x``, ``y`` in the plane through the pair,
-        ``kept``), "end" (``index``, ``x``, ``y``), "virtual" (``x``, ``y`` along the
-        segment), "curve" (``t``, ``loss``) and "mean" (``loss``: the closed form;
-        ``sampled``: the mean over 10,000 values of t). Empty if there is no such run.
+        The table of :func:`segment_table`; empty if there is no such run.
 
     Source: the paper, section C; docs/algorithms.md, section 6.1.
     """
     import pandas as pd
 
-    pair = find_pair(study, images_per_class, seed=seed)
+    pair = find_pair(study, images_per_class)
     if pair is None:
         return pd.DataFrame()
-    table = table_of(pair, segment, seed=seed)
+    table = segment_table(pair, _SEGMENT, samples=_DRAWS)
     return table.assign(dataset=study.dataset.name, images_per_class=images_per_class)
 
 
@@ -108,15 +92,9 @@ def find_pair(
 ) -> Pair | None:
     """Return the pair of :func:`compute`, or None if there is no such run.
 
-    Args:
-        study: Study with the data and the runs.
-        images_per_class: Number of distilled images of each class.
-        partner: "nearest" for the nearest kept sample by cosine, or "random".
-        drop_easy: Fraction of the batch to drop.
-        seed: Seed of the distilled set, of the batch and of random partners.
-
-    Raises:
-        ValueError: If the partner is unknown, or the fraction is out of range.
+    The partner is the "nearest" kept sample by cosine, or a "random" one; ``drop_easy`` is
+    the fraction of the batch to drop, and the seed that of the distilled set, of the batch
+    and of random partners.
     """
     checks.check_one_of("partner", partner, PARTNERS)
     variant = Variant("isa")
@@ -152,71 +130,10 @@ def find_pair(
     )
 
 
-def table_of(
-    pair: Pair, segment: tuple[float, float], *, seed: int = 0
-) -> pd.DataFrame:
-    """Return a pair and its loss along a segment, in the rows of :func:`compute`.
-
-    Args:
-        pair: Pair from :func:`find_pair`.
-        segment: Ends (a, b) of the segment.
-        seed: Seed of the sampled values of t.
-    """
-    import pandas as pd
-
-    here, there = pair.ends
-    residual, difference = pair.residuals[0], pair.residuals[0] - pair.residuals[1]
-    start, stop = segment
-    positions = np.linspace(start, stop, 101)
-    draws = np.random.default_rng(seed).uniform(start, stop, _DRAWS)
-    rows: list[dict[str, Any]] = [
-        {
-            "kind": "image",
-            "index": index,
-            "label": pair.labels[index],
-            "score": pair.scores[index],
-            "pixels": pair.images[index],
-        }
-        for index in range(2)
-    ]
-    rows += [
-        {"kind": "point", "x": x, "y": y, "kept": bool(keep)}
-        for (x, y), keep in zip(pair.points, pair.kept, strict=True)
-    ]
-    rows += [
-        {"kind": "end", "index": index, "x": x, "y": y}
-        for index, (x, y) in enumerate((here, there))
-    ]
-    rows += [
-        {"kind": "virtual", "t": t, "x": x, "y": y}
-        for t in np.linspace(start, stop, 9)
-        for x, y in [here + t * (here - there)]
-    ]
-    rows += [
-        {"kind": "curve", "t": t, "loss": loss}
-        for t, loss in zip(
-            positions, _loss(residual, difference, positions), strict=True
-        )
-    ]
-    rows.append(
-        {
-            "kind": "mean",
-            "loss": _closed_form(residual, difference, start, stop),
-            "sampled": float(_loss(residual, difference, draws).mean()),
-            "t": start,
-        }
-    )
-    return pd.DataFrame(rows).assign(start=start, stop=stop)
-
-
 def segment_table(
-    pair: Pair,
-    segment: tuple[float, float],
-    *,
-    samples: int = 1000,
-    seed: int = 0,
+    pair: Pair, segment: tuple[float, float], *, samples: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
-    """Return the rows of :func:`table_of`, and running means of sampled losses.
+    """Return a pair and its loss along a segment.
 
     Args:
         pair: Pair from :func:`find_pair`.
@@ -225,30 +142,46 @@ def segment_table(
         seed: Seed of these values.
 
     Returns:
-        The rows of :func:`table_of`, and rows of the kind "running" (``n``; ``loss``, the
-        mean over the first n samples; ``error``, its standard error from these samples).
+        Rows of several kinds (column ``kind``): "image" (``index`` 0 and 1, ``label``,
+        ``score``, ``pixels``), "point" (``x``, ``y`` in the plane through the pair,
+        ``kept``), "end" (``index``, ``x``, ``y``), "virtual" (``x``, ``y`` along the
+        segment), "curve" (``t``, ``loss``), "mean" (``loss``: the closed form;
+        ``sampled``: the mean over the samples) and "running" (``n``; ``loss``, the mean
+        over the first n samples; ``error``, its standard error from these samples).
     """
     import pandas as pd
 
-    table = table_of(pair, segment, seed=seed)
+    here, there = pair.ends
     residual, difference = pair.residuals[0], pair.residuals[0] - pair.residuals[1]
-    positions = np.random.default_rng(seed).uniform(*segment, samples)
-    losses = _loss(residual, difference, positions)
+    start, stop = segment
+    steps, curve = np.linspace(start, stop, 9), np.linspace(start, stop, 101)
+    virtual = here + steps[:, None] * (here - there)
+    draws = np.random.default_rng(seed).uniform(start, stop, samples)
+    losses = _loss(residual, difference, draws)
     count = np.arange(1, samples + 1)
     mean = np.cumsum(losses) / count
     square = np.maximum(np.cumsum(losses**2) / count - mean**2, 0)
-    at = np.unique(np.geomspace(2, samples, 60).astype(int)) - 1
-    running = pd.DataFrame(
-        {
-            "kind": "running",
-            "n": count[at],
-            "loss": mean[at],
-            "error": np.sqrt(square[at] / (count[at] - 1)),
-            "start": segment[0],
-            "stop": segment[1],
-        }
-    )
-    return pd.concat([table, running], ignore_index=True)
+    shown = np.unique(np.geomspace(2, samples, 60).astype(int)) - 1
+    parts = {
+        "image": {
+            "index": [0, 1], "label": pair.labels, "score": pair.scores,
+            "pixels": list(pair.images),
+        },
+        "point": {"x": pair.points[:, 0], "y": pair.points[:, 1], "kept": pair.kept},
+        "end": {"index": [0, 1], "x": pair.ends[:, 0], "y": pair.ends[:, 1]},
+        "virtual": {"t": steps, "x": virtual[:, 0], "y": virtual[:, 1]},
+        "curve": {"t": curve, "loss": _loss(residual, difference, curve)},
+        "mean": {
+            "t": [start], "sampled": [losses.mean()],
+            "loss": [_closed_form(residual, difference, start, stop)],
+        },
+        "running": {
+            "n": count[shown], "loss": mean[shown],
+            "error": np.sqrt(square[shown] / (count[shown] - 1)),
+        },
+    }  # fmt: skip
+    tables = [pd.DataFrame(part).assign(kind=kind) for kind, part in parts.items()]
+    return pd.concat(tables, ignore_index=True).assign(start=start, stop=stop)
 
 
 def _pair(
@@ -304,11 +237,7 @@ def _plane(real: np.ndarray, first: int, second: int) -> np.ndarray:
 
 @house_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Return the figure: the algorithm, the pair in feature space, the loss between.
-
-    Args:
-        table: Table from ``compute``.
-    """
+    """Return the figure: the algorithm, the pair in feature space, the loss between."""
     figure = new_figure(6.6, 4.0)
     top, bottom = figure.subfigures(2, 1, height_ratios=[1, 2.2])
     _draw_algorithm(top.subplots())
@@ -320,11 +249,7 @@ def draw(table: pd.DataFrame) -> Figure:
 
 @house_style
 def draw_segment(table: pd.DataFrame) -> Figure:
-    """Return the pair in its plane, the loss along the segment, and the running mean.
-
-    Args:
-        table: Table from ``segment_table``.
-    """
+    """Return the pair in its plane, the loss along the segment, and the running mean."""
     figure = new_figure(9.4, 2.9)
     plane, curve, means = figure.subplots(1, 3)
     _draw_plane(plane, table)

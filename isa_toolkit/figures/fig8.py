@@ -13,22 +13,16 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["TITLE", "VARIANTS", "caption", "compute", "draw"]
+__all__ = ["VARIANTS", "caption", "compute", "draw"]
 
-TITLE = "Figure 8. Accuracy against step, with and without ISA"
 VARIANTS = (Variant("frepo"), Variant("isa"))
 
 
 def compute(study: Study, images_per_class: int = 1) -> pd.DataFrame:
     """Return the accuracy at every stored step, by seed, with means and differences.
 
-    Args:
-        study: Study with the data and the runs.
-        images_per_class: Number of distilled images of each class.
-
-    Returns:
-        Rows of ``results_table``; ``x`` is the outer step, 0 for the real images that
-        both start from. The time per step is in :mod:`~isa_toolkit.figures.cost`.
+    Rows of ``results_table``; ``x`` is the outer step, 0 for the real images that both
+    start from. The time per step is in :mod:`~isa_toolkit.figures.cost`.
     """
     by_seed = check_study(study).accuracies(
         VARIANTS, images_per_class, every_snapshot=True
@@ -38,11 +32,7 @@ def compute(study: Study, images_per_class: int = 1) -> pd.DataFrame:
 
 @house_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Return the figure: both curves, and their paired difference.
-
-    Args:
-        table: Table from ``compute``.
-    """
+    """Return the figure: both curves, and their paired difference."""
     figure = new_figure(6.6, 2.6)
     left, right = figure.subplots(1, 2)
     rows = table[table.predictor == "network"]
@@ -71,10 +61,8 @@ def draw(table: pd.DataFrame) -> Figure:
 
 def caption(table: pd.DataFrame) -> str:
     """Return the caption of a table from ``compute``."""
-    one = table[table.seed.isna()].iloc[0]
-    size = results_table.format_images_per_class(one.images_per_class)
     return (
-        f"{one.dataset}, {size}, {one.n} seeds. Left: accuracy of new networks, trained "
+        f"{results_table.describe(table)}. Left: accuracy of new networks, trained "
         "on the distilled set as it was at each step, on test images; thin lines are "
         f"seeds. No step is chosen by it. Right: {setting('isa').label} minus FRePo, seed "
         "by seed, with its 95 % interval."

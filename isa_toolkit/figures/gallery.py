@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["LETTERS", "TITLE", "caption", "compute", "draw", "pictures", "table_of"]
+__all__ = ["LETTERS", "caption", "compute", "draw", "pictures", "table_of"]
 
-TITLE = "Section G. Distilled images"
 # The galleries of the paper, section G: (data set, images per class) -> letter.
 LETTERS = {
     ("mnist", 1): "a", ("fashion_mnist", 1): "b", ("mnist", 10): "c",
@@ -40,32 +39,22 @@ def pictures(study: Study) -> dict[str, dict[str, Any]]:
     }
 
 
-def compute(study: Study, images_per_class: int, *, seed: int = 0) -> pd.DataFrame:
-    """Return the distilled images of FRePo with crucial samples and ISA.
+def compute(study: Study, images_per_class: int) -> pd.DataFrame:
+    """Return ``table_of`` for FRePo with crucial samples and ISA, seed 0.
 
-    Args:
-        study: Study with the data and the runs.
-        images_per_class: Number of distilled images of each class.
-        seed: Seed of the distilled set.
-
-    Returns:
-        The table of ``table_of``; empty if there is no such run.
+    It is empty if there is no such run.
     """
     import pandas as pd
 
     variant = Variant("isa")
     runs = check_study(study).runs([variant], images_per_class)
-    if (variant, seed) not in runs:
+    if (variant, 0) not in runs:
         return pd.DataFrame()
-    return table_of(runs[variant, seed].distilled, study.dataset.name)
+    return table_of(runs[variant, 0].distilled, study.dataset.name)
 
 
 def table_of(distilled: DistilledSet, dataset: str) -> pd.DataFrame:
     """Return any distilled set as a table of images.
-
-    Args:
-        distilled: Distilled set.
-        dataset: Name of the data set, for the caption.
 
     Returns:
         One row per image, ordered by class: ``dataset``, ``images_per_class``, ``index``,
@@ -98,20 +87,15 @@ def table_of(distilled: DistilledSet, dataset: str) -> pd.DataFrame:
 def draw(table: pd.DataFrame) -> Figure:
     """Return the gallery: a row per class; with one image per class, a row for all.
 
-    Args:
-        table: Table from ``compute`` or ``table_of``.
-
-    Returns:
-        The figure; pixels are clipped to [0, 1]. It has at most 20 rows of 10 images.
+    Pixels are clipped to [0, 1]. There are at most 20 rows of 10 images.
     """
     names = list(dict.fromkeys(table.label))
     by_class = dict(iter(table.groupby("label", sort=False)))
-    is_gray = table.pixels.iloc[0].shape[-1] == 1
     side = 0.4 if table.pixels.iloc[0].shape[0] <= 32 else 0.6
     if len(table) == len(names):
         if len(names) <= _COLUMNS:
             row = ImageRow(np.stack(list(table.pixels)))
-            return draw_grid([row], titles=names, dark_ink=is_gray, image_in=side)
+            return draw_grid([row], titles=names, image_in=side)
         rows = [
             ImageRow(np.stack(list(table.pixels[at : at + _COLUMNS])), names[at])
             for at in range(0, min(len(names), _ROWS * _COLUMNS), _COLUMNS)
@@ -121,7 +105,7 @@ def draw(table: pd.DataFrame) -> Figure:
             ImageRow(np.stack(list(by_class[name].pixels[:_COLUMNS])), name)
             for name in names[:_ROWS]
         ]
-    return draw_grid(rows, dark_ink=is_gray, image_in=side)
+    return draw_grid(rows, image_in=side)
 
 
 def caption(table: pd.DataFrame) -> str:

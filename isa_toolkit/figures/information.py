@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isa_toolkit.analysis import ranking
 from isa_toolkit.analysis.cross_prediction import cross_prediction, ridge_weights
-from isa_toolkit.analysis.intervals import mean_interval, paired_interval
 from isa_toolkit.distillation import Run
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.evaluation.features import FeatureNetwork, distilled_network
+from isa_toolkit.evaluation.features import (
+    FeatureNetwork,
+    FeatureSettings,
+    distilled_network,
+)
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.strip_plot import draw_intervals
+from isa_toolkit.figures.strip_plot import draw_strips
 from isa_toolkit.figures.study import Study, check_study
-from isa_toolkit.figures.style import house_style, new_figure
-from isa_toolkit.figures.variants import Variant
+from isa_toolkit.figures.variants import Setting, Variant
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
 __all__ = [
-    "BASE", "FRACTION", "TITLE", "caption", "compute", "draw", "scores",
-    "train_and_read",
+    "BASE",
+    "FRACTION",
+    "caption",
+    "compute",
+    "draw",
+    "read_and_score",
+    "scores",
 ]  # fmt: skip
 
-TITLE = "Information. Predicting easy samples from hard ones, and the reverse"
 FRACTION = 0.2
 BASE = Variant("frepo")
 EASY, HARD = "mse_easy_20_from_hard_80", "mse_hard_20_from_easy_80"
@@ -37,11 +42,10 @@ RANDOM = "mse_random_20_from_80"
 _NETWORKS = 3
 _STAGES = 3
 _TRAINING_STEPS = 300
-# Quantity -> name and colour of its part.
 _PARTS = {
-    EASY: ("easiest", "#E69F00"),
-    RANDOM: ("random", "#999999"),
-    HARD: ("hardest", "#009E73"),
+    EASY: Setting("easiest", "#E69F00"),
+    RANDOM: Setting("random", "#999999"),
+    HARD: Setting("hardest", "#009E73"),
 }
 
 
@@ -51,13 +55,8 @@ def scores(
     """Return FRePo's loss of every real image, [n]; large scores are hard.
 
     The loss is half the squared error, summed over classes, of the ridge regression on
-    the distilled set in a network's features.
-
-    Args:
-        network: Network whose features are used.
-        distilled: Distilled set that predicts.
-        real: Features of the real images, [n, d].
-        labels: Centred one-hot labels of the real images, [n, c].
+    the distilled set in a network's features. ``real`` are the features of the real
+    images, [n, d], and ``labels`` their centred one-hot labels, [n, c].
 
     Source: docs/algorithms.md, sections 4.1 and 6.1.
     """
@@ -74,12 +73,8 @@ def compute(
     real image. The real training images are scored by ridge regression on the distilled
     set; then 80 % predict 20 % by ridge regression on the same features.
 
-    Args:
-        study: Study with the data and the runs.
-        images_per_class: Number of distilled images of each class; None for
-            ``study.default_size``.
-        fraction: Fraction that is predicted from the rest. The names of the quantities
-            contain 20 and 80 for every fraction.
+    ``fraction`` of the images is predicted from the rest; the names of the quantities
+    contain 20 and 80 for every fraction.
 
     Returns:
         Rows of ``results_table``: ``mse_*`` (mean over samples and classes) and
@@ -92,49 +87,37 @@ def compute(
     Source: the paper, section B, "Information". It does not state data, network and
     normalisation, and has no random control.
     """
-    size = (
-        check_study(study).default_size
-        if images_per_class is None
-        else images_per_class
-    )
+    size = check_study(study).size(images_per_class)
     runs = study.runs([BASE], size)
     labels = study.dataset.targets("train")
 
     def measure(item: tuple[tuple[Variant, int], Run]) -> dict[str, float]:
         (_, seed), run = item
-        network, real = train_and_read(study, run.distilled, seed)
-        ranked = scores(network, run.distilled, real, labels)
+        real, ranked = read_and_score(study, run.distilled, seed)
         return {
             **_errors(real, labels, ranked, fraction),
             **_stability(study, run, seed, ranked, fraction),
         }
 
-    found = study.map(measure, runs.items(), "information")
-
-    def row(quantity: str, value: Any, **more: Any) -> dict[str, Any]:
-        return results_table.row(
-            dataset=study.dataset.name,
-            images_per_class=size,
-            setting=BASE.key,
-            predictor="ridge",
-            quantity=quantity,
-            value=value,
-            **more,
+    cells = ({"seed": seed} for _, seed in runs)
+    by_seed = results_table.measured(
+        zip(cells, study.map(measure, runs.items(), "information"), strict=True),
+        dataset=study.dataset.name,
+        images_per_class=size,
+        setting=BASE.key,
+        predictor="ridge",
+    )
+    parts = [results_table.with_means(by_seed)]
+    # The baseline of a difference is another quantity, not another setting.
+    for suffix in ("", "_half_sum"):
+        errors = by_seed[by_seed.quantity.isin([f"{name}{suffix}" for name in _PARTS])]
+        paired = results_table.differences(
+            errors.assign(setting=errors.quantity, quantity=None), RANDOM + suffix
         )
-
-    rows = [
-        row(name, value, seed=seed)
-        for (_, seed), values in zip(runs, found, strict=True)
-        for name, value in values.items()
-    ]
-    for name in found[0] if found else []:
-        column = [values[name] for values in found]
-        rows.append(row(name, mean_interval(column), over="distilled sets"))
-        control = name.replace(EASY, RANDOM).replace(HARD, RANDOM)
-        if name != control:
-            interval = paired_interval(column, [values[control] for values in found])
-            rows.append(row(name, interval, against=RANDOM, over="paired seeds"))
-    return results_table.as_table(rows)
+        parts.append(
+            paired.assign(quantity=paired.setting, setting=BASE.key, against=RANDOM)
+        )
+    return results_table.concatenate(parts)
 
 
 def _errors(
@@ -156,19 +139,15 @@ def _stability(
     study: Study, run: Run, seed: int, ranked: np.ndarray, fraction: float
 ) -> dict[str, float]:
     """Return how similarly networks, and stages of the distillation, rank the images."""
-    labels = study.dataset.targets("train")
-
-    def ranking_of(distilled: DistilledSet, network_seed: int) -> np.ndarray:
-        network, real = train_and_read(study, distilled, network_seed)
-        return scores(network, distilled, real, labels)
-
     by_network = [ranked] + [
-        ranking_of(run.distilled, 1000 * (seed + 1) + index)
+        read_and_score(study, run.distilled, 1000 * (seed + 1) + index)[1]
         for index in range(1, _NETWORKS)
     ]
     steps = list(run.snapshots)
     stages = [steps[round(at)] for at in np.linspace(0, len(steps) - 1, _STAGES)]
-    by_step = [ranking_of(run.distilled_at(step), seed) for step in stages[:-1]]
+    by_step = [
+        read_and_score(study, run.distilled_at(step), seed)[1] for step in stages[:-1]
+    ]
     networks = ranking.rank_stability(np.stack(by_network), fraction=fraction)
     training = ranking.rank_stability(np.stack([*by_step, ranked]), fraction=fraction)
     return {
@@ -180,65 +159,42 @@ def _stability(
     }
 
 
-def train_and_read(
+def read_and_score(
     study: Study, distilled: DistilledSet, seed: int
-) -> tuple[FeatureNetwork, np.ndarray]:
-    """Return a network trained on a distilled set, and its features of the real images.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return features and scores of the real images by a distilled set.
 
-    Args:
-        study: Study with the data and the scale.
-        distilled: Distilled set to train on.
-        seed: Seed of the network.
-
-    Returns:
-        The network, and features [n, d] of the training images.
+    The features are those of a network that is trained on the set.
     """
-    settings = dataclasses.replace(
-        study.budget.features,
-        network=study.evaluation_settings().network,
-        seed=seed,
-        steps=_TRAINING_STEPS,
+    settings = FeatureSettings(
+        study.evaluation_settings().network, steps=_TRAINING_STEPS, seed=seed
     )
     network = distilled_network(distilled, study.dataset, settings)
-    return network, network.features(study.dataset.inputs("train"))
+    real = network.features(study.dataset.inputs("train"))
+    return real, scores(network, distilled, real, study.dataset.targets("train"))
 
 
-@house_style
 def draw(table: pd.DataFrame, *, fraction: float = FRACTION) -> Figure:
-    """Return the figure: errors of the three splits, and their difference to chance.
-
-    Args:
-        table: Table from ``compute``.
-        fraction: Fraction that the table was computed with.
-    """
-    figure = new_figure(6.6, 1.9)
-    left, right = figure.subplots(1, 2, sharey=True)
-    for index, (quantity, (_, colour)) in enumerate(_PARTS.items()):
-        mine = table[table.quantity == quantity]
-        seeds = mine[mine.seed.notna()]
-        left.plot(seeds.value, [index] * len(seeds), "o", color=colour, ms=3, alpha=0.5)
-        means = mine[mine.seed.isna() & mine.against.isna()]
-        draw_intervals(left, means, index, colour)
-        draw_intervals(right, mine[mine.against.notna()], index, colour)
-    right.axvline(0, color=_PARTS[RANDOM][1], lw=1.2)
-    names = [
-        f"{name} {100 * fraction:.0f} % from the rest" for name, _ in _PARTS.values()
-    ]
-    left.set_yticks(range(len(_PARTS)), names)
-    left.set_ylim(len(_PARTS) - 0.5, -0.5)
-    left.set_xlim(left=0)
-    left.set_xlabel("squared error, mean over classes")
-    right.set_xlabel("paired difference to the random split")
+    """Return the figure: errors of the three splits, and their difference to chance."""
+    part = f"{100 * fraction:.0f} % from the rest"
+    figure = draw_strips(
+        table.assign(setting=table.quantity),
+        list(_PARTS),
+        RANDOM,
+        predictor="ridge",
+        unit="squared error, mean over classes",
+        difference="squared error",
+        looks={
+            key: look._replace(label=f"{look.label} {part}")
+            for key, look in _PARTS.items()
+        },
+    )
+    figure.axes[0].set_xlim(left=0)
     return figure
 
 
 def caption(table: pd.DataFrame, *, fraction: float = FRACTION) -> str:
-    """Return the caption of the figure.
-
-    Args:
-        table: Table from ``compute``.
-        fraction: Fraction that the table was computed with.
-    """
+    """Return the caption of a table that was computed with this fraction."""
     one = table[table.seed.isna()].iloc[0]
     size = results_table.format_images_per_class(one.images_per_class)
     mean = table[table.seed.isna() & table.against.isna()].set_index("quantity").value

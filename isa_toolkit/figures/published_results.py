@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,9 +52,8 @@ PAPER_NETWORKS = 5
 def published_numbers() -> pd.DataFrame:
     """Return the numbers of the appendix, one per row.
 
-    Returns:
-        Columns item, dataset, images_per_class, method, predictor, quantity, value, std
-        and note; missing where the paper does not state them.
+    Columns: item, dataset, images_per_class, method, predictor, quantity, value, std and
+    note; missing where the paper does not state them.
     """
     import pandas as pd
 
@@ -63,9 +64,9 @@ def published_numbers() -> pd.DataFrame:
 def compare(item: str, ours: pd.DataFrame, *, is_published_scale: bool) -> pd.DataFrame:
     """Return the paper's numbers of one item, each with ours and a verdict.
 
-    Ours is the mean over seeds with its interval. It is compared with the paper's mean
-    only at the published scale, on the same data set, at the same number of images per
-    class. ``VERDICTS`` explains the verdicts.
+    Ours is the mean over seeds with its interval, of the same data set if there is one. It
+    is compared with the paper's mean only at the published scale, on the same data set, at
+    the same number of images per class. ``VERDICTS`` explains the verdicts.
 
     Args:
         item: Name of the item in the paper's numbers.
@@ -78,76 +79,41 @@ def compare(item: str, ours: pd.DataFrame, *, is_published_scale: bool) -> pd.Da
         ``ours``, ``low``, ``high``, ``n``, ``over``, ``difference`` (ours minus the
         paper's) and ``verdict``.
     """
-    import pandas as pd
-
-    paper = published_numbers()
-    paper = paper[paper["item"] == item]
-    means = ours[ours.seed.isna() & ours.against.isna()] if len(ours) else ours
-    rows = [
-        {**published, **_compare_one(published, means, is_published_scale)}
-        for published in paper.to_dict("records")
+    paper = published_numbers().query("item == @item").reset_index(drop=True)
+    means = ours[ours.seed.isna() & ours.against.isna()].rename(
+        columns={
+            "dataset": "our_dataset", "images_per_class": "our_images_per_class",
+            "predictor": "our_predictor", "value": "ours",
+        }
+    )  # fmt: skip
+    found = paper.assign(
+        place=paper.index,
+        setting=paper.method,
+        quantity=paper.quantity.str.removesuffix(_DEVICE),
+    ).merge(means, on=["setting", "quantity"])
+    size, predictor = found.images_per_class, found.predictor
+    is_same_size = (size == found.our_images_per_class).fillna(False)
+    found = found[
+        (size.isna() | is_same_size)
+        & (predictor.isna() | (predictor == found.our_predictor))
     ]
-    columns = [
-        *paper.columns, "our_dataset", "our_images_per_class", "ours", "low", "high", "n",
-        "over", "difference", "verdict",
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _compare_one(
-    published: dict[str, Any], means: pd.DataFrame, is_published_scale: bool
-) -> dict[str, Any]:
-    import pandas as pd
-
-    found = _nearest(published, means)
-    if found is None:
-        return {"verdict": NOT_RUN}
-    counts = found["images_per_class"], published["images_per_class"]
-    is_same = (
-        found["dataset"] == published["dataset"]
-        and not any(pd.isna(count) for count in counts)
-        and int(counts[0]) == int(counts[1])
+    # Of the same data set if possible.
+    is_other = found.our_dataset != found.dataset
+    found = found.assign(is_other=is_other).sort_values("is_other", kind="stable")
+    found = found.drop_duplicates("place").set_index("place")
+    own = ["our_dataset", "our_images_per_class", "ours", "low", "high", "n", "over"]
+    table = paper.join(found[own])
+    half = 2 * table["std"].fillna(0) / math.sqrt(PAPER_NETWORKS)
+    is_apart = (table.value - half > table.high) | (table.low > table.value + half)
+    is_comparable = (
+        (table.our_dataset == table.dataset)
+        & (table.our_images_per_class == table.images_per_class).fillna(False)
+        & ~table.quantity.str.endswith(_DEVICE)
+        & is_published_scale
     )
-    verdict = OTHER_SETTING
-    if is_same and is_published_scale and not published["quantity"].endswith(_DEVICE):
-        verdict = NO_INTERVAL
-        if not math.isnan(found["low"]):
-            std = 0.0 if pd.isna(published["std"]) else published["std"]
-            half = 2 * std / math.sqrt(PAPER_NETWORKS)
-            gap = max(
-                published["value"] - half - found["high"],
-                found["low"] - published["value"] - half,
-            )
-            verdict = AGREES if gap <= 0 else DIFFERS
-    return {
-        "our_dataset": found["dataset"],
-        "our_images_per_class": found["images_per_class"],
-        "ours": found["value"],
-        "low": found["low"],
-        "high": found["high"],
-        "n": found["n"],
-        "over": found["over"],
-        "difference": found["value"] - published["value"],
-        "verdict": verdict,
-    }
-
-
-def _nearest(published: dict[str, Any], means: pd.DataFrame) -> dict[str, Any] | None:
-    """Return our number of the same method and quantity, of the same data if possible."""
-    import pandas as pd
-
-    if len(means) == 0:
-        return None
-    same = means[
-        (means.setting == published["method"])
-        & (means.quantity == published["quantity"].removesuffix(_DEVICE))
-    ]
-    if isinstance(published["predictor"], str):
-        same = same[same.predictor == published["predictor"]]
-    count = published["images_per_class"]
-    if not pd.isna(count):
-        same = same[(same.images_per_class == count).fillna(False).astype(bool)]
-    if len(same) == 0:
-        return None
-    exact = same[same.dataset == published["dataset"]]
-    return (exact if len(exact) else same).iloc[0].to_dict()
+    verdict = np.select(
+        [table.ours.isna(), ~is_comparable.astype(bool), table.low.isna(), is_apart],
+        [NOT_RUN, OTHER_SETTING, NO_INTERVAL, DIFFERS],
+        AGREES,
+    )
+    return table.assign(difference=table.ours - table.value, verdict=verdict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["SPACES", "TITLE", "VARIANTS", "caption", "compute", "draw"]
+__all__ = ["SPACES", "VARIANTS", "caption", "compute", "draw"]
 
-TITLE = "Diversity. Recall of real images"
 VARIANTS = tuple(
     Variant(key) for key in ("frepo", "frepo+drop_easy", "frepo+drop_hard", "isa")
 )
@@ -36,11 +35,8 @@ def compute(
 ) -> pd.DataFrame:
     """Return recall and its companions of every setting and seed, in features and pixels.
 
-    Args:
-        study: Study with the data and the runs.
-        images_per_class: Number of distilled images of each class; None for
-            ``study.default_size``, since recall needs more than k distilled points.
-        k: Number of the neighbour that a ball reaches to.
+    A ball reaches to the k-th neighbour; recall needs more than k distilled points, so
+    the default size is ``study.default_size``.
 
     Returns:
         Rows of ``results_table``. ``recall_k5`` (k = 5) is over all real training images,
@@ -51,52 +47,45 @@ def compute(
 
     Source: the paper, equations 8 and 9; it does not state its feature space.
     """
-    size = (
-        check_study(study).default_size
-        if images_per_class is None
-        else images_per_class
-    )
+    size = check_study(study).size(images_per_class)
     runs = study.runs(VARIANTS, size)
     if not runs or size * study.dataset.num_classes <= K:
         return results_table.as_table([])
     sets = [(variant.key, seed, run, None) for (variant, seed), run in runs.items()]
-    sets += [
-        ("random", seed, run, 0)
-        for (variant, seed), run in runs.items()
-        if variant.key == "frepo"
-    ]
-    flat = study.dataset.inputs("train").reshape(len(study.dataset.train.labels), -1)
-    real = {"features": study.real_features(), "pixels": flat}
-    subset = np.arange(len(flat))
-    if len(flat) > _MOST_RADII:
+    sets += [("random", seed, run, 0) for key, seed, run, _ in sets if key == "frepo"]
+    inputs = study.dataset.inputs("train")
+    real = {"features": study.real_features(), "pixels": _flat(inputs)}
+    subset = np.arange(len(inputs))
+    if len(inputs) > _MOST_RADII:
         draw = np.random.default_rng(0)
-        subset = np.sort(draw.choice(len(flat), _MOST_RADII, replace=False))
+        subset = np.sort(draw.choice(len(inputs), _MOST_RADII, replace=False))
 
-    def measure(item: tuple[str, int, Run, int | None]) -> list[dict[str, Any]]:
-        key, seed, run, step = item
+    def measure(item: tuple[str, int, Run, int | None]) -> dict[str, float]:
+        _, _, run, step = item
         distilled = run.distilled if step is None else run.distilled_at(step)
         points = {
             "features": study.feature_network().features(distilled.images),
-            "pixels": distilled.images.reshape(len(distilled.images), -1),
+            "pixels": _flat(distilled.images),
         }
-        return [
-            results_table.row(
-                dataset=study.dataset.name,
-                images_per_class=size,
-                setting=key,
-                quantity=quantity + suffix,
-                seed=seed,
-                value=value,
-            )
+        return {
+            quantity + suffix: value
             for space, suffix in SPACES.items()
             for quantity, value in _measures(
                 real[space], real[space][subset], points[space], k
             ).items()
-        ]
+        }
 
-    found = study.map(measure, sets, "diversity")
-    table = results_table.as_table(row for rows in found for row in rows)
+    cells = ({"setting": key, "seed": seed} for key, seed, _, _ in sets)
+    table = results_table.measured(
+        zip(cells, study.map(measure, sets, "diversity"), strict=True),
+        dataset=study.dataset.name,
+        images_per_class=size,
+    )
     return results_table.with_means(table, against="frepo")
+
+
+def _flat(images: np.ndarray) -> np.ndarray:
+    return images.reshape(len(images), -1)
 
 
 def _measures(
@@ -119,13 +108,7 @@ def draw(
     k: int = K,
     space: Literal["features", "pixels"] = "features",
 ) -> Figure:
-    """Return the figure: recall by seed on the left, paired differences on the right.
-
-    Args:
-        table: Table from ``compute``.
-        k: Number of neighbours that the table was computed with.
-        space: Name of the feature space to draw.
-    """
+    """Return the figure: recall by seed on the left, paired differences on the right."""
     return draw_strips(
         table[table.quantity == f"recall_k{k}{SPACES[space]}"],
         ["random", *(variant.key for variant in VARIANTS)],
@@ -142,22 +125,14 @@ def caption(
     k: int = K,
     space: Literal["features", "pixels"] = "features",
 ) -> str:
-    """Return the caption of the figure.
-
-    Args:
-        table: Table from ``compute``.
-        k: Number of neighbours that the table was computed with.
-        space: Name of the feature space that is drawn.
-    """
+    """Return the caption of the figure that is drawn with the same arguments."""
     where = (
         "penultimate features of a network trained on real images"
         if space == "features"
         else "network inputs"
     )
-    one = table[table.seed.isna()].iloc[0]
-    size = results_table.format_images_per_class(one.images_per_class)
     return (
-        f"{one.dataset}, {size}, {one.n} seeds. Fraction of the real training images in "
+        f"{results_table.describe(table)}. Fraction of the real training images in "
         "the balls around distilled ones, each of which reaches to the distilled "
         f"neighbour number {k} (equations 8 and 9), in {where}. Left: each seed and the "
         "mean with its 95 % interval over distilled sets. Right: paired difference to "

@@ -1,7 +1,7 @@
 """The figures and tables of the appendix and of the demo, one line each.
 
-A figure is a module with ``TITLE``, ``compute(study) -> DataFrame``, ``draw(table) ->
-Figure`` and ``caption(table) -> str``. It may also have ``pictures(study)``, which names
+A figure is a module with ``compute(study) -> DataFrame``, ``draw(table) -> Figure`` and
+``caption(table) -> str``. It may also have ``pictures(study)``, which names
 several pictures with the keywords of ``compute`` for each, and ``measures(study)``, rows of
 ``results_table`` where those of ``compute`` are something else.
 """
@@ -37,31 +37,21 @@ __all__ = ["DEMO", "ITEMS", "Item"]
 class Item(NamedTuple):
     """One figure or table that is reproduced.
 
-    figure: Module (or object) with ``TITLE``, ``compute``, ``draw`` and ``caption``.
+    figure: Module (or object) with ``compute``, ``draw`` and ``caption``.
+    title: Title in the report.
     published: Name of its rows in the paper's numbers; None where the paper prints none.
-    title: Title; None for the figure's.
     datasets: Names of the data sets that it is about; empty for all.
     """
 
     figure: Any
+    title: str = ""
     published: str | None = None
-    title: str | None = None
     datasets: tuple[str, ...] = ()
 
-    @property
-    def heading(self) -> str:
-        """Title of the item."""
-        return self.title or self.figure.TITLE
-
     def pictures(self, name: str, study: Study) -> dict[str, dict[str, Any]]:
-        """Return the pictures of the item for a study.
+        """Return the pictures of the item -> keywords of ``compute`` for each.
 
-        Args:
-            name: Name of the item; it is that of a single picture.
-            study: Study with the data and the runs.
-
-        Returns:
-            Name of the picture -> keywords of ``compute``; none for other data sets.
+        A single picture has the ``name`` of the item; other data sets have none.
         """
         if self.datasets and study.dataset.name not in self.datasets:
             return {}
@@ -69,11 +59,9 @@ class Item(NamedTuple):
         return pictures(study) if pictures else {name: {}}
 
     def numbers(self, study: Study, tables: list[pd.DataFrame]) -> pd.DataFrame:
-        """Return the rows of ``results_table`` of the item; empty if it has none.
+        """Return the rows of ``results_table`` of an item, from the tables of its pictures.
 
-        Args:
-            study: Study with the data and the runs.
-            tables: Tables of its pictures.
+        An item without such rows has an empty table.
         """
         measures = getattr(self.figure, "measures", None)
         if measures is not None:
@@ -85,28 +73,28 @@ class Item(NamedTuple):
 
 # The appendix. Items that share runs are neighbours.
 ITEMS: dict[str, Item] = {
-    "fig5": Item(fig5),
-    "fig8": Item(fig8),
-    "fig3c": Item(FIG3C),
-    "fig7": Item(fig7),
-    "table6": Item(table6, "table6"),
+    "fig5": Item(fig5, "Figure 5. Accuracy when easy or hard samples are dropped"),
+    "fig8": Item(fig8, "Figure 8. Accuracy against step, with and without ISA"),
+    "fig3c": Item(FIG3C, "Figure 3(c). Augmentation of the crucial samples"),
+    "fig7": Item(fig7, "Figure 7. Crucial samples and the segment between two of them"),
+    "table6": Item(table6, "Table 6. Network and ridge predictor", "table6"),
     "table7": Item(
         table6,
+        "Table 7. Network and ridge predictor on ImageNet subsets",
         "table7",
-        title="Table 7. Network and ridge predictor on ImageNet subsets",
-        datasets=("imagenette", "imagewoof", "imagenet64"),
+        ("imagenette", "imagewoof", "imagenet64"),
     ),
-    "table8": Item(TABLE8, "table8"),
-    "table4": Item(TABLE4),
-    "fig6": Item(fig6),
-    "recall": Item(recall, "diversity"),
-    "information": Item(information, "information"),
-    "samples": Item(samples),
-    "gallery": Item(gallery),
-    "cost": Item(cost, "cost"),
+    "table8": Item(TABLE8, "Table 8. Matching methods with and without", "table8"),
+    "table4": Item(TABLE4, "Table 4. Meta-learning methods with and without"),
+    "fig6": Item(fig6, "Figure 6. Distilled among real images"),
+    "recall": Item(recall, "Diversity. Recall of real images", "diversity"),
+    "information": Item(
+        information,
+        "Information. Predicting easy samples from hard ones, and the reverse",
+        "information",
+    ),
+    "samples": Item(samples, "Easy and hard samples"),
+    "gallery": Item(gallery, "Section G. Distilled images"),
+    "cost": Item(cost, "Cost. Time per step, with and without ISA", "cost"),
 }
-DEMO: dict[str, Item] = {
-    "images": Item(snapshots),
-    "curve": Item(fig8),
-    "table": Item(DEMO_TABLE),
-}
+DEMO = {"images": Item(snapshots), "curve": Item(fig8), "table": Item(DEMO_TABLE)}

@@ -31,13 +31,9 @@ Record = Mapping[str, Any]
 
 
 def stored_records(out: str | Path) -> list[dict[str, Any]]:
-    """Return the records of all items under a results folder.
+    """Return the record of each study and item, with its ``folder``, under a results folder.
 
-    Args:
-        out: Path of the results folder.
-
-    Returns:
-        One record per study and item, with its ``folder``; damaged ones are left out.
+    Damaged ones are left out.
     """
     records = []
     for folder in sorted(path for path in Path(out).iterdir() if path.is_dir()):
@@ -51,36 +47,24 @@ def stored_records(out: str | Path) -> list[dict[str, Any]]:
 
 
 def stored_numbers(record: Record) -> pd.DataFrame:
-    """Return the rows of ``results_table`` of a stored item.
-
-    Args:
-        record: One of :func:`stored_records`.
-
-    Returns:
-        The rows; none if their file is missing or empty.
-    """
+    """Return the rows of ``results_table`` of a stored item; none without their file."""
     import pandas as pd
 
     path = record["folder"] / f"{record['item']}-numbers.csv"
     try:
-        table = pd.read_csv(path)
+        return results_table.as_table(pd.read_csv(path))
     except (FileNotFoundError, pd.errors.EmptyDataError):
         return results_table.as_table([])
-    table = table.astype(object).where(table.notna(), None)
-    return results_table.as_table(table.to_dict("records"))
 
 
 # --- the report -------------------------------------------------------------------------
 
 
 def write_report(out: str | Path) -> Path:
-    """Write ``report.html`` from the stored items of every study in a results folder.
-
-    Args:
-        out: Path of the results folder.
+    """Write ``report.html``, a page of its own, from the stored items of every study.
 
     Returns:
-        Path of the page, which needs no other file.
+        Path of the page.
 
     Raises:
         OSError: If the folder cannot be read or written.
@@ -152,7 +136,7 @@ def _section(
     found = [items[name] for items in studies if name in items]
     return {
         "name": name,
-        "title": item.heading,
+        "title": item.title,
         "is_run": any(record["pictures"] for record, _ in found),
         "studies": [
             {
@@ -200,41 +184,35 @@ def _number_rows(table: pd.DataFrame) -> list[list[Any]]:
 def _published_rows(
     published: str, found: list[tuple[Record, pd.DataFrame]]
 ) -> list[list[Any]]:
-    """Return the paper's numbers, each with the nearest of ours."""
+    """Return the paper's numbers, each with ours that says most."""
     compared = [
         published_results.compare(
             published, numbers, is_published_scale=record["scale"] == "paper"
         )
-        for record, numbers in found
-    ] or [
-        published_results.compare(
-            published, results_table.as_table([]), is_published_scale=False
-        )
+        for record, numbers in found or [({"scale": ""}, results_table.as_table([]))]
     ]
     order = list(VERDICTS)
     rows = []
     for same in zip(*(table.itertuples() for table in compared), strict=True):
         best = min(same, key=lambda one: order.index(one.verdict))
         where = [best.dataset, _whole(best.images_per_class, " per class")]
-        theirs = f"{best.value:g}" + (
-            "" if best.std != best.std else f" ± {best.std:g}"
-        )
-        ours = "–"
+        std = "" if best.std != best.std else f" ± {best.std:g}"
+        note = f" ({best.note})" if isinstance(best.note, str) else ""
+        ours, difference = "–", "–"
         if best.verdict != published_results.NOT_RUN:
-            ours = f"{_interval(best, best.ours)} {best.our_dataset}, n = {best.n:.0f}"
-        is_compared = best.verdict in (
-            published_results.AGREES,
-            published_results.DIFFERS,
-        )
+            mean = _interval(best._replace(value=best.ours))
+            ours = f"{mean} {best.our_dataset}, n = {best.n:.0f}"
+        if best.verdict in (published_results.AGREES, published_results.DIFFERS):
+            difference = f"{best.difference:+.3g}"
         rows.append(
             [
                 ", ".join(part for part in where if isinstance(part, str) and part)
                 or "not stated",
                 label_of(best.method),
                 _quantity(best.predictor, best.quantity),
-                f"{theirs} ({best.note})" if isinstance(best.note, str) else theirs,
+                f"{best.value:g}{std}{note}",
                 ours,
-                f"{best.difference:+.3g}" if is_compared else "–",
+                difference,
                 best.verdict,
             ]
         )
@@ -245,16 +223,7 @@ def _published_rows(
 
 
 def write_demo_page(study: Study, table: pd.DataFrame, out: Path) -> Path:
-    """Write ``index.html`` of the demo, whose pictures are in the folder.
-
-    Args:
-        study: Study of the demo.
-        table: Rows of ``results_table`` of its table.
-        out: Path of the folder.
-
-    Returns:
-        Path of the page, which needs no other file.
-    """
+    """Write ``index.html``, a page of its own, from the pictures and the table of the demo."""
     pictures = []
     for name in DEMO:
         record = json.loads((out / f"{name}.json").read_text())
@@ -280,24 +249,23 @@ def write_demo_page(study: Study, table: pd.DataFrame, out: Path) -> Path:
 
 def _accuracy_rows(means: pd.DataFrame) -> list[tuple[str, list[str]]]:
     """Return colour and cells of each setting: both predictors, and differences."""
-
-    def cell(key: str, predictor: str, against: str | None = None) -> str:
-        rows = means[(means.setting == key) & (means.predictor == predictor)]
-        rows = rows[rows.against.isna() if against is None else rows.against == against]
-        is_signed = against is not None
-        return (
-            _interval(rows.iloc[0], signed=is_signed, decimals=1) if len(rows) else "–"
+    texts = {
+        (row.setting, row.predictor, row.against): _interval(
+            row, signed=row.against != "", decimals=1
         )
-
-    rows = []
-    for key in ("random", "kmeans", *DEMO_TABLE.keys, "full"):
-        cells = [
-            label_of(key),
-            *(cell(key, predictor) for predictor in PREDICTORS),
-            *(cell(key, "network", against) for against in ("random", "frepo")),
-        ]
-        rows.append((setting(key).colour, cells))
-    return rows
+        for row in means.fillna({"against": ""}).itertuples()
+    }
+    columns = [
+        *((predictor, "") for predictor in PREDICTORS),
+        *(("network", against) for against in ("random", "frepo")),
+    ]
+    return [
+        (
+            setting(key).colour,
+            [label_of(key), *(texts.get((key, *column), "–") for column in columns)],
+        )
+        for key in ("random", "kmeans", *DEMO_TABLE.keys, "full")
+    ]
 
 
 # --- pieces -----------------------------------------------------------------------------
@@ -317,21 +285,9 @@ def _render(template: str, **context: Any) -> str:
     return environment.get_template(template).render(context)
 
 
-def _interval(
-    row: Any,
-    value: float | None = None,
-    *,
-    signed: bool = False,
-    decimals: int | None = None,
-) -> str:
+def _interval(row: Any, **how: Any) -> str:
     """Return the mean of a row, with its interval in brackets."""
-    mean, interval = format_interval(
-        row.value if value is None else value,
-        row.low,
-        row.high,
-        signed=signed,
-        decimals=decimals,
-    )
+    mean, interval = format_interval(row.value, row.low, row.high, **how)
     return f"{mean} [{interval}]" if interval else mean
 
 
@@ -345,4 +301,4 @@ def _quantity(predictor: Any, quantity: str) -> str:
 def _whole(value: Any, unit: str = "") -> str:
     import pandas as pd
 
-    return "" if value is None or pd.isna(value) else f"{int(value)}{unit}"
+    return "" if pd.isna(value) else f"{int(value)}{unit}"

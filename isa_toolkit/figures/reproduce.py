@@ -28,26 +28,14 @@ __all__ = ["chosen_items", "make_demo", "reproduce", "study_folder"]
 
 
 def chosen_items(only: Sequence[str] | None) -> list[str]:
-    """Return the items to make, in the order of ``ITEMS``.
-
-    Args:
-        only: Names of items; None or an empty list for all.
-
-    Raises:
-        ValueError: If a name is unknown; the message lists the known ones.
-    """
+    """Return the items to make, all if none are named, in the order of ``ITEMS``."""
     for name in only or ():
         checks.check_one_of("--only", name, ITEMS)
     return [name for name in ITEMS if not only or name in only]
 
 
 def study_folder(out: str | Path, study: Study) -> Path:
-    """Return the path of the folder with a study's results.
-
-    Args:
-        out: Path of the results folder.
-        study: Study with the data set and the scale.
-    """
+    """Return the path of the folder with a study's results in a results folder."""
     return Path(out) / f"{study.dataset.name}-{study.budget.scale}"
 
 

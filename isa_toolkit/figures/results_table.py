@@ -4,7 +4,7 @@ A row is one number: what was measured (``dataset``, ``images_per_class``, ``set
 ``predictor``, ``quantity``), where on an axis (``x``, for curves), and for which ``seed``.
 Rows without a seed are means over seeds, with the interval ``low`` to ``high`` over ``n``
 values of what ``over`` names. ``against`` names the setting whose number was subtracted
-seed by seed: such a row is a paired difference.
+seed by seed: such a row is a paired difference. What does not apply is missing.
 """
 
 from __future__ import annotations
@@ -24,21 +24,26 @@ __all__ = [
     "COLUMNS",
     "as_table",
     "concatenate",
+    "describe",
     "differences",
     "format_images_per_class",
     "format_interval",
     "mean_of",
     "means",
-    "row",
+    "measured",
     "summary",
     "with_means",
 ]
 
-COLUMNS = (
-    "dataset", "images_per_class", "setting", "predictor", "quantity", "x", "seed",
-    "against", "value", "low", "high", "n", "over",
-)  # fmt: skip
-_KEYS = ("dataset", "images_per_class", "predictor", "quantity", "x")
+# Column -> its type in pandas.
+COLUMNS = {
+    "dataset": "object", "images_per_class": "Int64", "setting": "object",
+    "predictor": "object", "quantity": "object", "x": "float64", "seed": "Int64",
+    "against": "object", "value": "float64", "low": "float64", "high": "float64",
+    "n": "Int64", "over": "object",
+}  # fmt: skip
+# What rows of several seeds share, besides the setting.
+_KEYS = ["dataset", "images_per_class", "predictor", "quantity", "x"]
 # Columns that distinguish rows of a summary -> their heading.
 _HEADINGS = {
     "images_per_class": "per class", "x": "at", "predictor": "predictor",
@@ -50,58 +55,27 @@ _LEVEL = 0.95
 # --- rows and tables --------------------------------------------------------------------
 
 
-def row(
-    *,
-    setting: str,
-    quantity: str,
-    value: float | Interval,
-    dataset: str | None = None,
-    images_per_class: int | None = None,
-    predictor: str | None = None,
-    x: float | None = None,
-    seed: int | None = None,
-    against: str | None = None,
-    over: str | None = None,
-) -> dict[str, Any]:
-    """Return one row as a dictionary.
-
-    Args:
-        setting: Key of the setting in ``variants.SETTINGS``.
-        quantity: Name of the measured quantity, with its unit.
-        value: Number, or interval of its mean.
-        dataset: Name of the data set.
-        images_per_class: Number of distilled images of each class.
-        predictor: Name of the predictor, ``"network"`` or ``"ridge"``.
-        x: Position on the axis of a curve.
-        seed: Seed of the distilled set; None for a mean.
-        against: Key of the setting that was subtracted.
-        over: Name of what the interval is over; by default the interval's own.
-
-    Returns:
-        Column -> value; None where nothing is given.
-    """
-    interval = (
-        value
-        if isinstance(value, Interval)
-        else Interval(float(value), math.nan, math.nan, math.nan, 1, _LEVEL, "")
-    )
-    return {
-        "dataset": dataset, "images_per_class": images_per_class, "setting": setting,
-        "predictor": predictor, "quantity": quantity, "x": x, "seed": seed,
-        "against": against, "value": interval.mean, "low": interval.low,
-        "high": interval.high, "n": interval.n, "over": over or interval.kind or None,
-    }  # fmt: skip
-
-
-def as_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return rows as a table with all ``COLUMNS``, in their order and types."""
+def as_table(rows: pd.DataFrame | Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return rows as a table with all ``COLUMNS``; ``n`` is 1 where it is missing."""
     import pandas as pd
 
-    table = pd.DataFrame(list(rows), columns=list(COLUMNS))
-    kinds = dict.fromkeys(COLUMNS, "object")
-    kinds |= dict.fromkeys(("images_per_class", "seed", "n"), "Int64")
-    kinds |= dict.fromkeys(("x", "value", "low", "high"), "float64")
-    return table.astype(kinds)
+    found = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+    return found.reindex(columns=list(COLUMNS)).astype(COLUMNS).fillna({"n": 1})
+
+
+def measured(
+    cells: Iterable[tuple[Mapping[str, Any], Mapping[str, float]]], **shared: Any
+) -> pd.DataFrame:
+    """Return a table of pairs (columns of the rows, quantity -> value).
+
+    Undefined values (NaN) get no row. All rows have the columns ``shared``.
+    """
+    return as_table(
+        {**shared, **cell, "quantity": quantity, "value": value}
+        for cell, values in cells
+        for quantity, value in values.items()
+        if not math.isnan(value)
+    )
 
 
 def concatenate(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
@@ -112,56 +86,35 @@ def concatenate(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True) if filled else as_table([])
 
 
-def means(by_seed: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean over seeds of each number, with its interval.
-
-    Args:
-        by_seed: Rows with a seed.
-
-    Returns:
-        One row per setting, and per value of whatever else distinguishes rows.
-    """
+def means(by_seed: pd.DataFrame, over: str = "distilled sets") -> pd.DataFrame:
+    """Return the mean over seeds of each number, with its interval over what it names."""
     return as_table(
-        row(**cell, value=mean_interval(part.value.to_numpy()), over="distilled sets")
+        {**cell, **_columns(mean_interval(part.value.to_numpy())), "over": over}
         for cell, part in _cells(by_seed)
     )
 
 
-def differences(by_seed: pd.DataFrame, against: str) -> pd.DataFrame:
-    """Return the mean paired difference of each setting to one of them.
+def differences(
+    by_seed: pd.DataFrame, against: str, over: str = "paired seeds"
+) -> pd.DataFrame:
+    """Return the mean paired difference of each other setting to ``against``.
 
-    Args:
-        by_seed: Rows with a seed.
-        against: Key of the setting to subtract, seed by seed.
-
-    Returns:
-        One row per other setting and cell in which both have a seed in common.
+    Seeds that only one of both has are left out. A baseline without ``x`` serves every x.
     """
-    rows = []
     base = by_seed[by_seed.setting == against]
-    for cell, part in _cells(by_seed[by_seed.setting != against]):
-        mine = part.set_index("seed").value
-        theirs = _same_cell(base, cell).set_index("seed").value
-        seeds = mine.index.intersection(theirs.index)
-        if len(seeds) == 0:
-            continue
-        interval = paired_interval(
-            mine[seeds].to_numpy(float), theirs[seeds].to_numpy(float)
-        )
-        rows.append(row(**cell, value=interval, against=against, over="paired seeds"))
+    keys = [key for key in [*_KEYS, "seed"] if key != "x" or base.x.notna().any()]
+    others = by_seed[by_seed.setting != against]
+    paired = others.merge(base[[*keys, "value"]], on=keys, suffixes=("", "_base"))
+    rows = []
+    for cell, part in _cells(paired):
+        mine, theirs = part.value.to_numpy(), part.value_base.to_numpy()
+        columns = _columns(paired_interval(mine, theirs))
+        rows.append({**cell, **columns, "against": against, "over": over})
     return as_table(rows)
 
 
 def with_means(by_seed: pd.DataFrame, against: str | None = None) -> pd.DataFrame:
-    """Return the rows of each seed, their means and their paired differences.
-
-    Args:
-        by_seed: Rows with a seed.
-        against: Key of the setting to subtract; None for no differences.
-
-    Returns:
-        All rows in one table.
-    """
+    """Return the rows of each seed, their means and, if asked, paired differences."""
     paired = [] if against is None else [differences(by_seed, against)]
     return concatenate([by_seed, means(by_seed), *paired])
 
@@ -170,30 +123,14 @@ def _cells(table: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]
     """Yield the groups of rows that differ only in their seed, with what they share."""
     keys = [*_KEYS, "setting"]
     for values, part in table.groupby(keys, dropna=False, sort=False):
-        cell = {
-            key: None if _is_missing(value) else value
-            for key, value in zip(keys, values, strict=True)
-        }
-        if cell["images_per_class"] is not None:
-            cell["images_per_class"] = int(cell["images_per_class"])
-        yield cell, part
+        yield dict(zip(keys, values, strict=True)), part
 
 
-def _same_cell(table: pd.DataFrame, cell: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the rows of a cell; a baseline without ``x`` serves every ``x``."""
-    for key in _KEYS:
-        value = cell.get(key)
-        if key == "x" and table.x.isna().all():
-            continue
-        matches = table[key].isna() if value is None else table[key] == value
-        table = table[matches.fillna(False).astype(bool)]
-    return table
-
-
-def _is_missing(value: Any) -> bool:
-    import pandas as pd
-
-    return value is None or bool(pd.isna(value))
+def _columns(interval: Interval) -> dict[str, Any]:
+    return {
+        "value": interval.mean, "low": interval.low, "high": interval.high,
+        "n": interval.n,
+    }  # fmt: skip
 
 
 # --- reading a table --------------------------------------------------------------------
@@ -216,8 +153,9 @@ def summary(table: pd.DataFrame, *, decimals: int = 1, **where: Any) -> pd.DataF
         ValueError: If a column is unknown, or ``decimals`` is below 0.
 
     Example:
-        >>> rows = [row(setting="frepo", quantity="q", seed=s, value=s) for s in (1, 3)]
-        >>> print(summary(with_means(as_table(rows))))
+        >>> by_seed = as_table([{"setting": "frepo", "quantity": "q"}] * 2)
+        >>> by_seed["seed"] = by_seed["value"] = [1, 3]
+        >>> print(summary(with_means(by_seed)))
               mean           95 %  n
         FRePo  2.0  -10.7 to 14.7  2
     """
@@ -252,16 +190,13 @@ def summary(table: pd.DataFrame, *, decimals: int = 1, **where: Any) -> pd.DataF
 def mean_of(
     table: pd.DataFrame, setting: str, *, minus: str | None = None, **where: Any
 ) -> Interval:
-    """Return one mean, or one mean paired difference, with its interval.
+    """Return the interval of one mean, or of one mean paired difference.
 
     Args:
         table: Rows of this module.
         setting: Key of the setting.
         minus: Key of the setting that was subtracted; None for the mean itself.
         where: Column -> value that the row must have, such as ``predictor="ridge"``.
-
-    Returns:
-        The interval, in the unit of the table.
 
     Raises:
         ValueError: If a column is unknown, or if no row or more than one fits.
@@ -302,23 +237,12 @@ def format_interval(
     decimals: int | None = None,
     signed: bool = False,
 ) -> tuple[str, str]:
-    """Return a mean and its interval as text, both with the same number of decimals.
+    """Return a mean and its interval as text, such as ("87.2", "86.5 to 88.0").
 
-    Args:
-        value: Mean; a missing one becomes a dash.
-        low: Lower end of the interval; missing if there is no interval.
-        high: Upper end of the interval.
-        decimals: Number of decimals; None for three significant digits of the largest.
-        signed: Whether positive numbers get a plus.
-
-    Returns:
-        The mean and the interval; an empty interval if there is none.
-
-    Example:
-        >>> format_interval(87.234, 86.5, 88.0)
-        ('87.2', '86.5 to 88.0')
+    Both have three significant digits of the largest number, or ``decimals``. A missing
+    mean is a dash, a missing interval empty; ``signed`` numbers get a plus.
     """
-    if _is_missing(value):
+    if math.isnan(value):
         return "–", ""
     if decimals is None:
         sizes = [abs(end) for end in (value, low, high) if end == end and end != 0]
@@ -326,7 +250,7 @@ def format_interval(
         decimals = max(0, min(6, 2 - math.floor(math.log10(largest))))
     # "z": what rounds to zero has no minus.
     form = f"{'+' if signed else ''}z.{decimals}f"
-    interval = "" if _is_missing(low) else f"{low:{form}} to {high:{form}}"
+    interval = "" if math.isnan(low) else f"{low:{form}} to {high:{form}}"
     return f"{value:{form}}", interval
 
 
@@ -335,7 +259,16 @@ def format_images_per_class(count: SupportsInt) -> str:
     return f"{int(count)} image{'' if count == 1 else 's'} per class"
 
 
+def describe(table: pd.DataFrame) -> str:
+    """Return data set, size and number of seeds, for the caption of a table with means."""
+    one = table[table.seed.isna()].iloc[0]
+    size = format_images_per_class(one.images_per_class)
+    return f"{one.dataset}, {size}, {one.n} seeds"
+
+
 def _text(value: Any) -> str:
-    if _is_missing(value):
+    import pandas as pd
+
+    if pd.isna(value):
         return ""
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from isa_toolkit.analysis import ranking
 from isa_toolkit.figures.images import ImageRow, image_sheet
-from isa_toolkit.figures.information import BASE, FRACTION, scores, train_and_read
+from isa_toolkit.figures.information import BASE, FRACTION, read_and_score
 from isa_toolkit.figures.results_table import format_images_per_class
+from isa_toolkit.figures.score_histogram import composition
 from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import house_style, new_figure
 
@@ -17,60 +18,35 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["TITLE", "caption", "compute", "draw", "table_of"]
+__all__ = ["caption", "compute", "draw", "table_of"]
 
-TITLE = "Easy and hard samples"
 _SHOWN = 40
 _PER_ROW = 20
 _ENDS = {"easy": "#E69F00", "hard": "#009E73"}
 
 
-def compute(
-    study: Study, images_per_class: int | None = None, *, seed: int = 0
-) -> pd.DataFrame:
-    """Return easy, borderline and hard images, and the classes of what is dropped.
-
-    Args:
-        study: Study with the data and the runs.
-        images_per_class: Number of images of each class in the FRePo set that scores;
-            None for ``study.default_size``.
-        seed: Seed of that set.
-
-    Returns:
-        The table of ``table_of``; empty if there is no such run.
-    """
+def compute(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
+    """Return ``table_of`` for the scores by the FRePo set of seed 0; empty without it."""
     import pandas as pd
 
-    size = (
-        check_study(study).default_size
-        if images_per_class is None
-        else images_per_class
-    )
+    size = check_study(study).size(images_per_class)
     runs = study.runs([BASE], size)
-    if (BASE, seed) not in runs:
+    if (BASE, 0) not in runs:
         return pd.DataFrame()
-    distilled = runs[BASE, seed].distilled
-    network, real = train_and_read(study, distilled, seed)
-    ranked = scores(network, distilled, real, study.dataset.targets("train"))
+    _, ranked = read_and_score(study, runs[BASE, 0].distilled, seed=0)
     return table_of(study, ranked).assign(images_per_class=size)
 
 
-def table_of(
-    study: Study, ranked: np.ndarray, *, fraction: float = FRACTION
-) -> pd.DataFrame:
-    """Return the table of any scores of the training images.
+def table_of(study: Study, ranked: np.ndarray) -> pd.DataFrame:
+    """Return easy, borderline and hard images, and the classes of what is dropped.
 
-    Args:
-        study: Study with the data.
-        ranked: Score of each training image, large for hard ones, [n].
-        fraction: Fraction of the images that is dropped.
+    ``ranked`` is the score of each training image, large for hard ones, [n].
 
     Returns:
         Rows of two kinds (column ``kind``). "image": ``group`` ("easiest", "borderline"
         around the cut of the easy end, "hardest"), ``index`` among the training images,
-        ``label``, ``score`` and ``pixels``. "class": ``end`` ("easy" or "hard"),
-        ``label``, ``dropped`` and ``expected`` (numbers of images), ``residual``
-        (adjusted standardised) and ``p_value`` (of all classes together).
+        ``label``, ``score`` and ``pixels``. "class": ``end`` ("easy" or "hard"), and the
+        columns of ``score_histogram.composition``.
     """
     import pandas as pd
 
@@ -78,57 +54,39 @@ def table_of(
     count = min(_SHOWN, len(ranked) // 4)
     groups = {
         "easiest": ranking.easiest(ranked, count),
-        "borderline": ranking.borderline(ranked, count, fraction=fraction),
+        "borderline": ranking.borderline(ranked, count, fraction=FRACTION),
         "hardest": ranking.hardest(ranked, count),
     }
-    rows: list[dict[str, Any]] = [
-        {
-            "kind": "image",
-            "group": group,
-            "index": int(index),
-            "label": dataset.class_names[dataset.train.labels[index]],
-            "score": float(ranked[index]),
-            "pixels": dataset.train.images[index].astype(np.float32) / 255,
-        }
-        for group, indices in groups.items()
-        for index in indices
-    ]
-    for end in _ENDS:
-        found = ranking.class_composition(
-            ranked, dataset.train.labels, fraction=fraction, end=end
-        )
-        rows += [
+    names = np.array(dataset.class_names)
+    images = [
+        pd.DataFrame(
             {
-                "kind": "class",
-                "end": end,
-                "label": dataset.class_names[label],
-                "dropped": int(dropped),
-                "expected": float(expected),
-                "residual": float(residual),
-                "p_value": found.p_value,
+                "kind": "image",
+                "group": group,
+                "index": index,
+                "label": names[dataset.train.labels[index]],
+                "score": ranked[index],
+                "pixels": list(dataset.train.images[index].astype(np.float32) / 255),
             }
-            for label, dropped, expected, residual in zip(
-                found.classes,
-                found.dropped,
-                found.expected,
-                found.residuals,
-                strict=True,
-            )
-        ]
-    return pd.DataFrame(rows).assign(dataset=dataset.name, fraction=fraction)
+        )
+        for group, index in groups.items()
+    ]
+    classes = [
+        composition(ranked, dataset, fraction=FRACTION, end=end).assign(
+            kind="class", end=end
+        )
+        for end in _ENDS
+    ]
+    table = pd.concat([*images, *classes], ignore_index=True)
+    return table.assign(dataset=dataset.name, fraction=FRACTION)
 
 
 @house_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Return the figure: images by difficulty above, classes of what is dropped below.
-
-    Args:
-        table: Table from ``compute`` or ``table_of``.
-    """
+    """Return the figure: images by difficulty above, classes of what is dropped below."""
     images = table[table.kind == "image"]
     classes = table[table.kind == "class"]
     groups = images.groupby("group", sort=False)
-    is_gray = images.pixels.iloc[0].shape[-1] == 1
     figure = new_figure(6.6, 3.9)
     top, bottom = figure.subfigures(2, 1, height_ratios=[1.7, 1])
     for ax, (name, group) in zip(top.subplots(len(groups), 1), groups, strict=True):
@@ -137,7 +95,7 @@ def draw(table: pd.DataFrame) -> Figure:
             ImageRow(pixels[at : at + _PER_ROW])
             for at in range(0, len(pixels), _PER_ROW)
         ]
-        ax.imshow(image_sheet(rows, dark_ink=is_gray), interpolation="none")
+        ax.imshow(image_sheet(rows), interpolation="none")
         ax.set_xticks([])
         ax.set_yticks([])
         ax.spines[:].set_visible(False)

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["TITLE", "caption", "composition", "compute", "draw"]
+__all__ = ["caption", "composition", "compute", "draw"]
 
-TITLE = "Scores of the real images, and what is dropped"
 _BINS = 60
 _COLOURS = {"easy": "#E69F00", "kept": "#0072B2", "hard": "#009E73"}
 
@@ -26,19 +25,13 @@ def compute(
 ) -> pd.DataFrame:
     """Return the histogram of the scores of easy, kept and hard samples.
 
-    Args:
-        scores: Scores of the real images from ``information.scores``, large for hard
-            images, [n].
-        drop_easy: Fraction to drop from the easy end.
-        drop_hard: Fraction to drop from the hard end.
+    ``scores`` are those of ``information.scores``, [n]; ``drop_easy`` and ``drop_hard``
+    the fractions to drop from either end.
 
     Returns:
         One row per bin and part ("easy", "kept", "hard"): ``part``, ``left`` and ``right``
         (ends of the bin, equally wide in the logarithm), ``count``, and for the whole part
         the number of ``samples`` and their range ``least`` to ``largest``.
-
-    Raises:
-        ValueError: If scores are not finite, or a fraction is out of range.
 
     Source: ranks and counts as the losses drop them, over all images instead of a batch.
     """
@@ -84,21 +77,13 @@ def composition(
     fraction: float = 0.2,
     end: Literal["easy", "hard"] = "easy",
 ) -> pd.DataFrame:
-    """Return the classes of the dropped samples.
-
-    Args:
-        scores: Scores of the training images, large for hard images, [n].
-        dataset: Data set with the training images.
-        fraction: Fraction to drop, above 0 and below 1.
-        end: Name of the end to drop from.
+    """Return the classes of the ``fraction`` of training images dropped from one end.
 
     Returns:
-        One row per class: ``label``, ``images``, ``dropped``, ``dropped_percent`` of the
-        class, ``expected_percent`` (the same for all), ``residual`` (about standard normal
-        if classes did not matter), and of all classes ``chi_square`` and ``p_value``.
-
-    Raises:
-        ValueError: If arrays do not fit, or the fraction is out of range.
+        One row per class: ``label``, ``images``, ``dropped`` and ``expected`` (numbers of
+        images), ``dropped_percent`` of the class, ``expected_percent`` (the same for all),
+        ``residual`` (about standard normal if classes did not matter), and of all classes
+        ``chi_square`` and ``p_value``.
     """
     import pandas as pd
 
@@ -110,6 +95,7 @@ def composition(
             "label": [dataset.class_names[number] for number in found.classes],
             "images": found.sizes,
             "dropped": found.dropped,
+            "expected": found.expected,
             "dropped_percent": 100 * found.fraction,
             "expected_percent": 100 * found.expected_fraction,
             "residual": found.residuals,
@@ -121,11 +107,7 @@ def composition(
 
 @house_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Return the histogram, its parts in colours, with lines at the cuts.
-
-    Args:
-        table: Table from ``compute``.
-    """
+    """Return the histogram, its parts in colours, with lines at the cuts."""
     from matplotlib.figure import Figure
 
     # A fixed layout is fast enough to follow a slider.

@@ -16,33 +16,23 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["TITLE", "VARIANTS", "caption", "compute", "draw", "rows_of", "table_of"]
+__all__ = ["VARIANTS", "caption", "compute", "draw", "rows_of", "table_of"]
 
-TITLE = "Distilled images, step by step"
 VARIANTS = (Variant("frepo"), Variant("isa"))
 
 
-def compute(
-    study: Study, images_per_class: int | None = None, *, seed: int = 0
-) -> pd.DataFrame:
-    """Return the distilled images of FRePo and ISA at every stored step.
+def compute(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
+    """Return ``table_of`` for FRePo and ISA (column ``setting``), seed 0; empty without runs.
 
-    Args:
-        study: Study with the data and the runs.
-        images_per_class: Number of distilled images of each class; None for the study's
-            smallest size.
-        seed: Seed of the distilled sets.
-
-    Returns:
-        Rows of ``table_of`` with ``setting``; empty if there is no such run.
+    The default size is the smallest of the study.
     """
     import pandas as pd
 
     size = check_study(study).sizes[0] if images_per_class is None else images_per_class
     tables = [
         table_of(run).assign(setting=variant.key, dataset=study.dataset.name)
-        for (variant, one), run in study.runs(VARIANTS, size).items()
-        if one == seed
+        for (variant, seed), run in study.runs(VARIANTS, size).items()
+        if seed == 0
     ]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
@@ -50,12 +40,8 @@ def compute(
 def table_of(run: Run) -> pd.DataFrame:
     """Return the first distilled image of each class at every stored step of a run.
 
-    Args:
-        run: Run with at least one stored step.
-
-    Returns:
-        One row per image: ``step``, ``label`` (name of its class) and ``pixels``
-        ([h, w, ch], whitening undone, clipped to [0, 1]; not in the CSV).
+    One row per image: ``step``, ``label`` (name of its class) and ``pixels`` ([h, w, ch],
+    whitening undone, clipped to [0, 1]; not in the CSV).
     """
     import pandas as pd
 
@@ -71,22 +57,13 @@ def table_of(run: Run) -> pd.DataFrame:
 
 @house_style
 def draw(table: pd.DataFrame, *, image_in: float = 0.43) -> Figure:
-    """Return the images, one row per setting and step.
-
-    Args:
-        table: Table from ``compute`` or ``table_of``.
-        image_in: Approximate width of an image in inches.
-    """
+    """Return the images, about ``image_in`` inches wide, a row per setting and step."""
     titles = list(dict.fromkeys(table.label))
     return draw_grid(rows_of(table), titles=titles, image_in=image_in)
 
 
 def rows_of(table: pd.DataFrame) -> list[ImageRow]:
-    """Return the images as rows of a grid, one per setting and step.
-
-    Args:
-        table: Table from ``compute`` or ``table_of``.
-    """
+    """Return the images as rows of a grid, one per setting and step."""
     rows = []
     keys = ["setting", "step"] if "setting" in table else ["step"]
     for (*key, step), part in table.groupby(keys, sort=False):

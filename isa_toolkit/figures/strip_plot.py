@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from isa_toolkit.figures.style import house_style, new_figure
-from isa_toolkit.figures.variants import setting
+from isa_toolkit.figures.variants import SETTINGS, Setting
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_intervals", "draw_strips"]
+__all__ = ["draw_strips"]
 
 
 @house_style
@@ -25,6 +24,7 @@ def draw_strips(
     predictor: str | None = "network",
     unit: str = "test accuracy, %",
     difference: str = "points",
+    looks: Mapping[str, Setting] = SETTINGS,
 ) -> Figure:
     """Return two panels: values of each setting, and paired differences to a baseline.
 
@@ -35,6 +35,7 @@ def draw_strips(
         predictor: Name of the predictor whose rows are drawn; None for rows without one.
         unit: Name of the values, with their unit.
         difference: Unit of the differences.
+        looks: Key -> its label and colour.
     """
     rows = table[
         table.predictor.isna() if predictor is None else table.predictor == predictor
@@ -43,7 +44,7 @@ def draw_strips(
     figure = new_figure(6.6, 0.5 + 0.36 * (len(keys) + 1))
     left, right = figure.subplots(1, 2, sharey=True)
     for index, key in enumerate(keys):
-        colour = setting(key).colour
+        colour = looks[key].colour
         mine = rows[rows.setting == key]
         seeds = mine[mine.seed.notna()]
         left.plot(
@@ -51,30 +52,19 @@ def draw_strips(
         )
         means = mine[mine.seed.isna()]
         base = against if isinstance(against, str) else against.get(key, "")
-        draw_intervals(left, means[means.against.isna()], index, colour)
-        draw_intervals(right, means[means.against == base], index, colour)
-    zero = setting(against).colour if isinstance(against, str) else "#555555"
+        panels = {left: means.against.isna(), right: means.against == base}
+        for ax, is_shown in panels.items():
+            part = means[is_shown]
+            ax.errorbar(
+                part.value, [index] * len(part),
+                xerr=[part.value - part.low, part.high - part.value],
+                color=colour, marker="D", ms=5, lw=1.8, capsize=3,
+            )  # fmt: skip
+    zero = looks[against].colour if isinstance(against, str) else "#555555"
     right.axvline(0, color=zero, lw=1.2)
-    left.set_yticks(range(len(keys)), [setting(key).label for key in keys])
+    left.set_yticks(range(len(keys)), [looks[key].label for key in keys])
     left.set_ylim(len(keys) - 0.5, -0.5)
     left.set_xlabel(unit)
     right.set_xlabel(f"paired difference, {difference}")
-    right.locator_params(axis="x", nbins=6)
+    right.locator_params(axis="x", nbins=5)
     return figure
-
-
-def draw_intervals(ax: Axes, rows: pd.DataFrame, y: float, colour: str) -> None:
-    """Draw means as diamonds with horizontal intervals.
-
-    Args:
-        ax: Axes to draw in.
-        rows: Rows of ``results_table``.
-        y: Vertical position.
-        colour: Hexadecimal colour.
-    """
-    ax.errorbar(
-        rows.value,
-        [y] * len(rows),
-        xerr=[rows.value - rows.low, rows.high - rows.value],
-        color=colour, marker="D", ms=5, lw=1.8, capsize=3,
-    )  # fmt: skip

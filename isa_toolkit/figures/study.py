@@ -53,11 +53,8 @@ _FULL_FIT = FitSettings(steps=1200, batch_size=64, learning_rate=3e-3, warmup_st
 
 
 class MethodBudget(NamedTuple):
-    """What a scale spends on one method.
+    """What a scale spends on one method; its fields are those of ``Budget``.
 
-    steps: Number of outer steps.
-    batch_size: Number of real images per step; of each class where the method draws by
-        class.
     changes: Pairs (name, value) that replace settings of the method.
     """
 
@@ -72,7 +69,8 @@ class Budget(NamedTuple):
     scale: Name of the scale that it belongs to.
     steps: Images per class -> number of outer steps. Its keys are the studied sizes.
     width: Number of channels of the first layer, of all networks.
-    batch_size: Number of real images per step.
+    batch_size: Number of real images per step; of each class where a method draws by
+        class.
     learning_rate: Learning rate of the distilled images and labels.
     seeds: Number of distilled sets per setting.
     networks: Number of evaluation networks per distilled set.
@@ -129,12 +127,8 @@ class Study:
             leave them out.
         workers: Number of runs at a time; None for two on a CPU (one compiles while the
             other runs) and one on an accelerator.
-        batched: Whether runs that differ only in traced values run as one program; None
-            for True on accelerators. On a CPU that is not faster.
         progress: Whether to show progress bars; None shows them on terminals and in
             notebooks.
-        on_progress: Function called with (description, number done, number in total)
-            before the first item of each part of the work and after each item.
 
     Raises:
         TypeError: If ``dataset`` is neither a data set nor a name.
@@ -156,9 +150,7 @@ class Study:
         seeds: int | None = None,
         run_missing: bool = True,
         workers: int | None = None,
-        batched: bool | None = None,
         progress: bool | None = None,
-        on_progress: Callable[[str, int, int], Any] | None = None,
     ) -> None:
         if not isinstance(scale, Budget):
             scale = BUDGETS[checks.match_name("scale", scale, BUDGETS)]
@@ -169,9 +161,8 @@ class Study:
         if workers is not None:
             checks.check_integer("workers", workers)
         self.workers = workers
-        self.batched = batched
         self.progress = progress
-        self.on_progress = on_progress
+        self.on_progress: Callable[[str, int, int], Any] | None = None
         self._cancel = threading.Event()
         self._cache: dict[str, Any] = {}
         if isinstance(dataset, str):
@@ -201,20 +192,19 @@ class Study:
         """Number of images per class of maps and recall: the largest size up to 10."""
         return max([size for size in self.sizes if size <= 10], default=1)
 
+    def size(self, images_per_class: int | None) -> int:
+        """Return a number of images per class, ``default_size`` for None."""
+        return self.default_size if images_per_class is None else images_per_class
+
     def with_progress(
-        self,
-        on_progress: Callable[[str, int, int], Any],
-        *,
-        seeds: int | None = None,
+        self, on_progress: Callable[[str, int, int], Any], *, seeds: int | None = None
     ) -> Study:
         """Return the same study that reports to a function instead of progress bars.
 
-        Args:
-            on_progress: Function called with (description, number done, number in total).
-            seeds: Number of distilled sets per setting; None for this study's.
-
-        Returns:
-            A study that is cancelled on its own and shares trained networks and features.
+        The function is called with (description, number done, number in total) before the
+        first item of each part of the work and after each item. The study is cancelled on
+        its own and shares trained networks and features. ``seeds`` is the number of
+        distilled sets per setting; None for this study's.
         """
         made = copy.copy(self)
         made.progress, made.on_progress = False, on_progress
@@ -237,11 +227,6 @@ class Study:
 
         The last step is the result: no images are withheld and no step is chosen. Each
         method distils with the architecture it is published with.
-
-        Args:
-            variant: Setting to distil.
-            images_per_class: Number of distilled images of each class, one of ``sizes``.
-            seed: Seed of the distilled set.
         """
         budget = self.budget
         method = variant.method(budget.learning_rate)
@@ -278,14 +263,10 @@ class Study:
     def runs(
         self, variants: Sequence[Variant], images_per_class: int
     ) -> dict[tuple[Variant, int], Run]:
-        """Return the finished runs of settings, for every seed.
+        """Return (variant, seed) -> finished run, for every seed.
 
-        Args:
-            variants: Settings to distil.
-            images_per_class: Number of distilled images of each class, one of ``sizes``.
-
-        Returns:
-            (variant, seed) -> run; without missing runs where ``run_missing`` is False.
+        Missing runs are left out where ``run_missing`` is False. ``images_per_class`` is
+        one of ``sizes``.
 
         Raises:
             CancelledError: If the study was cancelled.
@@ -298,7 +279,7 @@ class Study:
             self.experiment(one, images_per_class, seed) for one, seed in keys
         ]
         description = f"{self.dataset.name}, {images_per_class} per class: runs"
-        if self.run_missing and self._is_batched():
+        if self.run_missing and not _is_on_cpu():
             distill_batched(
                 experiments,
                 description,
@@ -335,7 +316,7 @@ class Study:
         every_snapshot: bool = False,
         x: Mapping[Variant, float] | None = None,
     ) -> pd.DataFrame:
-        """Return the test accuracy of each setting and seed.
+        """Return the test accuracy of each setting, seed and predictor, in percent.
 
         Args:
             variants: Settings to distil.
@@ -345,94 +326,85 @@ class Study:
             x: Variant -> position on an axis.
 
         Returns:
-            Rows of ``results_table`` for each seed and predictor, in percent: the mean
-            over the evaluation networks.
+            Rows of ``results_table``: means over the evaluation networks.
         """
-        jobs = [
-            (variant, seed, run, step)
-            for (variant, seed), run in self.runs(variants, images_per_class).items()
-            for step in (list(run.snapshots) if every_snapshot else [None])
-        ]
-
-        def measure(job: tuple[Variant, int, Run, int | None]) -> list[dict[str, Any]]:
-            variant, seed, run, step = job
-            return self._accuracy_rows(
-                evaluate_run(run, self.dataset, self.evaluation_settings(), step=step),
-                images_per_class=images_per_class,
-                setting=variant.key,
-                seed=seed,
-                x=(x or {}).get(variant) if step is None else float(step),
-            )
-
-        description = f"{self.dataset.name}, {images_per_class} per class: evaluations"
-        found = self.map(measure, jobs, description)
-        return results_table.as_table(row for rows in found for row in rows)
+        positions = x or {}
+        jobs = []
+        for (variant, seed), run in self.runs(variants, images_per_class).items():
+            for step in list(run.snapshots) if every_snapshot else [None]:
+                at = positions.get(variant) if step is None else step
+                jobs.append(
+                    ({"setting": variant.key, "seed": seed, "x": at}, run, step)
+                )
+        return self._evaluate(jobs, images_per_class)
 
     def initial_accuracies(
         self, variant: Variant, images_per_class: int
     ) -> pd.DataFrame:
         """Return the test accuracy of the random real images that each seed starts from.
 
-        Args:
-            variant: Any setting that is distilled; all start from the same images.
-            images_per_class: Number of distilled images of each class.
-
-        Returns:
-            Rows of ``results_table`` with the setting "random", in percent.
+        Rows are those of :meth:`accuracies`, with the setting "random". All variants start
+        from the same images.
         """
         runs = self.runs([variant], images_per_class)
+        jobs = [
+            ({"setting": "random", "seed": seed}, run, 0)
+            for (_, seed), run in runs.items()
+        ]
+        return self._evaluate(jobs, images_per_class)
 
-        def measure(item: tuple[tuple[Variant, int], Run]) -> list[dict[str, Any]]:
-            (_, seed), run = item
-            return self._accuracy_rows(
-                evaluate_run(run, self.dataset, self.evaluation_settings(), step=0),
-                images_per_class=images_per_class,
-                setting="random",
-                seed=seed,
-            )
-
-        found = self.map(measure, runs.items(), "random real images")
-        return results_table.as_table(row for rows in found for row in rows)
+    def _evaluate(
+        self,
+        jobs: list[tuple[dict[str, Any], Run, int | None]],
+        images_per_class: int,
+    ) -> pd.DataFrame:
+        """Return the accuracies of (columns of the rows, run, step of the run)."""
+        settings = self.evaluation_settings()
+        found = self.map(
+            lambda job: evaluate_run(job[1], self.dataset, settings, step=job[2]),
+            jobs,
+            f"{self.dataset.name}, {images_per_class} per class: evaluations",
+        )
+        cells = [cell for cell, _, _ in jobs]
+        return self._accuracy_table(images_per_class, zip(cells, found, strict=True))
 
     def baseline_accuracies(self, images_per_class: int) -> pd.DataFrame:
         """Return the test accuracy of chosen real images and of all training images.
 
-        Args:
-            images_per_class: Number of real images of each class to choose.
-
-        Returns:
-            Rows of ``results_table`` without seed or interval, in percent: "kmeans", the
-            images nearest to the k-means centres of each class, and "full".
+        Rows are those of :meth:`accuracies`, without seed or interval: "kmeans", the
+        images nearest to the k-means centres of each class, and "full".
         """
         settings = self.evaluation_settings()
         chosen = kmeans_real(self.dataset, images_per_class)
         if "full" not in self._cache:
             fit = None if self.budget.fit is None else _FULL_FIT
             self._cache["full"] = full_data(self.dataset, settings, fit=fit)
-        rows = [
-            self._accuracy_rows(result, images_per_class=images_per_class, setting=key)
-            for key, result in (
-                ("kmeans", evaluate(chosen, self.dataset, settings)),
-                ("full", self._cache["full"]),
-            )
+        kmeans = evaluate(chosen, self.dataset, settings)
+        cells = [
+            ({"setting": "kmeans"}, kmeans),
+            ({"setting": "full"}, self._cache["full"]),
         ]
-        return results_table.as_table(row for part in rows for row in part)
+        return self._accuracy_table(images_per_class, cells)
 
-    def _accuracy_rows(self, result: Evaluation, **cell: Any) -> list[dict[str, Any]]:
-        return [
-            results_table.row(
-                dataset=self.dataset.name,
-                predictor=predictor,
-                quantity="accuracy_percent",
-                value=100 * float(np.mean(values)),
-                over=f"{len(values)} networks",
-                **cell,
-            )
-            for predictor, values in (
-                ("network", result.network),
-                ("ridge", result.ridge),
-            )
-        ]
+    def _accuracy_table(
+        self,
+        images_per_class: int,
+        results: Iterable[tuple[dict[str, Any], Evaluation]],
+    ) -> pd.DataFrame:
+        return results_table.measured(
+            (
+                (
+                    {**cell, "predictor": predictor, "over": f"{len(values)} networks"},
+                    {"accuracy_percent": 100 * float(np.mean(values))},
+                )
+                for cell, result in results
+                for predictor, values in (
+                    ("network", result.network), ("ridge", result.ridge),
+                )
+            ),
+            dataset=self.dataset.name,
+            images_per_class=images_per_class,
+        )  # fmt: skip
 
     def feature_network(self) -> FeatureNetwork:
         """Return the network, trained on real images, in whose features sets compare."""
@@ -440,16 +412,12 @@ class Study:
             self._cache["network"] = feature_network(self.dataset, self.budget.features)
         return self._cache["network"]
 
-    def real_features(self, split: Literal["train", "test"] = "train") -> np.ndarray:
-        """Return the features of the real images, [n, d].
-
-        Args:
-            split: Name of the split.
-        """
-        if split not in self._cache:
-            inputs = self.dataset.inputs(split)
-            self._cache[split] = self.feature_network().features(inputs)
-        return self._cache[split]
+    def real_features(self) -> np.ndarray:
+        """Return the features of the real training images, [n, d]."""
+        if "features" not in self._cache:
+            inputs = self.dataset.inputs("train")
+            self._cache["features"] = self.feature_network().features(inputs)
+        return self._cache["features"]
 
     def map(
         self, function: Callable[[Any], T], items: Iterable[Any], description: str
@@ -457,14 +425,6 @@ class Study:
         """Return ``function`` of each item, a few at a time, under a progress bar.
 
         The first failure, or Ctrl-C, stops the runs in progress with a checkpoint.
-
-        Args:
-            function: Function of one item.
-            items: Items, any number.
-            description: Text of the progress bar.
-
-        Returns:
-            Results in the order of the items.
         """
         workers = self.workers
         if workers is None:
@@ -479,16 +439,9 @@ class Study:
             cancel=self._cancel,
         )
 
-    def _is_batched(self) -> bool:
-        return not _is_on_cpu() if self.batched is None else self.batched
-
 
 def check_study(study: Any) -> Study:
-    """Return a study.
-
-    Raises:
-        TypeError: If it is something else, such as a data set.
-    """
+    """Return a study, or say that something else, such as a data set, is none."""
     if not isinstance(study, Study):
         raise InvalidTypeError(
             f"study must be a Study, got {type(study).__name__}. Make one with "
@@ -504,15 +457,9 @@ def evaluate_run(
     *,
     step: int | None = None,
 ) -> Evaluation:
-    """Return the evaluation of a run's result or of a stored step.
+    """Return the evaluation of a run's result, or of a stored step.
 
     It is stored in the run folder and read back when settings and data are the same.
-
-    Args:
-        run: Finished run.
-        dataset: Data set whose test images are classified.
-        settings: Settings of the evaluation.
-        step: Stored step, one of ``run.snapshots``; None for the result.
     """
     distilled = run.distilled if step is None else run.distilled_at(step)
     resolved = settings.resolve(

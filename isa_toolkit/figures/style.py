@@ -21,14 +21,7 @@ R = TypeVar("R")
 
 
 def house_style(draw: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a function to draw in the house style, whatever the user's settings are.
-
-    Args:
-        draw: Function that makes or writes a figure.
-
-    Returns:
-        The same function; it restores the user's settings when it returns.
-    """
+    """Decorate a function to draw in the house style and then restore the user's."""
 
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -42,12 +35,7 @@ def house_style(draw: Callable[P, R]) -> Callable[P, R]:
 
 
 def new_figure(width_in: float, height_in: float) -> Figure:
-    """Return an empty figure that opens no window.
-
-    Args:
-        width_in: Width in inches.
-        height_in: Height in inches.
-    """
+    """Return an empty figure that opens no window."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width_in, height_in), layout="constrained")
@@ -55,12 +43,7 @@ def new_figure(width_in: float, height_in: float) -> Figure:
 
 @house_style
 def png(figure: Figure, dpi: float | None = None) -> bytes:
-    """Return a figure as the bytes of a PNG file, for ``IPython.display.Image``.
-
-    Args:
-        figure: Figure to render.
-        dpi: Number of dots per inch; None for the house style's.
-    """
+    """Return a figure as the bytes of a PNG file, for ``IPython.display.Image``."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
@@ -68,12 +51,7 @@ def png(figure: Figure, dpi: float | None = None) -> bytes:
 
 @house_style
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG and PDF, each atomically.
-
-    Args:
-        figure: Figure to write.
-        path: Path of the files without suffix.
-    """
+    """Write a figure as PNG and PDF to a path without suffix, each atomically."""
     for suffix, metadata in ((".png", None), (".pdf", {"CreationDate": None})):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=suffix[1:], metadata=metadata)

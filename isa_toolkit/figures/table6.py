@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["PREDICTORS", "TITLE", "VARIANTS", "caption", "compute", "draw"]
+__all__ = ["PREDICTORS", "VARIANTS", "caption", "compute", "draw"]
 
-TITLE = "Table 6. Network and ridge predictor"
 VARIANTS = (Variant("frepo"), Variant("isa"))
 PREDICTORS = {"network": "network", "ridge": "ridge predictor"}
 
@@ -23,12 +22,8 @@ PREDICTORS = {"network": "network", "ridge": "ridge predictor"}
 def compute(study: Study) -> pd.DataFrame:
     """Return the accuracy of both predictors at every size, with means and differences.
 
-    Args:
-        study: Study with the data and the runs.
-
-    Returns:
-        Rows of ``results_table``. "random" is the real images that each seed starts
-        from; differences are to "frepo".
+    Rows of ``results_table``. "random" is the real images that each seed starts from;
+    differences are to "frepo".
     """
     parts = []
     for size in check_study(study).sizes:
@@ -41,11 +36,7 @@ def compute(study: Study) -> pd.DataFrame:
 
 @house_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Return the figure: bars by size, one panel per predictor.
-
-    Args:
-        table: Table from ``compute``.
-    """
+    """Return the figure: bars by size, one panel per predictor."""
     figure = new_figure(6.6, 2.6)
     axes = figure.subplots(1, len(PREDICTORS), sharey=True)
     rows = table[table.seed.isna() & table.against.isna()]

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["QUANTITIES", "TITLE", "caption", "compute", "draw", "plot_run"]
+__all__ = ["QUANTITIES", "caption", "compute", "draw", "plot_run"]
 
-TITLE = "Loss and accuracy against step"
 # Quantity of the metrics -> kind of the row it is in, and its name in the legend.
 QUANTITIES = {
     "loss": ("train", "loss"),
@@ -37,15 +36,11 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 
 
 def compute(runs: Mapping[str, Run]) -> pd.DataFrame:
-    """Return what the runs have recorded so far.
+    """Return what runs, by name, have recorded so far.
 
-    Args:
-        runs: Name -> run, finished or not.
-
-    Returns:
-        One row per number: ``run`` (name), ``quantity`` (key of ``QUANTITIES``), ``step``
-        and ``value`` (the loss, or an accuracy in percent). ``target_accuracy`` is on the
-        real training batch; the other accuracies are on validation images.
+    One row per number: ``run`` (name), ``quantity`` (key of ``QUANTITIES``), ``step`` and
+    ``value`` (the loss, or an accuracy in percent). ``target_accuracy`` is on the real
+    training batch; the other accuracies are on validation images.
     """
     import pandas as pd
 
@@ -63,9 +58,7 @@ def compute(runs: Mapping[str, Run]) -> pd.DataFrame:
 def draw(table: pd.DataFrame) -> Figure:
     """Return the figure: the loss on the left, accuracies in percent on the right.
 
-    Args:
-        table: Table from ``compute``. Colours distinguish the accuracies of one run, or
-            several runs.
+    Colours distinguish the accuracies of one run, or several runs.
     """
     figure = new_figure(6.6, 2.5)
     _draw_curves(figure, table)
@@ -118,17 +111,13 @@ def caption(table: pd.DataFrame) -> str:
 
 @house_style
 def plot_run(run: Run) -> Figure:
-    """Return the training curves of a run, and its images at every stored step below.
-
-    Args:
-        run: Run, finished or not.
-    """
+    """Return the training curves of a run, and its images at every stored step below."""
     table = compute({run.path.name: run})
     steps = list(run.snapshots)
     if not steps:
         return draw(table)
     rows = snapshots.rows_of(snapshots.table_of(run))
-    sheet = image_sheet(rows, dark_ink=rows[0].images.shape[-1] == 1)
+    sheet = image_sheet(rows)
     height = 6.0 * sheet.shape[0] / sheet.shape[1]
     figure = new_figure(6.6, 2.5 + height)
     top, bottom = figure.subfigures(2, 1, height_ratios=[2.5, height])

@@ -42,11 +42,7 @@ class Variant(NamedTuple):
     changes: tuple[tuple[str, Any], ...] = ()
 
     def method(self, learning_rate: float) -> Any:
-        """Return the settings of the method.
-
-        Args:
-            learning_rate: Learning rate of FRePo's distilled images and labels; other
-                methods have their own.
+        """Return the settings of the method, FRePo's at this learning rate.
 
         Raises:
             ValueError: If no method distils the setting.
@@ -59,11 +55,7 @@ class Variant(NamedTuple):
 
 
 def setting(key: str) -> Setting:
-    """Return a setting by its key.
-
-    Raises:
-        ValueError: If the key is unknown; the message lists the known ones.
-    """
+    """Return a setting by its key, or say which ones are known."""
     return SETTINGS[checks.check_one_of("setting", key, SETTINGS)]
 
 

@@ -7,9 +7,11 @@ import math
 import pytest
 from hand_tables import TABLES
 
-from isa_toolkit.figures.claim_tests import CLAIMS, check_claims
+from isa_toolkit.figures.claim_tests import check_claims, published_claims
 from isa_toolkit.figures.registry import ITEMS
-from isa_toolkit.figures.results_table import as_table, row
+from isa_toolkit.figures.results_table import as_table
+
+CLAIMS = list(published_claims().itertuples())
 
 
 def difference(low, high, **changes):
@@ -17,8 +19,8 @@ def difference(low, high, **changes):
         "dataset": "toy", "images_per_class": 1, "setting": "isa", "against": "frepo",
         "predictor": "network", "quantity": "accuracy_percent",
     }  # fmt: skip
-    made = row(**{**told, **changes}, value=(low + high) / 2)
-    return {**made, "low": low, "high": high, "n": 3}
+    value = (low + high) / 2
+    return {**told, **changes, "value": value, "low": low, "high": high, "n": 3}
 
 
 def verdicts(item, *rows):
@@ -62,7 +64,7 @@ def test_a_claim_of_less_is_judged_the_other_way(low, high, verdict):
 
 def test_what_is_not_there_is_not_run():
     everything = check_claims({})
-    assert list(everything.claim) == [claim.text for claim in CLAIMS]
+    assert list(everything.claim) == [claim.claim for claim in CLAIMS]
     assert set(everything.verdict) == {"not run"}
     assert everything.value.isna().all()
     for changes in (
@@ -98,11 +100,11 @@ def test_figure_8_is_judged_at_the_first_step_after_the_shared_images():
 
 
 @pytest.mark.parametrize(
-    "claim", [one for one in CLAIMS if one.item in TABLES], ids=lambda one: one.text
+    "claim", [one for one in CLAIMS if one.item in TABLES], ids=lambda one: one.claim
 )
 def test_items_give_what_the_claims_are_about(claim, tiny):
     table = ITEMS[claim.item].numbers(tiny, [TABLES[claim.item]()])
     judged = check_claims({claim.item: table})
-    mine = judged[judged.claim == claim.text]
+    mine = judged[judged.claim == claim.claim]
     assert len(mine) > 0
     assert "not run" not in set(mine.verdict)

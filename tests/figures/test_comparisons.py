@@ -6,20 +6,25 @@ import pytest
 from drawn import points
 
 from isa_toolkit.figures.comparisons import DEMO_TABLE, FIG3C, TABLE4, TABLE8
-from isa_toolkit.figures.results_table import as_table, row
+from isa_toolkit.figures.results_table import as_table
 
 
 def rows(keys, size, seeds=(0, 1)):
     """Return accuracies that differ by 1 from key to key, and by 10 from seed to seed."""
     return as_table(
-        row(
-            dataset="toy", images_per_class=size, setting=key, predictor=predictor,
-            quantity="accuracy_percent", seed=seed, value=50 + index + 10 * (seed or 0),
-        )
+        {
+            "dataset": "toy",
+            "images_per_class": size,
+            "setting": key,
+            "predictor": predictor,
+            "quantity": "accuracy_percent",
+            "seed": seed,
+            "value": 50 + index + 10 * (seed or 0),
+        }
         for index, key in enumerate(keys)
         for predictor in ("network", "ridge")
         for seed in seeds
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture

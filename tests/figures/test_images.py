@@ -41,10 +41,10 @@ def test_every_pixel_is_a_square_of_its_own_colour(side, channels, titles):
 
 def test_the_sheet_holds_the_images_in_order():
     first, second = images(2), images(3, seed=1)
-    picture = image_sheet([ImageRow(first), ImageRow(second)], dark_ink=False)
+    picture = image_sheet([ImageRow(first), ImageRow(second)])
     assert picture.shape == (17, 26, 3)
     np.testing.assert_array_equal(
-        picture[9:, 18:, 1], np.rint(255 * second[2, :, :, 0])
+        picture[9:, 18:, 1], np.rint(255 * (1 - second[2, :, :, 0]))
     )
     # The lines between images, and the place of the image that is not there.
     assert (picture[8] == 255).all()
@@ -54,10 +54,6 @@ def test_the_sheet_holds_the_images_in_order():
 def test_grey_is_ink_on_paper_and_colours_are_kept():
     grey = np.array([0.0, 1.0, 0.5, 2.0], "float32").reshape(1, 2, 2, 1)
     assert image_sheet([ImageRow(grey)])[..., 0].tolist() == [[255, 0], [128, 0]]
-    assert image_sheet([ImageRow(grey)], dark_ink=False)[..., 0].tolist() == [
-        [0, 255],
-        [128, 255],
-    ]
     red = np.zeros((1, 2, 2, 3), "float32")
     red[..., 0] = 1
     assert (image_sheet([ImageRow(red)]) == [255, 0, 0]).all()

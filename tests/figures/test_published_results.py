@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 from hand_tables import TABLES
 
-from isa_toolkit.analysis.intervals import mean_interval
 from isa_toolkit.figures import fig5, published_results, table6
 from isa_toolkit.figures.published_results import (
     AGREES,
@@ -20,7 +19,7 @@ from isa_toolkit.figures.published_results import (
     published_numbers,
 )
 from isa_toolkit.figures.registry import ITEMS
-from isa_toolkit.figures.results_table import as_table, row
+from isa_toolkit.figures.results_table import as_table
 
 # CIFAR-10, 1 per class, FRePo, network: 46.8 ± 0.7 over five networks, hence an
 # interval of 46.8 ± 2 * 0.7 / sqrt(5) = 46.8 ± 0.626.
@@ -32,8 +31,10 @@ def ours(value=PAPER, half=0.5, **changes):
         "dataset": "cifar10", "images_per_class": 1, "setting": "frepo",
         "predictor": "network", "quantity": "accuracy_percent",
     }  # fmt: skip
-    made = row(**{**told, **changes}, value=value, over="distilled sets")
-    return {**made, "low": value - half, "high": value + half, "n": 3}
+    return {
+        **told, **changes, "value": value, "low": value - half, "high": value + half,
+        "n": 3, "over": "distilled sets",
+    }  # fmt: skip
 
 
 def beside(*rows, published=True, item="table6"):
@@ -98,20 +99,14 @@ def test_one_seed_tells_no_interval():
 
 
 def test_hours_on_another_device_are_never_compared():
-    mine = row(
-        dataset="cifar10", images_per_class=10, setting="isa",
-        quantity="hours_500k_steps", value=mean_interval([2.4, 2.6]),
-    )  # fmt: skip
+    mine = ours(2.5, images_per_class=10, setting="isa", quantity="hours_500k_steps")
     table = compare("cost", as_table([mine]), is_published_scale=True)
     assert list(table.verdict) == [NOT_RUN, OTHER_SETTING]
     assert table.ours[1] == 2.5
 
 
 def test_numbers_without_a_stated_setting_are_shown_and_not_compared():
-    mine = row(
-        dataset="digits", images_per_class=10, setting="frepo", quantity="recall_k5",
-        value=mean_interval([0.8, 0.9]),
-    )  # fmt: skip
+    mine = ours(0.85, dataset="digits", images_per_class=10, quantity="recall_k5")
     table = compare("diversity", as_table([mine]), is_published_scale=True)
     assert list(table.verdict) == [OTHER_SETTING, NOT_RUN]
 
@@ -150,9 +145,7 @@ def test_items_give_what_the_paper_states_under_the_papers_names(name):
         published_numbers().query("item == @target").images_per_class.dropna().unique()
     )
     tables = [table, *(table.assign(images_per_class=size) for size in sizes)]
-    found = compare(
-        target, as_table(pd.concat(tables).to_dict("records")), is_published_scale=False
-    )
+    found = compare(target, as_table(pd.concat(tables)), is_published_scale=False)
     assert set(found.verdict) == {OTHER_SETTING}
     assert set(ITEMS["table7"].datasets) <= set(published_numbers().dataset.dropna())
 

@@ -9,7 +9,7 @@ import re
 import pandas as pd
 from hand_tables import TABLES
 
-from isa_toolkit.figures.claim_tests import CLAIMS
+from isa_toolkit.figures.claim_tests import published_claims
 from isa_toolkit.figures.published_results import VERDICTS, published_numbers
 from isa_toolkit.figures.registry import ITEMS
 from isa_toolkit.figures.report import _interval, write_report
@@ -76,7 +76,7 @@ def assert_stands_alone(page):
 
 def assert_all_items_stand(page):
     for name, item in ITEMS.items():
-        assert f'<h2 id="{name}">{html.escape(item.heading)}</h2>' in page
+        assert f'<h2 id="{name}">{html.escape(item.title)}</h2>' in page
 
 
 def test_of_nothing_everything_is_not_run(tmp_path):
@@ -103,9 +103,10 @@ def test_one_study(tmp_path):
     found = tables(page)
     [claims] = found["toy, scale quick"]
     # One row per claim; Table 6 has two sizes.
-    assert len(claims) == len(CLAIMS) + 1
+    expected = published_claims()
+    assert len(claims) == len(expected) + 1
     assert [row[0] for row in claims if row[-1] == "not run"] == [
-        claim.text for claim in CLAIMS if claim.item not in ("fig5", "table6")
+        row.claim for row in expected.itertuples() if row.item not in ("fig5", "table6")
     ]
     [made] = found["How this was made (time: existing runs are reused)"]
     assert made == [

@@ -33,9 +33,8 @@ def by_hand(monkeypatch):
     for name in TABLES:
         figure = ITEMS[name].figure
         stand_in = SimpleNamespace(
-            TITLE=figure.TITLE, compute=compute(name), draw=figure.draw,
-            caption=figure.caption,
-        )  # fmt: skip
+            compute=compute(name), draw=figure.draw, caption=figure.caption
+        )
         monkeypatch.setitem(ITEMS, name, ITEMS[name]._replace(figure=stand_in))
     return computed
 
@@ -108,7 +107,7 @@ def test_an_item_that_fails_leaves_no_record(tiny, monkeypatch, tmp_path):
     def fail(_):
         raise RuntimeError("while computing")
 
-    broken = SimpleNamespace(TITLE="Title", compute=fail, draw=fail, caption=fail)
+    broken = SimpleNamespace(compute=fail, draw=fail, caption=fail)
     monkeypatch.setitem(ITEMS, "fig5", ITEMS["fig5"]._replace(figure=broken))
     with pytest.raises(RuntimeError, match="while computing"):
         reproduce.reproduce(tiny, tmp_path, only=["fig5"])

@@ -14,7 +14,6 @@ from isa_toolkit.figures.results_table import (
     format_interval,
     mean_of,
     means,
-    row,
     summary,
     with_means,
 )
@@ -24,13 +23,18 @@ def by_seed():
     """Two seeds far apart; "isa" is 1 and 3 above "frepo"."""
     values = {"frepo": (10.0, 50.0), "isa": (11.0, 53.0)}
     return as_table(
-        row(
-            dataset="toy", images_per_class=1, predictor="network", setting=name,
-            quantity="accuracy_percent", seed=seed, value=value,
-        )
+        {
+            "dataset": "toy",
+            "images_per_class": 1,
+            "predictor": "network",
+            "setting": name,
+            "quantity": "accuracy_percent",
+            "seed": seed,
+            "value": value,
+        }
         for name, pair in values.items()
         for seed, value in enumerate(pair)
-    )  # fmt: skip
+    )
 
 
 def test_a_mean_carries_its_interval_over_seeds():
@@ -61,7 +65,7 @@ def test_seeds_that_only_one_side_has_are_left_out():
 
 def test_points_of_a_curve_pair_with_the_same_point_or_with_one_baseline():
     def curve(name, x, seed, value):
-        return row(setting=name, quantity="q", x=x, seed=seed, value=value)
+        return {"setting": name, "quantity": "q", "x": x, "seed": seed, "value": value}
 
     same = as_table(
         curve(name, x, seed, x * 10 + seed + (name == "isa"))
@@ -81,7 +85,7 @@ def test_points_of_a_curve_pair_with_the_same_point_or_with_one_baseline():
 
 def test_all_in_one_table_in_one_form():
     table = with_means(by_seed(), "frepo")
-    assert tuple(table.columns) == COLUMNS
+    assert list(table.columns) == list(COLUMNS)
     assert len(table) == 4 + 2 + 1
     assert table.seed.isna().sum() == 3
 
@@ -93,14 +97,19 @@ def test_no_rows_have_no_means():
 def accuracies(predictors=("network",)):
     values = {"frepo": (10.0, 50.0), "isa": (11.0, 53.0)}
     rows = [
-        row(
-            dataset="toy", images_per_class=1, predictor=predictor, setting=name,
-            quantity="accuracy_percent", seed=seed, value=value,
-        )
+        {
+            "dataset": "toy",
+            "images_per_class": 1,
+            "predictor": predictor,
+            "setting": name,
+            "quantity": "accuracy_percent",
+            "seed": seed,
+            "value": value,
+        }
         for predictor in predictors
         for name, pair in values.items()
         for seed, value in enumerate(pair)
-    ]  # fmt: skip
+    ]
     return with_means(as_table(rows), against="frepo")
 
 
@@ -130,7 +139,7 @@ def test_what_tells_rows_apart_has_a_column():
 
 def test_one_seed_has_no_interval_and_no_difference_no_column():
     one = with_means(
-        as_table([row(setting="other_one", quantity="q", seed=0, value=1)])
+        as_table([{"setting": "other_one", "quantity": "q", "seed": 0, "value": 1}])
     )
     made = summary(one)
     assert list(made.index) == ["other one"]

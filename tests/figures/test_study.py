@@ -57,9 +57,8 @@ def test_runs_and_evaluations_are_made_once(tiny, monkeypatch):
 def test_missing_runs_are_made_together_and_are_the_same(tiny, monkeypatch, tmp_path):
     alone = tiny.runs([FREPO, ISA], 1)
     told = []
-    study = tiny_study(
-        tmp_path, batched=True, on_progress=lambda *what: told.append(what[1:])
-    )
+    monkeypatch.setattr(studies, "_is_on_cpu", lambda: False)
+    study = tiny_study(tmp_path).with_progress(lambda *what: told.append(what[1:]))
     made = count_calls(monkeypatch, "distill")
     runs = study.runs([FREPO, ISA], 1)
     assert made == []
@@ -70,17 +69,19 @@ def test_missing_runs_are_made_together_and_are_the_same(tiny, monkeypatch, tmp_
     assert len(tiny_study(tmp_path, run_missing=False).runs([ISA], 1)) == 2
 
 
-def test_runs_made_together_stop_with_checkpoints(tiny, tmp_path):
+def test_runs_made_together_stop_with_checkpoints(tiny, monkeypatch, tmp_path):
+    monkeypatch.setattr(studies, "_is_on_cpu", lambda: False)
+
     def stop(*what):
         del what
         halted.cancel()
 
-    halted = tiny_study(tmp_path, batched=True, on_progress=stop)
+    halted = tiny_study(tmp_path).with_progress(stop)
     with pytest.raises(CancelledError, match="Cancelled at step"):
         halted.runs([FREPO, ISA], 1)
     stopped = [Run.open(path) for path in tmp_path.iterdir()]
     assert {run.status["status"] for run in stopped} == {"stopped"}
-    again = tiny_study(tmp_path, batched=True).runs([FREPO, ISA], 1)
+    again = tiny_study(tmp_path).runs([FREPO, ISA], 1)
     assert all(run.is_done for run in again.values())
 
 

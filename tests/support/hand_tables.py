@@ -18,7 +18,7 @@ from isa_toolkit.figures import (
     table6,
 )
 from isa_toolkit.figures.comparisons import FIG3C
-from isa_toolkit.figures.results_table import as_table, row
+from isa_toolkit.figures.results_table import as_table
 
 ACCURACY = "accuracy_percent"
 
@@ -28,7 +28,7 @@ def _by_seed(cells: list[dict[str, Any]], seeds: int) -> pd.DataFrame:
     draw = np.random.default_rng(0)
     told = {"dataset": "toy", "images_per_class": 1}
     return as_table(
-        row(**{**told, **cell}, seed=seed, value=50 + 20 * draw.random())
+        {**told, **cell, "seed": seed, "value": 50 + 20 * draw.random()}
         for cell in cells
         for seed in range(seeds)
     )
@@ -120,12 +120,7 @@ def information_table(seeds: int = 3) -> pd.DataFrame:
         "against": information.RANDOM,
     }  # fmt: skip
     paired = [
-        {
-            **row(**told, quantity=name, value=value),
-            "low": low,
-            "high": high,
-            "n": seeds,
-        }
+        {**told, "quantity": name, "value": value, "low": low, "high": high, "n": seeds}
         for name, value, low, high in (
             (information.EASY, -3.0, -4.0, -2.5),
             (information.HARD, 2.0, 1.0, 3.5),
