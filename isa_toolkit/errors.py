@@ -14,6 +14,7 @@ __all__ = [
     "IsaError",
     "RunExistsError",
     "RunLockedError",
+    "exit_code",
 ]
 
 
@@ -43,3 +44,19 @@ class RunExistsError(IsaError, FileExistsError):
 
 class RunLockedError(IsaError, RuntimeError):
     """Another process is writing to the same folder."""
+
+
+OK, FAILED, USAGE, DIVERGED, LOCKED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+
+def exit_code(error: Exception) -> int | None:
+    """Return the exit code of an error that is no bug; None for a bug."""
+    codes: dict[int, tuple[type[Exception], ...]] = {
+        DIVERGED: (FloatingPointError,),
+        LOCKED: (RunLockedError,),
+        USAGE: (ValueError, InvalidTypeError, FileNotFoundError, FileExistsError),
+        FAILED: (IsaError, OSError, ModuleNotFoundError),
+    }
+    return next(
+        (code for code, kinds in codes.items() if isinstance(error, kinds)), None
+    )

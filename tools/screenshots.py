@@ -56,7 +56,7 @@ experiment = isa.Experiment(
 import shutil, uuid
 panel = widgets.JobWatcher(experiment, out=f"watched/{uuid.uuid4().hex[:6]}/runs")
 def until(state, fraction=0.0):
-    while panel.job.status.state != state or panel.job.progress.fraction < fraction:
+    while panel.job.status.state != state or panel.job.status.fraction < fraction:
         time.sleep(0.2)
 """
 STARTED = "panel.run.click(); panel.check(); until('running', 0.25)"

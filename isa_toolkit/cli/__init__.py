@@ -15,6 +15,8 @@ import threading
 import warnings
 from collections.abc import Mapping, Sequence
 
+from isa_toolkit.errors import FAILED, INTERRUPTED, OK, USAGE, exit_code
+
 __all__ = ["COMMANDS", "SWEEP_COMMANDS", "main"]
 
 COMMANDS = {
@@ -48,8 +50,6 @@ _WITH_JAX = (
     "resume",
     "worker",
 )
-
-OK, FAILED, USAGE, DIVERGED, LOCKED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,7 +96,7 @@ def _run(prog: str, module: str, name: str, argv: list[str]) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     except Exception as error:
-        code = _exit_code(error)
+        code = exit_code(error)
         if code is None:
             raise
         _fail(str(error), code)
@@ -122,21 +122,6 @@ def _import_jax() -> None:
         importlib.import_module(name)
     finally:
         signal.signal(signal.SIGINT, usual)
-
-
-def _exit_code(error: Exception) -> int | None:
-    """Return the exit code of an error that is no bug; None for a bug."""
-    from isa_toolkit.errors import InvalidTypeError, IsaError, RunLockedError
-
-    codes: dict[int, tuple[type[Exception], ...]] = {
-        DIVERGED: (FloatingPointError,),
-        LOCKED: (RunLockedError,),
-        USAGE: (ValueError, InvalidTypeError, FileNotFoundError, FileExistsError),
-        FAILED: (IsaError, OSError, ModuleNotFoundError),
-    }
-    return next(
-        (code for code, kinds in codes.items() if isinstance(error, kinds)), None
-    )
 
 
 def _flushed(code: int) -> int:

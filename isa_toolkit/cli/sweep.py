@@ -77,8 +77,12 @@ def run(
     packed = True if engine == "slurm" and pack is None else pack
     planned = plan(experiment, values, out=out, name=name, pack=packed)
     if dry_run:
-        rows = planned.table().to_dict("records")
-        result = {"sweep": str(planned.path), "seconds": planned.seconds, "runs": rows}
+        table = planned.table()
+        result = {
+            "sweep": str(planned.path),
+            "seconds": table.seconds.sum(skipna=False),
+            "runs": table.to_dict("records"),
+        }
         write_result(result, [str(planned)], json=json)
         return 0
     log(str(planned))
@@ -112,7 +116,7 @@ def status(folder: tyro.conf.Positional[str], json: bool = False) -> int:
     """
     from isa_toolkit.sweeps import Sweep
 
-    return _report(Sweep.open(folder), json=json)
+    return _report(Sweep(folder), json=json)
 
 
 def cancel(folder: tyro.conf.Positional[str], json: bool = False) -> int:
@@ -127,8 +131,8 @@ def cancel(folder: tyro.conf.Positional[str], json: bool = False) -> int:
     """
     from isa_toolkit.sweeps import Sweep
 
-    sweep = Sweep.open(folder)
-    force = sweep.is_stopping
+    sweep = Sweep(folder)
+    force = sweep.state == "stopping"
     sweep.cancel(force=force)
     log(
         "Killing what still runs."
@@ -163,7 +167,7 @@ def resume(
     from isa_toolkit.sweeps import Sweep
 
     _leave_gpu_memory()
-    sweep = Sweep.open(folder)
+    sweep = Sweep(folder)
     sweep.resume(wait=wait, progress=progress, **_engine_options(slots, option))
     return _report(sweep, json=json)
 
@@ -201,18 +205,11 @@ def _engine_options(slots: int | None, texts: tuple[str, ...]) -> dict[str, Any]
 
 def _report(sweep: Sweep, *, json: bool) -> int:
     """Write the state of a sweep and return the exit code that it stands for."""
-    from tqdm import tqdm
-
-    rows = list(sweep.rows())
+    rows = sweep.status().to_dict("records")
     counts = collections.Counter(run["state"] for run in rows)
-    table = sweep.status()
-    if (table.group == table.run).all():
-        del table["group"]
-    left = [tqdm.format_interval(s) if s == s else "" for s in table.eta_s]
-    speed = [f"{s:.3g}" if s == s else "" for s in table.steps_per_s]
-    table = table.assign(left=left, steps_per_s=speed).drop(columns=["eta_s", "reason"])
+    table = sweep.plan.shown().to_string(index=False, na_rep="", float_format="%.3g")
     listed = ", ".join(f"{count} {name}" for name, count in counts.items())
-    lines = [table.to_string(index=False), "", f"{sweep.state}: {listed}"]
+    lines = [table, "", f"{sweep.state}: {listed}"]
     lines += [f"{run['run']}: {run['reason']}" for run in rows if run["reason"]]
     if sweep.state in ("stopped", "failed", "queued"):
         lines.append(f"To continue: isa-toolkit sweep resume {sweep.path}")

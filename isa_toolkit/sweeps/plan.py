@@ -7,32 +7,32 @@ as one program.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import html
-import json
-import statistics
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 from tqdm import tqdm
 
 from isa_toolkit import checks
+from isa_toolkit.datasets import load_dataset
 from isa_toolkit.distillation.experiment import (
     DATA_FIELDS,
     Experiment,
     ResolvedExperiment,
 )
-from isa_toolkit.distillation.param_grid import (
-    Grid,
-    expand_grid,
-    group_by_program,
-    resolve_together,
-)
+from isa_toolkit.distillation.param_grid import Grid, expand_grid, program_key
+from isa_toolkit.errors import InvalidTypeError
 from isa_toolkit.files import read_json
-from isa_toolkit.sweeps.states import FINAL, State, run_state
-from isa_toolkit.sweeps.worker import data_source
+from isa_toolkit.methods import METHODS
+from isa_toolkit.methods.base import static_fields
+from isa_toolkit.sweeps.states import FINAL, RunStatus, run_status
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "PlannedRun", "plan"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class PlannedRun:
     """One run of a plan.
 
@@ -51,11 +51,9 @@ class PlannedRun:
         hash: Hash of the experiment.
         group: Name of the group that contains the run.
         description: Every choice, as in ``experiment.json``.
-        where: Where the data are: ``dataset``, ``source``, ``root``, ``limit``.
+        where: Where the data are, as keyword arguments of ``Experiment``.
+        pace: Seconds to start and seconds per step of earlier runs; None if unknown.
         differs: Settings in which the run differs from similar ones of the plan, as text.
-        state: State of the run when it was planned.
-        step: Number of steps that need not be taken again.
-        seconds: Estimated number of seconds that are left; None if unknown.
     """
 
     name: str
@@ -63,28 +61,24 @@ class PlannedRun:
     group: str
     description: dict[str, Any]
     where: dict[str, Any]
+    pace: Sequence[float] | None
     differs: str = ""
-    state: State = "new"
-    step: int = 0
-    seconds: float | None = None
 
     @property
     def steps(self) -> int:
         """Number of steps of the whole run."""
         return int(self.description["steps"])
 
-    @property
-    def steps_left(self) -> int:
-        """Number of steps to take."""
-        return 0 if self.state in FINAL else self.steps - self.step
-
-    @property
-    def time(self) -> str:
-        """Estimated time that is left, as text."""
-        return "unknown" if self.seconds is None else tqdm.format_interval(self.seconds)
+    def seconds_left(self, status: RunStatus) -> float:
+        """Return the time that is left, at the present speed or that of earlier runs."""
+        if status.state in FINAL:
+            return 0.0
+        if not math.isnan(status.eta_s) or self.pace is None:
+            return status.eta_s
+        return self.pace[0] + (self.steps - status.step) * self.pace[1]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Plan:
     """The runs of a sweep in groups; shows itself as a table in a notebook.
 
@@ -111,30 +105,12 @@ class Plan:
     @property
     def groups(self) -> dict[str, list[PlannedRun]]:
         """Runs of each group, by the name of the group."""
-        found: dict[str, list[PlannedRun]] = {}
-        for run in self.runs:
-            found.setdefault(run.group, []).append(run)
-        return found
+        names = dict.fromkeys(run.group for run in self.runs)
+        return {name: [run for run in self.runs if run.group == name] for name in names}
 
-    @property
-    def seconds(self) -> float | None:
-        """Estimated number of seconds for all runs in sequence; None if unknown."""
-        known = [run.seconds for run in self.runs if run.seconds is not None]
-        return sum(known) if len(known) == len(self.runs) else None
-
-    @property
-    def summary(self) -> str:
-        """The number of runs, and how long they take, in one or two sentences."""
-        states = [run.state for run in self.runs]
-        left = len(states) - states.count("done") - states.count("diverged")
-        text = f"{len(states)} run{'s' * (len(states) != 1)} in {len(self.groups)} "
-        text += f"group{'s' * (len(self.groups) != 1)}: {states.count('done')} done, "
-        text += f"{states.count('diverged')} diverged, " if "diverged" in states else ""
-        text += f"{left} to run."
-        if self.seconds is None:
-            return f"{text} Time: unknown until a run of each program has run here."
-        seconds = tqdm.format_interval(self.seconds)
-        return f"{text} Time: about {seconds} in sequence, as measured in earlier runs."
+    def group_path(self, group: str) -> Path:
+        """Return the path of the folder of a group, by its name."""
+        return self.path / "groups" / group
 
     def run(self, engine: str = "local", **settings: Any) -> Sweep:
         """Run what is left of the plan.
@@ -147,44 +123,73 @@ class Plan:
 
         return launch(self, engine, **settings)
 
-    def table(self) -> pd.DataFrame:
-        """Return one row per run.
+    def statuses(self) -> list[RunStatus]:
+        """Return how far each run is now."""
+        return [
+            run_status(self.out / run.name, self.group_path(run.group))
+            for run in self.runs
+        ]
 
-        Columns: run, group, state, dataset, ipc, method, differs, seed, steps, steps_left,
-        seconds (NaN if unknown).
+    def table(self) -> pd.DataFrame:
+        """Return one row per run, as it is now.
+
+        Columns: run, group, state (new, queued, starting, running, stopping, stopped,
+        failed, diverged, done), dataset, ipc, method, differs, seed, step, steps,
+        steps_per_s, seconds (left), reason; unknown numbers are NaN.
         """
         import pandas as pd
 
-        return pd.DataFrame(
-            {
-                "run": run.name,
-                "group": run.group,
-                "state": run.state,
-                "dataset": run.where["dataset"],
-                "ipc": run.description["images_per_class"],
-                "method": run.description["method"]["name"],
-                "differs": run.differs,
-                "seed": run.description["seed"],
-                "steps": run.steps,
-                "steps_left": run.steps_left,
-                "seconds": float("nan") if run.seconds is None else run.seconds,
-            }
-            for run in self.runs
+        columns = (
+            "run", "group", "state", "dataset", "ipc", "method", "differs", "seed",
+            "step", "steps", "steps_per_s", "seconds", "reason",
+        )  # fmt: skip
+        rows = [
+            (
+                run.name, run.group, status.state, run.where["dataset"],
+                run.description["images_per_class"], run.description["method"]["name"],
+                run.differs, run.description["seed"], status.step, run.steps,
+                status.steps_per_s or math.nan, run.seconds_left(status), status.reason,
+            )
+            for run, status in zip(self.runs, self.statuses(), strict=True)
+        ]  # fmt: skip
+        return pd.DataFrame(rows, columns=columns)
+
+    @property
+    def summary(self) -> str:
+        """The number of runs, and how long they take, in one or two sentences."""
+        table, groups = self.table(), len(self.groups)
+        counts = {state: int((table.state == state).sum()) for state in FINAL}
+        left = len(table) - sum(counts.values())
+        diverged = f"{counts['diverged']} diverged, " if counts["diverged"] else ""
+        text = (
+            f"{len(table)} run{'s' * (len(table) != 1)} in {groups} "
+            f"group{'s' * (groups != 1)}: {counts['done']} done, {diverged}{left} to run."
         )
+        seconds = table.seconds.sum(skipna=False)
+        if math.isnan(seconds):
+            return f"{text} Time: unknown until a run of each program has run here."
+        time = tqdm.format_interval(seconds)
+        return f"{text} Time: about {time} in sequence, as measured in earlier runs."
+
+    def shown(self) -> pd.DataFrame:
+        """Return the table for people: times as text, and no columns without content."""
+        table = self.table()
+        times = [
+            "unknown" if math.isnan(seconds) else tqdm.format_interval(seconds)
+            for seconds in table.seconds
+        ]
+        alone = ["group"] * (len(self.groups) == len(self.runs))
+        table = table.assign(left=times).drop(columns=["seconds", "reason", *alone])
+        return table.dropna(axis="columns", how="all")
 
     def __repr__(self) -> str:
         return f"Plan({self.name!r}, runs={len(self.runs)}, groups={len(self.groups)})"
 
     def __str__(self) -> str:
-        return f"{self._shown().to_string(index=False)}\n\n{self.summary}"
+        return f"{self.shown().to_string(index=False)}\n\n{self.summary}"
 
     def _repr_html_(self) -> str:
-        return f"{self._shown().to_html(index=False)}<p>{html.escape(self.summary)}</p>"
-
-    def _shown(self) -> pd.DataFrame:
-        table = self.table().assign(seconds=[run.time for run in self.runs])
-        hidden = ["group"] * (len(self.groups) == len(self.runs))
-        return table.rename(columns={"seconds": "time"}).drop(columns=hidden)
+        return f"{self.shown().to_html(index=False)}<p>{html.escape(self.summary)}</p>"
 
 
 def plan(
@@ -218,7 +223,6 @@ def plan(
         Plan('fractions', runs=6, groups=6)
     """
     wanted = expand_grid(experiments, grid)
-    sources = [data_source(one) for one in wanted]
     if pack is None:
         pack = jax.default_backend() != "cpu"
     if isinstance(pack, bool):
@@ -228,127 +232,94 @@ def plan(
     if name is not None and (not name or Path(name).name != name or name == ".."):
         raise checks.fail("name", "be the name of a folder, not a path", name)
 
-    loaded: dict[str, Any] = {}  # the data of each name, once
-    made: dict[int, PlannedRun] = {}
-    where = {id(one): source for one, source in zip(wanted, sources, strict=True)}
-    for alike in group_by_program(wanted):
-        key = json.dumps(where[id(alike[0])], sort_keys=True)
-        data = loaded.setdefault(key, None) or alike[0].load()
-        loaded[key] = data
-        bare = {"dataset": data, **dict.fromkeys(DATA_FIELDS)}
-        resolved = resolve_together([dataclasses.replace(one, **bare) for one in alike])
-        distinct = list({one.hash: one for one in resolved}.values())
-        pace = measured_pace(distinct[0], folder)
-        groups = {}
-        for part in _parts(distinct, most):
-            groups |= dict.fromkeys([one.hash for one in part], _group_name(part))
-        for one, its in zip(alike, resolved, strict=True):
-            group = groups[its.hash]
-            made[id(one)] = _planned(its, where[id(one)], group, folder, pace)
-    runs = list({made[id(one)].hash: made[id(one)] for one in wanted}.values())
-    differences = _differences(runs)
-    runs = [
-        dataclasses.replace(run, differs=differs)
-        for run, differs in zip(runs, differences, strict=True)
-    ]
-    return Plan(name=name or _sweep_name(runs), out=folder, runs=tuple(runs))
+    load = functools.cache(load_dataset)
+    where: dict[str, dict[str, Any]] = {}  # the data of each run, by its hash
+    programs: dict[str, dict[str, ResolvedExperiment]] = {}
+    for one in wanted:
+        source, same = _data_source(one), programs.setdefault(program_key(one), {})
+        data = load(source["dataset"], **{name: source[name] for name in DATA_FIELDS})
+        loaded = dataclasses.replace(one, dataset=data, **dict.fromkeys(DATA_FIELDS))
+        resolved = loaded.resolve(reuse_data_from=next(iter(same.values()), None))
+        same.setdefault(resolved.hash, resolved)
+        where.setdefault(resolved.hash, source)
+
+    made: dict[str, PlannedRun] = {}
+    for same in programs.values():
+        pace = measured_pace(next(iter(same.values())).description, folder)
+        for part in np.array_split(list(same), -(-len(same) // most)):
+            members = [same[one] for one in part]
+            group = _name(members)
+            made |= {
+                one.hash: PlannedRun(
+                    one.name, one.hash, group, one.description, where[one.hash], pace
+                )
+                for one in members
+            }
+    runs = _with_differences([made[one] for one in where])
+    name = name or _name(sorted(runs, key=lambda run: run.hash))
+    return Plan(name, folder, tuple(runs))
 
 
 def measured_pace(
-    resolved: ResolvedExperiment, out: Path
+    description: Mapping[str, Any], out: Path
 ) -> tuple[float, float] | None:
     """Return how fast earlier runs of the same program were on this kind of device.
 
     A run that took n steps in T seconds, v steps per second in its last chunk, needed
-    ``t = min(1/v, T/n)`` seconds for each step and ``T - n t`` seconds to start.
-
-    Args:
-        resolved: An experiment of the program.
-        out: Path of the folder of run folders.
-
-    Returns:
-        Medians of the seconds to start and of the seconds per step; None without such runs.
+    ``t = min(1/v, T/n)`` seconds for each step and ``T - n t`` seconds to start. Returns the
+    medians of the seconds to start and per step over the runs in ``out``, or None.
     """
-    device = jax.devices()[0]
+    device, found = jax.devices()[0], []
     here = f"{device.platform}: {device.device_kind}"
-    found: list[tuple[float, float]] = []
-    for path in sorted(out.glob("*/experiment.json")):
+    for path in out.glob("*/experiment.json"):
         status = read_json(path.with_name("status.json")) or {}
         starts = (read_json(path.with_name("environment.json")) or {}).get("starts")
         step, speed = int(status.get("step", 0)), float(status.get("steps_per_s", 0))
         # The first step compiles and says nothing about the speed.
         if step < 2 or not speed or not starts or starts[-1].get("device") != here:
             continue
-        if _is_same_program(resolved, read_json(path) or {}):
+        if _program(read_json(path) or {}) == _program(description):
             elapsed = float(status["elapsed_s"])
             each = min(1 / speed, elapsed / step)
             found.append((max(elapsed - step * each, 0.0), each))
-    if not found:
-        return None
-    begin, each = zip(*found, strict=True)
-    return statistics.median(begin), statistics.median(each)
+    return tuple(np.median(found, axis=0).tolist()) if found else None
 
 
-# --- pieces -----------------------------------------------------------------------------
+def _program(description: Mapping[str, Any]) -> list[Any]:
+    """Return what decides the compiled step of a run, from its ``experiment.json``."""
+    names = ("dataset", "images_per_class", "network", "batch_size")
+    method = description.get("method", {})
+    known = METHODS.get(method.get("name"))
+    static = static_fields(known.settings()) if known else {}
+    compiled = [method.get(name) for name in ("name", *static)]
+    return [*compiled, *(description.get(name) for name in names)]
 
 
-def _parts(runs: list[Any], most: int) -> list[list[Any]]:
-    """Return runs in parts of at most so many, as equal as can be."""
-    count = -(-len(runs) // most)
-    size = -(-len(runs) // count)
-    return [runs[start : start + size] for start in range(0, len(runs), size)]
+def _data_source(experiment: Experiment) -> dict[str, Any]:
+    """Return where the data of an experiment are, as keyword arguments of ``Experiment``."""
+    if not isinstance(experiment.dataset, str):
+        raise InvalidTypeError(
+            "dataset must be a name for a run in a process of its own, got a Dataset "
+            f"({experiment.dataset.name!r}). Save the arrays as an .npz file and give "
+            "its path as root, or call distill(experiment) in this process."
+        )
+    root = None if experiment.root is None else str(Path(experiment.root).absolute())
+    fields = {name: getattr(experiment, name) for name in DATA_FIELDS}
+    return {"dataset": experiment.dataset, **fields, "root": root}
 
 
-def _planned(
-    one: ResolvedExperiment,
-    where: dict[str, Any],
-    group: str,
-    out: Path,
-    pace: tuple[float, float] | None,
-) -> PlannedRun:
-    found = run_state(out / one.name)
-    seconds = None
-    if found.state in FINAL:
-        seconds = 0.0
-    elif pace is not None:
-        seconds = pace[0] + (one.settings.steps - found.step) * pace[1]
-    return PlannedRun(
-        name=one.name, hash=one.hash, group=group, description=one.description,
-        where=where, state=found.state, step=found.step, seconds=seconds,
-    )  # fmt: skip
-
-
-def _is_same_program(resolved: ResolvedExperiment, described: dict[str, Any]) -> bool:
-    """Return whether an earlier run compiled to the same step."""
-    if described.get("dataset") != resolved.description["dataset"]:
-        return False
-    try:
-        earlier = Experiment.from_description(described)
-    except (KeyError, TypeError, ValueError):
-        return False  # written by another version
-    names = ("images_per_class", "network", "batch_size", "method")
-    step = {name: getattr(earlier, name) for name in names}
-    mine = resolved.settings
-    return len(group_by_program([mine, dataclasses.replace(mine, **step)])) == 1
-
-
-def _group_name(part: Sequence[ResolvedExperiment]) -> str:
-    if len(part) == 1:
-        return part[0].name
-    digest = hashlib.sha256("".join(one.hash for one in part).encode()).hexdigest()
-    return f"{part[0].name.rpartition('-')[0]}-x{len(part)}-{digest[:8]}"
-
-
-def _sweep_name(runs: Sequence[PlannedRun]) -> str:
+def _name(runs: Sequence[PlannedRun | ResolvedExperiment]) -> str:
+    """Return the name of a group or a sweep: what the names of its runs begin with."""
     if len(runs) == 1:
         return runs[0].name
-    text = "".join(sorted(run.hash for run in runs))
-    datasets = "-".join(dict.fromkeys(str(run.where["dataset"]) for run in runs))
-    return f"{datasets}-x{len(runs)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    parts = zip(*(run.name.split("-") for run in runs), strict=False)
+    common = itertools.takewhile(lambda part: len(set(part)) == 1, parts)
+    digest = hashlib.sha256("".join(run.hash for run in runs).encode()).hexdigest()
+    return "-".join([*(part[0] for part in common), f"x{len(runs)}", digest[:8]])
 
 
-def _differences(runs: Sequence[PlannedRun]) -> list[str]:
-    """Return, for each run, the settings in which it differs from runs of its kind."""
+def _with_differences(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """Return the runs with the settings in which each differs from runs of its kind."""
     import pandas as pd
 
     # These have columns of their own, or follow from the number of steps.
@@ -358,13 +329,16 @@ def _differences(runs: Sequence[PlannedRun]) -> list[str]:
         for run in runs
     ]
     table = pd.json_normalize(shown).map(_as_text)
-    kinds = ["method.name", "images_per_class"]
+    datasets = [run.where["dataset"] for run in runs]
     texts = pd.Series("", index=table.index)
-    for _, alike in table.groupby([*kinds, [run.where["dataset"] for run in runs]]):
+    for _, alike in table.groupby(["method.name", "images_per_class", datasets]):
         for name in alike.columns[alike.nunique(dropna=False) > 1]:
             short = name.rpartition(".")[2] if name != "network.name" else "network"
             texts[alike.index] += f", {short}=" + alike[name]
-    return [text.removeprefix(", ") for text in texts]
+    return [
+        dataclasses.replace(run, differs=text.removeprefix(", "))
+        for run, text in zip(runs, texts, strict=True)
+    ]
 
 
 def _as_text(value: Any) -> str:

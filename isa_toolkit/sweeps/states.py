@@ -2,90 +2,123 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from isa_toolkit.distillation.store import is_locked
+from isa_toolkit.errors import DIVERGED, OK
 from isa_toolkit.files import read_json
 
-__all__ = ["FINAL", "GroupState", "RunState", "State", "group_state", "run_state"]
+__all__ = ["FINAL", "RunStatus", "State", "run_status", "worker_state"]
 
-State = Literal["new", "running", "stopped", "done", "failed", "diverged"]
+State = Literal[
+    "new", "queued", "starting", "running", "stopping", "stopped", "done", "failed",
+    "diverged",
+]  # fmt: skip
 # Starting a run in one of these states again changes nothing.
 FINAL: tuple[State, ...] = ("done", "diverged")
+ALIVE: tuple[State, ...] = ("starting", "running", "stopping")
 
-LOG, RESULT, HOLDER, QUEUED = "log.txt", "result.json", "holder.json", "queued.json"
+STOP, KILL, LOG, WORKER = "STOP", "KILL", "log.txt", "worker.json"
 # The first line of each start of a process in its log begins with this.
 START_MARK = "--- started"
 # Python and JAX take some seconds to import before a worker can lock its folder.
 _STARTUP_S = 60.0
 
 
-class RunState(NamedTuple):
-    """What a run folder says: the state, and why the run failed or diverged.
+class RunStatus(NamedTuple):
+    """How far a run is.
 
-    ``step`` is the number of steps taken, for a run that does not run that of its last
-    checkpoint; ``steps_per_s`` is the speed of the last chunk, 0 if unknown.
+    Attributes:
+        state: One of ``State``.
+        step: Number of steps taken; of a run that does not run, that of its last checkpoint.
+        steps: Number of steps of the whole run; 0 if not known yet.
+        steps_per_s: Steps per second of the last chunk; 0 if not known.
+        reason: Why it failed or diverged; else empty.
+        pid: Number of the process that works on it; None if it is not known.
     """
 
     state: State
     step: int = 0
+    steps: int = 0
     steps_per_s: float = 0.0
     reason: str = ""
-
-
-class GroupState(NamedTuple):
-    """What the folder of a group says about its worker, and why the worker failed."""
-
-    state: Literal["new", "queued", "starting", "running", "ended", "failed"]
-    reason: str = ""
+    pid: int | None = None
 
     @property
     def is_alive(self) -> bool:
-        """Whether a worker runs or starts."""
-        return self.state in ("starting", "running")
+        """Whether a process works on the run."""
+        return self.state in ALIVE
+
+    @property
+    def fraction(self) -> float:
+        """Fraction of the steps that are taken, from 0 to 1."""
+        return self.step / self.steps if self.steps else 0.0
+
+    @property
+    def eta_s(self) -> float:
+        """Number of seconds left at the present speed; NaN if unknown."""
+        # The first step compiles and says nothing about the speed.
+        is_known = self.steps_per_s > 0 and self.step > 1
+        return (self.steps - self.step) / self.steps_per_s if is_known else math.nan
 
 
-def run_state(path: Path) -> RunState:
-    """Return how far the run of a folder is; the folder may be missing."""
-    if not (path / "experiment.json").is_file():
-        return RunState("new")
-    status = read_json(path / "status.json") or {}
-    step, speed = int(status.get("step", 0)), float(status.get("steps_per_s", 0.0))
-    reason = str(status.get("reason", ""))
-    if (path / "distilled.safetensors").is_file():
+def run_status(run: Path, group: Path | None = None) -> RunStatus:
+    """Return how far a run is, from its folder and its group's; both may be missing."""
+    experiment, status = read_json(run / "experiment.json"), _read(run / "status.json")
+    has_begun, reason = experiment is not None, str(status.get("reason", ""))
+    names = [path.name for path in (run / "checkpoints").glob("*")]
+    saved = max((int(name) for name in names if name.isdigit()), default=0)
+    found = RunStatus("new", saved, int((experiment or {}).get("steps", 0)))
+    worker, failure = worker_state(group) if group else ("new", "")
+    if has_begun and (run / "distilled.safetensors").is_file():
         # Written after the last step, and before the status that says so.
-        return RunState("done", int(status.get("steps", step)), speed)
-    if is_locked(path):
-        return RunState("running", step, speed)
-    if status.get("diverged"):
-        return RunState("diverged", step, speed, reason)
-    checkpoints = (path / "checkpoints").glob("*")
-    saved = [int(one.name) for one in checkpoints if one.name.isdigit()]
-    state: State = status.get("status", "stopped")
-    if state in ("running", "done"):
-        state, reason = "failed", "Its process ended without a result."
-    return RunState(state, max(saved, default=0), speed, reason)
+        return found._replace(state="done", step=found.steps)
+    if has_begun and is_locked(run):
+        step, speed = int(status.get("step", 0)), status.get("steps_per_s", 0.0)
+        pid = _read(run / "holder.json").get("pid")
+        found = RunStatus("running", step, found.steps, speed, pid=pid)
+    elif status.get("diverged"):
+        return found._replace(state="diverged", step=status["step"], reason=reason)
+    elif worker in ("starting", "running"):
+        found = found._replace(state="starting")
+    elif worker in ("failed", "queued"):
+        return found._replace(state=worker, reason=failure)
+    elif has_begun:
+        found = found._replace(state=status.get("status", "stopped"), reason=reason)
+        if found.state in ("running", "done"):
+            reason = "Its process ended without a result."
+            return found._replace(state="failed", reason=reason)
+    folders = [run, *([group.parents[1]] if group else [])]
+    if found.is_alive and any((folder / STOP).exists() for folder in folders):
+        return found._replace(state="stopping")
+    return found
 
 
-def group_state(folder: Path) -> GroupState:
-    """Return how the worker of a group is; the folder may be missing."""
-    if is_locked(folder):
-        return GroupState("running")
-    result = read_json(folder / RESULT)
-    if result is not None:
-        is_failure = result["code"] not in (0, 3)
-        return GroupState("failed" if is_failure else "ended", result["reason"])
-    if (folder / QUEUED).is_file():
-        return GroupState("queued")
-    if not (folder / LOG).is_file():
-        return GroupState("new")
-    line, age_s = last_line(folder / LOG), time.time() - (folder / LOG).stat().st_mtime
-    if not line and age_s < _STARTUP_S and not (folder / HOLDER).is_file():
-        return GroupState("starting")
-    how = line or "it was killed, perhaps because the memory was full"
-    return GroupState("failed", f"Its process ended without a result: {how}.")
+def worker_state(group: Path) -> tuple[str, str]:
+    """Return how the worker of a group is, and why it failed; the folder may be missing.
+
+    The state is new, queued, starting, running, ended or failed.
+    """
+    if is_locked(group):
+        return "running", ""
+    found, sweep = _read(group / WORKER), group.parents[1]
+    if "code" in found:
+        return ("ended" if found["code"] in (OK, DIVERGED) else "failed"), found[
+            "reason"
+        ]
+    state = found.get("state", "new")
+    if state == "queued":
+        # Slurm keeps its queue without a process of ours.
+        is_kept = found["outlives_us"] or is_locked(sweep)
+        state = "queued" if is_kept and not (sweep / STOP).exists() else "new"
+    is_late = state == "starting" and time.time() - found["time"] > _STARTUP_S
+    if state != "running" and not is_late:
+        return state, ""
+    how = last_line(group / LOG) or "it was killed, perhaps because the memory was full"
+    return "failed", f"Its process ended without a result: {how}."
 
 
 def last_line(log: Path) -> str:
@@ -93,3 +126,7 @@ def last_line(log: Path) -> str:
     text = log.read_text(errors="replace").rpartition(START_MARK)[2]
     lines = [line for line in text.splitlines()[1:] if line.strip()]
     return lines[-1] if lines else ""
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return read_json(path) or {}

@@ -1,7 +1,7 @@
 """A sweep: planned, run by an engine, and read from its folder by any process.
 
 ``<out>/sweeps/<name>/`` holds ``plan.json`` (which runs are in which groups), ``launch.json``
-(how they are run) and ``groups/<group>/`` with ``job.json``, ``result.json`` and ``log.txt``.
+(how they are run) and ``groups/<group>/`` with ``job.json``, ``worker.json`` and ``log.txt``.
 How far a run is stands in its own folder. A file ``STOP`` stops all runs with checkpoints,
 ``KILL`` ends them at once.
 """
@@ -14,7 +14,7 @@ import dataclasses
 import html
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -23,37 +23,29 @@ from isa_toolkit import checks
 from isa_toolkit.distillation import Experiment, Run
 from isa_toolkit.distillation.api import PREPARED_LIMIT_BYTES
 from isa_toolkit.distillation.param_grid import Grid
+from isa_toolkit.distillation.signals import catch_signals
 from isa_toolkit.distillation.store import is_locked, lock_folder
 from isa_toolkit.errors import RunLockedError
 from isa_toolkit.files import read_json, write_json
-from isa_toolkit.sweeps.engines import EngineName, make_engine
+from isa_toolkit.sweeps.engines import Engine, EngineName, make_engine
 from isa_toolkit.sweeps.plan import Plan, PlannedRun, plan
 from isa_toolkit.sweeps.states import (
+    ALIVE,
     FINAL,
-    QUEUED,
-    RESULT,
-    group_state,
-    last_line,
-    run_state,
-)
-from isa_toolkit.sweeps.worker import (
-    JOB,
     KILL,
     STOP,
-    is_parent_gone,
-    signals,
-    start_python,
+    WORKER,
+    last_line,
 )
+from isa_toolkit.sweeps.worker import JOB, is_parent_gone, start_python
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Sweep", "drive", "launch", "sweep", "sweeps_in", "write"]
+__all__ = ["Sweep", "sweep", "sweeps_in", "write"]
 
-PLAN, LAUNCH, LOG = "plan.json", "launch.json", "driver.log"
-_POLL_S = 0.1
-_BAR_S = 0.5
-_STARTUP_S = 60.0
+PLAN, LAUNCH = "plan.json", "launch.json"
+_POLL_S = 0.2
 
 
 def sweep(
@@ -93,9 +85,9 @@ def sweep(
         progress: Show a progress bar; None for only on a terminal or in a notebook.
         checkpoint_s: Number of seconds between checkpoints of a run.
         prepared_limit_bytes: Maximum size in bytes of precomputed data, see ``distill``.
-        options: Options of the engine: ``slots``, ``gpus`` and ``retries`` (local), see
-            ``LocalEngine``; ``address``, ``num_gpus``, ``num_cpus``, ``max_retries`` (ray),
-            see ``RayEngine``; parameters of submitit (slurm), see ``SlurmEngine``.
+        options: Options of the engine: ``slots`` and, for local, ``gpus`` and ``retries``;
+            for Ray ``address``, ``num_gpus``, ``num_cpus`` and ``max_retries``; for Slurm
+            ``cluster``, ``max_num_timeout`` and parameters of submitit.
 
     Returns:
         The sweep. Runs that failed are in its table; they raise nothing.
@@ -114,8 +106,8 @@ def sweep(
         >>> finished = sweep(base, grid, slots=2)  # doctest: +SKIP
     """
     planned = plan(experiments, grid, out=out, name=name, pack=pack)
-    return launch(
-        planned, engine, wait=wait, progress=progress, checkpoint_s=checkpoint_s,
+    return planned.run(
+        engine, wait=wait, progress=progress, checkpoint_s=checkpoint_s,
         prepared_limit_bytes=prepared_limit_bytes, **options,
     )  # fmt: skip
 
@@ -131,18 +123,20 @@ class Sweep:
 
     Attributes:
         path: Path of the folder of the sweep.
-        plan: The runs, with the states that they had when they were planned.
+        name: Name of the sweep.
+        plan: Its runs and groups.
 
     Example:
         >>> import tempfile
         >>> out = tempfile.mkdtemp()
         >>> made = write(plan(Experiment("digits", steps=100), out=out, name="one"))
-        >>> Sweep.open(f"{out}/sweeps/one").state
+        >>> Sweep(f"{out}/sweeps/one").state
         'new'
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).absolute()
+        self.name = self.path.name
         stored = read_json(self.path / PLAN)
         if stored is None:
             raise FileNotFoundError(
@@ -150,26 +144,14 @@ class Sweep:
                 "runs/sweeps/<name>."
             )
         runs = tuple(PlannedRun(**run) for run in stored["runs"])
-        self.plan = Plan(name=self.path.name, out=self.path.parents[1], runs=runs)
-
-    @classmethod
-    def open(cls, path: str | Path) -> Sweep:
-        """Return the sweep in a folder, see the class."""
-        return cls(path)
+        self.plan = Plan(self.name, self.path.parents[1], runs)
 
     def __repr__(self) -> str:
         return f"Sweep({str(self.path)!r}, {self.state})"
 
     def _repr_html_(self) -> str:
-        table = self.status().to_html(
-            index=False, na_rep="", float_format="{:.3g}".format
-        )
+        table = self.plan.shown().to_html(index=False, na_rep="", float_format="%.3g")
         return f"<p>{html.escape(self.name)}: {self.state}</p>{table}"
-
-    @property
-    def name(self) -> str:
-        """Name of the sweep."""
-        return self.plan.name
 
     @property
     def runs(self) -> list[Run]:
@@ -177,91 +159,28 @@ class Sweep:
         paths = [self.plan.out / run.name for run in self.plan.runs]
         return [Run.open(one) for one in paths if (one / "experiment.json").is_file()]
 
-    def group_path(self, group: str) -> Path:
-        """Return the path of the folder of a group, by its name."""
-        return self.path / "groups" / group
-
-    # --- how it is -------------------------------------------------------------------
-
-    @property
-    def is_running(self) -> bool:
-        """Whether a process starts workers, or a worker runs, on whatever machine."""
-        return is_locked(self.path) or any(
-            group_state(self.group_path(group)).is_alive for group in self.plan.groups
-        )
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether a request to stop is not finished yet."""
-        return (self.path / STOP).exists() and self.is_running
-
     @property
     def state(self) -> str:
         """State of the whole: new, queued, running, stopping, stopped, failed (some runs
         failed) or done (each run is done or diverged).
         """  # noqa: D205
-        if self.is_running:
+        states = {status.state for status in self.plan.statuses()}
+        if is_locked(self.path) or not states.isdisjoint(ALIVE):
             return "stopping" if (self.path / STOP).exists() else "running"
-        states = {row["state"] for row in self.rows()}
         if states <= set(FINAL):
             return "done"
         found = [one for one in ("failed", "queued") if one in states]
         return found[0] if found else "new" if states == {"new"} else "stopped"
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield what is known of each run now, as plain JSON, in the order of the plan.
-
-        Keys: run, group, state (new, queued, running, stopped, failed, diverged, done),
-        differs, seed, step, steps, steps_per_s and eta_s (None if unknown), reason.
-        """
-        # Slurm keeps its queue without a process of ours.
-        engine = (read_json(self.path / LAUNCH) or {}).get("engine")
-        is_waiting = is_locked(self.path) or engine == "slurm"
-        is_waiting = is_waiting and not (self.path / STOP).exists()
-        workers = {
-            group: group_state(self.group_path(group)) for group in self.plan.groups
-        }
-        for run in self.plan.runs:
-            found, worker = run_state(self.plan.out / run.name), workers[run.group]
-            state, reason = str(found.state), found.reason
-            if state not in (*FINAL, "running"):
-                if worker.is_alive:
-                    state, reason = "running", ""
-                elif worker.state == "failed":
-                    state, reason = "failed", worker.reason
-                elif worker.state == "queued" and is_waiting:
-                    state, reason = "queued", ""
-            speed = found.steps_per_s if state == "running" else 0.0
-            yield {
-                "run": run.name,
-                "group": run.group,
-                "state": state,
-                "differs": run.differs,
-                "seed": int(run.description["seed"]),
-                "step": found.step,
-                "steps": run.steps,
-                "steps_per_s": speed or None,
-                "eta_s": (run.steps - found.step) / speed if speed else None,
-                "reason": reason,
-            }
-
     def status(self) -> pd.DataFrame:
-        """Return one row per run, see ``rows``; unknown numbers are NaN."""
-        import pandas as pd
-
-        frame = pd.DataFrame(list(self.rows()))
-        return frame.astype({"steps_per_s": float, "eta_s": float})
-
-    # --- what it does ----------------------------------------------------------------
+        """Return one row per run, as it is now; see ``Plan.table``."""
+        return self.plan.table()
 
     def cancel(self, *, force: bool = False) -> None:
         """Stop all runs with checkpoints, and start no more. Does not wait.
 
         Args:
             force: End all processes at once; what came after the last checkpoints is lost.
-
-        Raises:
-            OSError: The folder cannot be written.
         """
         if self.state not in ("new", "done"):
             for name in (STOP, KILL) if force else (STOP,):
@@ -280,7 +199,6 @@ class Sweep:
 
         Raises:
             RunLockedError: Another process is running the sweep.
-            OSError: The folder cannot be written.
         """
         last = read_json(self.path / LAUNCH) or {"engine": "local", "options": {}}
         engine = options.pop("engine", last["engine"])
@@ -297,20 +215,26 @@ class Sweep:
         Raises:
             TimeoutError: It runs longer.
         """
-        end = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        while self.is_running:
-            if time.monotonic() > end:
-                raise TimeoutError(
-                    f"The sweep {self.name} still runs after {timeout_s:g} s."
-                )
-            time.sleep(_POLL_S)
+        running = ("running", "stopping")
+        wait_while(lambda: self.state in running, f"The sweep {self.name}", timeout_s)
         return self.state
 
 
 def sweeps_in(out: str | Path) -> list[Sweep]:
     """Return all sweeps of a folder of run folders, by name; it may be missing."""
     found = sorted((Path(out) / "sweeps").glob(f"*/{PLAN}"))
-    return [Sweep.open(path.parent) for path in found]
+    return [Sweep(path.parent) for path in found]
+
+
+def wait_while(
+    is_running: Callable[[], bool], name: str = "", timeout_s: float | None = None
+) -> None:
+    """Return when something does not run any more, or raise ``TimeoutError``."""
+    end = math.inf if timeout_s is None else time.monotonic() + timeout_s
+    while is_running():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{name} still runs after {timeout_s:g} s.")
+        time.sleep(_POLL_S)
 
 
 # --- launching --------------------------------------------------------------------------
@@ -339,20 +263,19 @@ def launch(
         last = {"engine": engine, "options": options, "settings": settings}
         write_json(made.path / LAUNCH, last)
         if wait and not starter.needs_own_process:
-            _drive(made, starter, progress)
+            _drive(planned, starter, progress)
             return made
         if starter.outlives_us:
-            starter.start(_left(made))
+            starter.start(_left(planned, starter))
             return made
     code = "import sys; from isa_toolkit.sweeps.sweep import drive; drive(sys.argv[1])"
-    driver = start_python(["-c", code, str(made.path)], made.path / LOG, tied=wait)
-    end = time.monotonic() + _STARTUP_S
-    while driver.poll() is None and time.monotonic() < end and not is_locked(made.path):
-        time.sleep(_POLL_S)
+    log = made.path / "driver.log"
+    driver = start_python(["-c", code, str(made.path)], log, tied=wait)
     if wait:
-        _follow(made, progress, lambda: driver.poll() is None)
+        _follow(planned, progress, lambda: driver.poll() is None)
+    else:
+        wait_while(lambda: driver.poll() is None and not is_locked(made.path))
     if driver.poll():
-        log = made.path / LOG
         raise ChildProcessError(f"The sweep failed: {last_line(log)} See {log}.")
     return made
 
@@ -363,110 +286,98 @@ def write(planned: Plan, settings: Mapping[str, Any] = MappingProxyType({})) -> 
     Args:
         planned: Plan to write; what an earlier launch has left in its folder stays.
         settings: Keyword arguments of ``distill``.
-
-    Raises:
-        OSError: The folder cannot be written.
     """
-    runs = [dataclasses.asdict(run) for run in planned.runs]
-    write_json(planned.path / PLAN, {"runs": runs})
-    made = Sweep.open(planned.path)
+    described = [dataclasses.asdict(run) for run in planned.runs]
+    write_json(planned.path / PLAN, {"runs": described})
     for group in planned.groups:
-        mine = [run for run in runs if run["group"] == group]
+        mine = [run for run in described if run["group"] == group]
         job = {"runs": mine, "settings": dict(settings)}
-        write_json(made.group_path(group) / JOB, job)
+        write_json(planned.group_path(group) / JOB, job)
     for name in (STOP, KILL):
-        (made.path / name).unlink(missing_ok=True)
-    return made
+        (planned.path / name).unlink(missing_ok=True)
+    return Sweep(planned.path)
 
 
-def drive(path: str | Path) -> None:
+def drive(path: str) -> None:
     """Run what is left of a sweep as it was launched last, in a process of its own."""
-    made = Sweep.open(path)
+    made = Sweep(path)
     last = read_json(made.path / LAUNCH) or {}
     with _locked(made.path):
-        _drive(made, make_engine(last["engine"], last["options"]), progress=False)
+        _drive(made.plan, make_engine(last["engine"], last["options"]), progress=False)
 
 
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> contextlib.AbstractContextManager[None]:
     """Lock the folder of a sweep; wait for a process that is stopping it."""
-
-    def refuse(holder: str) -> RunLockedError:
-        return RunLockedError(
+    return lock_folder(
+        path,
+        lambda holder: RunLockedError(
             f"The sweep {path.name} is run by {holder}. Wait for it, or stop it with: "
             f"isa-toolkit sweep cancel {path}"
-        )
-
-    wait_s = _STARTUP_S if (path / STOP).exists() else 1.0
-    with lock_folder(path, refuse, wait_s=wait_s):
-        yield
+        ),
+        wait_s=60.0 if (path / STOP).exists() else 1.0,
+    )
 
 
-def _left(made: Sweep) -> list[Path]:
+def _left(planned: Plan, engine: Engine) -> list[Path]:
     """Return the folders of the groups that are not finished, marked as queued."""
-    left = []
-    for group, runs in made.plan.groups.items():
-        states = {run_state(made.plan.out / run.name).state for run in runs}
-        if not states <= set(FINAL):
-            folder = made.group_path(group)
-            (folder / RESULT).unlink(missing_ok=True)
-            write_json(folder / QUEUED, {})
-            left.append(folder)
-    return left
+    table = planned.table()
+    groups = table.group[~table.state.isin(FINAL)].unique()
+    folders = [planned.group_path(group) for group in groups]
+    for folder in folders:
+        queued = {"state": "queued", "outlives_us": engine.outlives_us}
+        write_json(folder / WORKER, queued)
+    return folders
 
 
-def _drive(made: Sweep, engine: Any, progress: bool | None) -> None:
+def _drive(planned: Plan, engine: Engine, progress: bool | None) -> None:
     """Start what is left and return when all has ended; the folder is locked."""
-    left = _left(made)
+    left = _left(planned, engine)
     if not left:
         return
     try:
         engine.start(left)
-        _follow(made, progress, engine.poll, lambda force: engine.stop(force=force))
+        _follow(planned, progress, engine.poll, engine.stop)
     except BaseException:
-        (made.path / STOP).touch()
+        (planned.path / STOP).touch()
         raise
 
 
 def _follow(
-    made: Sweep,
+    planned: Plan,
     progress: bool | None,
     poll: Callable[[], bool],
     stop: Callable[[bool], None] = lambda force: None,
 ) -> None:
-    """Show progress and pass requests to stop on, as long as something runs or waits."""
-    passed = 0  # requests: 1 to stop, 2 to end at once
-    with signals() as received, _bar(made, progress) as update:
-        while poll():
-            for name in (STOP, KILL)[: len(received) + is_parent_gone()]:
-                (made.path / name).touch()
-            wanted = sum((made.path / name).exists() for name in (STOP, KILL))
-            if wanted > passed:
-                passed = wanted
-                stop(wanted == 2)
-            update()
-            time.sleep(_POLL_S)
+    """Show progress and pass requests to stop on, as long as something runs or waits.
 
-
-@contextlib.contextmanager
-def _bar(made: Sweep, progress: bool | None) -> Iterator[Callable[[], None]]:
-    """Show a bar of all steps; yield a function that updates it."""
+    The first SIGINT or SIGTERM writes ``STOP``, the second one ``KILL``.
+    """
     import tqdm.auto
 
-    total, shown_at = sum(run.steps for run in made.plan.runs), -math.inf
+    total = sum(run.steps for run in planned.runs)
     disable = None if progress is None else not progress
-    with tqdm.auto.tqdm(
-        total=total, desc=made.name, unit="step", disable=disable
-    ) as bar:
-
-        def update(every_s: float = _BAR_S) -> None:
-            nonlocal shown_at
-            if bar.disable or time.monotonic() - shown_at < every_s:
-                return
-            shown_at, rows = time.monotonic(), list(made.rows())
-            counts = collections.Counter(row["state"] for row in rows)
-            bar.n = sum(row["step"] for row in rows)
-            bar.set_postfix_str(", ".join(f"{n} {what}" for what, n in counts.items()))
-
-        yield update
-        update(0.0)
+    bar = tqdm.auto.tqdm(total=total, desc=planned.name, unit="step", disable=disable)
+    requests = [planned.path / STOP, planned.path / KILL]
+    passed, is_over = 0, False
+    try:
+        with catch_signals() as request, bar:
+            while not is_over:
+                is_over = not poll()
+                if request.requested or is_parent_gone():
+                    requests[0].touch()
+                wanted = sum(path.exists() for path in requests)
+                if wanted > passed:
+                    passed = wanted
+                    stop(wanted == 2)
+                if not bar.disable:
+                    statuses = planned.statuses()
+                    counts = collections.Counter(one.state for one in statuses)
+                    bar.n = sum(one.step for one in statuses)
+                    bar.set_postfix_str(
+                        ", ".join(f"{n} {s}" for s, n in counts.items())
+                    )
+                time.sleep(_POLL_S)
+    except KeyboardInterrupt:
+        requests[1].touch()
+        stop(True)
+        raise

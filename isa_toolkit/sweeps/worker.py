@@ -1,8 +1,8 @@
 """The unit of work of every engine: the runs of one group, in one process.
 
 The folder ``<out>/sweeps/<sweep>/groups/<group>`` holds ``job.json``, which says what to run.
-The worker locks the folder and leaves ``result.json``. It needs nothing else, so any scheduler
-can start it: ``isa-toolkit sweep worker FOLDER``.
+The worker locks the folder and leaves in ``worker.json`` how it ended. It needs nothing else,
+so any scheduler can start it: ``isa-toolkit sweep worker FOLDER``.
 """
 
 from __future__ import annotations
@@ -15,44 +15,35 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import isa_toolkit
-from isa_toolkit.distillation import (
-    Experiment,
-    Progress,
-    distill,
-    distill_grid,
-)
+from isa_toolkit.distillation import Experiment, Progress, distill_grid
 from isa_toolkit.distillation.experiment import DATA_FIELDS
 from isa_toolkit.distillation.param_grid import resolve_together
+from isa_toolkit.distillation.signals import StopRequest, catch_signals
 from isa_toolkit.distillation.store import lock_folder, now
-from isa_toolkit.errors import DivergedError, InvalidTypeError, RunLockedError
+from isa_toolkit.errors import FAILED, LOCKED, OK, RunLockedError, exit_code
 from isa_toolkit.files import read_json, write_json
 from isa_toolkit.sweeps.states import (
     FINAL,
-    HOLDER,
+    KILL,
     LOG,
-    QUEUED,
-    RESULT,
     START_MARK,
+    STOP,
+    WORKER,
     last_line,
-    run_state,
+    run_status,
 )
 
-__all__ = ["run_group", "settle", "start_worker"]
+__all__ = ["run_group"]
 
-JOB, STOP, KILL = "job.json", "STOP", "KILL"
-# The same codes as those of the command line.
-FAILED, USAGE, DIVERGED, LOCKED = 1, 2, 3, 4
-_CODES: dict[type[Exception], int] = {
-    DivergedError: DIVERGED, RunLockedError: LOCKED, ValueError: USAGE, TypeError: USAGE,
-    FileNotFoundError: USAGE, FileExistsError: USAGE,
-}  # fmt: skip
+JOB = "job.json"
 # The environment variable with the number of the process whose end ends this one.
 PARENT = "ISA_SWEEP_PARENT"
 _POLL_S = 0.2
@@ -66,6 +57,7 @@ def run_group(path: str | Path) -> int:
 
     A file ``STOP`` in the folder of the sweep, SIGINT, SIGTERM, or the end of the process
     that it is tied to stops each run with a checkpoint. A file ``KILL`` ends it at once.
+    Call it in the main thread, which gets the signals.
 
     Args:
         path: Path of the folder of the group.
@@ -73,7 +65,7 @@ def run_group(path: str | Path) -> int:
     Returns:
         0 (done, or stopped on request), 1 (the system failed), 2 (bad input), 3 (a run
         diverged; the others are done or stopped), 4 (another process works on the group).
-        The same code and the reason are in ``result.json``, a traceback is in the log.
+        The code and the reason are also in ``worker.json``, a traceback is in the log.
 
     Raises:
         FileNotFoundError: There is no group.
@@ -86,57 +78,46 @@ def run_group(path: str | Path) -> int:
             "runs/sweeps/<sweep>/groups/<group>."
         )
 
-    def refuse(holder: str) -> RunLockedError:
-        return RunLockedError(f"The group {folder.name} is run by {holder}.")
-
-    with _cancellation(folder.parents[1]) as is_cancelled:
+    result = {"code": OK, "reason": ""}
+    with _stop_requests(folder.parents[1]) as request:
         try:
-            with lock_folder(folder, refuse, wait_s=_LOCK_WAIT_S):
-                for name in (RESULT, QUEUED):
-                    (folder / name).unlink(missing_ok=True)
-                result = _result(lambda: _run(folder, job, is_cancelled))
-                write_json(folder / RESULT, result)
-        except RunLockedError as error:
+            with lock_folder(folder, RunLockedError, wait_s=_LOCK_WAIT_S):
+                write_json(folder / WORKER, {"state": "running"})
+                try:
+                    _run(folder, job, request)
+                except Exception as error:  # noqa: BLE001 - the folder says it to all
+                    result = _failure(error)
+                write_json(folder / WORKER, result)
+        except RunLockedError as holder:
             # The folder belongs to the other process: nothing is written into it.
-            result = {"code": LOCKED, "reason": str(error)}
+            reason = f"The group {folder.name} is run by {holder}."
+            result = {"code": LOCKED, "reason": reason}
     if result["reason"]:
         sys.stderr.write(f"isa-toolkit: {result['reason']}\n")
     return result["code"]
 
 
-def _result(function: Callable[[], None]) -> dict[str, Any]:
-    """Call a function; return how it ended. Every error becomes a code and a reason."""
-    try:
-        function()
-        return {"code": 0, "reason": ""}
-    except Exception as error:  # noqa: BLE001 - the folder says it to every reader
-        code = next(
-            (one for kind, one in _CODES.items() if isinstance(error, kind)), FAILED
-        )
-        reason = str(error)
-        if code == FAILED:
-            traceback.print_exc()
-            reason = f"{type(error).__name__}: {(reason.splitlines() or ['?'])[0]}"
-        return {"code": code, "reason": reason}
+def _failure(error: Exception) -> dict[str, Any]:
+    code, reason = exit_code(error) or FAILED, str(error)
+    if code == FAILED:
+        traceback.print_exc()
+        reason = f"{type(error).__name__}: {(reason.splitlines() or ['?'])[0]}"
+    return {"code": code, "reason": reason}
 
 
-def _run(folder: Path, job: dict[str, Any], is_cancelled: Callable[[], bool]) -> None:
-    out = folder.parents[3]
-    left = [
-        run for run in job["runs"] if run_state(out / run["name"]).state not in FINAL
-    ]
-    if is_cancelled():
+def _run(folder: Path, job: dict[str, Any], request: StopRequest) -> None:
+    if (folder.parents[1] / STOP).exists():
         sys.stderr.write("isa-toolkit: the sweep is stopped; resume it to continue\n")
-    if not left or is_cancelled():
+        return
+    out, runs = folder.parents[3], job["runs"]
+    left = [run for run in runs if run_status(out / run["name"]).state not in FINAL]
+    if not left:
         return
     named = [
         Experiment.from_description(run["description"], **run["where"]) for run in left
     ]
-    data = named[0].load()
-    experiments = [
-        dataclasses.replace(one, dataset=data, source=None, root=None, limit=None)
-        for one in named
-    ]
+    loaded = {"dataset": named[0].load(), **dict.fromkeys(DATA_FIELDS)}
+    experiments = [dataclasses.replace(one, **loaded) for one in named]
     for run, one in zip(left, resolve_together(experiments), strict=True):
         if one.hash != run["hash"]:
             raise ValueError(
@@ -148,68 +129,43 @@ def _run(folder: Path, job: dict[str, Any], is_cancelled: Callable[[], bool]) ->
     def stop(progress: Progress) -> bool:
         if not (progress.path / "experiment.json").is_file():
             raise RuntimeError(f"The run folder {progress.path} was deleted.")
-        return is_cancelled()
+        return request.requested  # by a signal that came before ``distill_grid`` began
 
-    settings = {"out": out, "callbacks": [stop], "progress": False, **job["settings"]}
-    if len(experiments) == 1:
-        distill(experiments[0], **settings)
-    else:
-        distill_grid(experiments, **settings)
-
-
-# --- requests to stop ------------------------------------------------------------
+    distill_grid(
+        experiments, out=out, callbacks=[stop], progress=False, **job["settings"]
+    )
 
 
 @contextlib.contextmanager
-def _cancellation(sweep: Path) -> Iterator[Callable[[], bool]]:
-    """Watch for requests to stop; yield a function that says whether there was one."""
-    requested, ended = threading.Event(), threading.Event()
-    is_main = threading.current_thread() is threading.main_thread()
+def _stop_requests(sweep: Path) -> Iterator[StopRequest]:
+    """Make ``STOP`` and the end of the parent a SIGTERM, and ``KILL`` a SIGKILL, to us.
+
+    ``distill_grid`` hears a signal also while it loads or compiles.
+    """
+    ended = threading.Event()
 
     def watch() -> None:
+        wanted = {signal.SIGTERM}
         while not ended.wait(_POLL_S):
             if (sweep / KILL).exists():
                 os.kill(os.getpid(), signal.SIGKILL)
-            if not requested.is_set() and ((sweep / STOP).exists() or is_parent_gone()):
-                requested.set()
-                if is_main:  # distill hears it also while it loads or compiles
-                    os.kill(os.getpid(), signal.SIGTERM)
+            if wanted and ((sweep / STOP).exists() or is_parent_gone()):
+                os.kill(os.getpid(), wanted.pop())
 
-    with signals() as received:
-        thread = threading.Thread(target=watch, name="isa cancellation", daemon=True)
+    with catch_signals() as request:
+        thread = threading.Thread(target=watch, name="isa stop requests", daemon=True)
         thread.start()
         try:
-            yield (
-                lambda: requested.is_set() or bool(received) or (sweep / STOP).exists()
-            )
+            yield request
         finally:
             ended.set()
             thread.join()
 
 
-@contextlib.contextmanager
-def signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in a list instead of acting on them; yield the list."""
-    received: list[int] = []
-    is_main = threading.current_thread() is threading.main_thread()
-    before = {
-        number: signal.signal(number, lambda number, _: received.append(number))
-        for number in ((signal.SIGINT, signal.SIGTERM) if is_main else ())
-    }
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def is_parent_gone() -> bool:
     """Return whether the process that this one is tied to has ended."""
     parent = os.environ.get(PARENT)
-    return parent is not None and os.getppid() != int(parent)
-
-
-# --- starting workers -------------------------------------------------------------------
+    return bool(parent) and os.getppid() != int(parent)
 
 
 def start_worker(
@@ -220,16 +176,9 @@ def start_worker(
 ) -> subprocess.Popen[bytes]:
     """Start ``isa-toolkit sweep worker FOLDER``; its output is appended to ``log.txt``.
 
-    Args:
-        folder: Path of the folder of the group.
-        tied: Stop the worker, with checkpoints, when this process ends.
-        environment: Environment variables to add.
-
-    Raises:
-        OSError: The log cannot be written, or no process can be started.
+    A tied worker stops, with checkpoints, when this process ends.
     """
-    for name in (RESULT, HOLDER, QUEUED):
-        (folder / name).unlink(missing_ok=True)
+    write_json(folder / WORKER, {"state": "starting", "time": time.time()})
     command = ["-m", "isa_toolkit", "sweep", "worker", str(folder)]
     return start_python(command, folder / LOG, tied=tied, environment=environment)
 
@@ -243,19 +192,16 @@ def start_python(
 ) -> subprocess.Popen[bytes]:
     """Start Python in a session of its own, which signals to our terminal do not reach."""
     home = str(Path(isa_toolkit.__file__).parents[1])
+    paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
     variables = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join(
-            filter(None, [home, os.environ.get("PYTHONPATH")])
-        ),
+        "PYTHONPATH": os.pathsep.join(paths),
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "MPLBACKEND": "agg",
         "PYTHONUNBUFFERED": "1",
+        PARENT: str(os.getpid()) if tied else "",
         **environment,
-        PARENT: str(os.getpid()),
     }
-    if not tied:
-        del variables[PARENT]
     with log.open("a") as file:
         file.write(f"{START_MARK} {now()} on {socket.gethostname()}\n")
         file.flush()
@@ -269,35 +215,16 @@ def start_python(
 
 
 def settle(folder: Path, code: int) -> int:
-    """Return the exit code of a worker; write its result if the worker could not.
+    """Return the code of a group whose process has ended with an exit code or a signal.
 
-    Args:
-        folder: Path of the folder of the group.
-        code: Exit code of the process, negative for a signal.
+    If the worker could not say how it ended, ``worker.json`` says so from now on.
     """
-    result = read_json(folder / RESULT)
-    if result is None:
+    result = read_json(folder / WORKER) or {}
+    if "code" not in result:
         result = {"code": FAILED if code else 0, "reason": ""}
         if code:
             how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
             last = last_line(folder / LOG)
             result["reason"] = f"The process ended with {how}. {last}".strip()
-        write_json(folder / RESULT, result)
+        write_json(folder / WORKER, result)
     return int(result["code"])
-
-
-def data_source(experiment: Experiment) -> dict[str, Any]:
-    """Return where the data of an experiment are, as keyword arguments of ``Experiment``.
-
-    Raises:
-        InvalidTypeError: Its data are arrays in this process, which no other can load.
-    """
-    if not isinstance(experiment.dataset, str):
-        raise InvalidTypeError(
-            "dataset must be a name for a run in a process of its own, got a Dataset "
-            f"({experiment.dataset.name!r}). Save the arrays as an .npz file and give "
-            "its path as root, or call distill(experiment) in this process."
-        )
-    root = None if experiment.root is None else str(Path(experiment.root).absolute())
-    fields = {name: getattr(experiment, name) for name in DATA_FIELDS}
-    return {"dataset": experiment.dataset, **fields, "root": root}

@@ -13,7 +13,7 @@ from tiny_run import tiny
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distillation import Experiment
 from isa_toolkit.distillation.schedule import first_images
-from isa_toolkit.methods import RFAD, FRePo
+from isa_toolkit.methods import METHODS, RFAD, FRePo
 from isa_toolkit.networks import NetworkSettings
 
 # Another value for each setting.
@@ -247,3 +247,14 @@ def test_an_experiment_is_shown_in_a_line_or_two() -> None:
     )
     everything = Experiment(DIGITS, **{**OTHER, "method": FRePo(**OTHER_METHOD)})
     assert len(repr(everything)) <= 300
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_experiment_is_read_back_from_its_description(method: str) -> None:
+    network = NetworkSettings(width=4, depth=2)
+    experiment = Experiment(
+        "digits", method=METHODS[method].settings(), network=network, steps=5
+    )
+    resolved = experiment.resolve()
+    stored = json.loads(json.dumps(resolved.description))
+    assert Experiment.from_description(stored).resolve().hash == resolved.hash

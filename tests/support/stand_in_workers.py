@@ -32,7 +32,7 @@ HEARS_NOTHING = "trap '' TERM INT; while :; do sleep 0.05; done"
 def result(code: int, reason: str) -> str:
     """Return the line that leaves a result and ends."""
     said = f'{{"code": {code}, "reason": "{reason}"}}'
-    return f"echo '{said}' > $FOLDER/result.json; exit {code}"
+    return f"echo '{said}' > $FOLDER/worker.json; exit {code}"
 
 
 @functools.cache
@@ -100,12 +100,12 @@ class Background:
 
 def states(sweep: Sweep) -> list[str]:
     """Return the state of each run."""
-    return [row["state"] for row in sweep.rows()]
+    return [status.state for status in sweep.plan.statuses()]
 
 
 def reasons(sweep: Sweep) -> list[str]:
     """Return the reason of each run."""
-    return [row["reason"] for row in sweep.rows()]
+    return [status.reason for status in sweep.plan.statuses()]
 
 
 def worker_pids(path: Path, group: str = "") -> list[int]:

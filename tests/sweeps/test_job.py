@@ -28,7 +28,7 @@ def job(out: Path) -> Job:
 def test_the_run_folder_is_known_before_the_start(tmp_path):
     made = job(tmp_path)
     assert made.path == tmp_path / tiny().resolve().name
-    assert made.status == ("new", 0, 0, 0.0, None, "")
+    assert made.status == ("new", 0, 0, 0.0, "", None)
     assert math.isnan(made.status.eta_s)
     made.stop()
     made.raise_if_failed()
@@ -51,18 +51,14 @@ def test_a_finished_run_is_attached_to_and_not_started(whole):
 
 
 @pytest.mark.parametrize(
-    ("lines", "reason", "fix"),
+    ("lines", "reason"),
     [
-        ([result(2, "a is bad.")], "a is bad.", "Correct the setting"),
-        (
-            ["echo 'MemoryError: big'", "sleep 0.2", "exit 1"],
-            "MemoryError: big",
-            "Resume",
-        ),
+        ([result(2, "a is bad.")], "a is bad."),
+        (["echo 'MemoryError: big'", "sleep 0.2", "exit 1"], "MemoryError: big"),
     ],
 )
 def test_a_worker_that_failed_has_a_reason_and_a_fix(
-    lines, reason, fix, tmp_path, monkeypatch
+    lines, reason, tmp_path, monkeypatch
 ):
     made = job(tmp_path / "runs")
     script(tmp_path, monkeypatch, BEGUN, *lines)
@@ -70,7 +66,7 @@ def test_a_worker_that_failed_has_a_reason_and_a_fix(
     with pytest.raises(JobFailedError) as caught:
         made.raise_if_failed()
     assert reason in str(caught.value)
-    assert fix in str(caught.value)
+    assert "Resume" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -116,7 +112,7 @@ _KERNEL = """
 import os, sys
 from long_run import long_run
 from isa_toolkit.sweeps import Job
-print(Job(long_run(), out=sys.argv[1], checkpoint_s=0.01).start().path, flush=True)
+print(Job(long_run(), out=sys.argv[1]).start().path, flush=True)
 os._exit(0)  # as a kernel that is killed
 """
 

@@ -15,8 +15,8 @@ from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.sweeps import plan
 
 COLUMNS = [
-    "run", "group", "state", "dataset", "ipc", "method", "differs", "seed", "steps",
-    "steps_left", "seconds",
+    "run", "group", "state", "dataset", "ipc", "method", "differs", "seed", "step",
+    "steps", "steps_per_s", "seconds", "reason",
 ]  # fmt: skip
 
 
@@ -35,8 +35,7 @@ def test_all_combinations_are_there_once_in_order_and_nothing_is_written(tmp_pat
         for seed in (0, 1)
     ]
     assert (table.state == "new").all()
-    assert (table.steps_left == 24).all()
-    assert made.seconds is None
+    assert (table.steps == 24).all()
     assert table.seconds.isna().all()
     assert not list(tmp_path.iterdir())
 
@@ -75,13 +74,12 @@ def test_the_time_is_measured_in_runs_of_the_same_program(tmp_path):
     status = run.status
     made = plan(tiny(), {"seed": [0, 1], "drop_easy": [0.3]}, out=tmp_path)
     each = min(1 / status["steps_per_s"], status["elapsed_s"] / 24)
-    assert made.runs[1].seconds == pytest.approx(status["elapsed_s"])
-    assert plan(
-        tiny(seed=1, steps=124), out=tmp_path
-    ).seconds == pytest.approx(status["elapsed_s"] + 100 * each)  # fmt: skip
+    assert made.table().seconds[1] == pytest.approx(status["elapsed_s"])
+    [seconds] = plan(tiny(seed=1, steps=124), out=tmp_path).table().seconds
+    assert seconds == pytest.approx(status["elapsed_s"] + 100 * each)
     other = tiny(network=NetworkSettings(width=5, depth=2))
-    assert plan(other, out=tmp_path).seconds is None
-    assert plan(tiny(), out=tmp_path).seconds == 0
+    assert plan(other, out=tmp_path).table().seconds.isna().all()
+    assert "Time: about 00:00 in sequence" in plan(tiny(), out=tmp_path).summary
 
 
 def test_the_name_is_made_from_the_runs_or_given(tmp_path):

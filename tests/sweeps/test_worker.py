@@ -9,13 +9,10 @@ import pytest
 from long_run import endless
 from tiny_run import result_bytes, tiny
 
-from isa_toolkit.distillation import Experiment
-from isa_toolkit.distillation.experiment import as_json
 from isa_toolkit.distillation.store import lock_folder
-from isa_toolkit.methods import METHODS
-from isa_toolkit.networks import NetworkSettings
+from isa_toolkit.errors import DIVERGED, FAILED, LOCKED, USAGE
 from isa_toolkit.sweeps import plan, worker
-from isa_toolkit.sweeps.states import run_state
+from isa_toolkit.sweeps.states import run_status
 from isa_toolkit.sweeps.sweep import write
 from isa_toolkit.sweeps.worker import run_group
 
@@ -23,11 +20,11 @@ from isa_toolkit.sweeps.worker import run_group
 def group(out: Path, *experiments) -> Path:
     """Write the folder of a group, as a launch does."""
     made = plan(experiments, out=out, name="test", pack=True)
-    return write(made, {"checkpoint_s": 60.0}).group_path(next(iter(made.groups)))
+    return write(made, {"checkpoint_s": 60.0}).plan.group_path(next(iter(made.groups)))
 
 
 def result_of(folder: Path) -> tuple[int, str]:
-    stored = json.loads((folder / "result.json").read_text())
+    stored = json.loads((folder / "worker.json").read_text())
     return stored["code"], stored["reason"]
 
 
@@ -42,14 +39,14 @@ def packed(compiled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = group(
         tmp_path_factory.mktemp("packed"), short(), short(learning_rate=1e30)
     )
-    assert run_group(folder) == worker.DIVERGED
+    assert run_group(folder) == DIVERGED
     return folder
 
 
 def test_a_packed_group_runs_all_and_reports_the_run_that_diverged(packed):
     code, reason = result_of(packed)
-    assert (code, reason[:4]) == (worker.DIVERGED, "1 of")
-    found = [run_state(path) for path in packed.parents[3].glob("digits-*")]
+    assert (code, reason[:4]) == (DIVERGED, "1 of")
+    found = [run_status(path) for path in packed.parents[3].glob("digits-*")]
     assert sorted(one.state for one in found) == ["diverged", "done"]
     [diverged] = [one for one in found if one.state == "diverged"]
     assert "not finite" in diverged.reason
@@ -57,7 +54,6 @@ def test_a_packed_group_runs_all_and_reports_the_run_that_diverged(packed):
 
 
 def test_what_is_done_or_diverged_is_not_run_again(packed, monkeypatch):
-    monkeypatch.setattr(worker, "distill", None)
     monkeypatch.setattr(worker, "distill_grid", None)
     assert run_group(packed) == 0
     assert result_of(packed) == (0, "")
@@ -84,7 +80,7 @@ def test_the_end_of_its_parent_stops_it_with_a_checkpoint(
     folder = group(tmp_path, endless())
     assert run_group(folder) == 0
     [path] = tmp_path.glob("digits-*")
-    assert run_state(path).state == "stopped"
+    assert run_status(path).state == "stopped"
 
 
 def test_changed_data_are_refused(tmp_path, capsys):
@@ -92,9 +88,9 @@ def test_changed_data_are_refused(tmp_path, capsys):
     job = json.loads((folder / "job.json").read_text())
     job["runs"][0]["where"]["limit"] = 500
     (folder / "job.json").write_text(json.dumps(job))
-    assert run_group(folder) == worker.USAGE
+    assert run_group(folder) == USAGE
     code, reason = result_of(folder)
-    assert code == worker.USAGE
+    assert code == USAGE
     assert "must be the one that was planned" in reason
     assert capsys.readouterr().err == f"isa-toolkit: {reason}\n"
     assert not list(tmp_path.glob("digits-*"))
@@ -104,17 +100,17 @@ def test_a_group_that_another_process_runs_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "_LOCK_WAIT_S", 0.0)
     folder = group(tmp_path, tiny())
     with lock_folder(folder, ValueError):
-        assert run_group(folder) == worker.LOCKED
-        assert not (folder / "result.json").exists()
+        assert run_group(folder) == LOCKED
+        assert not (folder / "worker.json").exists()
 
 
 def test_any_error_becomes_a_reason(tmp_path, monkeypatch, capsys):
     def fail(*arguments, **settings):
         raise MemoryError("too\nmuch")
 
-    monkeypatch.setattr(worker, "distill", fail)
+    monkeypatch.setattr(worker, "distill_grid", fail)
     folder = group(tmp_path, tiny())
-    assert run_group(folder) == worker.FAILED
+    assert run_group(folder) == FAILED
     assert result_of(folder) == (1, "MemoryError: too")
     assert "Traceback" in capsys.readouterr().err
 
@@ -122,7 +118,7 @@ def test_any_error_becomes_a_reason(tmp_path, monkeypatch, capsys):
 def test_a_deleted_run_folder_fails_the_run(packed, tmp_path, monkeypatch):
     del packed
     folder = group(tmp_path, short(seed=6))
-    real = worker.distill
+    real = worker.distill_grid
 
     def distill(experiment, *, callbacks, **settings):
         def delete(progress):
@@ -130,24 +126,11 @@ def test_a_deleted_run_folder_fails_the_run(packed, tmp_path, monkeypatch):
 
         return real(experiment, callbacks=[delete, *callbacks], **settings)
 
-    monkeypatch.setattr(worker, "distill", distill)
-    assert run_group(folder) == worker.FAILED
+    monkeypatch.setattr(worker, "distill_grid", distill)
+    assert run_group(folder) == FAILED
     assert "was deleted" in result_of(folder)[1]
 
 
 def test_a_folder_without_a_group_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no group of a sweep at"):
         run_group(tmp_path)
-
-
-@pytest.mark.parametrize("method", ["frepo", "rfad", "rcig", "dm", "mtt"])
-def test_an_experiment_goes_through_json(method):
-    kind = METHODS[method]
-    experiment = Experiment(
-        dataset="digits", method=getattr(kind, "settings", kind)(), steps=5,
-        network=NetworkSettings(width=4, depth=2),
-    )  # fmt: skip
-    resolved = experiment.resolve()
-    stored = json.loads(json.dumps(as_json(resolved.description)))
-    again = Experiment.from_description(stored, **worker.data_source(experiment))
-    assert again.resolve().hash == resolved.hash

@@ -18,11 +18,6 @@ from isa_toolkit.sweeps.engines.slurm import SlurmEngine
 __all__ = ["Engine", "EngineName", "make_engine"]
 
 EngineName = Literal["local", "ray", "slurm"]
-_ENGINES: dict[str, Any] = {
-    "local": LocalEngine,
-    "ray": RayEngine,
-    "slurm": SlurmEngine,
-}
 
 
 @runtime_checkable
@@ -45,11 +40,13 @@ class Engine(Protocol):
         """Return whether a worker runs or waits; start what can be started now."""
         ...
 
-    def stop(self, *, force: bool) -> None:
+    def stop(self, force: bool) -> None:
         """Start no more workers; with ``force`` end those that run at once."""
         ...
 
 
 def make_engine(name: str, options: dict[str, Any]) -> Engine:
     """Return an engine with these options; nothing is started."""
-    return _ENGINES[checks.match_name("engine", name, get_args(EngineName))](**options)
+    kinds: tuple[Any, ...] = (LocalEngine, RayEngine, SlurmEngine)
+    names = get_args(EngineName)
+    return kinds[names.index(checks.match_name("engine", name, names))](**options)

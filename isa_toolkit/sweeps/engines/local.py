@@ -11,8 +11,11 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+import joblib
+
 from isa_toolkit import checks
-from isa_toolkit.sweeps.worker import FAILED, settle, start_worker
+from isa_toolkit.errors import FAILED
+from isa_toolkit.sweeps.worker import settle, start_worker
 
 __all__ = ["LocalEngine"]
 
@@ -20,19 +23,7 @@ __all__ = ["LocalEngine"]
 @checks.suggest_keywords
 @dataclasses.dataclass(kw_only=True)
 class LocalEngine:
-    """Run groups as processes of this machine.
-
-    Attributes:
-        slots: Number of groups that run at the same time. None: one for each GPU, or on a
-            CPU one for every two cores. More slots than GPUs share the GPUs.
-        gpus: Values of ``CUDA_VISIBLE_DEVICES`` of the slots; empty for the CPU; None for
-            all GPUs that JAX sees.
-        retries: Number of times to start a group again whose process died.
-
-    Raises:
-        InvalidValueError: A number is out of its range.
-        InvalidTypeError: An argument has the wrong type or name.
-    """
+    """Run groups as processes of this machine; its options are in ``docs/sweeps.md``."""
 
     needs_own_process = False
     outlives_us = False
@@ -72,7 +63,7 @@ class LocalEngine:
                 self._running[slot] = folder, process
         return bool(self._running)
 
-    def stop(self, *, force: bool) -> None:
+    def stop(self, force: bool) -> None:
         """Start no more workers; with ``force`` end those that run at once."""
         self._queue.clear()
         self.retries = 0
@@ -85,19 +76,9 @@ class LocalEngine:
         """Environment variables of each slot."""
         gpus = _visible_gpus() if self.gpus is None else [str(gpu) for gpu in self.gpus]
         if gpus:
-            named = itertools.cycle(gpus)
-            count = self.slots or len(gpus)
-            return [{"CUDA_VISIBLE_DEVICES": next(named)} for _ in range(count)]
-        cpu = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-        return [{} if self.gpus is None else cpu] * (
-            self.slots or max(1, _cores() // 2)
-        )
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+            named = itertools.islice(itertools.cycle(gpus), self.slots or len(gpus))
+            return [{"CUDA_VISIBLE_DEVICES": name} for name in named]
+        return [{}] * (self.slots or max(1, joblib.cpu_count() // 2))
 
 
 def _visible_gpus() -> list[str]:
@@ -105,7 +86,5 @@ def _visible_gpus() -> list[str]:
 
     if jax.default_backend() != "gpu":
         return []
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name.strip() for name in visible.split(",") if name.strip()]
-    return [str(index) for index in range(jax.local_device_count())]
+    indices = ",".join(map(str, range(jax.local_device_count())))
+    return os.environ.get("CUDA_VISIBLE_DEVICES", indices).split(",")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib
 import importlib.util
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from isa_toolkit import checks
-from isa_toolkit.sweeps.worker import FAILED, settle, start_worker
+from isa_toolkit.errors import FAILED
+from isa_toolkit.sweeps.worker import settle, start_worker
 
 __all__ = ["RayEngine"]
 
@@ -24,22 +24,7 @@ class WorkerDiedError(RuntimeError):
 @checks.suggest_keywords
 @dataclasses.dataclass(kw_only=True)
 class RayEngine:
-    """Run groups as tasks of Ray.
-
-    Attributes:
-        address: Address of a running cluster, such as ``"auto"`` or ``"10.0.0.1:6379"``.
-            None: that of the variable ``RAY_ADDRESS``, or a new one on this machine.
-        num_gpus: Number of GPUs of each group. None: 1 if the cluster has GPUs, else 0.
-        num_cpus: Number of CPU cores of each group.
-        max_retries: Number of times to start a group again whose process or machine died.
-        slots: Number of groups that run at the same time on a new cluster of CPUs. None: as
-            many as its cores allow.
-
-    Raises:
-        ModuleNotFoundError: Ray is not installed.
-        InvalidValueError: A number is out of its range.
-        InvalidTypeError: An argument has the wrong type or name.
-    """
+    """Run groups as tasks of Ray; its options are in ``docs/sweeps.md``."""
 
     # Ray forks, which JAX does not allow once it has started its threads.
     needs_own_process = True
@@ -64,6 +49,8 @@ class RayEngine:
     def start(self, groups: Sequence[Path]) -> None:
         """Connect to Ray and submit groups, given by paths that every machine sees."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # How a task has failed stands in the folder of its group.
+        os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
         ray: Any = importlib.import_module("ray")
         is_new = self.address is None and "RAY_ADDRESS" not in os.environ
         local: dict[str, Any] = {"include_dashboard": False} if is_new else {}
@@ -91,22 +78,18 @@ class RayEngine:
     def poll(self) -> bool:
         """Return whether a task runs or waits."""
         ray: Any = importlib.import_module("ray")
-        ended, self._tasks = ray.wait(
+        _, self._tasks = ray.wait(
             self._tasks, num_returns=len(self._tasks), timeout=0.2
         )
-        for task in ended:
-            with contextlib.suppress(ray.exceptions.RayError):
-                ray.get(task)  # the folder of the group says how it ended
         if not self._tasks:
             ray.shutdown()
         return bool(self._tasks)
 
-    def stop(self, *, force: bool) -> None:
+    def stop(self, force: bool) -> None:
         """End tasks with ``force``; else waiting ones see ``STOP`` when they start."""
         ray: Any = importlib.import_module("ray")
-        if force:
-            for task in self._tasks:
-                ray.cancel(task, force=True)
+        for task in self._tasks if force else ():
+            ray.cancel(task, force=True)
 
 
 def _run(folder: str) -> int:
@@ -119,11 +102,9 @@ def _run(folder: str) -> int:
 
 def require(library: str, extra: str) -> None:
     """Raise ``ModuleNotFoundError`` with the fix if a library is not installed."""
-    with contextlib.suppress(ValueError):  # a test has taken it out of sys.modules
-        if importlib.util.find_spec(library) is not None:
-            return
-    raise ModuleNotFoundError(
-        f"The engine {extra!r} needs {library}, which is not installed. Install it with: "
-        f"pip install 'isa-toolkit[{extra}]'",
-        name=library,
-    )
+    if importlib.util.find_spec(library) is None:
+        raise ModuleNotFoundError(
+            f"The engine {extra!r} needs {library}, which is not installed. Install it "
+            f"with: pip install 'isa-toolkit[{extra}]'",
+            name=library,
+        )

@@ -24,22 +24,9 @@ _CHECKPOINT_S = 60.0
 
 
 class SlurmEngine:
-    """Run groups as the tasks of one Slurm job array.
+    """Run groups as the tasks of one Slurm job array; options: ``docs/sweeps.md``.
 
-    Args:
-        cluster: Executor of submitit: ``"slurm"``, or ``"local"`` and ``"debug"``, which run
-            the same tasks on this machine to try them.
-        slots: Number of groups that run at the same time; None for no limit.
-        max_num_timeout: Number of times to queue a group again that reached the time limit.
-        parameters: Parameters of submitit's ``AutoExecutor.update_parameters``, such as
-            ``timeout_min``, ``gpus_per_node``, ``cpus_per_task``, ``mem_gb``,
-            ``slurm_partition``, ``slurm_account`` and ``slurm_setup``.
-
-    Raises:
-        ModuleNotFoundError: submitit is not installed.
-        FileNotFoundError: There is no Slurm on this machine.
-        InvalidValueError: A number is out of its range.
-        InvalidTypeError: submitit does not know a parameter.
+    ``parameters`` are those of submitit's ``AutoExecutor.update_parameters``.
     """
 
     needs_own_process = False
@@ -61,20 +48,17 @@ class SlurmEngine:
                 "machine. Launch on a login node of the cluster, or use engine='local'."
             )
         self.outlives_us = cluster != "debug"
-        self._cluster = cluster
-        self._parameters = {"name": "isa-toolkit", **parameters}
-        self._settings: dict[str, Any] = {}
-        if cluster == "slurm":
-            self._settings["slurm_max_num_timeout"] = max_num_timeout
-            if slots is not None:
-                self._parameters["slurm_array_parallelism"] = slots
+        self._cluster, self._max_num_timeout = cluster, max_num_timeout
+        self._parameters = {
+            "name": "isa-toolkit", "slurm_array_parallelism": slots, **parameters
+        }  # fmt: skip
         self._jobs: list[Any] = []
         self._executor(Path("submitit"))  # refuses parameters that submitit lacks
 
     def _executor(self, folder: Path) -> Any:
         submitit: Any = importlib.import_module("submitit")
         executor = submitit.AutoExecutor(
-            folder, cluster=self._cluster, **self._settings
+            folder, cluster=self._cluster, slurm_max_num_timeout=self._max_num_timeout
         )
         try:
             executor.update_parameters(**self._parameters)
@@ -98,11 +82,10 @@ class SlurmEngine:
         self._jobs = [job for job in self._jobs if not job.done()]
         return bool(self._jobs)
 
-    def stop(self, *, force: bool) -> None:
+    def stop(self, force: bool) -> None:
         """Cancel jobs with ``force``; else waiting ones see ``STOP`` when they start."""
-        if force:
-            for job in self._jobs:
-                job.cancel(check=False)
+        for job in self._jobs if force else ():
+            job.cancel(check=False)
 
 
 class GroupTask:

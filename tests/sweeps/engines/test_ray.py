@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
-import sys
 
 import pytest
 from long_run import endless, wait_for
@@ -14,7 +14,7 @@ from isa_toolkit.sweeps import plan
 
 
 def test_without_ray_the_message_has_the_way_out(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'isa-toolkit\[ray\]'"):
         three(tmp_path).run("ray")
 
@@ -26,7 +26,7 @@ def test_a_killed_worker_is_resumed_and_cancel_leaves_no_process(whole, tmp_path
     made = plan(endless(), {"seed": range(2)}, out=tmp_path, name="two").run(
         "ray", slots=2, wait=False, checkpoint_s=0.01
     )
-    wait_for(lambda: all(row["step"] > 10 for row in made.rows()), 300)
+    wait_for(lambda: all(status.step > 10 for status in made.plan.statuses()), 300)
     first = made.runs[0]
     [pid] = worker_pids(made.path, first.path.name)
     os.kill(pid, signal.SIGKILL)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import os
 import pickletools
 import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -34,7 +34,7 @@ def test_without_submitit_or_slurm_the_message_has_the_way_out(tmp_path, monkeyp
         three(tmp_path).run("slurm")
     with pytest.raises(TypeError, match="timeout_minutes"):
         SlurmEngine(cluster="local", timeout_minutes=3)
-    monkeypatch.setitem(sys.modules, "submitit", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
         ModuleNotFoundError, match=r"pip install 'isa-toolkit\[slurm\]'"
     ):
@@ -69,7 +69,7 @@ def test_slurm_gets_one_array_that_asks_for_the_parameters(tmp_path, monkeypatch
         if isinstance(argument, str)
     ]
     assert "GroupTask" in texts
-    assert str(made.group_path(three(tmp_path).runs[0].group)) in texts
+    assert str(made.plan.group_path(three(tmp_path).runs[0].group)) in texts
 
 
 # submitit leaves the handlers of its logs open.
@@ -94,9 +94,9 @@ def test_a_job_at_its_time_limit_is_queued_again_and_resumes(whole, tmp_path):
     )
     path = made.path
     wait_for((path / "launch.json").exists)
-    sweep = Sweep.open(path)
+    sweep = Sweep(path)
     try:
-        wait_for(lambda: next(sweep.rows())["step"] > 0 and worker_pids(path))
+        wait_for(lambda: sweep.plan.statuses()[0].step > 0 and worker_pids(path))
         [first] = worker_pids(path)
         status = Path(f"/proc/{first}/stat").read_text()
         parent = int(status.rpartition(")")[2].split()[1])
