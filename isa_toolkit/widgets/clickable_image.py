@@ -23,16 +23,12 @@ class ClickableImage(anywidget.AnyWidget):
 
     Tab moves to the selected spot, the arrow keys to the others in their order.
 
-    Args:
-        width: Width of the image where there is room, in CSS.
-        alt: Alternative text of the image.
-
     Attributes:
-        alt: Alternative text of the image.
         value: The PNG.
         spots: Position of each spot from the left and from the top, as fractions of the
             image, and its name: ``{"x": 0.5, "y": 0.25, "name": "star 3"}``.
         selected: Index of a spot, or -1.
+        alt: Alternative text of the image.
     """
 
     _esm = Path(__file__).with_name("clickable_image.js")

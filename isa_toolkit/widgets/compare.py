@@ -7,12 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ipywidgets
-
-from isa_toolkit.distillation import Run
 from isa_toolkit.figures import training_curves
 from isa_toolkit.figures.style import png
-from isa_toolkit.sweeps.job import Job, runs_in
+from isa_toolkit.sweeps import Job, runs_in
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
 
@@ -34,30 +31,26 @@ def CompareRuns(folder: str | Path = "runs") -> Panel:
         The panel. *Refresh list* reads the folder again.
     """
     path = Path(folder).absolute()
-    names = _names(path)
-    pick = ipywidgets.SelectMultiple(
-        options=names, value=[value for _, value in names[:2]], description="Runs",
-        rows=6, tooltip="Pick with Ctrl or Shift", **layout.style(layout.WIDE),
-    )  # fmt: skip
-    controls: dict[str, ipywidgets.Widget] = {
-        "pick": pick,
-        "refresh_list": layout.button(
-            "Refresh list", icon="refresh", help="Read the folder again"
-        ),
-    }
+
+    def begun() -> list[Job]:
+        jobs = runs_in(path)
+        return [job for job in jobs if (job.path / "experiment.json").is_file()]
+
+    def names() -> list[tuple[str, str]]:
+        return [
+            (f"{job.path.name} ({job.status.state})", job.path.name) for job in begun()
+        ]
 
     def update(values: Mapping[str, Any]) -> Mapping[str, Any]:
-        jobs = [job for job in runs_in(path) if _has_begun(job)]
-        shown = {"table": layout.table(_HEADS, [_row(job) for job in jobs])}
+        jobs = begun()
+        shown = {"table": layout.table(_HEADS, map(_row, jobs))}
         runs = {
             job.path.name: job.run for job in jobs if job.path.name in values["pick"]
         }
         table = training_curves.compute(runs)
         if not len(table):
             text = "No metrics yet." if runs else "Pick runs that have metrics."
-            return {
-                **shown, "picture": layout.BLANK, "caption": layout.note(text)
-            }  # fmt: skip
+            return {**shown, "picture": layout.BLANK, "caption": layout.note(text)}
         return {
             **shown,
             "picture": png(training_curves.draw(table)),
@@ -66,18 +59,21 @@ def CompareRuns(folder: str | Path = "runs") -> Panel:
 
     def refresh_list(panel: Panel) -> None:
         with panel.quietly():
-            before = panel.pick.value
-            panel.pick.value = ()
-            layout.set_options(panel.pick, _names(path))
-            found = [value for _, value in panel.pick.options]
-            panel.pick.value = [name for name in before if name in found]
+            layout.set_options(panel.pick, names())
         panel.refresh()
         panel.check()
 
+    found = names()
     panel = Panel(
         "Runs of a folder",
         about="Pick runs to compare their training curves.",
-        controls=controls,
+        controls={
+            "pick": layout.several(
+                "Runs", [name for _, name in found[:2]], options=found, rows=6,
+                width=layout.WIDE,
+            ),
+            "refresh_list": layout.refresh_button(),
+        },
         outputs={
             "picture": layout.image(),
             "caption": layout.text(),
@@ -85,44 +81,26 @@ def CompareRuns(folder: str | Path = "runs") -> Panel:
         },
         update=update,
         actions={"refresh_list": refresh_list},
-    )
+    )  # fmt: skip
     panel.refresh()
     return panel
 
 
-def _has_begun(job: Job) -> bool:
-    return (job.path / "experiment.json").is_file()
-
-
-def _names(folder: Path) -> list[tuple[str, str]]:
-    return [
-        (f"{job.path.name} ({job.status.state})", job.path.name)
-        for job in runs_in(folder)
-        if _has_begun(job)
-    ]
-
-
 def _row(job: Job) -> list[str]:
     """Return one run as a row of the table."""
-    run: Run = job.run
-    experiment, method, progress = (
-        run.experiment,
-        run.experiment["method"],
-        job.status,
-    )
-    metrics = run.metrics
-    best = ""
-    if "accuracy" in metrics and metrics.accuracy.notna().any():
-        best = f"{100 * metrics.accuracy.max():.1f}"
+    run, status = job.run, job.status
+    experiment, metrics = run.experiment, run.metrics
+    method = experiment["method"]
+    best = 100 * metrics.accuracy.max() if "accuracy" in metrics else float("nan")
+    ends = [f"{method[x]:g}" if x in method else "" for x in ("drop_easy", "drop_hard")]
     segment = method.get("segment")
     return [
         job.path.name,
-        job.status.state,
-        f"{progress.step:,} of {progress.steps:,}",
+        status.state,
+        f"{status.step:,} of {status.steps:,}",
         str(experiment["images_per_class"]),
-        f"{method['drop_easy']:g}" if "drop_easy" in method else "",
-        f"{method['drop_hard']:g}" if "drop_hard" in method else "",
+        *ends,
         f"{segment[0]:g} to {segment[1]:g}" if segment else "",
         str(experiment["seed"]),
-        best,
+        f"{best:.1f}" if best == best else "",
     ]

@@ -25,9 +25,6 @@ __all__ = [
 class BackgroundTask:
     """Computation on a study in the background, and the tables that it has made.
 
-    Args:
-        study: Study with the data and the runs.
-
     Attributes:
         tables: Tables made so far, by the values of the controls that they depend on.
     """
@@ -44,13 +41,9 @@ class BackgroundTask:
         compute: Callable[[Study], Any],
         seeds: int | None = None,
     ) -> None:
-        """Make a table in the background, then redraw the panel.
+        """Make the table of a key in the background, then redraw the panel.
 
-        Args:
-            panel: Panel that shows the progress.
-            key: Key to store the table under.
-            compute: Function from the study to the table.
-            seeds: Number of distilled sets per setting; None for the study's.
+        ``seeds`` is the number of distilled sets per setting; None for the study's.
         """
         if panel.is_busy:
             panel.show_message("Still running. Wait, or press Stop.")
@@ -59,8 +52,7 @@ class BackgroundTask:
         def report(what: str, done: int, total: int) -> None:
             panel.show_message(f"{what}: {done} of {total}")
 
-        working = self.study.with_progress(report, seeds=seeds)
-        self._working = working
+        working = self._working = self.study.with_progress(report, seeds=seeds)
 
         def work() -> None:
             self.tables[key] = compute(working)
@@ -77,6 +69,16 @@ class BackgroundTask:
         if self._working is not None and panel.is_busy:
             panel.show_message("Stopping: runs write a checkpoint.")
             self._working.cancel()
+
+    def table(self, key: Hashable) -> Any:
+        """Return the table of a key, or None; an empty one is an error."""
+        table = self.tables.get(key)
+        if table is not None and not len(table):
+            raise ValueError(
+                "The study must hold the runs of these settings, got none. Make them "
+                "with Study(..., run_missing=True)."
+            )
+        return table
 
 
 def compute_panel(
@@ -104,41 +106,32 @@ def compute_panel(
         compute: Function from (study, values of the controls) to the table.
         draw: Function from (table, values of the controls) to values of the outputs.
         groups: Names of the controls of each row; all in one row by default.
-        outputs: Widgets by name; by default a picture, a table and a caption.
+        outputs: Widgets by name beside a picture, a table and a caption.
         arrange: Function that arranges the outputs, as for ``Panel``.
 
     Returns:
         The panel; ``panel.tables`` holds the tables made so far.
     """
     task = BackgroundTask(study)
-    shown = dict(outputs or {})
-    shown.setdefault("picture", layout.image())
-    shown.setdefault("table", layout.text())
-    shown.setdefault("caption", layout.text())
+    shown = {
+        "picture": layout.image(), "table": layout.text(), "caption": layout.text(),
+        **(outputs or {}),
+    }  # fmt: skip
 
     def key(values: Mapping[str, Any]) -> Hashable:
-        return tuple(
-            tuple(values[name]) if isinstance(values[name], list) else values[name]
-            for name in depends_on
-        )
+        wanted = [values[name] for name in depends_on]
+        return tuple(tuple(one) if isinstance(one, list) else one for one in wanted)
 
     def update(values: Mapping[str, Any]) -> Mapping[str, Any]:
-        table = task.tables.get(key(values))
-        if table is None:
-            note = layout.note("Not computed yet for these settings: press Run.")
-            empty: dict[str, Any] = {"caption": note}
-            for name, widget in shown.items():
-                if layout.is_image(widget):
-                    empty[name] = layout.BLANK
-                elif isinstance(widget, ipywidgets.HTML):
-                    empty.setdefault(name, "")
-            return empty
-        if not len(table):
-            raise ValueError(
-                "The study must hold the runs of these settings, got none. Make them "
-                "with Study(..., run_missing=True)."
-            )
-        return draw(table, values)
+        table = task.table(key(values))
+        if table is not None:
+            return draw(table, values)
+        blanks = {
+            name: layout.BLANK if layout.is_image(widget) else ""
+            for name, widget in shown.items()
+        }
+        note = layout.note("Not computed yet for these settings: press Run.")
+        return {**blanks, "caption": note}
 
     def run(panel: Panel) -> None:
         values = panel.values
@@ -161,29 +154,20 @@ def compute_panel(
 
 def run_buttons() -> dict[str, ipywidgets.Button]:
     """Return the buttons *Run* and *Stop*."""
-    made = {
-        "run": layout.button(
-            "Run", icon="play", style="primary",
-            help="Compute the table; missing runs are distilled first",
+    return {
+        "run": layout.run_button(
+            "Run", "Compute the table; missing runs are distilled first"
         ),
-        "stop": layout.button(
-            "Stop", icon="stop", style="danger",
-            help="Stop; runs write a checkpoint, from which Run resumes",
+        "stop": layout.stop_button(
+            "Stop", "Stop; runs write a checkpoint, from which Run resumes"
         ),
-    }  # fmt: skip
-    made["stop"].disabled = True
-    return made
+    }
 
 
-def size_dropdown(study: Study, value: int | None = None) -> ipywidgets.Dropdown:
-    """Return the list of images per class.
-
-    Args:
-        study: Study whose sizes are listed.
-        value: Initial value; None for ``study.default_size``.
-    """
+def size_dropdown(study: Study, value: int) -> ipywidgets.Dropdown:
+    """Return the list of images per class."""
     return layout.dropdown(
-        "Images per class", study.sizes, study.default_size if value is None else value,
+        "Images per class", study.sizes, value,
         help="Number of distilled images of each class",
     )  # fmt: skip
 
@@ -191,41 +175,26 @@ def size_dropdown(study: Study, value: int | None = None) -> ipywidgets.Dropdown
 def interval_rows(table: Any, *, decimals: int = 1) -> list[list[str]]:
     """Return the means of a results table as rows of text.
 
-    Args:
-        table: Tidy table with means and paired differences.
-        decimals: Number of decimals.
-
-    Returns:
-        Rows of name, mean, its interval, paired difference, its interval, number of seeds.
+    Rows hold name, mean, its interval, paired difference, its interval, number of seeds.
     """
-    import pandas as pd
-
     from isa_toolkit.figures.results_table import format_interval
     from isa_toolkit.figures.variants import label_of
 
-    rows = []
-    means = table[table.seed.isna() & table.against.isna()]
-    paired = table[table.seed.isna() & table.against.notna()]
+    overall = table[table.seed.isna()]
     cells = ["setting", "predictor", "x", "quantity", "images_per_class"]
-    for _, one in means.iterrows():
-        same = paired
-        for name in cells:
-            mine = one[name]
-            wanted = same[name].isna() if pd.isna(mine) else same[name] == mine
-            same = same[wanted.fillna(False).astype(bool)]
-        name = label_of(one.setting)
-        if not pd.isna(one.x):
-            name += f" {100 * one.x:.0f} %"
-        row = [name, *format_interval(one.value, one.low, one.high, decimals=decimals)]
+    paired = overall[overall.against.notna()].drop_duplicates(cells)
+    means = overall[overall.against.isna()].merge(
+        paired, on=cells, how="left", suffixes=("", "_gain")
+    )
+    rows = []
+    for one in means.itertuples():
+        name = label_of(one.setting) + (
+            f" {100 * one.x:.0f} %" if one.x == one.x else ""
+        )
+        mean = format_interval(one.value, one.low, one.high, decimals=decimals)
         gain: tuple[str, str] = ("", "")
-        if len(same):
-            paired_one = same.iloc[0]
-            gain = format_interval(
-                paired_one.value,
-                paired_one.low,
-                paired_one.high,
-                decimals=decimals,
-                signed=True,
-            )
-        rows.append([*row, *gain, str(one.n)])
+        if isinstance(one.against_gain, str):
+            ends = (one.value_gain, one.low_gain, one.high_gain)
+            gain = format_interval(*ends, decimals=decimals, signed=True)
+        rows.append([name, *mean, *gain, str(one.n)])
     return rows

@@ -11,7 +11,6 @@ import numpy as np
 from isa_toolkit.analysis import ranking
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures import fig5, score_histogram
-from isa_toolkit.figures.images import ImageRow
 from isa_toolkit.figures.information import scores
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import png
@@ -24,7 +23,6 @@ from isa_toolkit.widgets.compute_panel import (
     size_dropdown,
 )
 from isa_toolkit.widgets.panel import Panel
-from isa_toolkit.widgets.png import images_png
 
 __all__ = ["CrucialSamples"]
 
@@ -110,7 +108,7 @@ def CrucialSamples(
         },
         update=model.update,
         actions={
-            "run": model.on_run, "stop": model.stop, "figure5": model.on_figure5,
+            "run": model.on_run, "stop": model.task.stop, "figure5": model.on_figure5,
             "clear": model.on_clear,
         },
         arrange=_arrange,
@@ -136,10 +134,8 @@ def _scoring_set(
 
 
 def _arrange(outputs: Mapping[str, ipywidgets.Widget]) -> ipywidgets.Widget:
-    left = layout.column([outputs["histogram"], outputs["caption"]])
-    left.layout.width = _WIDTH
-    right = layout.column([outputs["classes"]])
-    right.layout.width = "385px"
+    left = layout.column([outputs["histogram"], outputs["caption"]], width=_WIDTH)
+    right = layout.column([outputs["classes"]], width="385px")
     upper = layout.flow([left, right])
     strips = layout.flow(
         layout.column([outputs[f"{name}_caption"], outputs[name]]) for name in _ROWS
@@ -172,10 +168,6 @@ class _Crucial:
         """Tables made so far."""
         return self.task.tables
 
-    def stop(self, panel: Panel) -> None:
-        """Stop the comparison."""
-        self.task.stop(panel)
-
     def on_run(self, panel: Panel) -> None:
         """Compare the fractions of the sliders, and those compared before."""
         values = panel.values
@@ -205,8 +197,7 @@ class _Crucial:
         return (*fractions, values["images_per_class"], values["seeds"])
 
     def _start(self, panel: Panel) -> None:
-        key = self._key(panel.values)
-        easy, hard, size, seeds = key
+        easy, hard, size, seeds = key = self._key(panel.values)
         self.task.start(
             panel,
             key,
@@ -239,33 +230,24 @@ class _Crucial:
                 "hardest": self._strip(ranking.hardest(self.scores, count)),
             }
         made: dict[str, Any] = dict.fromkeys(_ROWS, layout.BLANK) | self._ends
-        cuts: list[tuple[str, ranking.End, float]] = [
-            ("easy_cut", "easy", easy),
-            ("hard_cut", "hard", hard),
-        ]
-        for name, end, fraction in cuts:
-            if fraction:
-                made[name] = self._strip(
-                    ranking.borderline(self.scores, count, fraction=fraction, end=end)
-                )
+        for end, fraction in _ends(easy, hard).items():
+            near = ranking.borderline(self.scores, count, fraction=fraction, end=end)
+            made[f"{end}_cut"] = self._strip(near)
         for name, text in _ROWS.items():
             is_blank = made[name] == layout.BLANK
             made[f"{name}_caption"] = "" if is_blank else layout.note(text)
         return made
 
     def _strip(self, indices: np.ndarray) -> bytes:
-        images = self.dataset.train.images[indices].astype(np.float32) / 255
-        return images_png([ImageRow(images)], side=40)
+        return layout.images_png([self.dataset.train.images[indices]], side=40)
 
     def _classes(self, easy: float, hard: float) -> str:
         """Return the table of the dropped fraction of each class."""
-        ends: list[tuple[ranking.End, float]] = [("easy", easy), ("hard", hard)]
         tables = {
             end: score_histogram.composition(
                 self.scores, self.dataset, fraction=fraction, end=end
             )
-            for end, fraction in ends
-            if fraction
+            for end, fraction in _ends(easy, hard).items()
         }
         if not tables:
             return layout.note("Nothing is dropped.")
@@ -284,19 +266,11 @@ class _Crucial:
         return layout.table(heads, rows[:20]) + layout.caption(text)
 
     def _comparison(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        table = self.tables.get(self._key(values))
+        table = self.task.table(self._key(values))
         if table is None:
             text = "No comparison for these settings yet: press Run, or Figure 5."
-            return {
-                "comparison": layout.BLANK,
-                "table": "",
-                "compared": layout.note(text),
-            }
-        if not len(table):
-            raise ValueError(
-                "The study must hold the runs of these fractions, got none. Make them with "
-                "Study(..., run_missing=True)."
-            )
+            note = layout.note(text)
+            return {"comparison": layout.BLANK, "table": "", "compared": note}
         heads = ["test accuracy, %", "mean", "95 %", "difference", "95 %", "seeds"]
         rows = interval_rows(table[table.predictor == "network"])
         return {
@@ -310,3 +284,9 @@ class _Crucial:
         if self._drawn is None or self._drawn[0] is not table:
             self._drawn = (table, png(fig5.draw(table)))
         return self._drawn[1]
+
+
+def _ends(easy: float, hard: float) -> dict[ranking.End, float]:
+    """Return the fraction to drop from each end that loses something."""
+    ends: dict[ranking.End, float] = {"easy": easy, "hard": hard}
+    return {end: fraction for end, fraction in ends.items() if fraction}

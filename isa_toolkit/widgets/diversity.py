@@ -61,7 +61,7 @@ def Diversity(study: Study) -> Panel:
                 "Space", list(recall.SPACES), "features",
                 help="Features of a network trained on real images, or network inputs",
             ),
-            "images_per_class": size_dropdown(study),
+            "images_per_class": size_dropdown(study, study.default_size),
         },
         depends_on=("k", "images_per_class"),
         compute=compute,

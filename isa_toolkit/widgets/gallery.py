@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ipywidgets
-
 from isa_toolkit.distillation import Run
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures import gallery
 from isa_toolkit.figures.style import png
-from isa_toolkit.sweeps.job import runs_in
+from isa_toolkit.sweeps import runs_in
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
 
@@ -34,30 +32,21 @@ def Gallery(folder: str | Path = "runs") -> Panel:
         The panel. *Refresh list* reads the folder again.
     """
     path = Path(folder).absolute()
-    controls: dict[str, ipywidgets.Widget] = {
-        "found": layout.dropdown(
-            "Run", found(path), help=f"Runs in {path}", width=layout.WIDE
-        ),
-        "step": layout.dropdown(
-            "Step", [("result", _RESULT)], help="The result, or a stored step"
-        ),
-        "labels": layout.checkbox(
-            "Learned labels", False, help="List the two largest entries of each label"
-        ),
-        "refresh_list": layout.button(
-            "Refresh list", icon="refresh", help="Read the folder again"
-        ),
-    }
+
+    def found() -> list[tuple[str, str]]:
+        return [
+            (f"{job.path.name} ({job.status.state})", job.path.name)
+            for job in runs_in(path)
+            if (job.path / "experiment.json").is_file()
+            and (job.run.is_done or job.run.snapshots)
+        ]
 
     def update(values: Mapping[str, Any]) -> Mapping[str, Any]:
         name = values["found"]
         if name is None:
             text = f"No run in {path} has images yet. Start one, then refresh the list."
-            return {
-                "picture": layout.BLANK,
-                "caption": layout.note(text),
-                "table": "",
-            }
+            note = layout.note(text)
+            return {"picture": layout.BLANK, "caption": note, "table": ""}
         run = Run.open(path / name)
         step = _offer_steps(panel, run, values["step"])
         distilled = run.distilled if step == _RESULT else run.distilled_at(step)
@@ -72,14 +61,27 @@ def Gallery(folder: str | Path = "runs") -> Panel:
 
     def refresh_list(panel: Panel) -> None:
         with panel.quietly():
-            layout.set_options(panel.found, found(path))
+            layout.set_options(panel.found, found())
         panel.refresh()
         panel.check()
 
     panel = Panel(
         "Distilled images",
         about="The distilled images of any run, at any stored step.",
-        controls=controls,
+        controls={
+            "found": layout.dropdown(
+                "Run", found(), help=f"Runs in {path}", width=layout.WIDE
+            ),
+            "refresh_list": layout.refresh_button(),
+            "step": layout.dropdown(
+                "Step", [("result", _RESULT)], help="The result, or a stored step"
+            ),
+            "labels": layout.checkbox(
+                "Learned labels",
+                False,
+                help="List the two largest entries of each label",
+            ),
+        },
         groups=[["found", "refresh_list"], ["step", "labels"]],
         outputs={
             "picture": layout.image("auto"),
@@ -91,20 +93,6 @@ def Gallery(folder: str | Path = "runs") -> Panel:
     )
     panel.refresh()
     return panel
-
-
-def found(folder: Path) -> list[tuple[str, str]]:
-    """Return the runs of a folder that have images, as options of a list.
-
-    Args:
-        folder: Path of the folder that holds the run folders.
-    """
-    return [
-        (f"{job.path.name} ({job.status.state})", job.path.name)
-        for job in runs_in(folder)
-        if (job.path / "experiment.json").is_file()
-        and (job.run.is_done or job.run.snapshots)
-    ]
 
 
 def _offer_steps(panel: Panel, run: Run, wanted: int) -> int:
@@ -120,32 +108,26 @@ def _offer_steps(panel: Panel, run: Run, wanted: int) -> int:
 
 
 def _caption(run: Run, distilled: DistilledSet) -> str:
-    method = run.experiment["method"]
-    chosen = distilled.manifest.get("selection", {})
-    ends = ", ".join(
-        f"{name} {method[name]}"
-        for name in ("drop_easy", "drop_hard", "segment")
-        if name in method
-    )
+    experiment = run.experiment
+    method = experiment["method"]
+    step = distilled.manifest.get("selection", {}).get("step", "unknown")
+    names = [name for name in ("drop_easy", "drop_hard", "segment") if name in method]
+    ends = ", ".join(f"{name} {method[name]}" for name in names)
     return (
-        f"{run.experiment['dataset']['name']}, {run.experiment['images_per_class']} image(s) "
-        f"per class, {method['name']} ({ends}), seed {run.experiment['seed']}, step "
-        f"{chosen.get('step', 'unknown')}. Whitening is undone; pixels are clipped to the "
-        "range of real images."
+        f"{experiment['dataset']['name']}, {experiment['images_per_class']} image(s) per "
+        f"class, {method['name']} ({ends}), seed {experiment['seed']}, step {step}. "
+        "Whitening is undone; pixels are clipped to the range of real images."
     )
 
 
 def _labels(table: Any) -> str:
-    rows = [
-        [
-            f"{row.label} ({row['index']})",
-            f"{row['first']:.3f}",
-            row.runner_up,
-            f"{row.second:.3f}",
-        ]
-        for _, row in table[:_MOST_LABELS].iterrows()
-    ]
     heads = ["class (image)", "label value", "second class", "label value"]
-    more = len(table) - len(rows)
-    rest = layout.caption(f"{more} more images.") if more else ""
-    return layout.table(heads, rows) + rest
+    rows = [
+        [f"{label} ({index})", f"{first:.3f}", runner_up, f"{second:.3f}"]
+        for label, index, first, runner_up, second in table[
+            ["label", "index", "first", "runner_up", "second"]
+        ].itertuples(index=False)
+    ]
+    more = len(rows) - _MOST_LABELS
+    rest = layout.caption(f"{more} more images.") if more > 0 else ""
+    return layout.table(heads, rows[:_MOST_LABELS]) + rest

@@ -1,4 +1,3 @@
-# pyright: reportAttributeAccessIssue=false
 """Panel of cross-prediction: easy samples from hard ones, and the reverse."""
 
 from __future__ import annotations
@@ -7,11 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from isa_toolkit.figures import information
-from isa_toolkit.figures.results_table import format_interval
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import png
 from isa_toolkit.widgets import layout
-from isa_toolkit.widgets.compute_panel import compute_panel, size_dropdown
+from isa_toolkit.widgets.compute_panel import (
+    compute_panel,
+    interval_rows,
+    size_dropdown,
+)
 from isa_toolkit.widgets.panel import Panel
 
 __all__ = ["Information"]
@@ -59,7 +61,7 @@ def Information(study: Study) -> Panel:
                 help="Fraction of the images that is predicted from all the others",
                 continuous_update=False,
             ),
-            "images_per_class": size_dropdown(study),
+            "images_per_class": size_dropdown(study, study.default_size),
         },
         depends_on=("fraction", "images_per_class"),
         compute=compute,
@@ -70,14 +72,7 @@ def Information(study: Study) -> Panel:
 def _table(table: Any) -> str:
     rows = []
     for quantity, name in _NAMES.items():
-        mine = table[(table.quantity == quantity) & table.seed.isna()]
-        mean = mine[mine.against.isna()].iloc[0]
-        row = format_interval(mean.value, mean.low, mean.high, decimals=4)
-        difference = ("", "")
-        for one in mine[mine.against.notna()].itertuples():
-            difference = format_interval(
-                one.value, one.low, one.high, decimals=4, signed=True
-            )
-        rows.append([name, *row, *difference, str(mean.n)])
+        [row] = interval_rows(table[table.quantity == quantity], decimals=4)
+        rows.append([name, *row[1:]])
     heads = ["squared error", "mean", "95 %", "against random", "95 %", "seeds"]
     return layout.table(heads, rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -41,21 +42,18 @@ def ISA(study: Study, *, images_per_class: int | None = None, seed: int = 0) -> 
     Source: the paper, section C; docs/algorithms.md, sections 6.1 and 6.2.
     """
     size = study.sizes[0] if images_per_class is None else images_per_class
-    pairs: dict[tuple[str, float], fig7.Pair] = {}
 
+    @functools.cache
     def pair_of(partner: Literal["nearest", "random"], drop_easy: float) -> fig7.Pair:
-        key = (partner, drop_easy)
-        if key not in pairs:
-            found = fig7.find_pair(
-                study, size, partner=partner, drop_easy=drop_easy, seed=seed
+        found = fig7.find_pair(
+            study, size, partner=partner, drop_easy=drop_easy, seed=seed
+        )
+        if found is None:
+            raise ValueError(
+                f"The study must hold the ISA set of seed {seed}, got none in "
+                f"{study.folder}. Let run_missing be True."
             )
-            if found is None:
-                raise ValueError(
-                    f"The study must hold the ISA set of seed {seed}, got none in "
-                    f"{study.folder}. Let run_missing be True."
-                )
-            pairs[key] = found
-        return pairs[key]
+        return found
 
     def update(values: Mapping[str, Any]) -> Mapping[str, Any]:
         pair = pair_of(values["partner"], round(values["drop_easy"], 2))

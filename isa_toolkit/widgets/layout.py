@@ -7,21 +7,17 @@ on a white card, because figures have dark ink.
 from __future__ import annotations
 
 import base64
-import html
-import re
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ipywidgets
+import numpy as np
+from markupsafe import Markup, escape
 
-__all__ = [
-    "BLANK", "bar", "button", "caption", "checkbox", "column", "control", "dropdown",
-    "error", "flow", "frame", "heading", "image", "int_field", "int_slider", "is_image",
-    "note", "on_card", "plain_text", "range_slider", "row", "set_options", "slider",
-    "style", "table", "text",
-]  # fmt: skip
+from isa_toolkit.display import class_rows, picture_grid
+from isa_toolkit.distilled import DistilledSet
 
 # Widths of a label, and of a label with its control: at least, at most, for long names.
 _LABEL, _LEAST, _CONTROL, WIDE = "8.5em", "22em", "34em", "46em"
@@ -35,38 +31,24 @@ BLANK = base64.b64decode(
 # --- controls ---------------------------------------------------------------------------
 
 
-def style(width: str = _CONTROL) -> dict[str, Any]:
-    """Return style and layout of a control: labels of one width, as wide as there is room.
-
-    Args:
-        width: Largest width of label and control together, in CSS.
-    """
-    return {
-        "style": {"description_width": _LABEL},
-        "layout": {
-            "width": "auto", "flex": f"1 1 {_LEAST}", "min_width": "0",
-            "max_width": width, "margin": "2px 0",
-        },
-    }  # fmt: skip
-
-
 def control(
     kind: type[Any], label: str, value: Any = None, *, help: str,
     width: str = _CONTROL, **traits: Any,
 ) -> Any:  # fmt: skip
-    """Return a labelled control.
+    """Return a labelled control with a tooltip, as wide as there is room up to ``width``.
 
-    Args:
-        kind: Class of the widget.
-        label: Text before the control, with the unit if there is one.
-        value: Initial value; None for the widget's own.
-        help: Tooltip.
-        width: Largest width of label and control together, in CSS.
-        **traits: Further traits of the widget, such as ``min``, ``max`` and ``options``.
+    ``value`` None is the widget's own; ``traits`` are such as ``min``, ``max``, ``options``.
     """
     if value is not None:
         traits["value"] = value
-    return kind(description=label, tooltip=help, **style(width), **traits)
+    return kind(
+        description=label, tooltip=help, style={"description_width": _LABEL},
+        layout={
+            "width": "auto", "flex": f"1 1 {_LEAST}", "min_width": "0",
+            "max_width": width, "margin": "2px 0",
+        },
+        **traits,
+    )  # fmt: skip
 
 
 slider = partial(control, ipywidgets.FloatSlider, readout_format=".2f")
@@ -75,34 +57,23 @@ range_slider = partial(
     control, ipywidgets.FloatRangeSlider, readout_format=".2f", step=0.05
 )
 int_field = partial(control, ipywidgets.BoundedIntText)
+several = partial(
+    control, ipywidgets.SelectMultiple, help="Pick with Ctrl or Shift", rows=4
+)
 
 
 def dropdown(
     label: str, options: Sequence[Any], value: Any = None, *, help: str,
     width: str = _CONTROL,
 ) -> ipywidgets.Dropdown:  # fmt: skip
-    """Return a list to choose one option of.
-
-    Args:
-        label: Text before the list.
-        options: Values, or pairs (name, value).
-        value: Initial value; None for the first option, if there is one.
-        help: Tooltip.
-        width: Largest width of label and list together, in CSS.
-    """
+    """Return a list to choose one of: values, or pairs (name, value); the first if None."""
     return control(
         ipywidgets.Dropdown, label, value, help=help, width=width, options=options
     )
 
 
 def checkbox(label: str, value: bool, *, help: str) -> ipywidgets.Checkbox:
-    """Return a check box.
-
-    Args:
-        label: Text after the box.
-        value: Whether it is checked at first.
-        help: Tooltip.
-    """
+    """Return a check box before its label."""
     return ipywidgets.Checkbox(
         value=value, description=label, tooltip=help, indent=False,
         layout={"width": "auto", "margin": "2px 18px 2px 0"},
@@ -112,36 +83,43 @@ def checkbox(label: str, value: bool, *, help: str) -> ipywidgets.Checkbox:
 def button(
     label: str, *, help: str, icon: str = "", style: str = ""
 ) -> ipywidgets.Button:
-    """Return a button.
-
-    Args:
-        label: Text on the button.
-        help: Tooltip.
-        icon: Name of a Font Awesome icon, or nothing.
-        style: One of "primary", "danger" or nothing.
-    """
+    """Return a button with a Font Awesome icon; the style is "primary", "danger" or none."""
     return ipywidgets.Button(
         description=label, tooltip=help, icon=icon, button_style=style,
         layout={"width": "auto", "min_width": "6.5em", "margin": "2px 0"},
     )  # fmt: skip
 
 
-def set_options(widget: Any, options: list[tuple[str, Any]]) -> None:
-    """Replace the options of a list, and keep the value if it is still among them.
+def run_button(label: str, help: str) -> ipywidgets.Button:
+    """Return the button that starts something."""
+    return button(label, icon="play", style="primary", help=help)
 
-    Args:
-        widget: The list.
-        options: Pairs (name, value).
-    """
-    before = widget.value
+
+def stop_button(label: str, help: str) -> ipywidgets.Button:
+    """Return the button that ends it, disabled at first."""
+    made = button(label, icon="stop", style="danger", help=help)
+    made.disabled = True
+    return made
+
+
+def refresh_button() -> ipywidgets.Button:
+    """Return the button that reads a folder again."""
+    return button("Refresh list", icon="refresh", help="Read the folder again")
+
+
+def set_options(widget: Any, options: list[tuple[str, Any]]) -> None:
+    """Replace the options of a list, and keep what is chosen if it is still among them."""
     if list(widget.options) == options:
         return
+    before, values = widget.value, [value for _, value in options]
+    if isinstance(widget, ipywidgets.SelectMultiple):
+        widget.value = ()
+        widget.options = options
+        widget.value = [value for value in before if value in values]
+        return
     widget.options = options
-    values = [value for _, value in options]
-    if before in values:
-        widget.value = before
-    elif values and isinstance(widget, ipywidgets.Dropdown):
-        widget.value = values[0]
+    if values:
+        widget.value = before if before in values else values[0]
 
 
 # --- outputs ----------------------------------------------------------------------------
@@ -153,21 +131,12 @@ def text() -> ipywidgets.HTML:
 
 
 def image(width: str = "660px") -> ipywidgets.Image:
-    """Return an output for a PNG, on a white card at most as wide as the panel.
-
-    Args:
-        width: Width of the image where there is room, in CSS.
-    """
+    """Return an output for a PNG, on a white card at most as wide as the panel."""
     return on_card(ipywidgets.Image(format="png"), width)
 
 
 def on_card(widget: ipywidgets.DOMWidget, width: str) -> Any:
-    """Put an image widget on a white card and return it.
-
-    Args:
-        widget: Widget that shows an image.
-        width: Width of the image where there is room, in CSS.
-    """
+    """Put an image widget, of this width where there is room, on a white card."""
     widget.layout = {
         "width": width, "max_width": "100%", "height": "auto", "margin": "0",
         "align_self": "flex-start",
@@ -177,88 +146,88 @@ def on_card(widget: ipywidgets.DOMWidget, width: str) -> Any:
 
 
 def is_image(widget: Any) -> bool:
-    """Return whether a widget shows an image.
-
-    Args:
-        widget: Any widget.
-    """
+    """Return whether a widget shows an image."""
     return isinstance(getattr(widget, "value", None), bytes | memoryview)
 
 
-def heading(title: str, about: str) -> ipywidgets.HTML:
-    """Return the heading of a panel, which also carries the panel's CSS.
+def images_png(rows: Sequence[np.ndarray], *, side: int = 48) -> bytes:
+    """Return rows of images as a PNG, each at least ``side`` screen pixels wide."""
+    return picture_grid(rows, side=side)._repr_png_() or BLANK
 
-    Args:
-        title: Title of the panel.
-        about: One sentence about it, or nothing.
-    """
-    sub = f'<div class="isa-about">{html.escape(about)}</div>' if about else ""
+
+def distilled_png(distilled: DistilledSet) -> bytes:
+    """Return distilled images as a PNG: a row for each class, or rows of ten classes."""
+    names = distilled.class_names
+    named = class_rows(distilled.to_pixels(), distilled.classes, names, rows=len(names))
+    rows = [images for _, images in named]
+    if all(len(images) == 1 for images in rows):
+        rows = [np.concatenate(rows[at : at + 10]) for at in range(0, len(rows), 10)]
+    return images_png(rows)
+
+
+def progress_bar() -> ipywidgets.FloatProgress:
+    """Return an output for a fraction of steps, see ``progress``."""
+    return ipywidgets.FloatProgress(
+        min=0, max=1, description="0 %", style={"description_width": _LABEL},
+        layout={"width": "auto", "max_width": "660px", "margin": "2px 0"},
+    )  # fmt: skip
+
+
+def progress(fraction: float, state: str) -> dict[str, Any]:
+    """Return what a progress bar shows of a run or a sweep in some state."""
+    colours = {"done": "success", "failed": "danger", "diverged": "danger"}
+    return {
+        "value": fraction,
+        "bar_style": colours.get(state, ""),
+        "description": f"{100 * fraction:.0f} %",
+    }
+
+
+# --- text -------------------------------------------------------------------------------
+
+
+def heading(title: str, about: str) -> ipywidgets.HTML:
+    """Return the heading of a panel, which also carries the panel's CSS."""
     css = Path(__file__).with_name("panel.css").read_text("utf-8")
     return ipywidgets.HTML(
-        f'<style>{css}</style><div class="isa-title">{html.escape(title)}</div>{sub}',
+        f"<style>{css}</style>{_block('title', title)}{_block('about', about)}",
         layout={"margin": "0 0 6px 0", "max_width": "100%"},
     )
 
 
-def _block(kind: str, text: str) -> str:
-    return f'<div class="isa-{kind}">{html.escape(text)}</div>' if text else ""
+def _block(kind: str, text: str, attributes: str = "") -> str:
+    return f'<div class="isa-{kind}"{attributes}>{escape(text)}</div>' if text else ""
 
 
 note = partial(_block, "note")
 caption = partial(_block, "caption")
-
-
-def error(text: str) -> str:
-    """Return an error message as HTML.
-
-    Args:
-        text: Plain text.
-    """
-    return f'<div class="isa-error" role="alert">{html.escape(text)}</div>'
+error = partial(_block, "error", attributes=' role="alert"')
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return a table as HTML; the first column holds text, the others numbers.
-
-    Args:
-        heads: Heads of the columns.
-        rows: Cells row by row; cells from ``bar`` are inserted as they are, others escaped.
-    """
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in heads)
-    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
+    """Return a table as HTML; the first column holds text, the others numbers or bars."""
+    head = " ".join(f"<th>{escape(name)}</th>" for name in heads)
+    body = " ".join(f"<tr>{' '.join(map(_cell, row))}</tr>" for row in rows)
     return (
         '<div class="isa-scroll"><table class="isa">'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<thead><tr>{head}</tr></thead> <tbody>{body}</tbody></table></div>"
     )
 
 
-class _Markup(str):
-    """HTML that this module made, not to be escaped."""
-
-
-def bar(fraction: float) -> str:
-    """Return a horizontal bar for a cell of a table.
-
-    Args:
-        fraction: Length as a fraction of the full length, clipped to [0, 1].
-    """
+def bar(fraction: float) -> Markup:
+    """Return a horizontal bar for a cell of a table, of this fraction of the full length."""
     width = 5 * min(max(fraction, 0.0), 1.0)
-    return _Markup(f'<span class="isa-bar" style="width:{width:.2f}em"></span>')
+    return Markup('<span class="isa-bar" style="width:{:.2f}em"></span>').format(width)
 
 
 def _cell(cell: Any) -> str:
-    if isinstance(cell, _Markup):
-        return f'<td class="isa-left">{cell}</td>'
-    return f"<td>{html.escape(str(cell))}</td>"
+    is_bar = isinstance(cell, Markup)
+    return f"<td{' class=isa-left' if is_bar else ''}>{escape(cell)}</td>"
 
 
 def plain_text(markup: str) -> str:
-    """Return the text of HTML that this module made.
-
-    Args:
-        markup: The HTML.
-    """
-    return html.unescape(re.sub(r"<[^>]*>", " ", markup)).strip()
+    """Return the text of HTML that this module made."""
+    return Markup(markup).striptags()
 
 
 # --- boxes ------------------------------------------------------------------------------
@@ -268,61 +237,38 @@ def row(widgets: Iterable[ipywidgets.Widget]) -> ipywidgets.Box:
     """Return widgets in a row; what does not fit goes to the next line.
 
     Labelled controls form columns of one width; rows with a button are packed.
-
-    Args:
-        widgets: Widgets from left to right.
     """
     children = list(widgets)
-    how = {"display": "flex", "flex_flow": "row wrap", "grid_gap": "2px 6px"}
-    if not any(isinstance(one, ipywidgets.Button) for one in children):
-        columns = f"repeat(auto-fill, minmax(min(100%, {_LEAST}), 1fr))"
-        how = {"display": "grid", "grid_template_columns": columns}
-        how["grid_gap"] = "2px 18px"
-    return ipywidgets.Box(children, layout={"align_items": "flex-start", **how})
-
-
-def column(widgets: Iterable[ipywidgets.Widget]) -> ipywidgets.VBox:
-    """Return widgets in a column.
-
-    Args:
-        widgets: Widgets from top to bottom.
-    """
-    return ipywidgets.VBox(
-        list(widgets), layout={"max_width": "100%", "grid_gap": "8px"}
-    )
-
-
-def flow(widgets: Iterable[ipywidgets.Widget]) -> ipywidgets.Box:
-    """Return images and tables in a row, or in a column where the panel is narrow.
-
-    Args:
-        widgets: Widgets from left to right.
-    """
-    return ipywidgets.Box(
-        list(widgets),
+    if any(isinstance(one, ipywidgets.Button) for one in children):
+        return flow(children, gap="2px 6px")
+    columns = f"repeat(auto-fill, minmax(min(100%, {_LEAST}), 1fr))"
+    return ipywidgets.GridBox(
+        children,
         layout={
-            "display": "flex", "flex_flow": "row wrap", "align_items": "flex-start",
-            "grid_gap": "10px 18px", "max_width": "100%",
+            "grid_template_columns": columns, "grid_gap": "2px 18px",
+            "align_items": "flex-start",
         },
     )  # fmt: skip
 
 
-def frame(
-    head: ipywidgets.Widget,
-    rows: Sequence[ipywidgets.Widget],
-    messages: Sequence[ipywidgets.Widget],
-    outputs: ipywidgets.Widget,
+def column(
+    widgets: Iterable[ipywidgets.Widget], width: str = "auto"
 ) -> ipywidgets.VBox:
-    """Return the box of a whole panel.
-
-    Args:
-        head: Heading.
-        rows: Rows of controls.
-        messages: Status line and error line.
-        outputs: Images and tables.
-    """
-    made = ipywidgets.VBox(
-        [head, *rows, *messages, outputs], layout={"grid_gap": "4px"}
+    """Return widgets in a column."""
+    return ipywidgets.VBox(
+        list(widgets),
+        layout={"max_width": "100%", "width": width, "grid_gap": "8px"},
     )
-    made.add_class("isa-panel")
-    return made
+
+
+def flow(
+    widgets: Iterable[ipywidgets.Widget], gap: str = "10px 18px"
+) -> ipywidgets.HBox:
+    """Return images and tables in a row, or in a column where the panel is narrow."""
+    return ipywidgets.HBox(
+        list(widgets),
+        layout={
+            "flex_flow": "row wrap", "align_items": "flex-start", "grid_gap": gap,
+            "max_width": "100%",
+        },
+    )  # fmt: skip

@@ -11,7 +11,6 @@ import numpy as np
 
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures import fig6
-from isa_toolkit.figures.images import ImageRow
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import png
 from isa_toolkit.figures.variants import setting
@@ -19,7 +18,6 @@ from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.clickable_image import ClickableImage
 from isa_toolkit.widgets.compute_panel import compute_panel, size_dropdown
 from isa_toolkit.widgets.panel import Panel
-from isa_toolkit.widgets.png import images_png
 
 __all__ = ["Manifold"]
 
@@ -91,7 +89,8 @@ def Manifold(study: Study, *, seed: int = 0) -> Panel:
         distilled = made.sets[method]
         mine = np.flatnonzero(np.isin(distilled.classes, sorted(values["classes"])))
         star = min(values["star"], len(mine) - 1)
-        _set_star_count(panel, len(mine))
+        with panel.quietly():
+            panel.star.max = len(mine) - 1
         if method in methods:
             order = list(dict.fromkeys(shown.setting))
             points = shown[(shown.setting == method) & (shown.kind == "distilled")]
@@ -116,21 +115,16 @@ def Manifold(study: Study, *, seed: int = 0) -> Panel:
             ),
         }
 
-    several = {
-        "rows": 4, "tooltip": "Pick with Ctrl or Shift", **layout.style()
-    }  # fmt: skip
     panel = compute_panel(
         "Map of real and distilled images",
         study,
         about="Distances in a map mean little; the measures below it are of feature space.",
         controls={
-            "classes": ipywidgets.SelectMultiple(
+            "classes": layout.several(
+                "Classes", list(range(min(3, len(names)))),
                 options=[(name, index) for index, name in enumerate(names)],
-                value=list(range(min(3, len(names)))), description="Classes", **several,
             ),
-            "methods": ipywidgets.SelectMultiple(
-                options=labels, value=keys, description="Methods", **several
-            ),
+            "methods": layout.several("Methods", keys, options=labels),
             "space": layout.dropdown(
                 "Space", fig6.SPACES, "features",
                 help="Features of a network trained on real images, or network inputs",
@@ -139,7 +133,7 @@ def Manifold(study: Study, *, seed: int = 0) -> Panel:
                 "Map", fig6.MODES, "anchored",
                 help="One map of the real images for all methods, or one for each method",
             ),
-            "images_per_class": size_dropdown(study),
+            "images_per_class": size_dropdown(study, study.default_size),
             "method": layout.dropdown(
                 "Star of", labels, keys[0], help="Method whose distilled image is shown"
             ),
@@ -157,10 +151,8 @@ def Manifold(study: Study, *, seed: int = 0) -> Panel:
         ],
         outputs={
             "picture": ClickableImage(alt="Map of real and distilled images"),
-            "table": layout.text(),
             "star_image": layout.image("auto"),
             "star_caption": layout.text(),
-            "caption": layout.text(),
         },
         arrange=_arrange,
     )  # fmt: skip
@@ -191,20 +183,9 @@ def _spot(row: Any) -> dict[str, Any]:
 
 
 def _arrange(outputs: Mapping[str, ipywidgets.Widget]) -> ipywidgets.Widget:
-    right = layout.column([outputs["star_image"], outputs["star_caption"]])
-    right.layout.width = "310px"
-    return layout.column(
-        [
-            layout.flow([outputs["picture"], right]),
-            outputs["table"],
-            outputs["caption"],
-        ]
-    )
-
-
-def _set_star_count(panel: Panel, count: int) -> None:
-    with panel.quietly():
-        panel.star.max = count - 1
+    star = [outputs["star_image"], outputs["star_caption"]]
+    upper = layout.flow([outputs["picture"], layout.column(star, width="310px")])
+    return layout.column([upper, outputs["table"], outputs["caption"]])
 
 
 def _neighbours(
@@ -221,12 +202,11 @@ def _neighbours(
     distances = np.square(points - mine).sum(axis=1)
     nearest = np.argsort(distances, kind="stable")[:_NEAREST]
     own = distilled.to_pixels()[index : index + 1]
-    images = real.images[nearest].astype(np.float32) / 255
-    rows = [ImageRow(own), ImageRow(images[:_ROW]), ImageRow(images[_ROW:])]
+    images = real.images[nearest]
     names = np.array(distilled.class_names)
     classes = ", ".join(names[real.labels[nearest]])
     return (
-        images_png(rows, side=_PIXELS),
+        layout.images_png([own, images[:_ROW], images[_ROW:]], side=_PIXELS),
         f"class {names[distilled.classes[index]]}. Below it, the {len(nearest)} real training "
         f"images nearest to it in {space}, of the classes {classes}.",
     )
@@ -234,15 +214,13 @@ def _neighbours(
 
 def _numbers(table: Any) -> str:
     means = table[table.seed.isna() & table.against.isna()]
-    rows = []
-    for key in dict.fromkeys(means.setting):
-        row = [setting(key).label]
-        for quantity in _MEASURES:
-            one = means[(means.setting == key) & (means.quantity == quantity)]
-            if not len(one):
-                row.append("")
-                continue
-            mean = one.iloc[0]
-            row.append(f"{mean.value:.3f} ({mean.low:.3f} to {mean.high:.3f})")
-        rows.append(row)
+    texts = [
+        f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})"
+        for one in means.itertuples()
+    ]
+    cells = means.assign(text=texts).pivot(
+        index="setting", columns="quantity", values="text"
+    )
+    cells = cells.reindex(means.setting.unique()).reindex(columns=_MEASURES).fillna("")
+    rows = [[setting(one[0]).label, *one[1:]] for one in cells.itertuples()]
     return layout.table(["mean (95 %)", *_MEASURES], rows)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,7 +76,8 @@ class Panel:
         model: Any = None,
     ) -> None:
         self.title, self.model = title, model
-        self.controls, self.outputs = dict(controls), dict(outputs)
+        self.controls: dict[str, Any] = dict(controls)
+        self.outputs: dict[str, Any] = dict(outputs)
         self.last_error: BaseException | None = None
         self.refreshes = 0
         self._update = update
@@ -85,23 +87,21 @@ class Panel:
         self._work: threading.Thread | None = None
         self._status = layout.text()
         self._error = layout.text()
-        lower = (
-            arrange(self.outputs) if arrange else layout.column(self.outputs.values())
-        )
-        rows = [[self.controls[name] for name in row] for row in groups]
-        self.view = layout.frame(
-            layout.heading(title, about),
-            [layout.row(row) for row in rows or [list(self.controls.values())]],
-            [self._status, self._error],
-            lower,
-        )
-        for widget in self.controls.values():
-            if isinstance(widget, ipywidgets.Button):
-                continue
-            if widget.has_trait("value"):
-                widget.observe(self.follow, "value")
+        lower = arrange or (lambda outputs: layout.column(outputs.values()))
+        rows = [[self.controls[name] for name in row] for row in groups or [controls]]
+        self.view = ipywidgets.VBox(
+            [
+                layout.heading(title, about), *map(layout.row, rows), self._status,
+                self._error, lower(self.outputs),
+            ],
+            layout={"grid_gap": "4px"},
+        )  # fmt: skip
+        self.view.add_class("isa-panel")
+        for name in self.values:
+            self.controls[name].observe(self.follow, "value")
         for name, action in (actions or {}).items():
-            self._connect(name, action)
+            act = functools.partial(action, self)
+            self.controls[name].on_click(lambda _, act=act: self.guard(act))
 
     # --- for notebooks --------------------------------------------------------
 
@@ -126,9 +126,9 @@ class Panel:
     def values(self) -> dict[str, Any]:
         """The value of every control that has one."""
         return {
-            name: widget.value  # pyright: ignore[reportAttributeAccessIssue]
+            name: widget.value
             for name, widget in self.controls.items()
-            if not isinstance(widget, ipywidgets.Button) and widget.has_trait("value")
+            if widget.has_trait("value")
         }
 
     @property
@@ -159,7 +159,7 @@ class Panel:
             check_one_of("control", name, self.values)
         with self.quietly():
             for name, value in values.items():
-                self.controls[name].value = value  # pyright: ignore[reportAttributeAccessIssue]
+                self.controls[name].value = value
         self.refresh()
 
     @contextmanager
@@ -212,21 +212,13 @@ class Panel:
     # --- for the files of the panels ------------------------------------------------
 
     def show_message(self, text: str) -> None:
-        """Write the status line under the controls.
-
-        Args:
-            text: Plain text; empty for nothing.
-        """
+        """Write the status line under the controls."""
         self._status.value = layout.note(text)
 
     def guard(self, function: Callable[[], Any]) -> bool:
         """Call a function; store and show the exception that it raises.
 
-        Args:
-            function: Function without arguments.
-
-        Returns:
-            Whether it succeeded; then the last error is cleared.
+        Returns whether it succeeded; then the last error is cleared.
         """
         before = self.last_error
         try:
@@ -243,21 +235,15 @@ class Panel:
         return True
 
     def fail(self, error: BaseException) -> None:
-        """Store an error and show its message.
-
-        Args:
-            error: The exception.
-        """
+        """Store an error and show its message."""
         self.last_error = error
         self._error.value = layout.error(sentence(error))
 
     def start(self, function: Callable[[], Any], *, done: Callable[[], Any]) -> None:
         """Call a function in a background thread, so that the kernel stays responsive.
 
-        Args:
-            function: Long-running function; it may call ``show_message`` and change no
-                other widget.
-            done: Function called afterwards, if ``function`` succeeded.
+        It may call ``show_message`` and change no other widget; if it succeeds, ``done`` is
+        called afterwards.
         """
         if self.is_busy:
             self.show_message("Still running. Wait, or press Stop.")
@@ -285,27 +271,16 @@ class Panel:
                 widget.disabled = busy != (name == "stop")
 
     def follow(self, change: Any) -> None:
-        """Draw after a change: at once from Python, soon from a browser.
-
-        Args:
-            change: Change of a trait, as ``observe`` passes it.
-        """
+        """Draw after a change of a trait: at once from Python, soon from a browser."""
         if self._paused:
             return
-        loop = _loop() if _is_from_browser(change["owner"]) else None
-        if loop is None:
+        if not _is_from_browser(change["owner"]):
             self.refresh()
         elif self._pending is None:
             # As long as the last redraw: half the time is left for messages.
             wait_s = max(_PAUSE_S, self._took_s)
+            loop = asyncio.get_running_loop()
             self._pending = loop.call_later(wait_s, self.refresh)
-
-    # --- pieces ----------------------------------------------------------------------
-
-    def _connect(self, name: str, action: Action) -> None:
-        button = self.controls[name]
-        assert isinstance(button, ipywidgets.Button)
-        button.on_click(lambda _: self.guard(lambda: action(self)))
 
     def _redraw(self) -> None:
         with _DRAWING:
@@ -313,13 +288,9 @@ class Panel:
         self.write(shown)
 
     def write(self, shown: Mapping[str, Any]) -> None:
-        """Write values into the outputs.
-
-        Args:
-            shown: Value of each output by name, or several of its traits by name.
-        """
+        """Write the value of each output by name, or several of its traits by name."""
         for name, value in shown.items():
-            widget: Any = self.outputs[name]
+            widget = self.outputs[name]
             if isinstance(value, Mapping):
                 with widget.hold_sync():  # one message, so that they agree
                     for trait, part in value.items():
@@ -333,14 +304,7 @@ class Panel:
 
 
 def sentence(error: BaseException) -> str:
-    """Return one readable line for an error, not yet escaped.
-
-    Args:
-        error: The exception.
-
-    Returns:
-        Sentences as they are; other messages after the name of their type.
-    """
+    """Return one line for an error: a sentence as it is, or after the name of its type."""
     lines = str(error).strip().splitlines()
     text = lines[0] if lines else ""
     if len(text) > _LONGEST:
@@ -352,13 +316,6 @@ def sentence(error: BaseException) -> str:
         return f"The disk is full ({error.strerror}). Free some space and try again."
     kind = type(error).__name__
     return f"{kind}: {text}" if text else kind
-
-
-def _loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def _is_from_browser(widget: ipywidgets.Widget) -> bool:

@@ -1,3 +1,4 @@
+# pyright: reportAttributeAccessIssue=false
 """The panel of a long run: started, watched, stopped, resumed, found again."""
 
 from __future__ import annotations
@@ -10,16 +11,14 @@ from pathlib import Path
 from typing import Any, final
 
 import ipywidgets
-import numpy as np
 from tqdm import tqdm
 
 from isa_toolkit.distillation import Experiment
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures import training_curves
 from isa_toolkit.figures.style import png
-from isa_toolkit.sweeps.job import Job, JobStatus, runs_in
+from isa_toolkit.sweeps import Job, RunStatus, runs_in
 from isa_toolkit.widgets import layout
-from isa_toolkit.widgets import png as pictures
 from isa_toolkit.widgets.panel import Panel
 from isa_toolkit.widgets.polling import FolderWatcher
 
@@ -27,7 +26,11 @@ __all__ = ["JobWatcher"]
 
 # A figure takes a fifth of a second: at most a tenth of the time goes into curves.
 _DRAW_EVERY_S = 2.0
-_COLOURS = {"done": "success", "failed": "danger", "diverged": "danger"}
+_HINTS = {
+    "starting": "loading and compiling",
+    "stopping": "a checkpoint is written; Stop again ends it at once",
+    "stopped": "Resume starts from its checkpoint",
+}
 
 
 def JobWatcher(
@@ -55,33 +58,18 @@ def JobWatcher(
     Raises:
         ValueError: ``poll_s`` is not above 0.
     """
-    watcher = _Watcher(experiment, Path(out).absolute(), poll_s)
-    controls: dict[str, ipywidgets.Widget] = {}
-    rows: list[list[str]] = []
-    if experiment is not None:
-        controls |= _settings(experiment)
-        rows.append(list(controls))
-    controls |= {
-        "run": layout.button(
-            "Run", icon="play", style="primary",
-            help="Start a run with these settings in a process of its own, or resume it",
+    watcher = _JobWatcher(experiment, Path(out).absolute(), poll_s)
+    settings = {} if experiment is None else _settings(experiment)
+    buttons = {
+        "run": layout.run_button(
+            "Run", "Start a run with these settings in a process of its own, or resume it"
         ),
-        "stop": layout.button(
-            "Stop", icon="stop", style="danger",
-            help="End the run with a checkpoint; press again to end it at once",
+        "stop": layout.stop_button(
+            "Stop", "End the run with a checkpoint; press again to end it at once"
         ),
         "resume": layout.button(
             "Resume", icon="step-forward",
             help="Go on with this run from its last checkpoint",
-        ),
-        "found": layout.dropdown(
-            "Runs in folder", watcher.found(), help=f"Runs in {watcher.out}", width=layout.WIDE
-        ),
-        "attach": layout.button(
-            "Attach", icon="link", help="Watch the chosen run, going on or ended"
-        ),
-        "refresh_list": layout.button(
-            "Refresh list", icon="refresh", help="Look into the folder again"
         ),
     }  # fmt: skip
     actions = {
@@ -89,28 +77,21 @@ def JobWatcher(
         "attach": watcher.on_attach, "refresh_list": watcher.on_refresh_list,
     }  # fmt: skip
     if experiment is None:
-        del controls["run"], actions["run"]
-    rows += [
-        [name for name in ("run", "stop", "resume") if name in controls],
-        ["found", "attach", "refresh_list"],
-    ]
-    shows = {
-        "bar": ipywidgets.FloatProgress(
-            min=0, max=1, description="Progress", style={"description_width": "8.5em"},
-            layout={"width": "auto", "max_width": "660px", "margin": "2px 0"},
-        ),
-        "details": layout.text(),
-        "curves": layout.image(),
-        "images": layout.image("auto"),
-        "caption": layout.text(),
-    }  # fmt: skip
+        del buttons["run"], actions["run"]
+    found = watcher.controls()
     panel = Panel(
         "Distillation run",
         about="The run lives in a process of its own: a restarted kernel ends nothing.",
-        controls=controls,
-        outputs=shows,
+        controls={**settings, **buttons, **found},
+        outputs={
+            "bar": layout.progress_bar(),
+            "details": layout.text(),
+            "curves": layout.image(),
+            "images": layout.image("auto"),
+            "caption": layout.text(),
+        },
         update=watcher.update,
-        groups=rows,
+        groups=[*([list(settings)] if settings else []), list(buttons), list(found)],
         actions=actions,
         arrange=_arrange,
         model=watcher,
@@ -125,30 +106,29 @@ def _settings(experiment: Experiment) -> dict[str, ipywidgets.Widget]:
     method: Any = experiment.method
     made: dict[str, ipywidgets.Widget] = {}
     if hasattr(method, "drop_easy"):
-        made["drop_easy"] = layout.slider(
-            "Drop easy, fraction", method.drop_easy, min=0, max=0.9, step=0.05,
-            help="Share of each real batch that is dropped from the easy end",
-        )  # fmt: skip
-        made["drop_hard"] = layout.slider(
-            "Drop hard, fraction", method.drop_hard, min=0, max=0.9, step=0.05,
-            help="Share of each real batch that is dropped from the hard end",
-        )  # fmt: skip
+        for end in ("easy", "hard"):
+            made[f"drop_{end}"] = layout.slider(
+                f"Drop {end}, fraction", getattr(method, f"drop_{end}"), min=0, max=0.9,
+                step=0.05, help=f"Fraction of each real batch to drop from the {end} end",
+            )  # fmt: skip
         made["segment"] = layout.range_slider(
             "ISA segment", method.segment, min=-1, max=1,
             help="Ends of the segment, in steps away from the partner; (0, 0): no ISA",
         )  # fmt: skip
-    made["steps"] = layout.int_field(
-        "Outer steps", experiment.steps, min=1, max=10_000_000,
-        help="Steps of the whole run; another number is another run",
-    )  # fmt: skip
-    made["images_per_class"] = layout.int_field(
-        "Images per class", experiment.images_per_class, min=1, max=1000,
-        help="Learned images of each class",
-    )  # fmt: skip
-    made["seed"] = layout.int_field(
-        "Seed", experiment.seed, min=0, max=2**31 - 1,
-        help="Of first images, networks and batches",
-    )  # fmt: skip
+    fields = {
+        "steps": (
+            "Outer steps", 1, 10_000_000,
+            "Steps of the whole run; another number is another run",
+        ),
+        "images_per_class": (
+            "Images per class", 1, 1000, "Learned images of each class"
+        ),
+        "seed": ("Seed", 0, 2**31 - 1, "Of first images, networks and batches"),
+    }  # fmt: skip
+    for name, (label, least, most, help) in fields.items():
+        made[name] = layout.int_field(
+            label, getattr(experiment, name), min=least, max=most, help=help
+        )
     return made
 
 
@@ -158,30 +138,33 @@ def _arrange(shows: Mapping[str, ipywidgets.Widget]) -> ipywidgets.Widget:
 
 
 @final
-class _Watcher(FolderWatcher):
-    """The run that a panel watches, and the thread that polls it."""
+class _JobWatcher(FolderWatcher):
+    """The run that a panel watches, and how it is started."""
+
+    kind = "run"
 
     def __init__(self, experiment: Experiment | None, out: Path, poll_s: float) -> None:
-        super().__init__("isa watcher", poll_s)
-        self.experiment, self.out = experiment, out
-        self.job: Job | None = None
-        self._drawn: Any = None
-        self._shown: Any = None
+        super().__init__(out, poll_s)
+        self.experiment = experiment
+        # What the pictures show, and when the curves were drawn.
+        self._shown: dict[str, Any] = {}
         self._drawn_at = 0.0
 
-    # --- buttons ---------------------------------------------------------------------
+    @property
+    def job(self) -> Job | None:
+        """The run that is watched."""
+        return self.item
 
     def on_run(self, panel: Panel) -> None:
         """Start the experiment of the controls, or watch it if it runs."""
-        assert self.experiment is not None
-        self.begin(Job(self.chosen(panel.values), out=self.out))
+        self.watch(Job(self.chosen(panel.values), out=self.out).start())
 
     def on_resume(self, panel: Panel) -> None:
         """Go on with the run that is watched."""
         del panel
         if self.job is None:
             raise ValueError("There is no run to resume. Run one, or attach to one.")
-        self.begin(self.job)
+        self.watch(self.job.start())
 
     def on_stop(self, panel: Panel) -> None:
         """Ask the run to stop."""
@@ -192,151 +175,103 @@ class _Watcher(FolderWatcher):
         self.job.stop()
         panel.refresh()
 
-    def on_attach(self, panel: Panel) -> None:
-        """Watch the chosen run."""
-        name = panel.controls["found"].value  # pyright: ignore[reportAttributeAccessIssue]
-        if name is None:
-            raise ValueError(f"There is no run in {self.out}. Run one first.")
-        self.watch(Job.attach(self.out / name))
-
-    # --- what they do ----------------------------------------------------------------
-
     def chosen(self, values: Mapping[str, Any]) -> Experiment:
         """Return the experiment that the controls ask for."""
         assert self.experiment is not None
         method: Any = self.experiment.method
-        mine = {
-            name: tuple(value) if name == "segment" else value
-            for name, value in values.items()
-            if name in ("drop_easy", "drop_hard", "segment")
-        }
-        if mine:
-            method = dataclasses.replace(method, **mine)
-        return dataclasses.replace(
-            self.experiment,
-            method=method,
-            steps=values["steps"],
-            images_per_class=values["images_per_class"],
-            seed=values["seed"],
-        )
+        if "segment" in values:
+            method = dataclasses.replace(
+                method, drop_easy=values["drop_easy"], drop_hard=values["drop_hard"],
+                segment=tuple(values["segment"]),
+            )  # fmt: skip
+        fields = {name: values[name] for name in ("steps", "images_per_class", "seed")}
+        return dataclasses.replace(self.experiment, method=method, **fields)
 
     def found(self) -> list[tuple[str, str]]:
-        """Return the runs of the folder with their state, for a list."""
+        """Return the runs of the folder with their states, as options of a list."""
         return [
             (f"{job.path.name} ({job.status.state})", job.path.name)
             for job in runs_in(self.out)
         ]
 
-    def begin(self, job: Job) -> None:
-        """Start a job and watch it."""
-        job.start()
-        self.watch(job)
+    def open(self, name: str) -> Job:
+        """Return the run of a name."""
+        return Job.attach(self.out / name)
 
-    def watch(self, job: Job) -> None:
-        """Show a job, and poll it as long as it runs."""
-        self.job, self._drawn, self._shown = job, None, None
-        self._drawn_at = 0.0
-        self.list_again(None)
-        self.panel.refresh()
-        self.panel.check()
-        if job.status.is_alive:
-            self.poller.start()
+    def watch(self, item: Job) -> None:
+        """Show a run with new pictures, and poll it as long as it runs."""
+        self._shown, self._drawn_at = {}, 0.0
+        super().watch(item)
 
-    def poll(self) -> bool:
-        """Show the run as it is; return whether it still runs."""
-        job = self.job
-        assert job is not None
-        status = job.status
+    def state(self) -> tuple[str, bool]:
+        """Return the state of the run, and whether it runs."""
+        status = self.item.status
         if not status.is_alive:
-            self._drawn_at = 0.0
-        self.panel.refresh()
-        self.list_again(status.state)
-        return status.is_alive or job is not self.job
-
-    # --- what is shown ---------------------------------------------------------------
+            self._drawn_at = 0.0  # the last curves are drawn at once
+        return status.state, status.is_alive
 
     def update(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return what the panel shows of the run as it is now."""
-        job = self.job
-        status = JobStatus("new", 0, 0, 0.0, None, "") if job is None else job.status
-        controls: dict[str, Any] = self.panel.controls
-        controls["stop"].disabled = not status.is_alive
-        controls["resume"].disabled = job is None or status.is_alive
-        controls["attach"].disabled = values["found"] is None
+        job, panel = self.job, self.panel
+        status = RunStatus("new") if job is None else job.status
+        panel.controls["stop"].disabled = not status.is_alive
+        panel.controls["resume"].disabled = job is None or status.is_alive
+        panel.controls["attach"].disabled = values["found"] is None
         if job is None:
             first = (
-                "Run, or attach to a run" if "run" in controls else "Attach to a run"
+                "Attach to a run"
+                if self.experiment is None
+                else "Run, or attach to a run"
             )
             text = f"No run is watched yet. {first} of {self.out.name}/."
             blank = layout.BLANK
             return {"details": layout.note(text), "curves": blank, "images": blank}
-        bar = {
-            "value": status.fraction,
-            "bar_style": _COLOURS.get(status.state, ""),
-            "description": f"{100 * status.fraction:.0f} %",
-        }
-        self.panel.write({"bar": bar, "details": layout.note(_details(job, status))})
-        shown = self._pictures(job)
-        if status.state in ("failed", "diverged"):
-            self.panel.write(shown)
-            job.raise_if_failed()
-        return shown
+        panel.write(
+            {
+                "bar": layout.progress(status.fraction, status.state),
+                "details": layout.note(_details(job, status)),
+                **self._pictures(job),
+            }
+        )
+        job.raise_if_failed()
+        return {}
 
     def _pictures(self, job: Job) -> dict[str, Any]:
         """Return the pictures that have changed, not more often than is worth it."""
         if not (job.path / "experiment.json").is_file():
             return {}
         made: dict[str, Any] = {}
-        now = time.monotonic()
-        run = job.run
-        stamp = _stamp(job.path / "metrics.jsonl")
-        if stamp != self._drawn and now - self._drawn_at >= _DRAW_EVERY_S:
+        now, run, metrics = time.monotonic(), job.run, job.path / "metrics.jsonl"
+        size = metrics.stat().st_size if metrics.is_file() else 0
+        if (
+            size not in (0, self._shown.get("curves"))
+            and now - self._drawn_at >= _DRAW_EVERY_S
+        ):
             table = training_curves.compute({job.path.name: run})
-            if len(table):
-                made["curves"] = png(training_curves.draw(table))
-                self._drawn, self._drawn_at = stamp, now
-        latest = run.path / "distilled.safetensors" if run.is_done else None
-        snapshots = run.snapshots
-        if latest is None and snapshots:
-            latest = snapshots[max(snapshots)]
-        if latest is not None and latest != self._shown:
-            distilled = DistilledSet.load(latest)
-            made["images"] = pictures.images_png(
-                pictures.by_class(distilled.to_pixels(), np.asarray(distilled.classes))
-            )
-            made["caption"] = layout.caption(_which(distilled, run.is_done))
-            self._shown = latest
+            made["curves"] = png(training_curves.draw(table))
+            self._shown["curves"], self._drawn_at = size, now
+        stored = list(run.snapshots.values())
+        if run.is_done:
+            stored.append(run.path / "distilled.safetensors")
+        if stored and stored[-1] != self._shown.get("images"):
+            distilled = DistilledSet.load(stored[-1])
+            step = distilled.manifest.get("selection", {}).get("step", "unknown")
+            what = "The result" if run.is_done else "Distilled images"
+            made["images"] = layout.distilled_png(distilled)
+            made["caption"] = layout.caption(f"{what}: step {step}, whitening undone.")
+            self._shown["images"] = stored[-1]
         return made
 
 
-def _details(job: Job, status: JobStatus) -> str:
+def _details(job: Job, status: RunStatus) -> str:
     """Return one line on a run: where, how far, how fast, how long."""
-    parts = [f"{job.path.name}: {status.state}"]
-    if status.pid is not None:
-        parts[0] += f" (process {status.pid})"
+    process = "" if status.pid is None else f" (process {status.pid})"
+    parts = [f"{job.path.name}: {status.state}{process}"]
     if status.steps:
         parts.append(f"step {status.step:,} of {status.steps:,}")
-    if status.is_alive and not math.isnan(status.eta_s):
+    if not math.isnan(status.eta_s):
         parts.append(f"{status.steps_per_s:.3g} steps/s")
         parts.append(f"{tqdm.format_interval(status.eta_s)} left")
-    if status.state == "starting":
-        parts.append("loading and compiling")
-    if status.state == "stopping":
-        parts.append("a checkpoint is written; Stop again ends it at once")
-    if status.state == "stopped":
-        parts.append("Resume starts from its checkpoint")
+    if status.state in _HINTS:
+        parts.append(_HINTS[status.state])
     return ", ".join(parts) + "."
-
-
-def _which(distilled: DistilledSet, is_done: bool) -> str:
-    chosen = distilled.manifest.get("selection", {})
-    what = "The result" if is_done else "Distilled images"
-    return f"{what}: step {chosen.get('step', 'unknown')}, whitening undone."
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_size, stat.st_mtime_ns

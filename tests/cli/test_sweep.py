@@ -155,7 +155,7 @@ def test_on_a_terminal_it_asks_first(capsys, tmp_path, monkeypatch, answer, star
     def start(planned, engine, **settings):
         launched.append(planned)
         write(planned)
-        return Sweep.open(planned.path)
+        return Sweep(planned.path)
 
     monkeypatch.setattr(Plan, "run", start)
     monkeypatch.setattr(sys, "stdin", Terminal(answer))

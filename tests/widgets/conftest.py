@@ -6,26 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kept_programs import kept_programs
-from long_run import long_run
+from whole_run import compiled, whole
 from widget_study import tiny_study
 
-from isa_toolkit.distillation import Run, distill
 from isa_toolkit.figures.study import Study
 
-
-@pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Keep compiled programs in a folder, where child processes find them."""
-    with kept_programs(tmp_path_factory.mktemp("compiled")) as folder:
-        yield folder
-
-
-@pytest.fixture(scope="session")
-def whole(compiled: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Return the longer tiny run, never interrupted; not to be changed."""
-    del compiled
-    return distill(long_run(), out=tmp_path_factory.mktemp("whole"))
+__all__ = ["compiled", "study", "whole"]
 
 
 @pytest.fixture(scope="session")

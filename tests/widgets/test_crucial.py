@@ -112,4 +112,4 @@ def test_a_study_without_runs_is_refused_or_given_a_set(study, tmp_path):
     panel.check()
     panel.figure5.click()
     panel.wait(60)
-    assert panel.error.startswith("The study must hold the runs of these fractions")
+    assert panel.error.startswith("The study must hold the runs of these settings")

@@ -1,34 +1,62 @@
-"""A poller calls its function until it returns False, in one thread at a time."""
+"""A watcher polls the item that it follows until it ends, in one thread at a time."""
 
 from __future__ import annotations
 
 import pytest
 
-from isa_toolkit.widgets.polling import Poller
+from isa_toolkit.widgets.panel import Panel
+from isa_toolkit.widgets.polling import FolderWatcher
 
 
-def test_it_polls_until_the_function_returns_false_and_can_start_again():
-    answers = [True, True, False, False]
-    poller = Poller("poller", lambda: answers.pop(0), 0.01)
-    poller.join()
-    poller.start()
-    poller.join(5)
-    assert answers == [False]
-    poller.start()
-    poller.join(5)
-    assert answers == []
+class Watcher(FolderWatcher):
+    """Follows a flag."""
+
+    kind = "run"
+    is_running = False
+
+    def found(self):
+        return [("a (here)", "a")]
+
+    def open(self, name):
+        return name
+
+    def state(self):
+        return str(self.is_running), self.is_running
 
 
-def test_one_thread_polls_at_a_time_and_joining_has_a_limit():
-    is_running = [True]
-    poller = Poller("poller", lambda: is_running[0], 0.01)
-    poller.start()
-    thread = poller.thread
-    poller.start()
-    assert poller.thread is thread
-    with pytest.raises(TimeoutError, match="poller"):
-        poller.join(0.05)
-    is_running[0] = False
-    poller.join(5)
+def made(tmp_path) -> Watcher:
+    watcher = Watcher(tmp_path, 0.01)
+    watcher.panel = Panel(
+        "Test",
+        controls=watcher.controls(),
+        outputs={},
+        update=lambda values: {},
+        actions={"attach": watcher.on_attach, "refresh_list": watcher.on_refresh_list},
+        model=watcher,
+    )
+    return watcher
+
+
+def test_one_thread_polls_until_the_item_ends_and_joining_has_a_limit(tmp_path):
+    watcher = made(tmp_path)
+    watcher.join()
+    watcher.is_running = True
+    watcher.panel.attach.click()
+    thread = watcher.thread
+    watcher.watch("b")
+    assert watcher.thread is thread
+    with pytest.raises(TimeoutError, match="The run is still running after"):
+        watcher.join(0.05)
+    drawn = watcher.panel.refreshes
+    watcher.is_running = False
+    watcher.join(5)
+    assert watcher.panel.refreshes > drawn
     with pytest.raises(ValueError, match="poll_s"):
-        Poller("poller", lambda: False, 0)
+        Watcher(tmp_path, 0)
+
+
+def test_an_item_that_has_ended_is_shown_and_not_polled(tmp_path):
+    watcher = made(tmp_path)
+    watcher.panel.attach.click()
+    assert (watcher.item, watcher.thread) == ("a", None)
+    assert watcher.panel.refreshes == 1

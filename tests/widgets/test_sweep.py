@@ -63,10 +63,10 @@ def test_what_another_process_has_launched_is_watched_and_cancelled(
     launched = Background(lambda: start(slots=2))
     path = three(tmp_path / "runs").path
     pids = wait_for(lambda: len(worker_pids(path)) >= 2 and worker_pids(path))
-    there = Sweep.open(path)
+    there = Sweep(path)
     panel = SweepPanel(three(tmp_path / "runs"), poll_s=0.05)
     assert panel.sweep.path == there.path
-    wait_for(lambda: "2 running, 1 queued" in panel.details.value)
+    wait_for(lambda: "2 starting, 1 queued" in panel.details.value)
     assert panel.controls["run"].disabled
     panel.stop.click()
     launched.join(20)

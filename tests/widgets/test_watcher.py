@@ -68,7 +68,7 @@ def test_a_finished_run_is_shown_with_its_curves_and_images(whole):
     assert picture(panel.images) not in (blank, picture(panel.curves))
     step = whole.distilled.manifest["selection"]["step"]
     assert f"The result: step {step}," in panel.caption.value
-    assert panel.poller.thread is None
+    assert panel.thread is None
 
 
 def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
@@ -78,7 +78,7 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["isa_toolkit.sweeps.sweep"], "write_json", full)
     panel = JobWatcher(tiny(), out=tmp_path / "runs", poll_s=0.05)
     panel.run.click()
-    assert "cannot be written: No space left on device. Free some" in panel.error
+    assert "The disk is full (No space left on device). Free some" in panel.error
     with pytest.raises(OSError, match="No space"):
         panel.check()
 
@@ -93,7 +93,7 @@ def test_progress_is_shown_until_the_worker_dies(tmp_path, monkeypatch):
     [pid] = worker_pids(tmp_path / "runs/sweeps" / panel.job.path.name)
     os.kill(pid, signal.SIGKILL)
     panel.join(10)
-    assert "isa watcher" not in [thread.name for thread in threading.enumerate()]
+    assert "isa run watcher" not in [thread.name for thread in threading.enumerate()]
     assert "failed at step" in panel.error
 
 
