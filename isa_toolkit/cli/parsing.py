@@ -72,14 +72,19 @@ class DatasetFlags:
     source: Literal["digits", "local", "hub"] | None = None
     limit: int | None = None
     resolution: int | None = None
-    whitening: Literal["standardise", "zca", "none"] | None = None
+    whitening: Literal["standardise", "zca", "mtt_zca", "rfad_zca", "none"] | None = (
+        None
+    )
 
-    def load(self) -> Dataset:
-        """Return the data set."""
+    def load(self, **defaults: Any) -> Dataset:
+        """Return the data set; ``defaults`` are the values of flags that are not given."""
         from isa_toolkit.datasets import load_dataset
 
-        fields = dict(vars(self))
-        return load_dataset(fields.pop("dataset") or "digits", **fields)
+        fields = {
+            name: value for name, value in vars(self).items() if value is not None
+        }
+        fields = {"dataset": "digits", **defaults, **fields}
+        return load_dataset(fields.pop("dataset"), **fields)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -249,7 +249,8 @@ class Dataset:
             class_names: Names of the classes; None takes those of the labels.
             name: Name of the data set in run folders and tables.
             whitening: Preprocessing of the pixels, fitted on the training images:
-                ``"standardise"``, ``"zca"`` (blocks above 64 pixels) or ``"none"``.
+                ``"standardise"``, ``"zca"`` (blocks above 64 pixels), ``"rfad_zca"``,
+                ``"mtt_zca"`` or ``"none"``.
             mean: Channel means of pixels in [0, 1]; None measures them.
             std: Channel standard deviations; None measures them.
             test_fraction: Fraction held out when there are no test images.

@@ -47,8 +47,9 @@ def load_dataset(
             each; preprocessing is fitted on those. None takes all.
         resolution: Side in pixels to crop the centre and resize to (exact area means);
             None takes the known set's own, or the files' as they are.
-        whitening: Preprocessing of the pixels: ``"standardise"``, ``"zca"`` or ``"none"``;
-            None takes the published one, or ``"standardise"`` for data of one's own.
+        whitening: Preprocessing of the pixels: ``"standardise"``, ``"zca"`` (FRePo, ISA,
+            RCIG), ``"rfad_zca"``, ``"mtt_zca"`` or ``"none"``; None takes the published
+            one, or ``"standardise"`` for data of one's own.
         mean: Channel means of pixels in [0, 1]; None takes the published ones, or measures
             them.
         std: Channel standard deviations of pixels in [0, 1], likewise.

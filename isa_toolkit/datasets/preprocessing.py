@@ -6,13 +6,13 @@ How the whitening is fitted is decided in :mod:`isa_toolkit.datasets.whitening`.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import io
 import zipfile
 from collections.abc import Iterator
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
@@ -22,7 +22,7 @@ from isa_toolkit.datasets.decode_cache import cache_folder, kept_or_made
 from isa_toolkit.datasets.memory_map import MappedImages
 from isa_toolkit.datasets.registry import Whitening
 from isa_toolkit.datasets.whitening import (
-    REGULARISER,
+    RECIPES,
     ZCA,
     block_stride,
     fit_zca,
@@ -33,8 +33,8 @@ from isa_toolkit.files import write_atomically
 
 Images = np.ndarray | MappedImages
 
-WHITENINGS = ("standardise", "zca", "none")
-"""What can be done to pixels; ``"zca"`` standardises first."""
+WHITENINGS: tuple[str, ...] = get_args(Whitening)
+"""What can be done to pixels; ``"zca"`` and ``"rfad_zca"`` standardise first."""
 
 _FORMAT = "isa_toolkit.preprocessing.1"
 _PIECE_BYTES = 64 * 2**20
@@ -81,13 +81,13 @@ class Preprocessing:
 
     @property
     def kind(self) -> str:
-        """``"standardised"``, ``"zca"``, ``"block zca"`` or ``"raw pixels"``."""
+        """``"standardised"``, ``"zca"``, ``"block zca"``, ... or ``"raw pixels"``."""
         if self.zca is not None:
-            return "zca" if self.zca.stride == 1 else "block zca"
+            return ("" if self.zca.stride == 1 else "block ") + self.zca.recipe
         is_raw = set(self.mean) == {0.0} and set(self.std) == {1.0}
         return "raw pixels" if is_raw else "standardised"
 
-    @functools.cached_property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of every number of the map."""
         digest = hashlib.sha256(_FORMAT.encode())
@@ -150,7 +150,6 @@ class Preprocessing:
             zca = {
                 "kind": self.kind,
                 "stride": self.zca.stride,
-                "relative_regulariser": self.zca.regulariser,
                 "ridge": self.zca.ridge,
                 "rank": self.zca.rank,
             }
@@ -200,13 +199,13 @@ def fit(
     """Return the preprocessing fitted on training images.
 
     ``"standardise"`` is channel mean and standard deviation, measured unless they are
-    given; ``"zca"`` the same, then ZCA with relative regulariser 0.1 in polyphase blocks
-    above 64 pixels; ``"none"`` leaves pixels in [0, 1]. Slow fits are kept in the cache.
+    given; ``"zca"`` and ``"rfad_zca"`` the same, then ZCA, in polyphase blocks above 64
+    pixels; ``"mtt_zca"`` ZCA of pixels in [0, 1]; ``"none"`` leaves these as they are. Slow
+    fits are kept in the cache.
     """
     shape = (int(images.shape[1]), int(images.shape[2]), int(images.shape[3]))
-    if whitening == "none":
-        zeros, ones = (0.0,) * shape[2], (1.0,) * shape[2]
-        return Preprocessing(mean=zeros, std=ones, image_shape=shape)
+    if whitening in ("none", "mtt_zca"):
+        mean, std = (0.0,) * shape[2], (1.0,) * shape[2]
     if mean is None or std is None:
         measured_mean, measured_std = _channel_moments(images)
         if max(measured_std) == 0:
@@ -218,17 +217,21 @@ def fit(
     plain = Preprocessing(
         mean=tuple(map(float, mean)), std=tuple(map(float, std)), image_shape=shape
     )
-    if whitening == "standardise":
+    if whitening not in RECIPES:
         return plain
     stride = block_stride(shape)
 
     def fit_fresh() -> ZCA:
-        return fit_zca(lambda: _standardised(images, plain), len(images), shape, stride)
+        standardised = partial(_standardised, images, plain)
+        return fit_zca(standardised, len(images), shape, stride, whitening)
 
     if min(int(np.prod(shape)) // stride**2, len(images)) < _KEPT_FROM:
         zca = fit_fresh()
     else:
-        path = cache_folder() / f"zca-{_fit_key(images, plain, stride)[:32]}.npz"
+        path = (
+            cache_folder()
+            / f"zca-{_fit_key(images, plain, stride, whitening)[:32]}.npz"
+        )
         zca = kept_or_made(path, _read_zca, fit_fresh, _write_zca)
     return dataclasses.replace(plain, zca=zca)
 
@@ -251,8 +254,8 @@ def _read_zca(path: Path) -> ZCA:
     )
 
 
-def _fit_key(images: Images, plain: Preprocessing, stride: int) -> str:
-    digest = hashlib.sha256(f"{_FORMAT} {stride} {REGULARISER}".encode())
+def _fit_key(images: Images, plain: Preprocessing, stride: int, recipe: str) -> str:
+    digest = hashlib.sha256(f"{_FORMAT} {stride} {recipe} {RECIPES[recipe]}".encode())
     digest.update(repr((plain.mean, plain.std, images.shape)).encode())
     for piece in pieces(images):
         digest.update(np.ascontiguousarray(images[piece]).data)

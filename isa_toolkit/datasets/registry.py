@@ -7,7 +7,7 @@ import tomllib
 from importlib import resources
 from typing import Any, Literal
 
-Whitening = Literal["standardise", "zca", "none"]
+Whitening = Literal["standardise", "zca", "mtt_zca", "rfad_zca", "none"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

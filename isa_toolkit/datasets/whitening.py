@@ -6,6 +6,7 @@ Channel standardisation, images' shapes and files are left to
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -14,8 +15,31 @@ from jaxtyping import Float
 
 from isa_toolkit.checks import as_text, fail
 
-REGULARISER = 0.1
-"""Relative regulariser of the released code (zca_reg), docs/algorithms.md, section 1.1."""
+
+class Recipe(NamedTuple):
+    """How a project fits ZCA.
+
+    regulariser: Number that is added to the eigenvalues of the covariance.
+    is_relative: Whether it is a fraction of the mean eigenvalue.
+    is_centred: Whether the mean image is subtracted.
+    is_unbiased: Whether the covariance is divided by n - 1 in place of n.
+    """
+
+    regulariser: float = 0.1
+    is_relative: bool = True
+    is_centred: bool = True
+    is_unbiased: bool = False
+
+
+RECIPES = {
+    "zca": Recipe(),
+    "rfad_zca": Recipe(is_centred=False),
+    "mtt_zca": Recipe(is_relative=False, is_unbiased=True),
+}
+"""Those of FRePo, ISA and RCIG (zca_reg), of RFAD, and of MTT (kornia's ZCAWhitening).
+
+Source: docs/algorithms.md, sections 1.1, 1.2 and 1.4.
+"""
 
 _LARGEST_BLOCK = 64
 
@@ -24,20 +48,20 @@ class ZCA(NamedTuple):
     """A fitted whitening of standardised images, and its inverse.
 
     Attributes:
+        recipe: Name of its recipe.
         mean: Mean standardised image, flattened in (h, w, ch) order, float32 [d].
         matrix: Symmetric W that whitens a block, float32 [b, b].
         inverse: Symmetric inverse of ``matrix``, float32 [b, b].
         stride: 1 for whole images (b = d); s for s*s polyphase blocks (b = d / s^2).
-        regulariser: Relative regulariser, a fraction of the mean eigenvalue.
         ridge: Absolute r that was added to every eigenvalue.
         rank: Number of leading directions that were scaled; the others pass unchanged.
     """
 
+    recipe: str
     mean: Float[np.ndarray, " d"]
     matrix: Float[np.ndarray, "b b"]
     inverse: Float[np.ndarray, "b b"]
     stride: int
-    regulariser: float
     ridge: float
     rank: int
 
@@ -81,6 +105,7 @@ def fit_zca(
     count: int,
     image_shape: tuple[int, int, int],
     stride: int,
+    recipe: str = "zca",
 ) -> ZCA:
     """Return the ZCA whitening of standardised training images.
 
@@ -89,7 +114,7 @@ def fit_zca(
     r = .1 tr(S) / b, S + r I = U diag(s) U^T,
     W = U diag(s^-1/2) U^T, W_inv = U diag(s^1/2) U^T.
     Rank control: with ``count`` < b images the b - count trailing entries of s^-1/2
-    and s^1/2 become 1.
+    and s^1/2 become 1. Other recipes: see ``Recipe``; an absolute r needs no rank control.
 
     ``pieces`` gives the ``count`` images as float64 [k, h, w, ch], each time from the
     start; two passes are made, with one piece in memory at a time. The result is rounded
@@ -103,10 +128,12 @@ def fit_zca(
     """
     size = int(np.prod(image_shape)) // stride**2
 
+    regulariser, is_relative, is_centred, is_unbiased = RECIPES[recipe]
     mean = np.zeros(image_shape)
-    for piece in pieces():
-        mean += piece.sum(axis=0)
-    mean /= count
+    if is_centred:
+        for piece in pieces():
+            mean += piece.sum(axis=0)
+        mean /= count
 
     def centred() -> Iterator[np.ndarray]:
         for piece in pieces():
@@ -120,18 +147,21 @@ def fit_zca(
     total = float(variances.sum())
     if total <= 0:
         raise fail("training images", "differ from each other", as_text("equal images"))
-    ridge = REGULARISER * total / size
+    if is_unbiased:
+        variances = variances * (rows / max(rows - 1, 1))
+    ridge = regulariser * (total / size if is_relative else 1)
+    rest = 1.0 if is_relative else math.sqrt(ridge)
 
     rank = size if count >= size else min(count, stride**2 * (count - 1))
-    # Symmetric by construction: V diag(g) V^T + the identity on what is not kept.
+    # Symmetric by construction: V diag(g) V^T, and a multiple of the rest of the space.
     scale = np.sqrt(np.maximum(variances[:rank], 0) + ridge)
     directions = directions[:, :rank]
     return ZCA(
+        recipe,
         mean.reshape(-1).astype(np.float32),
-        _spectral(directions, 1 / scale),
-        _spectral(directions, scale),
+        _spectral(directions, 1 / scale, 1 / rest),
+        _spectral(directions, scale, rest),
         stride,
-        REGULARISER,
         ridge,
         rank,
     )
@@ -164,12 +194,12 @@ def _few_rows(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return singular**2 / len(blocks), transposed.T
 
 
-def _spectral(directions: np.ndarray, gains: np.ndarray) -> np.ndarray:
+def _spectral(directions: np.ndarray, gains: np.ndarray, rest: float) -> np.ndarray:
     size, rank = directions.shape
     if rank == size:
         half = directions * np.sqrt(gains)
         return (half @ half.T).astype(np.float32)
-    result = (directions * (gains - 1)) @ directions.T
+    result = (directions * (gains - rest)) @ directions.T
     result = (result + result.T) / 2
-    result[np.diag_indices(size)] += 1
+    result[np.diag_indices(size)] += rest
     return result.astype(np.float32)

@@ -11,7 +11,9 @@ GREY = RANDOM.integers(0, 256, (120, 6, 6, 1), np.uint8)
 COLOUR = RANDOM.integers(0, 200, (120, 6, 6, 3), np.uint8)
 
 
-@pytest.mark.parametrize("whitening", ["none", "standardise", "zca"])
+@pytest.mark.parametrize(
+    "whitening", ["none", "standardise", "zca", "mtt_zca", "rfad_zca"]
+)
 @pytest.mark.parametrize("images", [GREY, COLOUR], ids=["grey", "colour"])
 def test_invert_undoes_apply(whitening, images):
     made = fit(images, whitening)

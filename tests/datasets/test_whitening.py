@@ -117,3 +117,30 @@ def test_blocks_stay_within_64_pixels():
 def test_equal_images_are_refused():
     with pytest.raises(ValueError, match="differ from each other"):
         fit(np.ones((5, 2, 2, 1)))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "centred", "divisor", "ridge"),
+    [("rfad_zca", False, 400, None), ("mtt_zca", True, 399, 0.1)],
+)
+def test_the_recipes_of_other_projects(recipe, centred, divisor, ridge):
+    images = draw(400, (4, 4, 3))
+    zca = fit_zca(lambda: [images], 400, images.shape[1:], 1, recipe)
+    x = images.reshape(400, -1)
+    mean = x.mean(axis=0) if centred else np.zeros(48)
+    np.testing.assert_allclose(zca.mean, mean, atol=1e-6)
+    covariance = (x - mean).T @ (x - mean) / divisor
+    ridge = 0.1 * np.trace(covariance) / 48 if ridge is None else ridge
+    values, vectors = np.linalg.eigh(covariance)
+    expected = (vectors * (values + ridge) ** -0.5) @ vectors.T
+    np.testing.assert_allclose(zca.matrix, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(zca.matrix @ zca.inverse, np.eye(48), atol=1e-4)
+
+
+def test_mtt_whitens_directions_without_data_too():
+    images = draw(20, (4, 4, 3))
+    zca = fit_zca(lambda: [images], 20, images.shape[1:], 1, "mtt_zca")
+    x = images.reshape(20, -1) - zca.mean
+    values, vectors = np.linalg.eigh(x.T @ x / 19)
+    expected = (vectors * (values + 0.1) ** -0.5) @ vectors.T
+    np.testing.assert_allclose(zca.matrix, expected, rtol=1e-4, atol=1e-4)
