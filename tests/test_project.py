@@ -51,7 +51,7 @@ def _bounds(requirements: list[str]) -> dict[str, str]:
     }
 
 
-def test_rooms_import_downwards_only() -> None:
+def test_packages_import_downwards_only() -> None:
     linter = Path(sys.executable).with_name("lint-imports")
     result = subprocess.run(
         [linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False

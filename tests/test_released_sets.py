@@ -1,19 +1,25 @@
-"""A set made elsewhere is judged and measured like one of our own."""
+"""Sets that other projects released are read, evaluated and measured like our own."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import flax.serialization
 import numpy as np
 import pytest
 from PIL import Image
 
 from isa_toolkit.analysis import diversity
-from isa_toolkit.datasets import Dataset, load_dataset, read_images
+from isa_toolkit.cli import main
+from isa_toolkit.datasets import DATASETS, Dataset, load_dataset, read_images
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.evaluation import EvaluationSettings, evaluate
+from isa_toolkit.errors import InvalidValueError
+from isa_toolkit.evaluation import EvaluationSettings, evaluate, random_real
+from isa_toolkit.evaluation.protocols import protocol_of
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.training import FitSettings
+from isa_toolkit.released_sets import import_distilled, loading_options
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +43,11 @@ def from_npz(folder: Path, digits: Dataset) -> DistilledSet:
 
 def from_folder(folder: Path, digits: Dataset) -> DistilledSet:
     """Return the same by way of class folders of PNG files."""
-    for place in first_of_each(digits):
-        label = folder / digits.class_names[digits.train.labels[place]]
+    for index in first_of_each(digits):
+        label = folder / digits.class_names[digits.train.labels[index]]
         label.mkdir(exist_ok=True)
-        picture = Image.fromarray(digits.train.images[place, :, :, 0])
-        picture.save(label / f"{place:05d}.png")
+        picture = Image.fromarray(digits.train.images[index, :, :, 0])
+        picture.save(label / f"{index:05d}.png")
     found = read_images(folder)
     return DistilledSet.from_pixels(
         found.images,
@@ -69,11 +75,112 @@ def test_it_goes_through_evaluation_and_analysis(made, digits, tmp_path):
         fit=FitSettings(steps=2, warmup_steps=1),
         ops=(),
     )
-    judged = evaluate(distilled, digits, settings)
+    evaluation = evaluate(distilled, digits, settings)
     # Real images, so the ridge predictor is far above chance even untrained.
-    assert judged.ridge[0] > 0.5
+    assert evaluation.ridge[0] > 0.5
     real, own = inputs.reshape(len(inputs), -1), distilled.images.reshape(60, -1)
     measured = diversity.prdc(real, own)
     # Its points are real points: each lies in a ball around itself.
     assert measured.precision == 1
     assert 0 < diversity.recall(real, own) <= 1
+
+
+RANDOM = np.random.default_rng(0)
+MNIST = RANDOM.normal(size=(2, 10, 28, 28, 1)).astype(np.float32)
+CIFAR = RANDOM.normal(size=(10, 32, 32, 3)).astype(np.float32)
+SOFT = (np.eye(10) - 0.1).astype(np.float32)
+
+
+def test_a_set_of_dc_has_its_own_space_and_protocol(tmp_path):
+    path = tmp_path / "dc.npz"
+    np.savez(path, images=MNIST, labels=np.tile(np.arange(10), (2, 1)))
+    found = import_distilled(path, kind="dc", dataset="mnist", index=1)
+    np.testing.assert_array_equal(found.images, MNIST[1])
+    np.testing.assert_array_equal(found.classes, np.arange(10))
+    spec = DATASETS["mnist"]
+    np.testing.assert_allclose(
+        found.pixels, MNIST[1] * spec.std + spec.mean, rtol=1e-5, atol=1e-6
+    )
+    assert protocol_of(found) == "dsa"
+    assert loading_options(found) == {
+        "whitening": "standardise", "mean": spec.mean, "std": spec.std
+    }  # fmt: skip
+
+
+def test_dc_divides_cifar10_by_deviations_of_its_own(tmp_path):
+    path = tmp_path / "dc.npz"
+    np.savez(path, images=CIFAR, labels=np.arange(10))
+    found = import_distilled(path, kind="dc", dataset="CIFAR-10")
+    assert loading_options(found)["std"] == (0.2023, 0.1994, 0.2010)
+
+
+def test_a_checkpoint_gives_its_averaged_images_and_learned_numbers(tmp_path):
+    path = tmp_path / "checkpoint_3"
+    proto = {"x_proto": MNIST[0], "y_proto": SOFT, "log_temp": np.float32(0.5)}
+    latest = {"x_proto": MNIST[1], "y_proto": SOFT}
+    tree = {"ema_average": proto, "params": latest, "step": 3}
+    path.write_bytes(flax.serialization.msgpack_serialize(tree))
+    found = import_distilled(path, kind="rcig", dataset="mnist")
+    np.testing.assert_array_equal(found.images, MNIST[0])
+    assert found.manifest["learned"] == {"log_temp": 0.5}
+    assert protocol_of(found) == "rcig"
+
+
+def test_a_set_of_rfad_has_its_channels_last(tmp_path):
+    path = tmp_path / "best.npz"
+    np.savez(path, images=MNIST[0].transpose(0, 3, 1, 2), labels=SOFT, k=3.7)
+    found = import_distilled(path, kind="rfad", dataset="mnist")
+    np.testing.assert_array_equal(found.images, MNIST[0])
+    assert found.manifest["learned"] == {"platt_scale": 3.7}
+
+
+def test_an_export_comes_back_as_it_was(digits, tmp_path):
+    few = random_real(digits, images_per_class=1)
+    path = few.export(tmp_path / "few.npz", kind="npz")
+    again = import_distilled(path, kind="npz", dataset=digits)
+    for name in ("images", "labels", "pixels"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(few, name))
+    assert again.manifest == few.manifest
+    assert again.preprocessing == few.preprocessing
+
+
+def test_the_command_writes_a_set_that_evaluate_reads(digits, tmp_path, capsys):
+    pixels = digits.train.images[first_of_each(digits)[::6]]
+    np.savez(tmp_path / "plain.npz", images=pixels, labels=np.arange(10))
+    file, out = str(tmp_path / "plain.npz"), str(tmp_path / "set.safetensors")
+    argv = ["import", file, "--kind", "npz", "--dataset", "digits", "--out", out]
+    assert main([*argv, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 10
+    fast = ["--networks", "1", "--steps", "1", "--width", "2", "--depth", "1"]
+    assert main(["evaluate", out, *fast, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["ridge"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "index", "name"),
+    [
+        ({"images": MNIST}, "dc", 0, "path"),
+        ({"images": MNIST, "labels": np.arange(10)}, "rfad", 0, "images"),
+        ({"images": MNIST, "labels": np.tile(np.arange(10), (2, 1))}, "dc", 2, "index"),
+        ({"images": MNIST[0], "labels": np.arange(10)}, "dc", 1, "index"),
+        ({"images": CIFAR, "labels": np.arange(10)}, "dc", 0, "images"),
+        (None, "rcig", 0, "path"),
+        (None, "npz", 0, "path"),
+        (None, "magic", 0, "kind"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(content, kind, index, name, tmp_path):
+    path = tmp_path / "set.npz"
+    if content is None:
+        path.write_bytes(b"no archive")
+    else:
+        np.savez(path, **content)
+    with pytest.raises(InvalidValueError, match=name):
+        import_distilled(path, kind=kind, dataset="mnist", index=index)
+
+
+def test_a_file_of_pytorch_without_pytorch_says_how_to_convert_it(tmp_path):
+    path = tmp_path / "res_DC.pt"
+    path.write_bytes(b"")
+    with pytest.raises(ModuleNotFoundError, match=r"torch\.load"):
+        import_distilled(path, kind="dc", dataset="mnist")

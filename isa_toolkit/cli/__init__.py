@@ -8,6 +8,7 @@ command is a function of its own module, which imports what it needs when it run
 from __future__ import annotations
 
 import importlib
+import keyword
 import os
 import signal
 import sys
@@ -25,6 +26,7 @@ COMMANDS = {
     "distill": "Distil a data set.",
     "sweep": "Plan, run, watch and stop many runs: run, status, cancel, resume, worker.",
     "evaluate": "Train networks on a distilled set and test them on real images.",
+    "import": "Read a distilled set that another project released.",
     "export": "Write a distilled set as PNG folders, NumPy arrays or safetensors.",
     "reproduce": "Regenerate the figures and tables of the paper's appendix.",
     "bench": "Measure the time of a step on this machine.",
@@ -79,8 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in commands:
         known = ", ".join(commands)
         return _fail(f"Unknown command {name!r}. The commands are {known}.", USAGE)
-    module += ".sweep" if commands is SWEEP_COMMANDS else f".{name}"
-    return _flushed(_run(f"{prog} {name}", module, name, argv[1:]))
+    function = f"{name}_" if keyword.iskeyword(name) else name
+    module += ".sweep" if commands is SWEEP_COMMANDS else f".{function}"
+    return _flushed(_run(f"{prog} {name}", module, function, argv[1:]))
 
 
 def _run(prog: str, module: str, name: str, argv: list[str]) -> int:

@@ -64,13 +64,14 @@ def evaluate(
     from isa_toolkit.evaluation import EvaluationSettings
     from isa_toolkit.evaluation import evaluate as train_and_test
     from isa_toolkit.files import write_json
+    from isa_toolkit.released_sets import loading_options
 
     is_run = path.is_dir()
     distilled = DistilledSet.load(_file_of(path))
     data = dataclasses.replace(data, dataset=data.dataset or _dataset_of(distilled))
     if data.dataset is None:
         raise fail("dataset", "be given for a set without provenance", None)
-    real = data.load()
+    real = data.load(**loading_options(distilled))
     settings = EvaluationSettings(
         network=_network(
             distilled, protocol, name=network, width=width, depth=depth, norm=norm

@@ -38,8 +38,11 @@ _RCIG_OPS_WITHOUT_FLIPS = ("crop", "rotate", "translate", "cutout")
 def protocol_of(distilled: DistilledSet) -> str:
     """Return the protocol that a set's method is published with, ``"isa"`` without one."""
     experiment = distilled.manifest.get("experiment") or {}
-    method = (experiment.get("method") or {}).get("name", "frepo")
-    return METHODS[method].protocol if method in METHODS else "isa"
+    method = experiment.get("method") or {}
+    if "protocol" in method:  # of a method that is not ours
+        return method["protocol"]
+    name = method.get("name", "frepo")
+    return METHODS[name].protocol if name in METHODS else "isa"
 
 
 def default_network(protocol: str, **size: Any) -> NetworkSettings:
