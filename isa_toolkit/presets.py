@@ -23,6 +23,7 @@ __all__ = [
     "evaluation_steps",
     "preset",
     "published_rows",
+    "published_whitening",
     "scale",
     "study_budget",
     "table",
@@ -118,6 +119,21 @@ def published_rows(method: str) -> dict[str, tuple[int, ...]]:
     """
     _, _, datasets = _method(method)
     return {name: tuple(map(int, _split(one)[1])) for name, one in datasets.items()}
+
+
+def published_whitening(
+    method: str, dataset: str, images_per_class: int
+) -> dict[str, Any]:
+    """Return ``whitening`` and ``std`` of the nearest published row, as far as it has them.
+
+    Without them a method is published with the preprocessing of the data set.
+    """
+    _, of_all, datasets = _method(method)
+    of_dataset, rows = _split(datasets.get(dataset, {}))
+    row = {**of_all, **of_dataset}
+    if rows:
+        row |= rows[str(_nearest(images_per_class, map(int, rows)))]
+    return {name: row[name] for name in ("whitening", "std") if name in row}
 
 
 def scale(name: str, method: str = "frepo") -> Scale:

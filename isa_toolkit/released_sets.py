@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -152,13 +153,12 @@ def import_distilled(
     )  # fmt: skip
 
 
-def loading_options(distilled: DistilledSet) -> dict[str, Any]:
-    """Return the arguments of ``load_dataset`` that preprocess as for a distilled set."""
-    described = distilled.preprocessing
-    if "zca" not in described:
+def loading_options(preprocessing: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of ``load_dataset`` that preprocess as a summary says."""
+    if "zca" not in preprocessing:
         return {}
-    mean, std = tuple(described["mean"]), tuple(described["std"])
-    whitening = described["zca"]["kind"].removeprefix("block ")
+    mean, std = tuple(preprocessing["mean"]), tuple(preprocessing["std"])
+    whitening = preprocessing["zca"]["kind"].removeprefix("block ")
     if whitening == "none" and set(mean) == {0.0} and set(std) == {1.0}:
         return {"whitening": "none"}
     whitening = "standardise" if whitening == "none" else whitening

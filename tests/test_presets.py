@@ -97,12 +97,12 @@ DM = {(name, k): 1.0 for name in ("cifar10", "cifar100") for k in (1, 10, 50)} |
 }
 # whitening, N, M, T+, learning rates of images and step size, first step size, batch
 MTT = {
-    ("cifar10", 1): ("zca", 50, 2, 2, 100, 1e-7, 0.01, None),
-    ("cifar10", 10): ("zca", 30, 2, 20, 100, 1e-5, 0.001, None),
+    ("cifar10", 1): ("mtt_zca", 50, 2, 2, 100, 1e-7, 0.01, None),
+    ("cifar10", 10): ("mtt_zca", 30, 2, 20, 100, 1e-5, 0.001, None),
     ("cifar10", 50): ("standardise", 30, 2, 40, 1000, 1e-5, 0.001, None),
-    ("cifar100", 1): ("zca", 20, 3, 20, 1000, 1e-5, 0.01, None),
+    ("cifar100", 1): ("mtt_zca", 20, 3, 20, 1000, 1e-5, 0.01, None),
     ("cifar100", 10): ("standardise", 20, 2, 20, 1000, 1e-5, 0.01, None),
-    ("cifar100", 50): ("zca", 80, 2, 40, 1000, 1e-5, 0.01, 125),
+    ("cifar100", 50): ("mtt_zca", 80, 2, 40, 1000, 1e-5, 0.01, 125),
     ("tiny_imagenet", 1): ("standardise", 10, 2, 10, 1e4, 1e-4, 0.01, None),
     ("tiny_imagenet", 10): ("standardise", 20, 2, 40, 1e4, 1e-4, 0.01, 200),
     ("tiny_imagenet", 50): ("standardise", 20, 2, 40, 1e4, 1e-4, 0.01, 300),

@@ -102,7 +102,7 @@ def test_a_set_of_dc_has_its_own_space_and_protocol(tmp_path):
         found.pixels, MNIST[1] * spec.std + spec.mean, rtol=1e-5, atol=1e-6
     )
     assert protocol_of(found) == "dsa"
-    assert loading_options(found) == {
+    assert loading_options(found.preprocessing) == {
         "whitening": "standardise", "mean": spec.mean, "std": spec.std
     }  # fmt: skip
 
@@ -111,7 +111,7 @@ def test_dc_divides_cifar10_by_deviations_of_its_own(tmp_path):
     path = tmp_path / "dc.npz"
     np.savez(path, images=CIFAR, labels=np.arange(10))
     found = import_distilled(path, kind="dc", dataset="CIFAR-10")
-    assert loading_options(found)["std"] == (0.2023, 0.1994, 0.2010)
+    assert loading_options(found.preprocessing)["std"] == (0.2023, 0.1994, 0.2010)
 
 
 def test_a_checkpoint_gives_its_averaged_images_and_learned_numbers(tmp_path):

@@ -71,7 +71,7 @@ def evaluate(
     data = dataclasses.replace(data, dataset=data.dataset or _dataset_of(distilled))
     if data.dataset is None:
         raise fail("dataset", "be given for a set without provenance", None)
-    real = data.load(**loading_options(distilled))
+    real = data.load(**loading_options(distilled.preprocessing))
     settings = EvaluationSettings(
         network=_network(
             distilled, protocol, name=network, width=width, depth=depth, norm=norm

@@ -87,6 +87,13 @@ class Preprocessing:
         is_raw = set(self.mean) == {0.0} and set(self.std) == {1.0}
         return "raw pixels" if is_raw else "standardised"
 
+    @property
+    def whitening(self) -> str:
+        """Name that ``load_dataset`` takes for this map."""
+        if self.zca is not None:
+            return self.zca.recipe
+        return "none" if self.kind == "raw pixels" else "standardise"
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of every number of the map."""

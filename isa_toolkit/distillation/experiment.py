@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 
 from isa_toolkit import checks, presets
 from isa_toolkit.datasets import Dataset, load_dataset
+from isa_toolkit.datasets.registry import Whitening
 from isa_toolkit.datasets.validation import check_images_per_class
 from isa_toolkit.errors import InvalidTypeError
 from isa_toolkit.evaluation import EvaluationSettings
@@ -71,7 +73,8 @@ class Experiment:
         root: Folder or file of a local data set.
         limit: Largest number of training images to load; None for all.
         resolution: Side in pixels to crop and resize a named data set to; None keeps it.
-        whitening: Preprocessing of a named data set; None for the published one.
+        whitening: Preprocessing of a named data set; None for the one that the method is
+            published with.
 
     Raises:
         InvalidValueError: A value is out of its range, or a name is unknown.
@@ -103,7 +106,7 @@ class Experiment:
     root: str | Path | None = None
     limit: int | None = None
     resolution: int | None = None
-    whitening: Literal["standardise", "zca", "none"] | None = None
+    whitening: Whitening | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.dataset, str | Dataset):
@@ -192,9 +195,15 @@ class Experiment:
         """Return the data set."""
         if isinstance(self.dataset, Dataset):
             return self.dataset
-        return load_dataset(
-            self.dataset, **{name: getattr(self, name) for name in DATA_FIELDS}
-        )
+        options = {name: getattr(self, name) for name in DATA_FIELDS}
+        if self.whitening is None:
+            options |= self._published_whitening(self.dataset)
+        return load_dataset(self.dataset, **options)
+
+    def _published_whitening(self, dataset: str) -> dict[str, Any]:
+        method = method_of(self.method).name
+        name = dataset.lower().replace("-", "").partition("@")[0]
+        return presets.published_whitening(method, name, self.images_per_class)
 
     def resolve(
         self, *, reuse_data_from: ResolvedExperiment | None = None
@@ -207,6 +216,15 @@ class Experiment:
         """
         dataset = self.load() if reuse_data_from is None else reuse_data_from.dataset
         method: Any = self.method
+        wanted = self._published_whitening(dataset.name).get("whitening")
+        given = dataset.preprocessing.whitening
+        if self.whitening is None and wanted not in (None, given):
+            warnings.warn(
+                f"{method_of(method).name} is published on {dataset.name!r} with "
+                f"whitening={wanted!r}, and the data have {given!r}.",
+                UserWarning,
+                stacklevel=2,
+            )
         every = self.validation_every
         if every is None:
             every = -(-self.steps // 5)

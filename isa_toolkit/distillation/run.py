@@ -13,6 +13,7 @@ from isa_toolkit.distillation.store import RunStore
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.errors import InvalidValueError
 from isa_toolkit.evaluation import Evaluation, evaluate
+from isa_toolkit.released_sets import loading_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,7 +179,8 @@ class Run:
         if self._dataset is None:
             stored = self.experiment["dataset"]
             try:
-                dataset = load_dataset(stored["name"])
+                options = loading_options(stored["preprocessing"])
+                dataset = load_dataset(stored["name"], **options)
             except (OSError, ValueError) as error:
                 raise InvalidValueError(
                     f"dataset must be given, because {stored['name']!r} cannot be "

@@ -43,6 +43,7 @@ from isa_toolkit.evaluation.train import TestResult, train_and_test
 from isa_toolkit.methods.base import add_flips
 from isa_toolkit.networks import NetworkSettings, build
 from isa_toolkit.networks.training import FitSettings, SGDSettings
+from isa_toolkit.released_sets import loading_options
 
 __all__ = ["Comparison", "Evaluation", "EvaluationSettings", "evaluate"]
 
@@ -484,7 +485,7 @@ def _as_dataset(value: Any, distilled: DistilledSet) -> Dataset:
         experiment = distilled.manifest.get("experiment") or {}
         value = (experiment.get("dataset") or {}).get("name")
     if isinstance(value, str):
-        return load_dataset(value)
+        return load_dataset(value, **loading_options(distilled.preprocessing))
     raise InvalidTypeError(
         "dataset must be a Dataset or the name of one, got "
         f"{type(value).__name__}. The distilled set does not name it: pass "

@@ -258,3 +258,39 @@ def test_an_experiment_is_read_back_from_its_description(method: str) -> None:
     resolved = experiment.resolve()
     stored = json.loads(json.dumps(resolved.description))
     assert Experiment.from_description(stored).resolve().hash == resolved.hash
+
+
+@pytest.mark.parametrize(
+    ("method", "images_per_class", "options"),
+    [
+        ("frepo", 1, {"whitening": None}),
+        ("rfad", 1, {"whitening": "rfad_zca"}),
+        ("dm", 10, {"whitening": "standardise", "std": [0.2023, 0.1994, 0.2010]}),
+        ("mtt", 1, {"whitening": "mtt_zca"}),
+        ("mtt", 50, {"whitening": "standardise"}),
+    ],
+)
+def test_a_named_data_set_is_whitened_as_the_method_is_published(
+    method, images_per_class, options, monkeypatch
+) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(
+        "isa_toolkit.distillation.experiment.load_dataset",
+        lambda _, **others: asked.update(others) or DIGITS,
+    )
+    experiment = Experiment(
+        "CIFAR-10", method=method, images_per_class=images_per_class
+    )
+    experiment.load()
+    assert asked.items() >= options.items()
+    dataclasses.replace(experiment, whitening="none").load()
+    assert asked["whitening"] == "none"
+
+
+def test_data_that_are_whitened_otherwise_than_published_warn() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
+    labels = np.arange(40) % 10
+    data = Dataset.from_arrays(images, labels, images, labels, name="cifar10")
+    experiment = Experiment(data, method="mtt", selection="last")
+    with pytest.warns(UserWarning, match="whitening='mtt_zca'"):
+        experiment.resolve()
