@@ -19,9 +19,11 @@ from .distillation import Experiment, Run, distill, distill_grid
 from .distilled import DistilledSet
 from .errors import IsaError
 from .evaluation import Evaluation, EvaluationSettings, evaluate
+from .figures.compare import RunComparison, compare
 from .figures.study import Study
 from .methods import DM, MTT, RCIG, RFAD, FRePo
 from .networks import NetworkSettings
+from .released_sets import import_distilled
 from .sweeps import Plan, Sweep, plan, sweep
 
 __all__ = [
@@ -39,9 +41,11 @@ __all__ = [
     "NetworkSettings",
     "Plan",
     "Run",
+    "RunComparison",
     "Study",
     "Sweep",
     "analysis",
+    "compare",
     "cross_prediction",
     "datasets",
     "distill",
@@ -50,6 +54,7 @@ __all__ = [
     "evaluate",
     "evaluation",
     "figures",
+    "import_distilled",
     "load_dataset",
     "losses",
     "methods",
