@@ -37,28 +37,22 @@ class _Space(NamedTuple):
     manifest: dict[str, Any]
 
 
+_WIDE = {"width": 128, "depth": 3}
 # Source: docs/algorithms.md, sections 1.1 to 1.3 (preprocessing), 2 (networks) and 7.
 _SPACES = {
-    kind: _Space(whitening, std, {"method": method, "network": network})
-    for kind, whitening, std, method, network in (
-        ("frepo", "zca", {}, {"name": "frepo"}, {"width": 128, "depth": 3}),
-        # The distilled CIFAR-10 set is trained on with its flipped copies.
-        (
-            "rcig",
-            "zca",
-            {},
-            {"name": "rcig", "flips": True},
-            {"width": 128, "depth": 3},
-        ),
-        ("rfad", "rfad_zca", {}, {"name": "rfad"}, {"depth": 3}),
-        (
-            "dc",
-            "standardise",
-            {"cifar10": (0.2023, 0.1994, 0.2010)},
-            {"name": "dc", "protocol": "dsa"},
-            {"width": 128, "depth": 3},
-        ),
-    )
+    "frepo": _Space("zca", {}, {"method": {"name": "frepo"}, "network": _WIDE}),
+    # The distilled CIFAR-10 set is trained on with its flipped copies.
+    "rcig": _Space(
+        "zca", {}, {"method": {"name": "rcig", "flips": True}, "network": _WIDE}
+    ),
+    "rfad": _Space(
+        "rfad_zca", {}, {"method": {"name": "rfad"}, "network": {"depth": 3}}
+    ),
+    "dc": _Space(
+        "standardise",
+        {"cifar10": (0.2023, 0.1994, 0.2010)},
+        {"method": {"name": "dc", "protocol": "dsa"}, "network": _WIDE},
+    ),
 }
 
 
@@ -194,7 +188,7 @@ def _read_checkpoint(path: Path, index: int) -> _Arrays:
     """Read the images of a Flax checkpoint: averaged ones where it has them."""
     from flax.serialization import msgpack_restore
 
-    tree = msgpack_restore(path.read_bytes())
+    tree: Any = msgpack_restore(path.read_bytes())
     for name in ("ema_average", "params"):
         part = tree.get(name) or {}
         if "x_proto" in part and "y_proto" in part:
