@@ -11,8 +11,6 @@ from isa_toolkit.distillation.store import is_locked
 from isa_toolkit.errors import DIVERGED, OK
 from isa_toolkit.files import read_json
 
-__all__ = ["FINAL", "RunStatus", "State", "run_status", "worker_state"]
-
 State = Literal[
     "new", "queued", "starting", "running", "stopping", "stopped", "done", "failed",
     "diverged",

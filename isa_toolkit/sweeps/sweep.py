@@ -29,14 +29,7 @@ from isa_toolkit.errors import RunLockedError
 from isa_toolkit.files import read_json, write_json
 from isa_toolkit.sweeps.engines import Engine, EngineName, make_engine
 from isa_toolkit.sweeps.plan import Plan, PlannedRun, plan
-from isa_toolkit.sweeps.states import (
-    ALIVE,
-    FINAL,
-    KILL,
-    STOP,
-    WORKER,
-    last_line,
-)
+from isa_toolkit.sweeps.states import ALIVE, FINAL, KILL, STOP, WORKER, last_line
 from isa_toolkit.sweeps.worker import JOB, is_parent_gone, start_python
 
 if TYPE_CHECKING:
