@@ -8,13 +8,11 @@ try:
     from isa_toolkit.sweeps.job import Job, JobFailedError
     from isa_toolkit.widgets.compare import CompareRuns
     from isa_toolkit.widgets.crucial import CrucialSamples
-    from isa_toolkit.widgets.diversity import Diversity
     from isa_toolkit.widgets.gallery import Gallery
-    from isa_toolkit.widgets.information import Information
     from isa_toolkit.widgets.isa import ISA
     from isa_toolkit.widgets.manifold import Manifold
     from isa_toolkit.widgets.panel import Panel
-    from isa_toolkit.widgets.predictors import Predictors
+    from isa_toolkit.widgets.results_panels import Diversity, Information, Predictors
     from isa_toolkit.widgets.sweep import SweepPanel
     from isa_toolkit.widgets.watcher import JobWatcher
 except ModuleNotFoundError as error:

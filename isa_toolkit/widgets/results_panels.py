@@ -1,0 +1,179 @@
+"""Panels of one results table: recall, cross-prediction, network and ridge predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from isa_toolkit.figures import information, recall, table6
+from isa_toolkit.figures.study import Study
+from isa_toolkit.figures.style import png
+from isa_toolkit.widgets import layout
+from isa_toolkit.widgets.compute_panel import (
+    compute_panel,
+    interval_rows,
+    size_dropdown,
+)
+from isa_toolkit.widgets.panel import Panel
+
+__all__ = ["Diversity", "Information", "Predictors"]
+
+
+def Diversity(study: Study) -> Panel:
+    """Return the panel of recall, for any k, in features or network inputs.
+
+    Args:
+        study: Study with the data and the runs.
+
+    Returns:
+        The panel; *Run* computes the table for k and the size, the space only redraws.
+        Recall needs more than k distilled points.
+
+    Source: the paper, equations 8 and 9.
+    """
+    smallest = study.default_size * study.dataset.num_classes
+
+    def compute(working: Study, values: Mapping[str, Any]) -> Any:
+        return recall.compute(working, values["images_per_class"], k=values["k"])
+
+    def draw(table: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        how = {"k": values["k"], "space": values["space"]}
+        quantity = f"recall_k{how['k']}{recall.SPACES[how['space']]}"
+        rows = interval_rows(table[table.quantity == quantity], decimals=3)
+        heads = ["recall", "mean", "95 %", "difference", "95 %", "seeds"]
+        return {
+            "picture": png(recall.draw(table, **how)),
+            "table": layout.table(heads, rows),
+            "caption": layout.caption(recall.caption(table, **how)),
+        }
+
+    return compute_panel(
+        "Diversity",
+        study,
+        about="Fraction of the real images inside the manifold of the distilled ones.",
+        controls={
+            "k": layout.int_slider(
+                "Neighbour k", min(recall.K, smallest - 1), min=1, max=min(20, smallest - 1),
+                help="Each ball reaches to the k-th nearest distilled neighbour",
+            ),
+            "space": layout.dropdown(
+                "Space", list(recall.SPACES), "features",
+                help="Features of a network trained on real images, or network inputs",
+            ),
+            "images_per_class": size_dropdown(study, study.default_size),
+        },
+        depends_on=("k", "images_per_class"),
+        compute=compute,
+        draw=draw,
+    )  # fmt: skip
+
+
+def Information(study: Study) -> Panel:
+    """Return the panel of cross-prediction, for any split.
+
+    Args:
+        study: Study with the data and the runs.
+
+    Returns:
+        The panel; *Run* computes the table for the split and the size.
+
+    Source: the paper, section B, "Information".
+    """
+
+    def compute(working: Study, values: Mapping[str, Any]) -> Any:
+        fraction = round(values["fraction"], 2)
+        return information.compute(
+            working, values["images_per_class"], fraction=fraction
+        )
+
+    def draw(table: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        fraction = round(values["fraction"], 2)
+        names = {
+            information.EASY: "easiest from the rest",
+            information.RANDOM: "random from the rest",
+            information.HARD: "hardest from the rest",
+        }
+        rows = []
+        for quantity, name in names.items():
+            [row] = interval_rows(table[table.quantity == quantity], decimals=4)
+            rows.append([name, *row[1:]])
+        heads = ["squared error", "mean", "95 %", "against random", "95 %", "seeds"]
+        return {
+            "picture": png(information.draw(table, fraction=fraction)),
+            "table": layout.table(heads, rows),
+            "caption": layout.caption(information.caption(table, fraction=fraction)),
+        }
+
+    return compute_panel(
+        "Information",
+        study,
+        about="How well do hard samples predict easy ones, and the reverse?",
+        controls={
+            "fraction": layout.slider(
+                "Predicted fraction", information.FRACTION, min=0.05, max=0.5, step=0.05,
+                help="Fraction of the images that is predicted from all the others",
+                continuous_update=False,
+            ),
+            "images_per_class": size_dropdown(study, study.default_size),
+        },
+        depends_on=("fraction", "images_per_class"),
+        compute=compute,
+        draw=draw,
+    )  # fmt: skip
+
+
+def Predictors(study: Study) -> Panel:
+    """Return the panel of Table 6: network against ridge predictor, at every size.
+
+    Args:
+        study: Study with the data and the runs.
+
+    Returns:
+        The panel; *Run* computes the table, the controls filter its rows.
+
+    Source: the paper, Table 6.
+    """
+
+    def compute(working: Study, values: Mapping[str, Any]) -> Any:
+        del values
+        return table6.compute(working)
+
+    def draw(table: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        rows = []
+        for predictor, name in table6.PREDICTORS.items():
+            if values["predictor"] not in ("both", predictor):
+                continue
+            mine = table[
+                (table.predictor == predictor)
+                & (table.images_per_class == values["images_per_class"])
+            ]
+            rows += [[f"{row[0]}, {name}", *row[1:]] for row in interval_rows(mine)]
+        heads = ["test accuracy, %", "mean", "95 %", "over FRePo", "95 %", "seeds"]
+        return {
+            "picture": png(table6.draw(table)),
+            "table": layout.table(heads, rows),
+            "caption": layout.caption(table6.caption(table)),
+        }
+
+    names = [
+        ("both", "both"),
+        *((name, key) for key, name in table6.PREDICTORS.items()),
+    ]
+    return compute_panel(
+        "Network and ridge predictor",
+        study,
+        about="Test accuracy of a new network, and of ridge regression, on a distilled set.",
+        controls={
+            "predictor": layout.dropdown(
+                "Predictor", names, "both", help="Predictor of the listed rows"
+            ),
+            "images_per_class": layout.dropdown(
+                "Images per class",
+                study.sizes,
+                help="Size of the distilled sets in the listed rows",
+            ),
+        },
+        depends_on=(),
+        compute=compute,
+        draw=draw,
+    )
