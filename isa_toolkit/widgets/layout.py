@@ -16,8 +16,7 @@ import ipywidgets
 import numpy as np
 from markupsafe import Markup, escape
 
-from isa_toolkit.display import class_rows, picture_grid
-from isa_toolkit.distilled import DistilledSet
+from isa_toolkit.display import picture_grid
 
 # Widths of a label, and of a label with its control: at least, at most, for long names.
 _LABEL, _LEAST, _CONTROL, WIDE = "8.5em", "22em", "34em", "46em"
@@ -150,19 +149,9 @@ def is_image(widget: Any) -> bool:
     return isinstance(getattr(widget, "value", None), bytes | memoryview)
 
 
-def images_png(rows: Sequence[np.ndarray], *, side: int = 48) -> bytes:
+def images_png(rows: Sequence[np.ndarray], *, side: int) -> bytes:
     """Return rows of images as a PNG, each at least ``side`` screen pixels wide."""
     return picture_grid(rows, side=side)._repr_png_() or BLANK
-
-
-def distilled_png(distilled: DistilledSet) -> bytes:
-    """Return distilled images as a PNG: a row for each class, or rows of ten classes."""
-    names = distilled.class_names
-    named = class_rows(distilled.to_pixels(), distilled.classes, names, rows=len(names))
-    rows = [images for _, images in named]
-    if all(len(images) == 1 for images in rows):
-        rows = [np.concatenate(rows[at : at + 10]) for at in range(0, len(rows), 10)]
-    return images_png(rows)
 
 
 def progress_bar() -> ipywidgets.FloatProgress:

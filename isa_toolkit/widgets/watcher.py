@@ -152,7 +152,6 @@ class _JobWatcher(FolderWatcher):
 
     @property
     def job(self) -> Job | None:
-        """The run that is watched."""
         return self.item
 
     def on_run(self, panel: Panel) -> None:
@@ -160,14 +159,12 @@ class _JobWatcher(FolderWatcher):
         self.watch(Job(self.chosen(panel.values), out=self.out).start())
 
     def on_resume(self, panel: Panel) -> None:
-        """Go on with the run that is watched."""
         del panel
         if self.job is None:
             raise ValueError("There is no run to resume. Run one, or attach to one.")
         self.watch(self.job.start())
 
     def on_stop(self, panel: Panel) -> None:
-        """Ask the run to stop."""
         if self.job is None or not self.job.status.is_alive:
             panel.show_message("Nothing runs.")
             return
@@ -176,7 +173,6 @@ class _JobWatcher(FolderWatcher):
         panel.refresh()
 
     def chosen(self, values: Mapping[str, Any]) -> Experiment:
-        """Return the experiment that the controls ask for."""
         assert self.experiment is not None
         method: Any = self.experiment.method
         if "segment" in values:
@@ -188,14 +184,12 @@ class _JobWatcher(FolderWatcher):
         return dataclasses.replace(self.experiment, method=method, **fields)
 
     def found(self) -> list[tuple[str, str]]:
-        """Return the runs of the folder with their states, as options of a list."""
         return [
             (f"{job.path.name} ({job.status.state})", job.path.name)
             for job in runs_in(self.out)
         ]
 
     def open(self, name: str) -> Job:
-        """Return the run of a name."""
         return Job.attach(self.out / name)
 
     def watch(self, item: Job) -> None:
@@ -204,14 +198,12 @@ class _JobWatcher(FolderWatcher):
         super().watch(item)
 
     def state(self) -> tuple[str, bool]:
-        """Return the state of the run, and whether it runs."""
         status = self.item.status
         if not status.is_alive:
             self._drawn_at = 0.0  # the last curves are drawn at once
         return status.state, status.is_alive
 
     def update(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return what the panel shows of the run as it is now."""
         job, panel = self.job, self.panel
         status = RunStatus("new") if job is None else job.status
         panel.controls["stop"].disabled = not status.is_alive
@@ -257,7 +249,7 @@ class _JobWatcher(FolderWatcher):
             distilled = DistilledSet.load(stored[-1])
             step = distilled.manifest.get("selection", {}).get("step", "unknown")
             what = "The result" if run.is_done else "Distilled images"
-            made["images"] = layout.distilled_png(distilled)
+            made["images"] = distilled.show()._repr_png_()
             made["caption"] = layout.caption(f"{what}: step {step}, whitening undone.")
             self._shown["images"] = stored[-1]
         return made
