@@ -12,14 +12,6 @@ from isa_toolkit.figures.study import Study
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
 
-__all__ = [
-    "BackgroundTask",
-    "compute_panel",
-    "interval_rows",
-    "run_buttons",
-    "size_dropdown",
-]
-
 
 @final
 class BackgroundTask:
@@ -97,20 +89,10 @@ def compute_panel(
 ) -> Panel:
     """Return a panel that computes tables on *Run* and redraws them at once.
 
-    Args:
-        title: Heading of the panel.
-        study: Study with the data and the runs.
-        about: One sentence under the heading.
-        controls: Widgets by name, without the buttons.
-        depends_on: Names of the controls that the table depends on; the others only redraw.
-        compute: Function from (study, values of the controls) to the table.
-        draw: Function from (table, values of the controls) to values of the outputs.
-        groups: Names of the controls of each row; all in one row by default.
-        outputs: Widgets by name beside a picture, a table and a caption.
-        arrange: Function that arranges the outputs, as for ``Panel``.
-
-    Returns:
-        The panel; ``panel.tables`` holds the tables made so far.
+    ``compute`` makes a table from the study and the controls, ``draw`` outputs from the table
+    and the controls. The table depends on the controls ``depends_on``; the others only redraw.
+    ``outputs`` come beside a picture, a table and a caption; the rest is as for ``Panel``.
+    ``panel.tables`` holds the tables made so far.
     """
     task = BackgroundTask(study)
     shown = {

@@ -150,13 +150,12 @@ class _Crucial:
 
     def __init__(self, study: Study, distilled: DistilledSet) -> None:
         self.task = BackgroundTask(study)
-        dataset = study.dataset
-        self.dataset = dataset
+        self.dataset = study.dataset
         self.scores = scores(
             study.feature_network(),
             distilled,
             study.real_features(),
-            dataset.targets("train"),
+            self.dataset.targets("train"),
         )
         self.easy: set[float] = set()
         self.hard: set[float] = set()
@@ -165,7 +164,6 @@ class _Crucial:
 
     @property
     def tables(self) -> dict[Any, Any]:
-        """Tables made so far."""
         return self.task.tables
 
     def on_run(self, panel: Panel) -> None:
@@ -242,7 +240,6 @@ class _Crucial:
         return layout.images_png([self.dataset.train.images[indices]], side=40)
 
     def _classes(self, easy: float, hard: float) -> str:
-        """Return the table of the dropped fraction of each class."""
         tables = {
             end: score_histogram.composition(
                 self.scores, self.dataset, fraction=fraction, end=end

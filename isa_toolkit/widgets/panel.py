@@ -226,18 +226,14 @@ class Panel:
         except CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - shown, stored, raised by ``check``
-            self.fail(error)
+            self.last_error = error
+            self._error.value = layout.error(sentence(error))
             return False
         # Background work that the function started may have failed by now.
         if self.last_error is before:
             self.last_error = None
             self._error.value = ""
         return True
-
-    def fail(self, error: BaseException) -> None:
-        """Store an error and show its message."""
-        self.last_error = error
-        self._error.value = layout.error(sentence(error))
 
     def start(self, function: Callable[[], Any], *, done: Callable[[], Any]) -> None:
         """Call a function in a background thread, so that the kernel stays responsive.

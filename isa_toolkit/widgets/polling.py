@@ -53,7 +53,7 @@ class FolderWatcher:
         raise NotImplementedError
 
     def controls(self) -> dict[str, ipywidgets.Widget]:
-        """Return the list and its buttons, whose actions are ``actions``."""
+        """Return the list and its buttons."""
         return {
             "found": layout.dropdown(
                 f"{self.kind.title()}s in folder", self.found(), width=layout.WIDE,

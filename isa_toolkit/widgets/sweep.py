@@ -114,7 +114,6 @@ class _SweepWatcher(FolderWatcher):
 
     @property
     def sweep(self) -> Sweep | None:
-        """The sweep that is watched."""
         return self.item
 
     def begin(self) -> None:
@@ -150,7 +149,6 @@ class _SweepWatcher(FolderWatcher):
         self.watch(self.sweep)
 
     def on_stop(self, panel: Panel) -> None:
-        """Ask all runs to stop."""
         state = self.state()[0]
         if self.sweep is None or state not in _GOING:
             panel.show_message("Nothing runs.")
@@ -160,15 +158,12 @@ class _SweepWatcher(FolderWatcher):
         panel.refresh()
 
     def found(self) -> list[tuple[str, str]]:
-        """Return the sweeps of the folder with their states, as options of a list."""
         return [(f"{one.name} ({one.state})", one.name) for one in sweeps_in(self.out)]
 
     def open(self, name: str) -> Sweep:
-        """Return the sweep of a name."""
         return Sweep(self.out / "sweeps" / name)
 
     def state(self) -> tuple[str, bool]:
-        """Return the state of the sweep, and whether it runs or waits."""
         state = "" if self.sweep is None else self.sweep.state
         return state, state in _GOING
 
