@@ -20,8 +20,6 @@ from isa_toolkit.evaluation.evaluation import (
 )
 from isa_toolkit.networks.training import FitSettings
 
-__all__ = ["full_data", "kmeans_real", "random_real"]
-
 
 def random_real(
     dataset: Dataset, images_per_class: int, *, seed: int = 0

@@ -45,8 +45,6 @@ from isa_toolkit.networks import NetworkSettings, build
 from isa_toolkit.networks.training import FitSettings, SGDSettings
 from isa_toolkit.released_sets import loading_options
 
-__all__ = ["Comparison", "Evaluation", "EvaluationSettings", "evaluate"]
-
 Predictor = Literal["network", "ridge"]
 PREDICTORS: tuple[Predictor, ...] = get_args(Predictor)
 

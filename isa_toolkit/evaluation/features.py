@@ -27,8 +27,6 @@ from isa_toolkit.files import write_atomically
 from isa_toolkit.networks import Network, NetworkSettings, build
 from isa_toolkit.networks.training import FitSettings, fit
 
-__all__ = ["FeatureNetwork", "FeatureSettings", "distilled_network", "feature_network"]
-
 _BATCH_SIZE = 128
 _PIECE = 1000
 
@@ -124,16 +122,10 @@ def _train(
         warmup_steps=settings.steps // 20,
     )
     key = jax.random.key(settings.seed)
-    return _fit(network)(key, jnp.asarray(images), jnp.asarray(labels), training)
+    return _fit(key, network, jnp.asarray(images), jnp.asarray(labels), training)
 
 
-@cache
-def _fit(network: Network) -> Any:
-    return jax.jit(
-        lambda key, images, labels, training: fit(
-            key, network, images, labels, training
-        )
-    )
+_fit = jax.jit(fit, static_argnames="network")
 
 
 @cache

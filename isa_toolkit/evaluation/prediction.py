@@ -10,8 +10,6 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from isa_toolkit.networks import Network
 
-__all__ = ["accuracy_of", "in_pieces", "largest_class", "logits_of"]
-
 # Images per forward pass: bounds memory without slowing small networks.
 _PIECE = 500
 

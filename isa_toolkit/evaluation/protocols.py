@@ -24,8 +24,6 @@ from isa_toolkit.methods import METHODS
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.training import FitSettings, SGDSettings, dsa_fit
 
-__all__ = ["PROTOCOLS", "Protocol", "network_of", "protocol_of"]
-
 Protocol = Literal["isa", "frepo", "rcig", "rfad", "dsa", "published"]
 PROTOCOLS: tuple[str, ...] = get_args(Protocol)
 

@@ -19,8 +19,6 @@ from isa_toolkit.networks import Network
 from isa_toolkit.networks.random_features import draw_random
 from isa_toolkit.networks.training import STATIC, start_training, train_step
 
-__all__ = ["RFADSettings", "fit_centred", "rfad_settings", "validation_images"]
-
 
 @jax.tree_util.register_dataclass
 @checks.suggest_keywords
@@ -77,10 +75,7 @@ class RFADSettings:
 
 
 def rfad_settings(dataset: str, images_per_class: int) -> RFADSettings:
-    """Return the published settings of RFAD's evaluation, CIFAR-10's where there are none.
-
-    Warns:
-        UserWarning: The row is not published.
+    """Return the published settings of RFAD's evaluation, or with a warning CIFAR-10's.
 
     Source: docs/algorithms.md, section 7.3.
     """

@@ -23,8 +23,6 @@ from isa_toolkit.methods.base import add_flips
 from isa_toolkit.networks import Network
 from isa_toolkit.networks.training import SGDSettings, fit
 
-__all__ = ["TestResult", "train_and_test"]
-
 
 class TestResult(NamedTuple):
     """Test accuracies of k networks, fractions.
