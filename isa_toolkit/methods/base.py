@@ -139,9 +139,6 @@ def add_flips(
     return jnp.concatenate([images, images[:, :, ::-1]]), jnp.concatenate([labels] * 2)
 
 
-# --- checks of settings ---------------------------------------------------------------
-
-
 def has_values(settings: Any) -> bool:
     """Return whether the traced fields hold what a user gives, so that it can be checked.
 

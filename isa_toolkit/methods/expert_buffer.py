@@ -30,7 +30,6 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from isa_toolkit import checks
 from isa_toolkit.datasets.augmentation import dsa_augment
 from isa_toolkit.files import write_atomically, write_json
 from isa_toolkit.losses.selection import Partner, target_loss
@@ -43,7 +42,6 @@ _PART = 10
 _POLL_S = 0.2
 
 
-@checks.suggest_keywords
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExpertSettings:
@@ -180,9 +178,6 @@ def unravel_of(network: Network) -> tuple[Callable[[Array], PyTree], PyTree]:
 def flat_size(network: Network) -> int:
     """Return p, the number of parameters of a network."""
     return count_parameters(jax.eval_shape(network.init, jax.random.key(0))[0])
-
-
-# --- the buffer on the disk -------------------------------------------------------------
 
 
 def load_or_train_experts(

@@ -87,11 +87,7 @@ class Descent(NamedTuple):
 
 
 def head_index(network: Network) -> int:
-    """Return the index, among the parameters, of the kernel of the last dense layer.
-
-    Raises:
-        InvalidValueError: No leaf has the shape of a readout of the features.
-    """
+    """Return the index, among the parameters, of the kernel of the last dense layer."""
     params, state = jax.eval_shape(network.init, jax.random.key(0))
     image = jax.ShapeDtypeStruct((1, *network.image_shape), jnp.float32)
     features = jax.eval_shape(network.apply, params, state, image).features

@@ -264,11 +264,7 @@ def init(
     images: Float[Array, "m h w ch"],
     labels: Float[Array, "m c"],
 ) -> State:
-    """Return the first state.
-
-    Raises:
-        InvalidValueError: The network has no dense layer on its features.
-    """
+    """Return the first state; refuse a network without a dense layer on its features."""
     inner.head_index(network)
     learned = (images, labels, jnp.zeros_like(images, shape=()))
     pool = init_pool(
