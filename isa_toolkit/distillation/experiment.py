@@ -262,6 +262,7 @@ class ResolvedExperiment:
     Attributes:
         settings: The experiment; no setting is left to a default.
         method: Settings of the method.
+        network: Network of the distillation.
         dataset: All of the data.
         train: What is distilled: the training images without those held out.
         validation: (inputs, labels) that select the step, or None.
@@ -275,6 +276,7 @@ class ResolvedExperiment:
     ) -> None:
         self.settings = settings
         self.method: Any = settings.method
+        self.network = settings.network or NetworkSettings()
         self.dataset = dataset
         self.train = dataset
         self.validation: tuple[Any, Any] | None = None
@@ -287,11 +289,6 @@ class ResolvedExperiment:
             self.validation = (inputs, held_out.labels)
         elif settings.selection == "released":
             self.validation = (dataset.inputs("test"), dataset.test.labels)
-
-    @property
-    def network(self) -> NetworkSettings:
-        """Network of the distillation; no setting is left to a default."""
-        return self.settings.network or NetworkSettings()
 
     def build_network(self) -> Network:
         """Return the network of the distillation."""

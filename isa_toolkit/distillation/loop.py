@@ -115,16 +115,11 @@ def chunk(
     number of steps of the whole run. ``state`` is donated. Static settings and the number
     of runs select a program; every other value is traced.
 
-    Args:
-        network: Network of the distillation.
-        batch_size: Number of real images per step.
-        vmapped: Whether the runs are vmapped. Products of all runs are then one product,
-            which adds up in another order than a single run. Otherwise the runs are
-            computed one after the other inside the program, and each equals a single run
-            bit for bit; on the CPU that is also the faster way, because ``vmap`` turns
-            convolutions into grouped convolutions.
-        mesh: Devices that divide the runs and each batch; None for one device.
-        streamed: Whether ``data`` holds the batches of some steps, one after the other.
+    Products of ``vmapped`` runs are one product, which adds up in another order than a
+    single run. Otherwise the runs are computed one after the other inside the program, and
+    each equals a single run bit for bit; on the CPU that is also the faster way, because
+    ``vmap`` turns convolutions into grouped convolutions. ``streamed`` data hold the
+    batches of some steps, one after the other.
     """
     return _chunk(network, batch_size, vmapped, mesh, streamed)
 

@@ -13,6 +13,7 @@ from isa_toolkit.distillation.store import RunStore
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.errors import InvalidValueError
 from isa_toolkit.evaluation import Evaluation, evaluate
+from isa_toolkit.files import read_json
 from isa_toolkit.released_sets import loading_options
 
 if TYPE_CHECKING:
@@ -98,12 +99,12 @@ class Run:
     @property
     def experiment(self) -> dict[str, Any]:
         """Every setting of the run, as stored."""
-        return self._store.read_json("experiment.json") or {}
+        return read_json(self.path / "experiment.json") or {}
 
     @property
     def status(self) -> dict[str, Any]:
         """Status, step, steps, steps_per_s, elapsed_s and heartbeat."""
-        return self._store.read_json("status.json") or {"status": "new", "step": 0}
+        return read_json(self.path / "status.json") or {"status": "new", "step": 0}
 
     @property
     def step(self) -> int:

@@ -23,6 +23,7 @@ from isa_toolkit.distillation.signals import StopRequest
 from isa_toolkit.distillation.store import RunStore, versions
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.errors import DivergedError
+from isa_toolkit.files import read_json
 from isa_toolkit.methods import METHODS
 from isa_toolkit.methods.base import as_arrays
 
@@ -153,7 +154,7 @@ class RunState:
         self.store.clear_stop()
         self.store.write_environment()
         # The last known step, until the checkpoint is read.
-        status = self.store.read_json("status.json") or {}
+        status = read_json(self.path / "status.json") or {}
         self.step = int(status.get("step", 0))
         self.elapsed_s = float(status.get("elapsed_s", 0.0))
         self.write_status("running")

@@ -61,7 +61,7 @@ def validate(
     resolved: ResolvedExperiment,
     images: np.ndarray,
     labels: np.ndarray,
-    learned: dict[str, float] | None = None,
+    learned: dict[str, float],
 ) -> dict[str, float]:
     """Return the accuracies of new networks trained on distilled images: means over them.
 
@@ -72,7 +72,7 @@ def validate(
         images,
         labels,
         *resolved.validation,
-        with_learned(resolved.evaluation, learned or {}),
+        with_learned(resolved.evaluation, learned),
         num_classes=resolved.dataset.num_classes,
     )
     return {

@@ -78,8 +78,6 @@ class RunStore:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).absolute()
 
-    # --- one process at a time -----------------------------------------------------
-
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Lock the run folder; refuse with the name of the process that has it."""
@@ -93,15 +91,9 @@ class RunStore:
         with lock_folder(self.path, refuse):
             yield
 
-    # --- small files -----------------------------------------------------------------
-
-    def read_json(self, name: str) -> dict[str, Any] | None:
-        """Return a JSON file of the folder, or None if it is missing or damaged."""
-        return read_json(self.path / name)
-
     def write_experiment(self, description: dict[str, Any], digest: str) -> None:
         """Write ``experiment.json``, or check that the existing one has the same hash."""
-        stored = self.read_json("experiment.json")
+        stored = read_json(self.path / "experiment.json")
         if stored is not None and stored.get("hash") != digest:
             raise InvalidValueError(
                 f"The run folder {self.path} must belong to experiment {digest[:8]}, "
@@ -113,7 +105,7 @@ class RunStore:
 
     def write_environment(self) -> None:
         """Add versions, device and machine of this start to ``environment.json``."""
-        stored = self.read_json("environment.json") or {"starts": []}
+        stored = read_json(self.path / "environment.json") or {"starts": []}
         stored["starts"].append(
             {
                 "time": now(),
@@ -130,7 +122,7 @@ class RunStore:
 
     def mark_done(self, steps: int) -> None:
         """Repair the status of a finished run whose process died before writing it."""
-        status = self.read_json("status.json") or {}
+        status = read_json(self.path / "status.json") or {}
         if status.get("status") != "done":
             status.pop("reason", None)
             self.write_status(
@@ -145,8 +137,6 @@ class RunStore:
     def clear_stop(self) -> None:
         """Remove the file ``STOP``."""
         (self.path / "STOP").unlink(missing_ok=True)
-
-    # --- metrics ---------------------------------------------------------------------
 
     def append_metrics(self, rows: list[dict[str, Any]]) -> None:
         """Append rows to ``metrics.jsonl`` in one write, flushed to the disk."""
@@ -181,8 +171,6 @@ class RunStore:
 
         frame = pd.DataFrame(self.metrics())
         write_atomically(self.path / "metrics.parquet", frame.to_parquet(index=False))
-
-    # --- images ----------------------------------------------------------------------
 
     def snapshot_path(self, step: int) -> Path:
         """Return the path of the distilled set of one step."""

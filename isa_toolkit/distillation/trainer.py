@@ -76,8 +76,6 @@ class Trainer:
                         most = max(part.done for part in parts)
                         length = _next_length(length, seconds, is_full=most == length)
 
-    # --- the processes -------------------------------------------------------------------
-
     def _on_writer(self, work: Callable[[], Any]) -> None:
         """Do some work in process 0; raise in every process if it fails."""
 
@@ -104,8 +102,6 @@ class Trainer:
         for run, is_active in zip(runs, agreed[0, 2:], strict=True):
             run.is_active = bool(is_active)
         return float(agreed[:, 0].max())
-
-    # --- starting ------------------------------------------------------------------------
 
     def _programs(self, checkpoints: contextlib.ExitStack) -> Iterator[_Program]:
         """Open the folders, load the data and return groups of runs, ready to start."""
@@ -199,8 +195,6 @@ class Trainer:
                 elif run.is_stop_requested:
                     run.stop()
 
-    # --- after a chunk -------------------------------------------------------------------
-
     def _after_chunk(self, runs: list[RunState], beats: bool, bar: Any) -> None:
         """Write what is due at the steps of the runs; end those that are to end."""
         for run in runs:
@@ -259,8 +253,6 @@ class Trainer:
             unit="step",
             disable=disable if distributed.is_writer() else True,
         )
-
-    # --- memory --------------------------------------------------------------------------
 
     def _group_size(self, data: TrainData) -> int:
         """Return how many runs fit into one program: halved until XLA's figure fits."""

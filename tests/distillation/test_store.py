@@ -10,6 +10,7 @@ import pytest
 
 from isa_toolkit.distillation.store import RunStore
 from isa_toolkit.errors import RunLockedError
+from isa_toolkit.files import read_json
 
 ROWS = [{"step": step, "kind": "train", "loss": step / 3} for step in (4, 8, 12)]
 
@@ -28,8 +29,8 @@ def test_a_second_lock_is_refused_and_named(store: RunStore) -> None:
         ):
             pytest.fail("two hold the lock")
         # The refused one has not taken the holder's name away.
-        assert store.read_json("holder.json") is not None
-    assert store.read_json("holder.json") is None
+        assert read_json(store.path / "holder.json") is not None
+    assert read_json(store.path / "holder.json") is None
     with RunStore(store.path).lock():
         pass
 
@@ -75,13 +76,13 @@ def test_an_experiment_is_written_once_and_another_refused(store: RunStore) -> N
     store.write_experiment({"seed": 1}, "a" * 64)
     with pytest.raises(ValueError, match="experiment bbbbbbbb, got aaaaaaaa"):
         store.write_experiment({"seed": 2}, "b" * 64)
-    assert store.read_json("experiment.json") == {"hash": "a" * 64, "seed": 1}
+    assert read_json(store.path / "experiment.json") == {"hash": "a" * 64, "seed": 1}
 
 
 def test_damaged_json_reads_as_missing(store: RunStore) -> None:
     (store.path / "status.json").write_bytes(b"\xff{")
-    assert store.read_json("status.json") is None
-    assert store.read_json("nothing.json") is None
+    assert read_json(store.path / "status.json") is None
+    assert read_json(store.path / "nothing.json") is None
 
 
 def test_the_status_has_a_heartbeat(store: RunStore) -> None:
@@ -103,7 +104,7 @@ def test_a_stop_request_is_seen_and_cleared(store: RunStore) -> None:
 def test_every_start_is_kept(store: RunStore) -> None:
     store.write_environment()
     store.write_environment()
-    kept = store.read_json("environment.json")
+    kept = read_json(store.path / "environment.json")
     assert kept is not None
     assert len(kept["starts"]) == 2
 
