@@ -30,7 +30,7 @@ from isa_toolkit.errors import DivergedError
 from isa_toolkit.methods import Batch, FRePo, method_of
 from isa_toolkit.methods.base import as_arrays
 from isa_toolkit.networks import NetworkSettings, build
-from isa_toolkit.networks.stacked import take
+from isa_toolkit.networks.pool import take
 
 __all__ = [
     "SETTINGS",

@@ -26,7 +26,7 @@ from isa_toolkit.distillation.sharding import RUNS, DeviceMesh
 from isa_toolkit.methods import METHODS
 from isa_toolkit.methods.base import Batch
 from isa_toolkit.networks import Network
-from isa_toolkit.networks.stacked import put, take
+from isa_toolkit.networks.pool import put, take
 
 # The longest chunk: number of steps whose diagnostics one call returns.
 MAX_CHUNK = 512

@@ -28,7 +28,7 @@ from isa_toolkit.distillation.run_state import RunState, Steps, writing
 from isa_toolkit.distillation.sampling import TrainData, train_data
 from isa_toolkit.distillation.sharding import DeviceMesh
 from isa_toolkit.errors import CancelledError
-from isa_toolkit.networks.stacked import stack, take
+from isa_toolkit.networks.pool import stack, take
 
 # Chunks grow and shrink to about this length, so that a stop request is answered soon.
 _CHUNK_S = 1.0

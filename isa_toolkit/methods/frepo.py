@@ -40,10 +40,11 @@ from isa_toolkit.networks.pool import (
     Learner,
     draw_member,
     init_pool,
+    put,
+    take,
     update_member,
 )
 from isa_toolkit.networks.precision import frozen_features
-from isa_toolkit.networks.stacked import put, take
 from isa_toolkit.networks.training import cosine_decay
 from isa_toolkit.presets import preset, published_rows
 

@@ -42,8 +42,9 @@ from isa_toolkit.networks.pool import (
     fresh_learner,
     init_pool,
     online_step,
+    put,
+    take,
 )
-from isa_toolkit.networks.stacked import put, take
 from isa_toolkit.presets import preset, published_rows
 
 Scalar = Float[Array, ""]

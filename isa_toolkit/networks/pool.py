@@ -124,3 +124,27 @@ def update_member(
             network, learner, images, labels, learning_rate=learning_rate
         ),
     )
+
+
+@jax.jit
+def stack(trees: list[PyTree]) -> PyTree:
+    """Return trees of one structure, such as learners, stacked along a leading axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def take(stacked: PyTree, index: Int[Array, ""] | int) -> PyTree:
+    """Return one of some stacked trees; the index may be traced."""
+    return jax.tree.map(
+        lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False), stacked
+    )
+
+
+def put(stacked: PyTree, index: Int[Array, ""] | int, tree: PyTree) -> PyTree:
+    """Return stacked trees with one of them replaced; the index may be traced."""
+    return jax.tree.map(
+        lambda leaves, leaf: jax.lax.dynamic_update_index_in_dim(
+            leaves, leaf, index, 0
+        ),
+        stacked,
+        tree,
+    )

@@ -17,7 +17,7 @@ from isa_toolkit.distillation.sampling import TrainData
 from isa_toolkit.methods import METHODS, FRePo
 from isa_toolkit.methods.base import Batch, as_arrays
 from isa_toolkit.networks import build
-from isa_toolkit.networks.stacked import take
+from isa_toolkit.networks.pool import take
 from isa_toolkit.networks.training import batch_indices
 
 SETTINGS = FRePo(pool_size=2, max_online_updates=5, label_scale=1.0, flips=False)

@@ -20,8 +20,7 @@ from isa_toolkit.methods import Batch
 from isa_toolkit.methods.base import as_arrays
 from isa_toolkit.methods.frepo import OPTIMIZERS, FRePo, State, step
 from isa_toolkit.networks import NetworkSettings, build
-from isa_toolkit.networks.pool import Learner, online_step
-from isa_toolkit.networks.stacked import stack
+from isa_toolkit.networks.pool import Learner, online_step, stack
 
 FOLDER = Path(os.environ.get("ISA_GOLDEN", Path(__file__).parent))
 LOSSES = "losses.npz"

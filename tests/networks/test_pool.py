@@ -11,7 +11,7 @@ import pytest
 from toy import assert_same_bytes, dense_network, quick_jit, toy_convnet, toy_problem
 
 from isa_toolkit.networks import pool
-from isa_toolkit.networks.stacked import put, take
+from isa_toolkit.networks.pool import put, take
 
 
 @pytest.fixture(scope="module")
