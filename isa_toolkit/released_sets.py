@@ -19,8 +19,6 @@ from isa_toolkit.datasets import DATASETS, Dataset, Preprocessing, load_dataset
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.errors import InvalidValueError
 
-__all__ = ["ReleasedKind", "import_distilled", "loading_options"]
-
 ReleasedKind = Literal["frepo", "rcig", "rfad", "dc", "npz"]
 
 

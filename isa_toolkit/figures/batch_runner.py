@@ -12,8 +12,6 @@ from isa_toolkit.distillation import Experiment, Progress, distill_grid
 from isa_toolkit.distillation.param_grid import group_by_program
 from isa_toolkit.errors import CancelledError
 
-__all__ = ["distill_batched", "parallel_map"]
-
 T = TypeVar("T")
 _OnProgress = Callable[[str, int, int], Any] | None
 

@@ -13,8 +13,6 @@ from isa_toolkit.figures.published_results import AGREES, DIFFERS, NOISE, NOT_RU
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["check_claims", "published_claims"]
-
 
 def published_claims() -> pd.DataFrame:
     """Return the claims of the paper, one per row.

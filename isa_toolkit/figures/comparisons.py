@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["DEMO_TABLE", "FIG3C", "TABLE4", "TABLE8", "Comparison"]
-
 _EXPLANATION = (
     "Left: each seed (dots) and the mean with its 95 % interval over distilled sets; "
     "random real: the images that a seed starts from. Right: the difference, seed by "

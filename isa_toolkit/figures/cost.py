@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["VARIANTS", "caption", "compute", "draw"]
-
 # Plain FRePo looks for no partner.
 VARIANTS = (Variant("frepo", (("partner", "none"),)), Variant("isa"))
 _STEPS = 40

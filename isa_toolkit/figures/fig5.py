@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["RATIOS", "caption", "compute", "draw", "variants"]
-
 RATIOS = (0.1, 0.2, 0.3)
 
 

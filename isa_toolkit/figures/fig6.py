@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = [
-    "MODES", "VARIANTS", "caption", "compute", "draw", "measures", "pictures",
-    "star_positions",
-]  # fmt: skip
-
 VARIANTS = tuple(
     Variant(key) for key in ("frepo", "frepo+drop_hard", "frepo+drop_easy", "isa")
 )

@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = [
-    "PARTNERS", "Pair", "caption", "caption_segment", "compute", "draw",
-    "draw_segment", "find_pair", "segment_table",
-]  # fmt: skip
-
 _DROP_EASY = 0.2
 _BATCH = 1024
 _DRAWS = 10_000

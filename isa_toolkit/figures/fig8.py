@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["VARIANTS", "caption", "compute", "draw"]
-
 VARIANTS = (Variant("frepo"), Variant("isa"))
 
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["LETTERS", "caption", "compute", "draw", "pictures", "table_of"]
-
 # The galleries of the paper, section G: (data set, images per class) -> letter.
 LETTERS = {
     ("mnist", 1): "a", ("fashion_mnist", 1): "b", ("mnist", 10): "c",

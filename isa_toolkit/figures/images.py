@@ -19,8 +19,6 @@ from isa_toolkit.figures.style import house_style, new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["ImageRow", "draw_grid", "image_sheet"]
-
 _LABEL_POINTS = 7
 # Margin of the figure, and gap between the grid and its labels.
 _MARGIN_IN, _LABEL_GAP_IN = 0.05, 0.05

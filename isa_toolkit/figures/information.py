@@ -24,16 +24,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = [
-    "BASE",
-    "FRACTION",
-    "caption",
-    "compute",
-    "draw",
-    "read_and_score",
-    "scores",
-]  # fmt: skip
-
 FRACTION = 0.2
 BASE = Variant("frepo")
 EASY, HARD = "mse_easy_20_from_hard_80", "mse_hard_20_from_easy_80"

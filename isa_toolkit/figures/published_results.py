@@ -11,11 +11,6 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "AGREES", "DIFFERS", "NOISE", "NOT_RUN", "NO_INTERVAL", "OTHER_SETTING", "VERDICTS",
-    "compare", "published_numbers",
-]  # fmt: skip
-
 AGREES, DIFFERS, NOISE = "agrees", "differs", "inside the noise"
 NO_INTERVAL, OTHER_SETTING, NOT_RUN = "no interval", "other setting", "not run"
 # Verdict -> its style in the report, and what it means; the most informative first.

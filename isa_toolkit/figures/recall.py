@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["SPACES", "VARIANTS", "caption", "compute", "draw"]
-
 VARIANTS = tuple(
     Variant(key) for key in ("frepo", "frepo+drop_easy", "frepo+drop_hard", "isa")
 )

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from isa_toolkit.figures.study import Study
 
-__all__ = ["DEMO", "ITEMS", "Item"]
-
 
 class Item(NamedTuple):
     """One figure or table that is reproduced.

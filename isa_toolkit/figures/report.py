@@ -22,8 +22,6 @@ from isa_toolkit.files import write_atomically
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["stored_numbers", "stored_records", "write_demo_page", "write_report"]
-
 Record = Mapping[str, Any]
 
 

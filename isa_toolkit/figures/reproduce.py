@@ -24,8 +24,6 @@ from isa_toolkit.networks.training import FitSettings
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["chosen_items", "make_demo", "reproduce", "study_folder"]
-
 
 def chosen_items(only: Sequence[str] | None) -> list[str]:
     """Return the items to make, all if none are named, in the order of ``ITEMS``."""

@@ -20,21 +20,6 @@ from isa_toolkit.figures.variants import label_of
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "COLUMNS",
-    "as_table",
-    "concatenate",
-    "describe",
-    "differences",
-    "format_images_per_class",
-    "format_interval",
-    "mean_of",
-    "means",
-    "measured",
-    "summary",
-    "with_means",
-]
-
 # Column -> its type in pandas.
 COLUMNS = {
     "dataset": "object", "images_per_class": "Int64", "setting": "object",

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["caption", "compute", "draw", "table_of"]
-
 _SHOWN = 40
 _PER_ROW = 20
 _ENDS = {"easy": "#E69F00", "hard": "#009E73"}

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["caption", "composition", "compute", "draw"]
-
 _BINS = 60
 _COLOURS = {"easy": "#E69F00", "kept": "#0072B2", "hard": "#009E73"}
 

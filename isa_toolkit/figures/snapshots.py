@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["VARIANTS", "caption", "compute", "draw", "rows_of", "table_of"]
-
 VARIANTS = (Variant("frepo"), Variant("isa"))
 
 

@@ -43,8 +43,6 @@ from isa_toolkit.networks.training import FitSettings
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["BUDGETS", "Budget", "MethodBudget", "Study", "check_study", "evaluate_run"]
-
 T = TypeVar("T")
 # Number of snapshots of the distilled set in a run, besides the initial images.
 _SNAPSHOTS = 5

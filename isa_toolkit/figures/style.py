@@ -13,8 +13,6 @@ from isa_toolkit.files import write_atomically
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["house_style", "new_figure", "png", "save"]
-
 _STYLE = Path(__file__).with_name("house.mplstyle")
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["PREDICTORS", "VARIANTS", "caption", "compute", "draw"]
-
 VARIANTS = (Variant("frepo"), Variant("isa"))
 PREDICTORS = {"network": "network", "ridge": "ridge predictor"}
 

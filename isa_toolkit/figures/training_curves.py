@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["QUANTITIES", "caption", "compute", "draw", "plot_run"]
-
 # Quantity of the metrics -> kind of the row it is in, and its name in the legend.
 QUANTITIES = {
     "loss": ("train", "loss"),

@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 from isa_toolkit import checks
 from isa_toolkit.methods import DM, MTT, RCIG, RFAD, FRePo
 
-__all__ = ["SETTINGS", "Setting", "Variant", "label_of", "setting"]
-
 _Build = Callable[[float], Any]
 
 
