@@ -163,9 +163,8 @@ def _space_of(
     """Return preprocessing, class names and name of the data set of an imported set."""
     if isinstance(dataset, Dataset):
         return dataset.preprocessing, dataset.class_names, dataset.name
-    spec = DATASETS.get(match_name("dataset", dataset, DATASETS))
+    spec = DATASETS[match_name("dataset", dataset, DATASETS)]
     space = _SPACES.get(kind)
-    assert spec is not None
     if space is None:
         data = load_dataset(spec.name, root=root)
         return data.preprocessing, data.class_names, data.name

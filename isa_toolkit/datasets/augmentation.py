@@ -26,9 +26,6 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from isa_toolkit.checks import check_one_of, fail
-from isa_toolkit.errors import InvalidTypeError
-
 Shape = tuple[int, ...]
 Images = Float[Array, "n h w ch"]
 
@@ -77,12 +74,6 @@ def augment(
 
     Source: docs/algorithms.md, section 3.1.
     """
-    _check_images(images)
-    check_one_of("mode", mode, MODES)
-    if not ops:
-        raise fail("ops", "hold at least one op", ops, f"Take some of {sorted(OPS)}.")
-    for name in ops:
-        check_one_of("op", name, OPS)
     op_key, draw_key = jax.random.split(key)
     n = images.shape[0]
 
@@ -117,9 +108,6 @@ def dsa_augment(
     """
     if not ops:
         return images
-    for name in ops:
-        check_one_of("DSA op", name, DSA_OPS)
-    _check_images(images)
     op_key, draw_key = jax.random.split(key)
     n = images.shape[0]
 
@@ -355,16 +343,6 @@ DSA_OPS: dict[str, Op] = {
 
 
 # --- Helpers ----------------------------------------------------------------------------
-
-
-def _check_images(images: Images) -> None:
-    """Refuse what is not a batch of float images."""
-    if images.ndim != 4:
-        rule = "have four axes, (n, height, width, channels)"
-        raise fail("images", rule, images.shape)
-    if not jnp.issubdtype(images.dtype, jnp.floating):
-        kind = images.dtype
-        raise InvalidTypeError(f"images must be floats, got {kind}. Whiten them first.")
 
 
 def _per_image(values: Float[Array, " n"], images: Images) -> Float[Array, "n 1 1 1"]:

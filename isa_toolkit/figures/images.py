@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from isa_toolkit.checks import as_text, check_positive, fail
+from isa_toolkit.checks import check_positive
 from isa_toolkit.display import picture_grid
 from isa_toolkit.figures.style import house_style, new_figure
 
@@ -27,7 +27,8 @@ _MARGIN_IN, _LABEL_GAP_IN = 0.05, 0.05
 class ImageRow(NamedTuple):
     """One row of a grid.
 
-    images: Pixels in [0, 1], 1 or 3 channels, [m, h, w, ch]; values outside are clipped.
+    images: Pixels in [0, 1], 1 or 3 channels, [m, h, w, ch], of the same size as in other
+        rows; values outside are clipped.
     label: Text left of the row, of one or more lines.
     colour: Colour of the label.
     """
@@ -42,18 +43,8 @@ def image_sheet(rows: Sequence[ImageRow]) -> UInt8[np.ndarray, "height width 3"]
 
     A pixel of an image is one of its pixels. Shorter rows end in white; grey and colour
     images may be mixed. Grey images are drawn as ink on white paper: 1 is black.
-
-    Raises:
-        ValueError: If there is no image, if images have several sizes or a wrong number
-            of axes or channels, or if a pixel is not finite.
     """
-    sizes = {_check(row.images).shape[1:3] for row in rows}
-    if not rows or not sum(len(row.images) for row in rows):
-        raise fail("rows", "hold an image", as_text("none"))
-    if len(sizes) > 1:
-        found = " and ".join(f"{h}x{w}" for h, w in sorted(sizes))
-        raise fail("rows", "hold images of one size", as_text(found))
-    [(height, width)] = sizes
+    height, width = rows[0].images.shape[1:3]
     coloured = [
         np.repeat(1 - row.images, 3, axis=-1)
         if row.images.shape[-1] == 1
@@ -74,16 +65,9 @@ def draw_grid(
 
     Titles stand above the columns, rotated if they are wider than an image. An image is
     about ``image_in`` inches wide and has at least one dot of the figure per pixel.
-
-    Raises:
-        ValueError: If the rows make no grid, there are more titles than columns, or
-            ``image_in`` is not above 0.
     """
     check_positive("image_in", image_in)
     picture = image_sheet(rows)
-    columns = max(len(row.images) for row in rows)
-    if len(titles) > columns:
-        raise fail("titles", f"be at most {columns} in number", len(titles))
     height, width = rows[0].images.shape[1:3]
     gap = _gap(height, width)
     figure = new_figure(1, 1)
@@ -130,11 +114,3 @@ def draw_grid(
 def _gap(height: int, width: int) -> int:
     """Return the number of pixels between images: 1, or a sixteenth of a large image."""
     return max(1, round(min(height, width) / 16))
-
-
-def _check(images: np.ndarray) -> np.ndarray:
-    if images.ndim != 4 or images.shape[-1] not in (1, 3):
-        raise fail("images", "be [m, h, w, channels] with 1 or 3", images.shape)
-    if not np.isfinite(images).all():
-        raise fail("images", "hold finite pixels", as_text("NaN or infinity"))
-    return images

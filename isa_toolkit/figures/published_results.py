@@ -60,19 +60,12 @@ def compare(item: str, ours: pd.DataFrame, *, is_published_scale: bool) -> pd.Da
     """Return the paper's numbers of one item, each with ours and a verdict.
 
     Ours is the mean over seeds with its interval, of the same data set if there is one. It
-    is compared with the paper's mean only at the published scale, on the same data set, at
-    the same number of images per class. ``VERDICTS`` explains the verdicts.
+    is compared with the paper's mean only at the published scale (steps, width and batch
+    size), on the same data set, at the same number of images per class.
 
-    Args:
-        item: Name of the item in the paper's numbers.
-        ours: Rows of ``results_table``.
-        is_published_scale: Whether ours was made with the published steps, width and
-            batch size.
-
-    Returns:
-        Columns of ``published_numbers`` and ``our_dataset``, ``our_images_per_class``,
-        ``ours``, ``low``, ``high``, ``n``, ``over``, ``difference`` (ours minus the
-        paper's) and ``verdict``.
+    Columns of ``published_numbers`` and ``our_dataset``, ``our_images_per_class``, ``ours``,
+    ``low``, ``high``, ``n``, ``over``, ``difference`` (ours minus the paper's) and
+    ``verdict`` (see ``VERDICTS``).
     """
     paper = published_numbers().query("item == @item").reset_index(drop=True)
     means = ours[ours.seed.isna() & ours.against.isna()].rename(

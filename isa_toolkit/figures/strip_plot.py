@@ -26,14 +26,9 @@ def draw_strips(
 ) -> Figure:
     """Return two panels: values of each setting, and paired differences to a baseline.
 
-    Args:
-        table: Rows of ``results_table`` of one quantity.
-        keys: Keys of settings, from top to bottom; missing ones are left out.
-        against: Key of the baseline of all differences; or, for each key, its own.
-        predictor: Name of the predictor whose rows are drawn; None for rows without one.
-        unit: Name of the values, with their unit.
-        difference: Unit of the differences.
-        looks: Key -> its label and colour.
+    ``table`` holds rows of ``results_table`` of one quantity, of which those of the
+    ``predictor`` are drawn (None: those without one). ``keys`` are settings from top to
+    bottom; missing ones are left out. ``against`` is the baseline of all, or of each key.
     """
     rows = table[
         table.predictor.isna() if predictor is None else table.predictor == predictor

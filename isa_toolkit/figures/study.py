@@ -173,7 +173,6 @@ class Study:
         self.dataset = dataset
 
     def __repr__(self) -> str:
-        """Return data set, scale, number of seeds and folder in one line."""
         return (
             f"Study({self.dataset.name[:80]!r}, scale={self.budget.scale!r}, "
             f"seeds={len(self.seed_range)}, folder={str(self.folder)[-100:]!r})"

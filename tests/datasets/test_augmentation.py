@@ -355,23 +355,6 @@ def test_gradients_equal_central_differences(name):
     assert actual == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("change", "error", "sentence"),
-    [
-        ({"ops": ()}, ValueError, r"^ops must hold at least one op, got \(\)\. Take"),
-        ({"ops": ("spin",)}, ValueError, "^op must be one of 'color', .* got 'spin'"),
-        ({"mode": "each"}, ValueError, "^mode must be one of 'batch', 'sample', got"),
-        ({"images": jnp.zeros((4, 4, 1))}, ValueError, "^images must have four axes"),
-        ({"images": jnp.zeros((1, 4, 4, 1), int)}, TypeError, "must be floats, got"),
-    ],
-)
-def test_bad_input_is_one_sentence(change, error, sentence):
-    arguments = {"images": jnp.zeros((2, 4, 4, 1)), "ops": GRAY_OPS, "mode": "batch"}
-    arguments |= change
-    with pytest.raises(error, match=sentence):
-        augment(jax.random.key(0), arguments.pop("images"), **arguments)
-
-
 # --- DSA ---
 
 DSA_SHAPE = (5, 8, 8, 3)
@@ -528,10 +511,6 @@ def test_dsa_gradients_flow_through_every_op(dsa_images):
     assert (slopes != 0).any(axis=(1, 2, 3, 4)).all()
 
 
-def test_dsa_no_op_changes_nothing_and_an_unknown_one_is_named(dsa_images):
+def test_dsa_no_op_changes_nothing(dsa_images):
     same = dsa_augment(jax.random.key(0), jnp.asarray(dsa_images), ops=())
     np.testing.assert_array_equal(same, dsa_images)
-    with pytest.raises(ValueError, match=r"DSA op must be one of .*'scale'.*'spin'"):
-        dsa_augment(jax.random.key(0), jnp.asarray(dsa_images), ops=("spin",))
-    with pytest.raises(ValueError, match="images must have four axes"):
-        dsa_augment(jax.random.key(0), jnp.asarray(dsa_images[0]))

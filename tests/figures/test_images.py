@@ -83,27 +83,6 @@ def test_labels_and_titles_lie_on_the_page_beside_the_grid():
     assert {text.get_rotation() for text in short.axes[0].texts} == {0}
 
 
-@pytest.mark.parametrize(
-    ("rows", "sentence"),
-    [
-        ([], "rows must hold an image, got none"),
-        ([ImageRow(images(0))], "rows must hold an image, got none"),
-        (
-            [ImageRow(images()), ImageRow(images(side=6))],
-            "rows must hold images of one size, got 6x6 and 8x8",
-        ),
-        ([ImageRow(images(channels=2))], r"images must be \[m, h, w, channels\]"),
-        ([ImageRow(images()[0])], r"images must be \[m, h, w, channels\]"),
-        ([ImageRow(np.full((1, 2, 2, 1), np.nan))], "images must hold finite pixels"),
-    ],
-)
-def test_what_makes_no_grid_is_one_sentence(rows, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        draw_grid(rows)
-
-
-def test_titles_and_size_are_checked():
-    with pytest.raises(ValueError, match="titles must be at most 3 in number, got 4"):
-        draw_grid([ImageRow(images())], titles="abcd")
+def test_the_size_is_checked():
     with pytest.raises(ValueError, match=r"image_in must be above 0, got 0\.0"):
         draw_grid([ImageRow(images())], image_in=0)
