@@ -91,9 +91,6 @@ def read_or_map(
 
     ``facts["root"]`` and ``facts["files"]`` name files, or folders of them, whose sizes
     and times belong to the name in the cache.
-
-    Raises:
-        OSError: The cache folder cannot be written.
     """
     first = records.read(indices[:1], channels, resolution)
     shape = (len(indices), *first.shape[1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import os
 import struct
 from collections.abc import Callable, Sequence
@@ -121,16 +122,13 @@ def decode_all(
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         for start in range(0, len(rows), _PER_BATCH):
             batch = encoded(rows[start : start + _PER_BATCH])
-            tasks = [
-                batch[at : at + _PER_TASK] for at in range(0, len(batch), _PER_TASK)
-            ]
-            decoded = (image for part in pool.map(decode, tasks) for image in part)
+            starts = range(0, len(batch), _PER_TASK)
+            parts = pool.map(decode, [batch[at : at + _PER_TASK] for at in starts])
+            decoded = itertools.chain.from_iterable(parts)
             for row, (one, image) in enumerate(zip(batch, decoded, strict=True), start):
                 if images is None:
-                    images, first = (
-                        np.empty((len(rows), *image.shape), np.uint8),
-                        one.name,
-                    )
+                    images = np.empty((len(rows), *image.shape), np.uint8)
+                    first = one.name
                 which = f"{{}} ({first}) and {{}} ({one.name})"
                 check_size("images", images.shape[1:3], image.shape[:2], which)
                 if image.shape[2] > images.shape[3]:
@@ -183,11 +181,9 @@ def _open(encoded: Encoded) -> Image.Image:
         mode = as_text(f"mode {opened.mode}")
         raise fail(f"image {encoded.name}", "have 8 or 16 bits per channel", mode)
     if opened.width * opened.height > LARGEST_IMAGE:
-        rule, size = (
-            f"have at most {LARGEST_IMAGE} pixels",
-            "x".join(map(str, opened.size)),
-        )
-        raise fail(f"image {encoded.name}", rule, as_text(size), "Resize the file.")
+        rule = f"have at most {LARGEST_IMAGE} pixels"
+        size = as_text(f"{opened.width}x{opened.height}")
+        raise fail(f"image {encoded.name}", rule, size, "Resize the file.")
     return opened
 
 

@@ -117,11 +117,11 @@ def load_dataset(
 
 def _known(name: str, *, is_required: bool) -> DatasetSpec | None:
     fix = "For data of your own, pass root."
-    if is_required:
-        return DATASETS[match_name("name", name, DATASETS, fix=fix)]
     try:
-        return DATASETS[match_name("name", name, DATASETS)]
+        return DATASETS[match_name("name", name, DATASETS, fix=fix)]
     except ValueError:
+        if is_required:
+            raise
         return None
 
 

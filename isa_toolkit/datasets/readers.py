@@ -131,9 +131,6 @@ def read_parquet(
     cache folder, from which images are mapped. Images are structs {bytes, path} of
     encoded files (the Hub's form), plain binary, or nested lists of numbers [h][w] or
     [h][w][ch].
-
-    Raises:
-        OSError: The cache folder cannot take the Arrow copy.
     """
     import pyarrow as pa
 
@@ -286,15 +283,12 @@ def download(
     # Every error of the client (offline, no such revision, time out) is an OSError or
     # a ValueError, whichever HTTP library is under it.
     except (OSError, ValueError) as error:
-        rule, kind = (
-            "be reachable on the Hub or complete in its cache",
-            type(error).__name__,
-        )
+        rule = "be reachable on the Hub or complete in its cache"
         fix = (
             "Check the network and HF_HUB_OFFLINE, "
             f"try '{repository}@main', or pass root to read local files."
         )
-        raise fail(name, rule, as_text(kind), fix) from error
+        raise fail(name, rule, as_text(type(error).__name__), fix) from error
     folder = Path(local)
     # Other revisions' leftovers may lie beside: take what the patterns name.
     matched = [sorted(folder.rglob(pattern)) for pattern in patterns]

@@ -65,13 +65,9 @@ class DatasetSpec:
 
 
 def _read() -> dict[str, DatasetSpec]:
-    text = (
-        resources.files("isa_toolkit.datasets")
-        .joinpath("registry.toml")
-        .read_text("utf-8")
-    )
+    path = resources.files("isa_toolkit.datasets") / "registry.toml"
     specs = {}
-    for name, table in tomllib.loads(text).items():
+    for name, table in tomllib.loads(path.read_text("utf-8")).items():
         fields: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in table.items()
