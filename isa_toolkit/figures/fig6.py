@@ -43,17 +43,11 @@ def compute(
 ) -> pd.DataFrame:
     """Return the positions of real and distilled images in a t-SNE map.
 
-    Args:
-        study: Study with the data and the runs.
-        images_per_class: Number of distilled images of each class; None for
-            ``study.default_size``.
-        classes: Indices of the classes to show. The paper shows three and does not say
-            which.
-        mode: "anchored" for one map of the real images, in which every set is placed, or
-            "joint" for a map of each set together with the real images.
-        space: "features" of a network trained on real images, or "pixels" of the network
-            inputs.
-        seed: Seed of the distilled sets.
+    ``classes`` are indices; the paper shows three and does not say which. ``mode`` is
+    "anchored" for one map of the real images, in which every set is placed, or "joint" for
+    a map of each set together with the real images; ``space`` "features" of a network
+    trained on real images, or "pixels" of the network inputs. The default size is
+    ``study.default_size``.
 
     Returns:
         One row per point: ``setting`` (the panel; real points of an anchored map are the

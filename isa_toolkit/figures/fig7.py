@@ -130,11 +130,8 @@ def segment_table(
 ) -> pd.DataFrame:
     """Return a pair and its loss along a segment.
 
-    Args:
-        pair: Pair from :func:`find_pair`.
-        segment: Ends (a, b) of the segment, in steps away from the partner.
-        samples: Number of values of t to draw uniformly from it, at least 2.
-        seed: Seed of these values.
+    ``segment`` has the ends (a, b), in steps away from the partner; at least 2 ``samples``
+    of t are drawn uniformly from it.
 
     Returns:
         Rows of several kinds (column ``kind``): "image" (``index`` 0 and 1, ``label``,
@@ -184,12 +181,11 @@ def _pair(
     scores: np.ndarray,
     kept: np.ndarray,
     classes: np.ndarray,
-    shuffle: int | None = None,
+    shuffle: int | None,
 ) -> tuple[int, int]:
     """Return a kept sample and its partner, of another class if there is any.
 
-    The partner is the nearest kept sample by cosine, or a random one if ``shuffle`` is a
-    seed.
+    The partner is the nearest kept sample, or a random one if ``shuffle`` is a seed.
     """
     unit = real / np.linalg.norm(real, axis=1, keepdims=True)
     similarity = unit @ unit.T

@@ -59,14 +59,7 @@ def stored_numbers(record: Record) -> pd.DataFrame:
 
 
 def write_report(out: str | Path) -> Path:
-    """Write ``report.html``, a page of its own, from the stored items of every study.
-
-    Returns:
-        Path of the page.
-
-    Raises:
-        OSError: If the folder cannot be read or written.
-    """
+    """Write ``report.html``, a page of its own, from the stored items of every study."""
     # Study -> item -> (record, its numbers).
     studies: dict[tuple[str, str], dict[str, tuple[Record, pd.DataFrame]]] = {}
     for record in stored_records(out):

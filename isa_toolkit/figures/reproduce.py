@@ -48,21 +48,9 @@ def reproduce(
     """Make every item of a study, then the report over all studies in the folder.
 
     Runs and evaluations are stored in the study's run folder. After an interruption, the
-    same call continues with the first run that is not done.
-
-    Args:
-        study: Study with the data set, the scale and the runs.
-        out: Path of the results folder.
-        only: Names of the items to make; None for all.
-        command: Command line that the report states.
-        log: Function called with a line of text after each item.
-
-    Returns:
-        Path of ``report.html``.
-
-    Raises:
-        ValueError: If an item is unknown.
-        OSError: If a folder cannot be written.
+    same call continues with the first run that is not done. ``only`` names the items to
+    make (None: all), ``command`` is the command line that the report states, and ``log`` is
+    called with a line of text after each item. Returns the path of ``report.html``.
     """
     folder = study_folder(out, check_study(study))
     page = Path(out) / "report.html"
@@ -82,18 +70,8 @@ def make_demo(
 ) -> tuple[Path, pd.DataFrame]:
     """Make a few figures of the digits in minutes, and a page that explains them.
 
-    Args:
-        out: Path of the folder for the page, its tables and its pictures.
-        folder: Path of the folder with the run folders; finished runs are reused.
-        seeds: Number of distilled sets per setting.
-        log: Function called with a line of text after each item.
-
-    Returns:
-        Path of ``index.html``, and the rows of ``results_table`` of its table.
-
-    Raises:
-        ValueError: If ``seeds`` is below 1.
-        OSError: If a folder cannot be written.
+    ``folder`` has the run folders, of which finished ones are reused. Returns the path of
+    ``index.html``, and the rows of ``results_table`` of its table.
     """
     study = Study("digits", scale=_demo_budget(), folder=folder, seeds=seeds)
     tables = {

@@ -53,7 +53,7 @@ def test_the_pair_is_a_kept_sample_and_its_nearest_partner(seed):
     real, scores = draw.normal(size=(50, 6)), draw.uniform(size=50)
     classes = draw.integers(0, 3, 50)
     kept = ranking.kept(scores, drop_easy=0.2)
-    first, second = fig7._pair(real, scores, kept, classes)
+    first, second = fig7._pair(real, scores, kept, classes, None)
     with double_precision():
         partners = isa.nearest_partners(jnp.asarray(real), jnp.asarray(kept, float))
     partners = np.asarray(partners)
@@ -71,7 +71,7 @@ def test_of_one_class_the_pair_is_of_that_class():
     draw = np.random.default_rng(0)
     real, scores = draw.normal(size=(20, 3)), draw.uniform(size=20)
     kept = np.ones(20, bool)
-    first, second = fig7._pair(real, scores, kept, np.zeros(20, int))
+    first, second = fig7._pair(real, scores, kept, np.zeros(20, int), None)
     assert first != second
 
 
