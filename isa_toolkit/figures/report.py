@@ -17,7 +17,7 @@ from isa_toolkit.figures.results_table import format_images_per_class, format_in
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.table6 import PREDICTORS
 from isa_toolkit.figures.variants import label_of, setting
-from isa_toolkit.files import write_atomically
+from isa_toolkit.files import read_json, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,11 +36,9 @@ def stored_records(out: str | Path) -> list[dict[str, Any]]:
     records = []
     for folder in sorted(path for path in Path(out).iterdir() if path.is_dir()):
         for name in ITEMS:
-            try:
-                record = json.loads((folder / f"{name}.json").read_text())
-            except (FileNotFoundError, json.JSONDecodeError):
-                continue
-            records.append({**record, "folder": folder})
+            record = read_json(folder / f"{name}.json")
+            if record is not None:
+                records.append({**record, "folder": folder})
     return records
 
 
