@@ -9,9 +9,10 @@ from typing import Any
 
 from isa_toolkit.figures import training_curves
 from isa_toolkit.figures.style import png
-from isa_toolkit.sweeps import Job, runs_in
+from isa_toolkit.sweeps import Job
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
+from isa_toolkit.widgets.polling import begun_runs, list_again, run_options
 
 __all__ = ["CompareRuns"]
 
@@ -32,17 +33,8 @@ def CompareRuns(folder: str | Path = "runs") -> Panel:
     """
     path = Path(folder).absolute()
 
-    def begun() -> list[Job]:
-        jobs = runs_in(path)
-        return [job for job in jobs if (job.path / "experiment.json").is_file()]
-
-    def names() -> list[tuple[str, str]]:
-        return [
-            (f"{job.path.name} ({job.status.state})", job.path.name) for job in begun()
-        ]
-
     def update(values: Mapping[str, Any]) -> Mapping[str, Any]:
-        jobs = begun()
+        jobs = begun_runs(path)
         shown = {"table": layout.table(_HEADS, map(_row, jobs))}
         runs = {
             job.path.name: job.run for job in jobs if job.path.name in values["pick"]
@@ -58,12 +50,9 @@ def CompareRuns(folder: str | Path = "runs") -> Panel:
         }
 
     def refresh_list(panel: Panel) -> None:
-        with panel.quietly():
-            layout.set_options(panel.pick, names())
-        panel.refresh()
-        panel.check()
+        list_again(panel, panel.pick, run_options(begun_runs(path)))
 
-    found = names()
+    found = run_options(begun_runs(path))
     panel = Panel(
         "Runs of a folder",
         about="Pick runs to compare their training curves.",

@@ -149,7 +149,7 @@ def run_buttons() -> dict[str, ipywidgets.Button]:
 def size_dropdown(study: Study, value: int) -> ipywidgets.Dropdown:
     """Return the list of images per class."""
     return layout.dropdown(
-        "Images per class", study.sizes, value,
+        "Images per class", value, options=study.sizes,
         help="Number of distilled images of each class",
     )  # fmt: skip
 

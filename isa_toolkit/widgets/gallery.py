@@ -11,9 +11,9 @@ from isa_toolkit.distillation import Run
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures import gallery
 from isa_toolkit.figures.style import png
-from isa_toolkit.sweeps import runs_in
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
+from isa_toolkit.widgets.polling import begun_runs, list_again, run_options
 
 __all__ = ["Gallery"]
 
@@ -34,12 +34,8 @@ def Gallery(folder: str | Path = "runs") -> Panel:
     path = Path(folder).absolute()
 
     def found() -> list[tuple[str, str]]:
-        return [
-            (f"{job.path.name} ({job.status.state})", job.path.name)
-            for job in runs_in(path)
-            if (job.path / "experiment.json").is_file()
-            and (job.run.is_done or job.run.snapshots)
-        ]
+        jobs = begun_runs(path)
+        return run_options(job for job in jobs if job.run.is_done or job.run.snapshots)
 
     def update(values: Mapping[str, Any]) -> Mapping[str, Any]:
         name = values["found"]
@@ -60,21 +56,20 @@ def Gallery(folder: str | Path = "runs") -> Panel:
         }
 
     def refresh_list(panel: Panel) -> None:
-        with panel.quietly():
-            layout.set_options(panel.found, found())
-        panel.refresh()
-        panel.check()
+        list_again(panel, panel.found, found())
 
     panel = Panel(
         "Distilled images",
         about="The distilled images of any run, at any stored step.",
         controls={
             "found": layout.dropdown(
-                "Run", found(), help=f"Runs in {path}", width=layout.WIDE
+                "Run", options=found(), help=f"Runs in {path}", width=layout.WIDE
             ),
             "refresh_list": layout.refresh_button(),
             "step": layout.dropdown(
-                "Step", [("result", _RESULT)], help="The result, or a stored step"
+                "Step",
+                options=[("result", _RESULT)],
+                help="The result, or a stored step",
             ),
             "labels": layout.checkbox(
                 "Learned labels",

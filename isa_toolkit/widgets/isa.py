@@ -81,11 +81,11 @@ def ISA(study: Study, *, images_per_class: int | None = None, seed: int = 0) -> 
             help="End of the segment; 0 is the sample itself",
         ),
         "samples": layout.dropdown(
-            "Samples of t", [(f"{n:,}", n) for n in _SAMPLES], 1000,
+            "Samples of t", 1000, options=[(f"{n:,}", n) for n in _SAMPLES],
             help="Number of virtual samples whose mean is compared with the closed form",
         ),
         "partner": layout.dropdown(
-            "Partner", fig7.PARTNERS, "nearest",
+            "Partner", "nearest", options=fig7.PARTNERS,
             help="Nearest kept sample by cosine, or a random kept sample",
         ),
         "drop_easy": layout.slider(

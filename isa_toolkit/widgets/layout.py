@@ -56,19 +56,11 @@ range_slider = partial(
     control, ipywidgets.FloatRangeSlider, readout_format=".2f", step=0.05
 )
 int_field = partial(control, ipywidgets.BoundedIntText)
+# The options of a list are values, or pairs (name, value).
+dropdown = partial(control, ipywidgets.Dropdown)
 several = partial(
     control, ipywidgets.SelectMultiple, help="Pick with Ctrl or Shift", rows=4
 )
-
-
-def dropdown(
-    label: str, options: Sequence[Any], value: Any = None, *, help: str,
-    width: str = _CONTROL,
-) -> ipywidgets.Dropdown:  # fmt: skip
-    """Return a list to choose one of: values, or pairs (name, value); the first if None."""
-    return control(
-        ipywidgets.Dropdown, label, value, help=help, width=width, options=options
-    )
 
 
 def checkbox(label: str, value: bool, *, help: str) -> ipywidgets.Checkbox:
@@ -79,31 +71,20 @@ def checkbox(label: str, value: bool, *, help: str) -> ipywidgets.Checkbox:
     )  # fmt: skip
 
 
-def button(
-    label: str, *, help: str, icon: str = "", style: str = ""
-) -> ipywidgets.Button:
-    """Return a button with a Font Awesome icon; the style is "primary", "danger" or none."""
+def button(label: str, help: str, **traits: Any) -> ipywidgets.Button:
+    """Return a button; ``traits`` are such as ``icon``, the name of a Font Awesome icon."""
     return ipywidgets.Button(
-        description=label, tooltip=help, icon=icon, button_style=style,
-        layout={"width": "auto", "min_width": "6.5em", "margin": "2px 0"},
+        description=label, tooltip=help,
+        layout={"width": "auto", "min_width": "6.5em", "margin": "2px 0"}, **traits,
     )  # fmt: skip
 
 
-def run_button(label: str, help: str) -> ipywidgets.Button:
-    """Return the button that starts something."""
-    return button(label, icon="play", style="primary", help=help)
-
-
-def stop_button(label: str, help: str) -> ipywidgets.Button:
-    """Return the button that ends it, disabled at first."""
-    made = button(label, icon="stop", style="danger", help=help)
-    made.disabled = True
-    return made
-
-
-def refresh_button() -> ipywidgets.Button:
-    """Return the button that reads a folder again."""
-    return button("Refresh list", icon="refresh", help="Read the folder again")
+run_button = partial(button, icon="play", button_style="primary")
+# Disabled until there is something to stop.
+stop_button = partial(button, icon="stop", button_style="danger", disabled=True)
+refresh_button = partial(
+    button, "Refresh list", "Read the folder again", icon="refresh"
+)
 
 
 def set_options(widget: Any, options: list[tuple[str, Any]]) -> None:

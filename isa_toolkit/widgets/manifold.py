@@ -126,16 +126,17 @@ def Manifold(study: Study, *, seed: int = 0) -> Panel:
             ),
             "methods": layout.several("Methods", keys, options=labels),
             "space": layout.dropdown(
-                "Space", fig6.SPACES, "features",
+                "Space", "features", options=fig6.SPACES,
                 help="Features of a network trained on real images, or network inputs",
             ),
             "mode": layout.dropdown(
-                "Map", fig6.MODES, "anchored",
+                "Map", "anchored", options=fig6.MODES,
                 help="One map of the real images for all methods, or one for each method",
             ),
             "images_per_class": size_dropdown(study, study.default_size),
             "method": layout.dropdown(
-                "Star of", labels, keys[0], help="Method whose distilled image is shown"
+                "Star of", keys[0], options=labels,
+                help="Method whose distilled image is shown",
             ),
             "star": layout.int_slider(
                 "Star", 0, min=0, max=3 * study.default_size - 1,

@@ -1,22 +1,40 @@
-"""What the panels of runs and of sweeps share: they list a folder and follow one item."""
+"""What the panels of runs and of sweeps share: they list a folder, and follow one item."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets
 
 from isa_toolkit.checks import check_positive
+from isa_toolkit.sweeps import Job, runs_in
 from isa_toolkit.widgets import layout
+from isa_toolkit.widgets.panel import Panel
 
-if TYPE_CHECKING:
-    from isa_toolkit.widgets.panel import Panel
+__all__ = ["FolderWatcher", "begun_runs", "list_again", "run_options"]
 
-__all__ = ["FolderWatcher"]
+
+def begun_runs(folder: Path) -> list[Job]:
+    """Return the runs of a folder that have begun."""
+    return [job for job in runs_in(folder) if (job.path / "experiment.json").is_file()]
+
+
+def run_options(jobs: Iterable[Job]) -> list[tuple[str, str]]:
+    """Return runs with their states, as options of a list."""
+    return [(f"{job.path.name} ({job.status.state})", job.path.name) for job in jobs]
+
+
+def list_again(panel: Panel, control: Any, options: list[tuple[str, str]]) -> None:
+    """Replace the options of a list, then draw what is chosen."""
+    with panel.quietly():
+        layout.set_options(control, options)
+    panel.refresh()
+    panel.check()
 
 
 class FolderWatcher:
@@ -56,8 +74,8 @@ class FolderWatcher:
         """Return the list and its buttons."""
         return {
             "found": layout.dropdown(
-                f"{self.kind.title()}s in folder", self.found(), width=layout.WIDE,
-                help=f"{self.kind.title()}s in {self.out}",
+                f"{self.kind.title()}s in folder", options=self.found(),
+                width=layout.WIDE, help=f"{self.kind.title()}s in {self.out}",
             ),
             "attach": layout.button(
                 "Attach", icon="link",

@@ -57,7 +57,7 @@ def Diversity(study: Study) -> Panel:
                 help="Each ball reaches to the k-th nearest distilled neighbour",
             ),
             "space": layout.dropdown(
-                "Space", list(recall.SPACES), "features",
+                "Space", "features", options=list(recall.SPACES),
                 help="Features of a network trained on real images, or network inputs",
             ),
             "images_per_class": size_dropdown(study, study.default_size),
@@ -165,11 +165,11 @@ def Predictors(study: Study) -> Panel:
         about="Test accuracy of a new network, and of ridge regression, on a distilled set.",
         controls={
             "predictor": layout.dropdown(
-                "Predictor", names, "both", help="Predictor of the listed rows"
+                "Predictor", "both", options=names, help="Predictor of the listed rows"
             ),
             "images_per_class": layout.dropdown(
                 "Images per class",
-                study.sizes,
+                options=study.sizes,
                 help="Size of the distilled sets in the listed rows",
             ),
         },

@@ -20,7 +20,7 @@ from isa_toolkit.figures.style import png
 from isa_toolkit.sweeps import Job, RunStatus, runs_in
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
-from isa_toolkit.widgets.polling import FolderWatcher
+from isa_toolkit.widgets.polling import FolderWatcher, run_options
 
 __all__ = ["JobWatcher"]
 
@@ -115,20 +115,18 @@ def _settings(experiment: Experiment) -> dict[str, ipywidgets.Widget]:
             "ISA segment", method.segment, min=-1, max=1,
             help="Ends of the segment, in steps away from the partner; (0, 0): no ISA",
         )  # fmt: skip
-    fields = {
-        "steps": (
-            "Outer steps", 1, 10_000_000,
-            "Steps of the whole run; another number is another run",
-        ),
-        "images_per_class": (
-            "Images per class", 1, 1000, "Learned images of each class"
-        ),
-        "seed": ("Seed", 0, 2**31 - 1, "Of first images, networks and batches"),
-    }  # fmt: skip
-    for name, (label, least, most, help) in fields.items():
-        made[name] = layout.int_field(
-            label, getattr(experiment, name), min=least, max=most, help=help
-        )
+    made["steps"] = layout.int_field(
+        "Outer steps", experiment.steps, min=1, max=10_000_000,
+        help="Steps of the whole run; another number is another run",
+    )  # fmt: skip
+    made["images_per_class"] = layout.int_field(
+        "Images per class", experiment.images_per_class, min=1, max=1000,
+        help="Learned images of each class",
+    )  # fmt: skip
+    made["seed"] = layout.int_field(
+        "Seed", experiment.seed, min=0, max=2**31 - 1,
+        help="Of first images, networks and batches",
+    )  # fmt: skip
     return made
 
 
@@ -184,10 +182,7 @@ class _JobWatcher(FolderWatcher):
         return dataclasses.replace(self.experiment, method=method, **fields)
 
     def found(self) -> list[tuple[str, str]]:
-        return [
-            (f"{job.path.name} ({job.status.state})", job.path.name)
-            for job in runs_in(self.out)
-        ]
+        return run_options(runs_in(self.out))
 
     def open(self, name: str) -> Job:
         return Job.attach(self.out / name)
