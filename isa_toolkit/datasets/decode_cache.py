@@ -120,29 +120,25 @@ def _write(path: Path, shape: tuple[int, ...], pieces: Iterable[Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Another process that loads the same set waits, and then finds the file.
         with FileLock(path.with_suffix(".lock")):
-            if not path.is_file():
-                _write_pieces(partial, shape, pieces)
+            if path.is_file():
+                return
+            try:
+                # Written, not mapped: on a full disk a map ends the process with a signal.
+                with partial.open("wb") as file:
+                    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_2_0(file, header)
+                    for piece in pieces:
+                        check_size("images", shape[1:], piece.shape[1:])
+                        file.write(np.ascontiguousarray(piece).data)
                 partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
     except OSError as error:
         reason = error.strerror or str(error)
         raise type(error)(
             f"The cache folder {path.parent} cannot take the decoded images: {reason}. "
             "Free some space, or set ISA_CACHE_DIR to a folder that has it."
         ) from error
-
-
-def _write_pieces(path: Path, shape: tuple[int, ...], pieces: Iterable[Any]) -> None:
-    try:
-        # Written, not mapped: on a full disk a map ends the process with a signal.
-        with path.open("wb") as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_2_0(file, header)
-            for piece in pieces:
-                check_size("images", shape[1:], piece.shape[1:])
-                file.write(np.ascontiguousarray(piece).data)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
 
 
 def _stamps(facts: Mapping[str, Any]) -> list[Any]:

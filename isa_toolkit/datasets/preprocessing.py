@@ -235,10 +235,8 @@ def fit(
     if min(int(np.prod(shape)) // stride**2, len(images)) < _KEPT_FROM:
         zca = fit_fresh()
     else:
-        path = (
-            cache_folder()
-            / f"zca-{_fit_key(images, plain, stride, whitening)[:32]}.npz"
-        )
+        key = _fit_key(images, plain, stride, whitening)[:32]
+        path = cache_folder() / f"zca-{key}.npz"
         zca = kept_or_made(path, _read_zca, fit_fresh, _write_zca)
     return dataclasses.replace(plain, zca=zca)
 
