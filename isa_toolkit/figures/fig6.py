@@ -68,11 +68,11 @@ def compute(
         return pd.DataFrame()
     labels = study.dataset.train.labels
     indices = _sample_each_class(labels, classes, study.budget.map_points)
-    real = _points(study, space, study.dataset.inputs("train")[indices])
+    real = study.points(study.dataset.inputs("train")[indices], space)
     sets, kinds = {}, {}
     for key, distilled in shown.items():
         mine = np.isin(distilled.classes, classes)
-        sets[key] = _points(study, space, distilled.images[mine])
+        sets[key] = study.points(distilled.images[mine], space)
         kinds[key] = distilled.classes[mine]
     perplexity = min(30.0, (len(real) - 1) / 3)
     if mode == "anchored":
@@ -122,7 +122,7 @@ def measures(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
     cells = []
     for (variant, seed), run in runs.items():
         distilled = run.distilled
-        points = study.feature_network().features(distilled.images)
+        points = study.points(distilled.images, "features")
         arrays = (real, of, points, distilled.classes)
         found = {
             "overlap": class_geometry.overlap(*arrays, k=K),
@@ -147,12 +147,6 @@ def _sample_each_class(
         draw.permutation(np.flatnonzero(labels == label))[:most] for label in classes
     ]
     return np.sort(np.concatenate(chosen))
-
-
-def _points(study: Study, space: str, images: np.ndarray) -> np.ndarray:
-    if space == "pixels":
-        return images.reshape(len(images), -1)
-    return study.feature_network().features(images)
 
 
 @house_style

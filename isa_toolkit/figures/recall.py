@@ -23,7 +23,7 @@ VARIANTS = tuple(
 )
 K = 5
 # Feature space -> suffix of its quantities.
-SPACES = {"features": "", "pixels": "_pixels"}
+SPACES: dict[Literal["features", "pixels"], str] = {"features": "", "pixels": "_pixels"}
 # The radii around real points cost the square of their number: a fixed random subset.
 _MOST_RADII = 5000
 
@@ -52,7 +52,10 @@ def compute(
     sets = [(variant.key, seed, run, None) for (variant, seed), run in runs.items()]
     sets += [("random", seed, run, 0) for key, seed, run, _ in sets if key == "frepo"]
     inputs = study.dataset.inputs("train")
-    real = {"features": study.real_features(), "pixels": _flat(inputs)}
+    real = {
+        "features": study.real_features(),
+        "pixels": study.points(inputs, "pixels"),
+    }
     subset = np.arange(len(inputs))
     if len(inputs) > _MOST_RADII:
         draw = np.random.default_rng(0)
@@ -61,17 +64,14 @@ def compute(
     def measure(item: tuple[str, int, Run, int | None]) -> dict[str, float]:
         _, _, run, step = item
         distilled = run.distilled if step is None else run.distilled_at(step)
-        points = {
-            "features": study.feature_network().features(distilled.images),
-            "pixels": _flat(distilled.images),
-        }
-        return {
-            quantity + suffix: value
-            for space, suffix in SPACES.items()
-            for quantity, value in _measures(
-                real[space], real[space][subset], points[space], k
-            ).items()
-        }
+        found = {}
+        for space, suffix in SPACES.items():
+            points = study.points(distilled.images, space)
+            values = _measures(real[space], real[space][subset], points, k)
+            found |= {
+                f"{quantity}{suffix}": value for quantity, value in values.items()
+            }
+        return found
 
     cells = ({"setting": key, "seed": seed} for key, seed, _, _ in sets)
     table = results_table.measured(
@@ -80,10 +80,6 @@ def compute(
         images_per_class=size,
     )
     return results_table.with_means(table, against="frepo")
-
-
-def _flat(images: np.ndarray) -> np.ndarray:
-    return images.reshape(len(images), -1)
 
 
 def _measures(

@@ -416,6 +416,14 @@ class Study:
             self._cache["features"] = self.feature_network().features(inputs)
         return self._cache["features"]
 
+    def points(
+        self, images: np.ndarray, space: Literal["features", "pixels"]
+    ) -> np.ndarray:
+        """Return network inputs as points [n, d]: their features, or flattened."""
+        if space == "pixels":
+            return images.reshape(len(images), -1)
+        return self.feature_network().features(images)
+
     def map(
         self, function: Callable[[Any], T], items: Iterable[Any], description: str
     ) -> list[T]:
