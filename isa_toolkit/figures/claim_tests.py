@@ -30,15 +30,12 @@ def published_claims() -> pd.DataFrame:
 def check_claims(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return every claim with our paired difference, its interval and a verdict.
 
-    Args:
-        tables: Name of the item -> rows of ``results_table``.
-
-    Returns:
-        One row per claim, and per number of images per class where an item has several:
-        ``claim``, ``item``, ``dataset``, ``images_per_class``, ``expected`` ("above 0" or
-        "below 0"), ``value``, ``low``, ``high``, ``n`` and ``verdict`` ("agrees" or
-        "differs" where the interval excludes 0, "inside the noise" where it does not or
-        one seed gives none, "not run" without a number).
+    ``tables`` are rows of ``results_table`` by the name of the item. One row per claim, and
+    per number of images per class where an item has several: ``claim``, ``item``,
+    ``dataset``, ``images_per_class``, ``expected`` ("above 0" or "below 0"), ``value``,
+    ``low``, ``high``, ``n`` and ``verdict`` ("agrees" or "differs" where the interval
+    excludes 0, "inside the noise" where it does not or one seed gives none, "not run"
+    without a number).
     """
     import pandas as pd
 

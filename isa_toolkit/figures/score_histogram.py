@@ -38,10 +38,8 @@ def compute(
     kept = ranking.kept(scores, drop_easy=drop_easy, drop_hard=drop_hard)
     order = ranking.order(scores)
     easy = ranking.dropped_count(len(order), drop_easy)
-    masks = {name: np.zeros(len(order), bool) for name in _COLOURS}
-    masks["kept"] = kept
-    masks["easy"][order[:easy]] = True
-    masks["hard"] = ~kept & ~masks["easy"]
+    part_of = np.where(kept, "kept", "hard")
+    part_of[order[:easy]] = "easy"
     # Clip the smallest scores, since the logarithm of one next to 0 is unbounded.
     floor = max(float(np.quantile(scores, 0.001)), float(np.finfo(np.float32).tiny))
     positive = np.maximum(scores, floor)
@@ -50,8 +48,8 @@ def compute(
     # Rounding must not exclude an extreme score.
     edges[0], edges[-1] = low, max(high, edges[-1])
     parts = []
-    for name, mask in masks.items():
-        mine = positive[mask]
+    for name in _COLOURS:
+        mine = positive[part_of == name]
         parts.append(
             pd.DataFrame(
                 {

@@ -40,11 +40,7 @@ class Variant(NamedTuple):
     changes: tuple[tuple[str, Any], ...] = ()
 
     def method(self, learning_rate: float) -> Any:
-        """Return the settings of the method, FRePo's at this learning rate.
-
-        Raises:
-            ValueError: If no method distils the setting.
-        """
+        """Return the settings of the method, FRePo's at this learning rate."""
         build = setting(self.key).build
         if build is None:
             distilled = [key for key, one in SETTINGS.items() if one.build]
