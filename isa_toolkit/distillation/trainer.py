@@ -177,11 +177,10 @@ class Trainer:
                     states[index] = run.restore(states[index], opened)
 
         self._on_writer(restore)
-        if distributed.is_distributed():
-            steps = np.asarray([run.step for run in runs])
-            states, steps = distributed.broadcast((states, steps))
-            for run, step in zip(runs, steps, strict=True):
-                run.step = int(step)
+        steps = np.asarray([run.step for run in runs])
+        states, steps = distributed.broadcast((states, steps))
+        for run, step in zip(runs, steps, strict=True):
+            run.step = int(step)
         return states
 
     def _begin(self, runs: list[RunState]) -> None:
