@@ -9,11 +9,7 @@ from typing import Any
 
 from isa_toolkit import checks
 from isa_toolkit.datasets import Dataset
-from isa_toolkit.distillation.experiment import (
-    Experiment,
-    ResolvedExperiment,
-    as_json,
-)
+from isa_toolkit.distillation.experiment import Experiment, ResolvedExperiment, as_json
 from isa_toolkit.errors import InvalidTypeError
 from isa_toolkit.methods.base import static_fields
 

@@ -19,11 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from isa_toolkit import checks
-from isa_toolkit.analysis.intervals import (
-    Interval,
-    mean_interval,
-    paired_interval,
-)
+from isa_toolkit.analysis.intervals import Interval, mean_interval, paired_interval
 from isa_toolkit.datasets import Dataset, load_dataset
 from isa_toolkit.datasets.augmentation import DSA_OPS, MODES, OPS
 from isa_toolkit.distilled import DistilledSet

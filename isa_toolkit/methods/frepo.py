@@ -19,11 +19,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from isa_toolkit import checks
 from isa_toolkit.losses import ridge
 from isa_toolkit.losses.label_margin import label_margin_loss
-from isa_toolkit.losses.selection import (
-    Augmentation,
-    Partner,
-    target_loss,
-)
+from isa_toolkit.losses.selection import Augmentation, Partner, target_loss
 from isa_toolkit.methods.base import (
     Batch,
     Method,

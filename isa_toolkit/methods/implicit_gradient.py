@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.scipy.linalg import cho_factor, cho_solve
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from isa_toolkit import checks
 from isa_toolkit.losses.ridge import HIGHEST
@@ -214,13 +214,11 @@ def tuned_rate(
     Source: docs/algorithms.md, section 4.3, "lr auto-tuning".
     """
 
-    def goes_on(
-        carry: tuple[Scalar, Int[Array, ""], Bool[Array, ""]],
-    ) -> Bool[Array, ""]:
+    def goes_on(carry: PyTree) -> Bool[Array, ""]:
         _, tries, is_good = carry
         return is_good & (tries < _MOST_TRIES)
 
-    def body(carry: tuple[Scalar, Int[Array, ""], Bool[Array, ""]]) -> PyTree:
+    def body(carry: PyTree) -> PyTree:
         rate, tries, _ = carry
         is_good = run(rate).is_monotone
         return jnp.where(is_good, 1.2 * rate, 0.7 * rate), tries + 1, is_good

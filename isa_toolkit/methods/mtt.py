@@ -285,9 +285,7 @@ def step(
         return trajectory_loss(end, first, before, target, segment)
 
     def loss_of(learned: tuple[Array, Scalar]) -> tuple[Scalar, Array]:
-        def candidate(
-            drawn: tuple[Int[Array, ""], Int[Array, ""], Key[Array, ""]],
-        ) -> Scalar:
+        def candidate(drawn: PyTree) -> Scalar:
             expert, epoch, own_key = drawn
             ends = (epoch, epoch + ahead - 1, epoch + ahead)
             points = tuple(trajectories[expert, end] for end in ends)
