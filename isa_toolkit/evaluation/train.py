@@ -42,15 +42,6 @@ class TestResult(NamedTuple):
     details: dict[str, Array]
 
 
-class _Trained(NamedTuple):
-    """A trained network: parameters, statistics, those to subtract, and a report."""
-
-    params: PyTree
-    state: PyTree
-    first: PyTree | None
-    details: dict[str, Array]
-
-
 @cache
 def train_and_test(
     network: Network,
@@ -81,7 +72,8 @@ def train_and_test(
         labels: Float[Array, "m c"],
         settings: Training,
         validation: tuple[Array, Array] | tuple[()],
-    ) -> _Trained:
+    ) -> tuple[PyTree, PyTree, PyTree | None, dict[str, Array]]:
+        """Return parameters, statistics, parameters to subtract, and a report."""
         if isinstance(settings, RFADSettings):
             assert validation
             done = fit_centred(key, network, images, labels, validation, settings)
@@ -91,14 +83,14 @@ def train_and_test(
                 "steps": done.steps,
             }
             first = done.first if settings.centred else None
-            return _Trained(done.params, {}, first, details)
+            return done.params, {}, first, details
         transform = None
         if ops and isinstance(settings, SGDSettings):
             transform = partial(dsa_augment, ops=ops)
         elif ops:
             transform = partial(augment, ops=ops, mode=augment_mode)
         params, state = fit(key, network, images, labels, settings, augment=transform)
-        return _Trained(params, state, None, {})
+        return params, state, None, {}
 
     def one(
         key: Key[Array, ""],
