@@ -131,15 +131,12 @@ def import_distilled(
         },
         "experiment": {"dataset": {"name": name}},
     }
-    if kind == "npz":
-        return DistilledSet.from_pixels(
-            found.images, found.labels,
-            preprocessing=preprocessing, class_names=names, manifest=manifest,
-        )  # fmt: skip
-    known = _SPACES[kind].manifest
-    manifest["experiment"]["method"] = known["method"]
-    manifest |= {"network": known["network"], "learned": found.learned}
-    return DistilledSet.from_inputs(
+    make = DistilledSet.from_pixels
+    if kind != "npz":
+        make, known = DistilledSet.from_inputs, _SPACES[kind].manifest
+        manifest["experiment"]["method"] = known["method"]
+        manifest |= {"network": known["network"], "learned": found.learned}
+    return make(
         found.images, found.labels,
         preprocessing=preprocessing, class_names=names, manifest=manifest,
     )  # fmt: skip
@@ -161,24 +158,22 @@ def _space_of(
     kind: str, dataset: Dataset | str, root: str | Path | None
 ) -> tuple[Preprocessing, tuple[str, ...], str]:
     """Return preprocessing, class names and name of the data set of an imported set."""
-    if isinstance(dataset, Dataset):
-        return dataset.preprocessing, dataset.class_names, dataset.name
-    spec = DATASETS[match_name("dataset", dataset, DATASETS)]
-    space = _SPACES.get(kind)
-    if space is None:
-        data = load_dataset(spec.name, root=root)
-        return data.preprocessing, data.class_names, data.name
-    std = space.std.get(spec.name, spec.std)
-    if (
-        spec.mean is not None
-        and std is not None
-        and (spec.whitening == "standardise" or space.whitening == "standardise")
-    ):
-        plain = Preprocessing(mean=spec.mean, std=std, image_shape=spec.image_shape)
-        names = spec.class_names or tuple(map(str, range(spec.num_classes)))
-        return plain, names, spec.name
-    data = load_dataset(spec.name, root=root, whitening=space.whitening, std=std)
-    return data.preprocessing, data.class_names, data.name
+    if not isinstance(dataset, Dataset):
+        spec = DATASETS[match_name("dataset", dataset, DATASETS)]
+        options: dict[str, Any] = {}
+        if kind in _SPACES:
+            space = _SPACES[kind]
+            std = space.std.get(spec.name, spec.std)
+            is_plain = "standardise" in (spec.whitening, space.whitening)
+            if is_plain and spec.mean is not None and std is not None:
+                plain = Preprocessing(
+                    mean=spec.mean, std=std, image_shape=spec.image_shape
+                )
+                names = spec.class_names or tuple(map(str, range(spec.num_classes)))
+                return plain, names, spec.name
+            options = {"whitening": space.whitening, "std": std}
+        dataset = load_dataset(spec.name, root=root, **options)
+    return dataset.preprocessing, dataset.class_names, dataset.name
 
 
 def _read_checkpoint(path: Path, index: int) -> _Arrays:
