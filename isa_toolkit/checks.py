@@ -1,7 +1,9 @@
 """Argument checks with errors of one form, "<name> must <rule>, got <value>".
 
 Public functions check their arguments with these before anything is compiled or written.
-Errors for unknown names list the known ones; a second sentence gives the usual remedy.
+A value of another type raises ``InvalidTypeError``, one that breaks the rule
+``InvalidValueError``. Errors for unknown names list the known ones and suggest a similar
+one; ``fix`` is a second sentence with the usual remedy.
 """
 
 from __future__ import annotations
@@ -88,12 +90,7 @@ def as_text(text: str) -> str:
 
 
 def check_integer(name: str, value: Any, *, minimum: int = 1, fix: str = "") -> int:
-    """Return ``value`` as an ``int`` of at least ``minimum``.
-
-    Raises:
-        TypeError: If ``value`` is not a whole number.
-        ValueError: If it is below ``minimum``.
-    """
+    """Return ``value`` as an ``int`` of at least ``minimum``."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise InvalidTypeError(f"{name} must be a whole number, got {value!r}.")
     if value < minimum:
@@ -102,23 +99,14 @@ def check_integer(name: str, value: Any, *, minimum: int = 1, fix: str = "") -> 
 
 
 def check_boolean(name: str, value: Any) -> bool:
-    """Return ``value`` if it is True or False.
-
-    Raises:
-        TypeError: If it is another type, such as text or a number.
-    """
+    """Return ``value`` if it is True or False."""
     if not isinstance(value, bool):
         raise InvalidTypeError(f"{name} must be True or False, got {value!r}.")
     return value
 
 
 def check_number(name: str, value: Any, *, fix: str = "") -> float:
-    """Return ``value`` as a finite ``float``.
-
-    Raises:
-        TypeError: If ``value`` is not a real number.
-        ValueError: If it is NaN or infinite.
-    """
+    """Return ``value`` as a finite ``float``."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InvalidTypeError(f"{name} must be a number, got {value!r}.")
     if not math.isfinite(value):
@@ -127,12 +115,7 @@ def check_number(name: str, value: Any, *, fix: str = "") -> float:
 
 
 def check_positive(name: str, value: Any, *, fix: str = "") -> float:
-    """Return ``value`` as a ``float`` above 0.
-
-    Raises:
-        TypeError: If ``value`` is not a real number.
-        ValueError: If it is not finite or not above 0.
-    """
+    """Return ``value`` as a ``float`` above 0."""
     number = check_number(name, value, fix=fix)
     if number <= 0:
         raise fail(name, "be above 0", number, fix)
@@ -140,12 +123,7 @@ def check_positive(name: str, value: Any, *, fix: str = "") -> float:
 
 
 def check_at_least(name: str, value: Any, minimum: float, *, fix: str = "") -> float:
-    """Return ``value`` as a ``float`` of at least ``minimum``.
-
-    Raises:
-        TypeError: If ``value`` is not a real number.
-        ValueError: If it is not finite or below ``minimum``.
-    """
+    """Return ``value`` as a ``float`` of at least ``minimum``."""
     number = check_number(name, value, fix=fix)
     if number < minimum:
         raise fail(name, f"be at least {minimum:g}", number, fix)
@@ -155,12 +133,7 @@ def check_at_least(name: str, value: Any, minimum: float, *, fix: str = "") -> f
 def check_in_range(
     name: str, value: Any, low: float, high: float, *, fix: str = ""
 ) -> float:
-    """Return ``value`` as a ``float`` in the closed interval ``[low, high]``.
-
-    Raises:
-        TypeError: If ``value`` is not a real number.
-        ValueError: If it is not finite or outside the interval.
-    """
+    """Return ``value`` as a ``float`` in the closed interval ``[low, high]``."""
     number = check_number(name, value, fix=fix)
     if not low <= number <= high:
         raise fail(name, f"lie in [{low:g}, {high:g}]", number, fix)
@@ -168,12 +141,7 @@ def check_in_range(
 
 
 def check_fraction(name: str, value: Any, *, fix: str = "") -> float:
-    """Return ``value`` as a ``float`` in ``[0, 1)``.
-
-    Raises:
-        TypeError: If ``value`` is not a real number.
-        ValueError: If it is not finite or outside the interval.
-    """
+    """Return ``value`` as a ``float`` in ``[0, 1)``."""
     number = check_number(name, value, fix=fix)
     if not 0 <= number < 1:
         raise fail(name, "lie in [0, 1)", number, fix)
@@ -181,11 +149,7 @@ def check_fraction(name: str, value: Any, *, fix: str = "") -> float:
 
 
 def check_one_of(name: str, value: Any, known: Iterable[str], *, fix: str = "") -> str:
-    """Return ``value`` if it is one of the ``known`` names.
-
-    Raises:
-        ValueError: If it is not; the message suggests a similar name and lists all.
-    """
+    """Return ``value`` if it is one of the ``known`` names."""
     names = sorted(known)
     if value not in names:
         similar = _similar(str(value), names)
@@ -279,12 +243,7 @@ def _similar(name: str, known: Iterable[str]) -> str | None:
 def check_names(
     name: str, value: Iterable[str], known: Iterable[str]
 ) -> tuple[str, ...]:
-    """Return several names as a tuple, if each is one of the ``known``.
-
-    Raises:
-        TypeError: If it is one name, not several.
-        ValueError: If one is unknown.
-    """
+    """Return several names as a tuple, if each is one of the ``known``."""
     if isinstance(value, str):
         raise InvalidTypeError(f"{name} must be a tuple of names, got {value!r}.")
     return tuple(check_one_of(f"each of {name}", one, known) for one in value)

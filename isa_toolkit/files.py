@@ -15,13 +15,8 @@ __all__ = ["read_json", "write_atomically", "write_json"]
 def write_atomically(path: Path, content: bytes) -> None:
     """Write ``content`` under a temporary name in the same folder, then rename it.
 
-    Args:
-        path: Path of the file; its folder is created if it is missing.
-        content: Content of the whole file.
-
-    Raises:
-        OSError: If the folder or file cannot be written. An existing file stays as it
-            was, and no temporary file is left.
+    The folder is created if it is missing. On an ``OSError`` an existing file stays as it
+    was, and no temporary file is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not tempfile's: only the owner may read its files.
@@ -39,26 +34,16 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON with ``write_atomically``.
+    """Write a value of JSON types, indented, with ``write_atomically``.
 
-    Args:
-        path: Path of the file.
-        value: Value of JSON types.
-
-    Raises:
-        OSError: If the folder or file cannot be written.
-        ValueError: If a number is not finite.
+    A number that is not finite raises ``ValueError``.
     """
     text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False)
     write_atomically(path, (text + "\n").encode())
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the content of a JSON file, or None if it is missing or damaged.
-
-    Args:
-        path: Path of the file.
-    """
+    """Return the content of a JSON file, or None if it is missing or damaged."""
     try:
         return json.loads(path.read_text())
     except (

@@ -109,14 +109,7 @@ def preset(method: str, dataset: str, images_per_class: int) -> dict[str, Any]:
 
 
 def published_rows(method: str) -> dict[str, tuple[int, ...]]:
-    """Return which rows ``preset`` knows: the numbers of images per class by data set.
-
-    Args:
-        method: Name of the method, such as ``"frepo"``.
-
-    Raises:
-        ValueError: If the method is unknown.
-    """
+    """Return the numbers of images per class of the rows that ``preset`` knows, by data set."""
     _, _, datasets = _method(method)
     return {name: tuple(map(int, _split(one)[1])) for name, one in datasets.items()}
 
@@ -159,17 +152,7 @@ def scale(name: str, method: str = "frepo") -> Scale:
 
 
 def study_budget(name: str) -> dict[str, Any]:
-    """Return what a study of figures and tables spends at a scale.
-
-    Args:
-        name: Name of the scale: ``"quick"``, ``"small"`` or ``"paper"``.
-
-    Returns:
-        The fields of ``isa_toolkit.figures.study.Budget`` as plain numbers.
-
-    Raises:
-        ValueError: If the scale is unknown.
-    """
+    """Return the fields of ``isa_toolkit.figures.study.Budget`` at a scale."""
     scales = table("scales")
     chosen = scales[check_one_of("scale", name, scales)]
     budget = {"fit": chosen.get("fit"), **_split(chosen)[0], **chosen["study"]}
@@ -189,10 +172,6 @@ def evaluation_steps(num_distilled: int, protocol: str = "isa") -> int:
         protocol: Name of the protocol, ``"isa"`` or ``"frepo"``. They differ at 200, 1,000
             and 2,000 images.
 
-    Raises:
-        TypeError: If ``num_distilled`` is not a whole number.
-        ValueError: If it is below 1, or the protocol is unknown.
-
     Source: docs/algorithms.md, section 7.1; evaluation scripts of FRePo and ISA.
     """
     tables = table("evaluation_steps")
@@ -202,24 +181,12 @@ def evaluation_steps(num_distilled: int, protocol: str = "isa") -> int:
 
 
 def evaluation_batch_size(num_distilled: int) -> int:
-    """Return the batch size of the final evaluation, ``min(n, 500)``.
-
-    Args:
-        num_distilled: Number n of distilled images of all classes.
-
-    Raises:
-        TypeError: If ``num_distilled`` is not a whole number.
-        ValueError: If it is below 1.
-    """
+    """Return the batch size of the final evaluation of n images, ``min(n, 500)``."""
     return min(check_integer("num_distilled", num_distilled), 500)
 
 
 def table(name: str) -> dict[str, Any]:
-    """Return a copy of one table of ``presets.toml``.
-
-    Args:
-        name: Name of the table, such as ``"demo"``.
-    """
+    """Return a copy of one table of ``presets.toml``."""
     return copy.deepcopy(_load()[name])
 
 

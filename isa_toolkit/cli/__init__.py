@@ -66,27 +66,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         130: interrupted.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    prog, commands, module = "isa-toolkit", COMMANDS, "isa_toolkit.cli"
     if argv == ["--version"]:
         from isa_toolkit import __version__
 
-        sys.stdout.write(f"isa-toolkit {__version__}\n")
+        sys.stdout.write(f"{prog} {__version__}\n")
         return OK
-    prog, commands, module = "isa-toolkit", COMMANDS, "isa_toolkit.cli"
     if argv[:1] == ["sweep"]:
         prog, commands, argv = f"{prog} sweep", SWEEP_COMMANDS, argv[1:]
     if not argv or argv[0] in ("-h", "--help"):
         sys.stdout.write(_help(prog, commands))
         return OK
-    name = argv[0]
+    name, *argv = argv
     if name not in commands:
         known = ", ".join(commands)
         return _fail(f"Unknown command {name!r}. The commands are {known}.", USAGE)
     function = f"{name}_" if keyword.iskeyword(name) else name
     module += ".sweep" if commands is SWEEP_COMMANDS else f".{function}"
-    return _flushed(_run(f"{prog} {name}", module, function, argv[1:]))
-
-
-def _run(prog: str, module: str, name: str, argv: list[str]) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn
@@ -94,8 +90,8 @@ def _run(prog: str, module: str, name: str, argv: list[str]) -> int:
 
             if name in _WITH_JAX:
                 _import_jax()
-            command = getattr(importlib.import_module(module), name)
-            return run_command(command, prog, argv)
+            command = getattr(importlib.import_module(module), function)
+            return _flushed(run_command(command, f"{prog} {name}", argv))
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     except Exception as error:
@@ -107,7 +103,7 @@ def _run(prog: str, module: str, name: str, argv: list[str]) -> int:
             # JAX would wait five minutes at the exit for the process that is gone.
             sys.stderr.flush()
             os._exit(code)
-        return code
+        return _flushed(code)
 
 
 def _import_jax() -> None:

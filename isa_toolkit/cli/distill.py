@@ -57,7 +57,7 @@ def distill(
         process_id: Index of this process, from 0.
         json: Write JSON to standard output.
     """
-    from isa_toolkit.distillation import distill as run_experiment
+    from isa_toolkit.distillation import distill_grid
     from isa_toolkit.distillation import distributed as peers
     from isa_toolkit.distillation.experiment import DATA_FIELDS
 
@@ -65,7 +65,7 @@ def distill(
     with stdout_to_stderr() if joins else contextlib.nullcontext():
         if joins:
             peers.join(coordinator, processes, process_id)
-        run = run_experiment(
+        [run] = distill_grid(
             experiment.build(),
             out=out,
             resume=resume,
