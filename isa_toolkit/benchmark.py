@@ -238,13 +238,8 @@ def paired_ratio(
 ) -> Interval:
     """Return the ratio of two functions' times, round by round, with its 95 % interval.
 
-    The mean is over logarithms, so that the inverted ratio is its reciprocal.
-
-    Args:
-        turns: Table from ``take_turns``.
-        over: Name of the numerator.
-        under: Name of the denominator.
-        kind: ``"wall"`` or ``"cpu"``.
+    The mean is over logarithms, so that the inverted ratio is its reciprocal. ``kind`` is
+    ``"wall"`` or ``"cpu"``.
     """
     logs = np.log(turns.pivot(index="round", columns="name", values=kind))
     interval = mean_interval(np.asarray(logs[over] - logs[under]))
