@@ -32,18 +32,6 @@ from isa_toolkit.methods.base import as_arrays
 from isa_toolkit.networks import NetworkSettings, build
 from isa_toolkit.networks.pool import take
 
-__all__ = [
-    "SETTINGS",
-    "SUITES",
-    "BenchResult",
-    "BenchSetting",
-    "Rates",
-    "TimedLoop",
-    "bench",
-    "made_data",
-    "measured_rates",
-]
-
 
 class BenchSetting(NamedTuple):
     """The shapes of a run, which decide its speed.

@@ -18,21 +18,6 @@ from typing import Any, TypeVar
 
 from isa_toolkit.errors import InvalidTypeError, InvalidValueError
 
-__all__ = [
-    "check_at_least",
-    "check_boolean",
-    "check_fraction",
-    "check_in_range",
-    "check_integer",
-    "check_number",
-    "check_one_of",
-    "check_positive",
-    "fail",
-    "match_name",
-    "short_repr",
-    "suggest_keywords",
-]
-
 _Class = TypeVar("_Class", bound=type)
 
 # float32 rounds fractions such as .3 up: .3 * 50 is 15.0000006. A number of samples that

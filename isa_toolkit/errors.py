@@ -6,17 +6,6 @@ Each is an :class:`IsaError` and also the built-in type that callers expect, so 
 
 from __future__ import annotations
 
-__all__ = [
-    "CancelledError",
-    "DivergedError",
-    "InvalidTypeError",
-    "InvalidValueError",
-    "IsaError",
-    "RunExistsError",
-    "RunLockedError",
-    "exit_code",
-]
-
 
 class IsaError(Exception):
     """Base class of every exception that this package raises on purpose."""

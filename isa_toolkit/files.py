@@ -9,8 +9,6 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-__all__ = ["read_json", "write_atomically", "write_json"]
-
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write ``content`` under a temporary name in the same folder, then rename it.

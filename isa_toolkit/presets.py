@@ -16,19 +16,6 @@ from typing import Any, Literal
 
 from isa_toolkit.checks import check_integer, check_one_of, match_name
 
-__all__ = [
-    "Scale",
-    "ScaleName",
-    "evaluation_batch_size",
-    "evaluation_steps",
-    "preset",
-    "published_rows",
-    "published_whitening",
-    "scale",
-    "study_budget",
-    "table",
-]
-
 ScaleName = Literal["quick", "small", "paper"]
 
 

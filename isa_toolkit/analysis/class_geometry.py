@@ -22,8 +22,6 @@ from isa_toolkit.analysis.knn import distance_blocks
 from isa_toolkit.analysis.validation import as_labels, as_pair
 from isa_toolkit.checks import check_integer, fail
 
-__all__ = ["evenness", "overlap", "spread"]
-
 # Squared distances carry an error of about 1e-15 of the squared norms of their points.
 _TIE = 1e-12
 

@@ -21,13 +21,6 @@ from isa_toolkit.checks import (
     fail,
 )
 
-__all__ = [
-    "CrossPrediction",
-    "Prediction",
-    "cross_prediction",
-    "ridge_weights",
-]
-
 # Rows that are converted to float64 at a time, 128 MiB at 8,192 features.
 _ROWS = 2048
 

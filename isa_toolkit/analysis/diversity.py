@@ -15,8 +15,6 @@ from isa_toolkit.analysis.knn import closer, clouds, rough_blocks, squared_radii
 from isa_toolkit.analysis.validation import as_pair, check_neighbours
 from isa_toolkit.checks import check_integer
 
-__all__ = ["Prdc", "prdc", "recall"]
-
 
 class Prdc(NamedTuple):
     """Fidelity and diversity of a distilled set.

@@ -16,8 +16,6 @@ from scipy.special import stdtrit
 
 from isa_toolkit.checks import as_text, check_number, fail
 
-__all__ = ["Interval", "mean_interval", "paired_interval"]
-
 
 class Interval(NamedTuple):
     """A mean with its confidence interval.

@@ -13,8 +13,6 @@ from scipy import linalg
 from isa_toolkit.analysis.validation import as_pair, as_points
 from isa_toolkit.checks import as_text, fail
 
-__all__ = ["kid", "vendi_score"]
-
 # Number of points whose kernel with as many others is computed at a time.
 _ROWS = 2048
 

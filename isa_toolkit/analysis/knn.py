@@ -15,15 +15,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Real
 
-__all__ = [
-    "Cloud",
-    "closer",
-    "clouds",
-    "distance_blocks",
-    "rough_blocks",
-    "squared_radii",
-]
-
 # Size of a block of distances, MiB.
 BLOCK_MIB = 64
 

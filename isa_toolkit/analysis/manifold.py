@@ -18,8 +18,6 @@ from isa_toolkit.analysis.knn import distance_blocks
 from isa_toolkit.analysis.validation import as_labels, as_points
 from isa_toolkit.checks import as_text, check_at_least, check_integer, fail
 
-__all__ = ["Map", "joint_map", "trustworthiness", "tsne_map"]
-
 # Both libraries exaggerate attraction for this many iterations before the rest.
 _EARLY = 250
 

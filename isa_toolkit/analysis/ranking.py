@@ -25,18 +25,6 @@ from isa_toolkit.checks import (
     fail,
 )
 
-__all__ = [
-    "End",
-    "borderline",
-    "class_composition",
-    "dropped_count",
-    "easiest",
-    "hardest",
-    "kept",
-    "order",
-    "rank_stability",
-]
-
 End = Literal["easy", "hard"]
 
 

@@ -13,8 +13,6 @@ from jaxtyping import Float64, Int64, Real
 from isa_toolkit.checks import as_text, fail
 from isa_toolkit.errors import InvalidValueError
 
-__all__ = ["as_labels", "as_pair", "as_points", "as_scores", "check_neighbours"]
-
 
 def as_points(
     name: str, points: object, *, minimum: int = 1

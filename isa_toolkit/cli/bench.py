@@ -9,8 +9,6 @@ from isa_toolkit.cli.output import write_result
 if TYPE_CHECKING:
     from isa_toolkit.benchmark import BenchResult
 
-__all__ = ["bench"]
-
 
 def bench(
     suite: Literal["cpu", "gpu", "smoke"] | None = None,

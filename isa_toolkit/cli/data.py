@@ -7,8 +7,6 @@ import tyro
 from isa_toolkit.cli.output import write_result
 from isa_toolkit.cli.parsing import DatasetFlags
 
-__all__ = ["data"]
-
 _SHOWN_CLASSES = 20
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from isa_toolkit.cli.output import log, write_result
 
-__all__ = ["demo"]
-
 
 def demo(
     out: str = "results/demo",

@@ -11,8 +11,6 @@ from isa_toolkit.checks import as_text, check_integer, fail
 from isa_toolkit.cli.output import command_line, log, stdout_to_stderr, write_result
 from isa_toolkit.cli.parsing import ExperimentFlags
 
-__all__ = ["distill"]
-
 
 def distill(
     experiment: tyro.conf.OmitArgPrefixes[ExperimentFlags],

@@ -18,8 +18,6 @@ from typing import Any
 
 from isa_toolkit.cli.output import write_result
 
-__all__ = ["doctor"]
-
 PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy",
     "scikit-learn", "pyarrow", "pillow", "matplotlib", "safetensors",

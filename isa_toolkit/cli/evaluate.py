@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from isa_toolkit.evaluation import EvaluationSettings
     from isa_toolkit.networks import NetworkSettings
 
-__all__ = ["evaluate"]
-
 
 def evaluate(
     path: tyro.conf.Positional[Path],

@@ -9,8 +9,6 @@ import tyro
 
 from isa_toolkit.cli.output import write_result
 
-__all__ = ["export"]
-
 
 def export(
     path: tyro.conf.Positional[Path],

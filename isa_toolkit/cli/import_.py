@@ -9,8 +9,6 @@ import tyro
 
 from isa_toolkit.cli.output import command_line, write_result
 
-__all__ = ["import_"]
-
 
 def import_(
     path: tyro.conf.Positional[Path],

@@ -11,8 +11,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-__all__ = ["command_line", "log", "stdout_to_stderr", "write_result"]
-
 
 def log(line: str) -> None:
     """Write a line for people to standard error."""

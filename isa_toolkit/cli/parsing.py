@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from isa_toolkit.datasets import Dataset
     from isa_toolkit.distillation import Experiment
 
-__all__ = ["DatasetFlags", "ExperimentFlags", "GridFlags", "run_command"]
 
 # Flags that differ from the name of their field, or have a short form.
 _FLAGS = {

@@ -8,8 +8,6 @@ from isa_toolkit.cli.output import command_line, log, write_result
 from isa_toolkit.cli.parsing import DatasetFlags
 from isa_toolkit.presets import ScaleName
 
-__all__ = ["reproduce"]
-
 
 def reproduce(
     data: tyro.conf.OmitArgPrefixes[DatasetFlags],

@@ -16,8 +16,6 @@ from isa_toolkit.cli.parsing import GridFlags
 if TYPE_CHECKING:
     from isa_toolkit.sweeps import Sweep
 
-__all__ = ["cancel", "resume", "run", "status", "worker"]
-
 
 def run(
     grid: tyro.conf.OmitArgPrefixes[GridFlags],

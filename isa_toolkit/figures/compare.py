@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from isa_toolkit.datasets import Dataset
 
-__all__ = ["RunComparison", "compare"]
-
 
 class RunComparison(NamedTuple):
     """Test accuracies of settings, by seed, and their paired differences to one setting.

@@ -18,8 +18,6 @@ from isa_toolkit.sweeps.states import KILL, STOP, RunStatus, run_status, worker_
 from isa_toolkit.sweeps.sweep import Sweep, sweeps_in, wait_while, write
 from isa_toolkit.sweeps.worker import settle, start_worker
 
-__all__ = ["Job", "JobFailedError", "runs_in"]
-
 
 class JobFailedError(IsaError, RuntimeError):
     """The process of a run ended early; the message says why and what to do."""

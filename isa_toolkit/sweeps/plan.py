@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
     from isa_toolkit.sweeps.sweep import Sweep
 
-__all__ = ["Plan", "PlannedRun", "plan"]
-
 
 @dataclasses.dataclass(frozen=True)
 class PlannedRun:

@@ -35,7 +35,6 @@ from isa_toolkit.sweeps.worker import JOB, is_parent_gone, start_python
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Sweep", "sweep", "sweeps_in", "write"]
 
 PLAN, LAUNCH = "plan.json", "launch.json"
 _POLL_S = 0.2

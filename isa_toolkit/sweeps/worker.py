@@ -41,8 +41,6 @@ from isa_toolkit.sweeps.states import (
     run_status,
 )
 
-__all__ = ["run_group"]
-
 JOB = "job.json"
 # The environment variable with the number of the process whose end ends this one.
 PARENT = "ISA_SWEEP_PARENT"

@@ -14,8 +14,6 @@ import traitlets
 
 from isa_toolkit.widgets import layout
 
-__all__ = ["ClickableImage"]
-
 
 @final
 class ClickableImage(anywidget.AnyWidget):

@@ -14,8 +14,6 @@ from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
 from isa_toolkit.widgets.polling import begun_runs, list_again, run_options
 
-__all__ = ["CompareRuns"]
-
 _HEADS = (
     "run", "state", "step", "per class", "drop easy", "drop hard", "segment", "seed",
     "best validation, %",

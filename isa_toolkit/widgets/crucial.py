@@ -24,8 +24,6 @@ from isa_toolkit.widgets.compute_panel import (
 )
 from isa_toolkit.widgets.panel import Panel
 
-__all__ = ["CrucialSamples"]
-
 _SHOWN = 10
 # Low resolution: the histogram is drawn at each move of a slider.
 _DPI = 130

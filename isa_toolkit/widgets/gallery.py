@@ -15,8 +15,6 @@ from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
 from isa_toolkit.widgets.polling import begun_runs, list_again, run_options
 
-__all__ = ["Gallery"]
-
 _RESULT = -1
 _MOST_LABELS = 200
 

@@ -14,8 +14,6 @@ from isa_toolkit.figures.style import png
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
 
-__all__ = ["ISA"]
-
 _SAMPLES = (10, 100, 1000, 10_000, 100_000)
 _DPI = 130
 

@@ -19,8 +19,6 @@ from isa_toolkit.widgets.clickable_image import ClickableImage
 from isa_toolkit.widgets.compute_panel import compute_panel, size_dropdown
 from isa_toolkit.widgets.panel import Panel
 
-__all__ = ["Manifold"]
-
 # Number of nearest real images, images per row, and their approximate width.
 _NEAREST, _ROW = 8, 4
 _PIXELS = 64

@@ -23,8 +23,6 @@ from isa_toolkit.checks import check_one_of
 from isa_toolkit.errors import CancelledError, IsaError
 from isa_toolkit.widgets import layout
 
-__all__ = ["Panel", "sentence"]
-
 Update = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 Action = Callable[["Panel"], Any]
 

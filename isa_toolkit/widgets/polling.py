@@ -16,8 +16,6 @@ from isa_toolkit.sweeps import Job, runs_in
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
 
-__all__ = ["FolderWatcher", "begun_runs", "list_again", "run_options"]
-
 
 def begun_runs(folder: Path) -> list[Job]:
     """Return the runs of a folder that have begun."""

@@ -16,8 +16,6 @@ from isa_toolkit.widgets.compute_panel import (
 )
 from isa_toolkit.widgets.panel import Panel
 
-__all__ = ["Diversity", "Information", "Predictors"]
-
 
 def Diversity(study: Study) -> Panel:
     """Return the panel of recall, for any k, in features or network inputs.

@@ -17,8 +17,6 @@ from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
 from isa_toolkit.widgets.polling import FolderWatcher
 
-__all__ = ["SweepPanel"]
-
 _GOING = ("running", "stopping", "queued")
 _HINTS = {
     "stopping": " Checkpoints are written; Cancel again ends all at once.",

@@ -22,8 +22,6 @@ from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
 from isa_toolkit.widgets.polling import FolderWatcher, run_options
 
-__all__ = ["JobWatcher"]
-
 # A figure takes a fifth of a second: at most a tenth of the time goes into curves.
 _DRAW_EVERY_S = 2.0
 _HINTS = {

@@ -17,8 +17,6 @@ from isa_toolkit import checks
 from isa_toolkit.errors import FAILED
 from isa_toolkit.sweeps.worker import settle, start_worker
 
-__all__ = ["LocalEngine"]
-
 
 @checks.suggest_keywords
 @dataclasses.dataclass(kw_only=True)

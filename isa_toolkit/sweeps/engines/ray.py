@@ -14,8 +14,6 @@ from isa_toolkit import checks
 from isa_toolkit.errors import FAILED
 from isa_toolkit.sweeps.worker import settle, start_worker
 
-__all__ = ["RayEngine"]
-
 
 class WorkerDiedError(RuntimeError):
     """The process of a group died; Ray starts its task again."""

@@ -18,8 +18,6 @@ from isa_toolkit.errors import InvalidTypeError
 from isa_toolkit.sweeps.engines.ray import require
 from isa_toolkit.sweeps.worker import settle, start_worker
 
-__all__ = ["SlurmEngine"]
-
 _CHECKPOINT_S = 60.0
 
 
