@@ -72,9 +72,9 @@ def crucial(ran: tuple[Any, list[str]]) -> Iterator[Any]:
     """Return the page of notebook 02; errors that it tells fail the test."""
     made, errors = ran
     yield made
-    told = "\n".join(errors)
+    reported = "\n".join(errors)
     errors.clear()
-    assert not told
+    assert not reported
 
 
 @pytest.fixture(scope="module")

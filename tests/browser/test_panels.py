@@ -90,13 +90,13 @@ def test_a_star_is_picked_by_pointer_keyboard_and_slider(page, server):
     assert spots.count() == 4 * 6
     images = panel.locator("img:not(.isa-spots img)")
     before = images.screenshot()
-    told = panel.locator(".isa-caption").filter(has_text="nearest to it").first
+    reported = panel.locator(".isa-caption").filter(has_text="nearest to it").first
 
     def picked(index):
         return spots.nth(index).get_attribute("aria-pressed") == "true"
 
     spots.nth(8).hover(force=True)  # stars may lie on each other
-    lab.until(page, lambda: "FRePo, hard dropped, star" in told.inner_text())
+    lab.until(page, lambda: "FRePo, hard dropped, star" in reported.inner_text())
     lab.until(page, lambda: images.screenshot() != before)
     _, readout = slider_of(panel, "Star")
 
@@ -104,14 +104,14 @@ def test_a_star_is_picked_by_pointer_keyboard_and_slider(page, server):
     spots.nth(1).focus()
     page.keyboard.press("ArrowRight")
     assert picked(2)
-    lab.until(page, lambda: "FRePo, star 2: class" in told.inner_text())
+    lab.until(page, lambda: "FRePo, star 2: class" in reported.inner_text())
     assert readout.inner_text() == "2"
 
     handle, _ = slider_of(panel, "Star")
     handle.focus()
     page.keyboard.press("ArrowRight")
     lab.until(page, lambda: picked(3))
-    lab.until(page, lambda: "FRePo, star 3: class" in told.inner_text())
+    lab.until(page, lambda: "FRePo, star 3: class" in reported.inner_text())
 
 
 def test_a_panel_is_alive_in_voila(page, folder, environ, tmp_path):

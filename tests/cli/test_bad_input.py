@@ -186,7 +186,7 @@ CASES = {
     "a cut gzip file": Case(
         LOCAL, ("complete gzip file",), files=idx(5, gzip.compress)
     ),
-    # What is there to be judged.
+    # What the cases below read.
     "no set": Case("evaluate nowhere", ("nowhere",)),
     "no set in a folder": Case("evaluate data", ("data",), files=lambda _: None),
     "another file": Case(

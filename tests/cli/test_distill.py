@@ -175,6 +175,6 @@ def test_a_killed_process_ends_the_other_with_a_sentence(tmp_path: Path) -> None
     assert (first.returncode, printed) == (FAILED, ""), errors
     assert "isa-toolkit: Another process of this run is gone (" in errors
     (status,) = tmp_path.glob("*/status.json")
-    told = json.loads(status.read_text())
-    assert told["status"] == "failed"
-    assert "Start all of them again" in told["reason"]
+    reported = json.loads(status.read_text())
+    assert reported["status"] == "failed"
+    assert "Start all of them again" in reported["reason"]

@@ -35,11 +35,11 @@ def tiny(monkeypatch):
 def test_one_item_with_its_page_and_json(capsys, tiny, tiny_runs, tmp_path):
     out = tmp_path / "results"
     words = ("--dataset", "digits", "--limit", "9", "--only", "fig5", "--out", out)
-    code, told, err = run(
+    code, reported, err = run(
         capsys, *words, "--runs", tiny_runs, "--json", "--no-progress"
     )
     assert code == 0
-    assert json.loads(told) == {"report": str(out / "report.html")}
+    assert json.loads(reported) == {"report": str(out / "report.html")}
     [(name, settings)] = tiny
     assert name == "digits"
     assert {key: value for key, value in settings.items() if value} == {"limit": 9}
@@ -54,10 +54,10 @@ def test_one_item_with_its_page_and_json(capsys, tiny, tiny_runs, tmp_path):
     # How to do it again.
     assert "isa-toolkit reproduce --dataset digits --limit 9 --only fig5 " in page
     assert f"--out {out}" in page
-    code, told, _ = run(
+    code, reported, _ = run(
         capsys, *words, "--runs", tmp_path / "none", "--no-run-missing"
     )  # fmt: skip
-    assert (code, told) == (0, f"report: {out / 'report.html'}\n")
+    assert (code, reported) == (0, f"report: {out / 'report.html'}\n")
     assert not (tmp_path / "none").exists()
     assert "<img" not in (out / "report.html").read_text()
 
@@ -68,8 +68,8 @@ def test_items_are_separated_by_commas(capsys, tiny, tmp_path):
         "--out", tmp_path / "out", "--runs", tmp_path / "runs", "--seeds", "1",
     )  # fmt: skip
     assert code == 0
-    told = [line.split()[0] for line in err.splitlines()]
-    assert told == ["fig8", "table7"]
+    reported = [line.split()[0] for line in err.splitlines()]
+    assert reported == ["fig8", "table7"]
     assert err.count("nothing to show") == 2
 
 

@@ -60,9 +60,11 @@ def halted(
     del sequential
     seen: list[str] = []
 
-    def stop_in_turn(told: Progress) -> bool:
-        seen.append(told.path.name)
-        return told.step >= 5 + 2 * len(set(seen[: seen.index(told.path.name) + 1]))
+    def stop_in_turn(reported: Progress) -> bool:
+        seen.append(reported.path.name)
+        return reported.step >= 5 + 2 * len(
+            set(seen[: seen.index(reported.path.name) + 1])
+        )
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "_CHUNK_S", 1e-9)
@@ -225,14 +227,16 @@ def test_a_grid_goes_on_from_different_steps(
     halted: list[Run], singles: list[Run], tmp_path: Path
 ) -> None:
     copy_all(halted, tmp_path)
-    told: dict[str, int] = {}
+    reported: dict[str, int] = {}
     runs = distill_grid(
         THREE,
         out=tmp_path,
-        callbacks=[lambda tell: told.setdefault(tell.path.name, tell.step) and None],
+        callbacks=[
+            lambda tell: reported.setdefault(tell.path.name, tell.step) and None
+        ],
         vmap=False,
     )
-    assert list(told.values()) == [8, 10, 12]
+    assert list(reported.values()) == [8, 10, 12]
     for run, single in zip(runs, singles, strict=True):
         assert_same_run(run, single)
 
@@ -285,9 +289,9 @@ def test_a_stop_file_stops_its_run_alone(
 ) -> None:
     paths = copy_all(halted, tmp_path)
 
-    def ask(told: Progress) -> None:
-        if told.path == paths[0].absolute():
-            (told.path / "STOP").touch()
+    def ask(reported: Progress) -> None:
+        if reported.path == paths[0].absolute():
+            (reported.path / "STOP").touch()
 
     runs = distill_grid(THREE, out=tmp_path, callbacks=[ask], vmap=False)
     assert (runs[0].status["status"], runs[0].step) == ("stopped", 8)
@@ -300,9 +304,9 @@ def test_a_signal_stops_all_runs(halted: list[Run], tmp_path: Path) -> None:
     copy_all(halted, tmp_path)
     asked: list[int] = []
 
-    def ask(told: Progress) -> None:
+    def ask(reported: Progress) -> None:
         if not asked:
-            asked.append(told.step)
+            asked.append(reported.step)
             signal.raise_signal(signal.SIGTERM)
 
     runs = distill_grid(THREE, out=tmp_path, callbacks=[ask], vmap=False)
@@ -315,8 +319,8 @@ def test_a_callback_that_raises_leaves_each_run_to_go_on(
 ) -> None:
     copy_all(halted, tmp_path)
 
-    def fail(told: Progress) -> None:
-        raise ZeroDivisionError(told.path.name)
+    def fail(reported: Progress) -> None:
+        raise ZeroDivisionError(reported.path.name)
 
     with pytest.raises(ZeroDivisionError):
         distill_grid(THREE, out=tmp_path, callbacks=[fail], vmap=False)

@@ -25,9 +25,9 @@ RESULT = 5e-5
 
 
 class Two(NamedTuple):
-    """What two processes told, and where their runs lie."""
+    """What two processes reported, and where their runs lie."""
 
-    told: list[dict[str, Any]]
+    reported: list[dict[str, Any]]
     out: Path
 
 
@@ -65,7 +65,7 @@ def two(compiled: Path, tmp_path_factory: pytest.TempPathFactory) -> Two:
             child.wait()
     for child, (_, errors) in zip(children, ended, strict=True):
         assert child.returncode == 0, errors
-    files = [out / f"told-{me}.json" for me in (0, 1)]
+    files = [out / f"reported-{me}.json" for me in (0, 1)]
     return Two([json.loads(file.read_text()) for file in files], out)
 
 
@@ -93,7 +93,7 @@ def assert_alike(one: Run, other: Run) -> None:
 @pytest.mark.slow
 def test_two_processes_write_the_run_of_one(two: Two, whole: Run) -> None:
     expected = [[whole.path.name, "done", 24]]
-    assert [told["whole"] for told in two.told] == [expected, expected]
+    assert [reported["whole"] for reported in two.reported] == [expected, expected]
     run = only_run(two.out / "whole")
     assert_alike(run, whole)
     names = [sorted(path.name for path in one.path.iterdir()) for one in (run, whole)]
@@ -107,26 +107,26 @@ def test_two_processes_write_the_run_of_one(two: Two, whole: Run) -> None:
 def test_a_run_that_another_process_computed_is_written_by_the_first(
     two: Two, whole: Run
 ) -> None:
-    assert two.told[0]["grid"] == two.told[1]["grid"]
-    assert [run[1:] for run in two.told[0]["grid"]] == [
+    assert two.reported[0]["grid"] == two.reported[1]["grid"]
+    assert [run[1:] for run in two.reported[0]["grid"]] == [
         ["done", 4], ["done", 4], ["done", 24],
     ]  # fmt: skip
-    name = two.told[0]["grid"][2][0]
+    name = two.reported[0]["grid"][2][0]
     assert name == whole.path.name
     assert_alike(Run.open(two.out / "grid" / name), whole)
 
 
 @pytest.mark.slow
 def test_the_first_process_stops_both_and_both_go_on(two: Two, whole: Run) -> None:
-    for told in two.told:
-        assert told["stop"] == [[whole.path.name, "stopped", 11]]
-        assert told["again"] == told["done"] == [[whole.path.name, "done", 24]]
+    for reported in two.reported:
+        assert reported["stop"] == [[whole.path.name, "stopped", 11]]
+        assert reported["again"] == reported["done"] == [[whole.path.name, "done", 24]]
     assert_alike(only_run(two.out / "again"), whole)
 
 
 @pytest.mark.slow
 def test_a_signal_to_either_process_stops_both(two: Two) -> None:
-    first, second = two.told
+    first, second = two.reported
     assert first["signal"] == second["signal"]
     [[_, status, step]] = first["signal"]
     # The others learn of it after the chunk, and all stop after the next one.
@@ -135,7 +135,7 @@ def test_a_signal_to_either_process_stops_both(two: Two) -> None:
 
 @pytest.mark.slow
 def test_an_error_of_the_first_process_ends_both(two: Two) -> None:
-    first, second = two.told
+    first, second = two.reported
     assert first["failed"] == ["ZeroDivisionError", "of process 0"]
     assert second["failed"] == [
         "PeerFailedError",
@@ -146,7 +146,7 @@ def test_an_error_of_the_first_process_ends_both(two: Two) -> None:
 
 @pytest.mark.slow
 def test_what_another_process_cannot_load_ends_both(two: Two) -> None:
-    first, second = two.told
+    first, second = two.reported
     assert first["lost"] == [
         "PeerFailedError",
         "Process 1 failed; its own output says why.",
@@ -156,10 +156,10 @@ def test_what_another_process_cannot_load_ends_both(two: Two) -> None:
 
 @pytest.mark.slow
 def test_processes_must_be_asked_alike_and_for_all_devices(two: Two) -> None:
-    for told in two.told:
-        assert told["unlike"][0] == told["some"][0] == "InvalidValueError"
-        assert "got other settings in process 1" in told["unlike"][1]
-        assert told["some"][1].startswith(
+    for reported in two.reported:
+        assert reported["unlike"][0] == reported["some"][0] == "InvalidValueError"
+        assert "got other settings in process 1" in reported["unlike"][1]
+        assert reported["some"][1].startswith(
             "devices must be all 2 of the 2 processes, got 1."
         )
     for name in ("unlike", "some"):

@@ -208,8 +208,15 @@ def test_each_selection_holds_out_what_it_says() -> None:
 def test_first_images_depend_on_the_seed_alone() -> None:
     images, classes = first_images(tiny(dataset=DIGITS, images_per_class=2).resolve())
     assert classes.tolist() == np.repeat(np.arange(10), 2).tolist()
-    knobs = {"drop_easy": 0.0, "segment": (0.0, 0.0), "steps": 30, "pool_size": 3}
-    same, _ = first_images(tiny(dataset=DIGITS, images_per_class=2, **knobs).resolve())
+    hyperparameters = {
+        "drop_easy": 0.0,
+        "segment": (0.0, 0.0),
+        "steps": 30,
+        "pool_size": 3,
+    }
+    same, _ = first_images(
+        tiny(dataset=DIGITS, images_per_class=2, **hyperparameters).resolve()
+    )
     np.testing.assert_array_equal(images, same)
     other, _ = first_images(tiny(dataset=DIGITS, images_per_class=2, seed=1).resolve())
     assert np.abs(images - other).max() > 0.1

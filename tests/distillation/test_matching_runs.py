@@ -1,4 +1,4 @@
-"""DM and MTT through the same door as FRePo: stopped, resumed, judged, shared."""
+"""DM and MTT through the same door as FRePo: stopped, resumed, evaluated, shared."""
 
 from __future__ import annotations
 

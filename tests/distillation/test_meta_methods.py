@@ -65,9 +65,9 @@ def test_the_command_line_offers_the_settings_of_the_method(
     words += ["--validation-every", "0", "--segment", "-0.5", "0", "--out"]
     words += [str(tmp_path), "--json"]
     assert main(words) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["status"] == "done"
-    written = json.loads((Path(told["run"]) / "experiment.json").read_text("utf-8"))
+    reported = json.loads(capsys.readouterr().out)
+    assert reported["status"] == "done"
+    written = json.loads((Path(reported["run"]) / "experiment.json").read_text("utf-8"))
     chosen = written.get("experiment", written)["method"]
     assert chosen["name"] == method
     assert chosen["segment"] == [-0.5, 0]

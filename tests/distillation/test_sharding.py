@@ -31,8 +31,8 @@ QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=
 STATE, RESULT = 1e-4, 5e-5
 
 
-class Told:
-    """What a process told of its parts, each of which may have failed."""
+class Reported:
+    """What a process reported of its parts, each of which may have failed."""
 
     def __init__(self, parts: dict[str, Any]) -> None:
         self._parts = parts
@@ -44,7 +44,7 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def told(compiled: Path, tmp_path_factory: pytest.TempPathFactory) -> Told:
+def reported(compiled: Path, tmp_path_factory: pytest.TempPathFactory) -> Reported:
     """Return what a process with eight simulated devices found."""
     out = tmp_path_factory.mktemp("eight")
     environment = {
@@ -63,12 +63,12 @@ def told(compiled: Path, tmp_path_factory: pytest.TempPathFactory) -> Told:
         timeout=1200,
     )
     assert child.returncode == 0, child.stderr
-    return Told(json.loads((out / "told.json").read_text()))
+    return Reported(json.loads((out / "reported.json").read_text()))
 
 
 @pytest.mark.slow
-def test_a_run_takes_the_steps_of_one_device(told: Told) -> None:
-    steps = told["steps"]
+def test_a_run_takes_the_steps_of_one_device(reported: Reported) -> None:
+    steps = reported["steps"]
     assert max(steps["apart"]) < STATE
     # Not the same program: it would be a poor test.
     assert min(steps["apart"]) > 0
@@ -78,9 +78,9 @@ def test_a_run_takes_the_steps_of_one_device(told: Told) -> None:
 
 @pytest.mark.slow
 def test_ranks_kept_samples_and_partners_are_of_the_whole_batch(
-    told: Told,
+    reported: Reported,
 ) -> None:
-    one, eight = told["chosen"]
+    one, eight = reported["chosen"]
     assert one == eight
     assert sorted(one["ranks"]) == list(range(32))
     assert 0 < sum(one["kept"]) < 32
@@ -90,9 +90,9 @@ def test_ranks_kept_samples_and_partners_are_of_the_whole_batch(
 
 
 @pytest.mark.slow
-def test_each_device_convolves_its_own_rows_alone(told: Told) -> None:
+def test_each_device_convolves_its_own_rows_alone(reported: Reported) -> None:
     # Maps of the first layer are 12 x 12 x 4; four rows of the batch of 32 are a device's.
-    one, eight = map(set, told["sizes"])
+    one, eight = map(set, reported["sizes"])
     whole, part = {"32,12,12,4", "4608,4"}, {"576,4"}
     assert whole <= one
     assert not part & one
@@ -102,8 +102,10 @@ def test_each_device_convolves_its_own_rows_alone(told: Told) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("vmapped", ["False", "True"])
-def test_runs_on_rows_of_devices_are_single_runs(vmapped: str, told: Told) -> None:
-    for run in told["grids"][vmapped]["runs"]:
+def test_runs_on_rows_of_devices_are_single_runs(
+    vmapped: str, reported: Reported
+) -> None:
+    for run in reported["grids"][vmapped]["runs"]:
         assert run["names"][0] == run["names"][1]
         assert run["steps"][0] == run["steps"][1]
         assert run["kept"][0] == run["kept"][1]
@@ -111,17 +113,17 @@ def test_runs_on_rows_of_devices_are_single_runs(vmapped: str, told: Told) -> No
 
 
 @pytest.mark.slow
-def test_knobs_compile_nothing_on_devices(told: Told) -> None:
-    assert told["knobs"] == [1, 1]
-    for grid in told["grids"].values():
+def test_hyperparameters_compile_nothing_on_devices(reported: Reported) -> None:
+    assert reported["hyperparameters"] == [1, 1]
+    for grid in reported["grids"].values():
         assert grid["programs"] == [1, 1]
         assert grid["more"] == ["done"] * 4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["up", "down"])
-def test_a_run_goes_on_with_other_devices(way: str, told: Told) -> None:
-    run = told["resumed"][way]
+def test_a_run_goes_on_with_other_devices(way: str, reported: Reported) -> None:
+    run = reported["resumed"][way]
     assert run["stopped"] == 11
     assert run["steps"] == [20, 20]
     assert run["kept"][0] == run["kept"][1]
@@ -129,21 +131,21 @@ def test_a_run_goes_on_with_other_devices(way: str, told: Told) -> None:
 
 
 @pytest.mark.slow
-def test_streamed_images_reach_all_devices(told: Told) -> None:
-    run = told["streamed"]
+def test_streamed_images_reach_all_devices(reported: Reported) -> None:
+    run = reported["streamed"]
     assert run["steps"] == [20, 20]
     assert run["kept"][0] == run["kept"][1]
     assert run["apart"] < RESULT
 
 
 @pytest.mark.slow
-def test_chunks_move_nothing_by_the_way(told: Told) -> None:
-    assert told["guarded"] == [3, 3]
+def test_chunks_move_nothing_by_the_way(reported: Reported) -> None:
+    assert reported["guarded"] == [3, 3]
 
 
 @pytest.mark.slow
-def test_what_devices_cannot_divide_gets_one_sentence(told: Told) -> None:
-    assert told["refused"] == [
+def test_what_devices_cannot_divide_gets_one_sentence(reported: Reported) -> None:
+    assert reported["refused"] == [
         "devices must be at most 8 in total, the number that JAX finds, got 9. "
         "isa-toolkit doctor lists them.",
         "devices must be a whole number, got (2, 4).",

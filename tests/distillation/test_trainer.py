@@ -119,12 +119,14 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(
     stopped: Run, whole: Run, tmp_path: Path
 ) -> None:
     copy_of(stopped, tmp_path)
-    told: list[int] = []
+    reported: list[int] = []
     resumed = distill(
-        tiny(), out=tmp_path, callbacks=[lambda progress: told.append(progress.step)]
+        tiny(),
+        out=tmp_path,
+        callbacks=[lambda progress: reported.append(progress.step)],
     )
-    assert told[0] == STOPPED_AT + 1
-    assert told[-1] == STEPS
+    assert reported[0] == STOPPED_AT + 1
+    assert reported[-1] == STEPS
     assert_same_result(resumed, whole)
 
 
@@ -209,14 +211,16 @@ def test_a_done_run_is_returned_without_work(
     assert files_of(whole.path) == before
 
 
-@pytest.mark.parametrize("told", [None, {"status": "running", "step": 20, "steps": 24}])
+@pytest.mark.parametrize(
+    "reported", [None, {"status": "running", "step": 20, "steps": 24}]
+)
 def test_a_result_whose_status_was_not_written_any_more_is_told_as_done(
-    told: dict[str, Any] | None, whole: Run, tmp_path: Path
+    reported: dict[str, Any] | None, whole: Run, tmp_path: Path
 ) -> None:
     path = copy_of(whole, tmp_path)
     (path / "status.json").unlink()
-    if told is not None:
-        (path / "status.json").write_text(json.dumps(told))
+    if reported is not None:
+        (path / "status.json").write_text(json.dumps(reported))
     again = distill(tiny(), out=tmp_path)
     assert (again.status["status"], again.status["step"]) == ("done", STEPS)
 
@@ -343,12 +347,12 @@ def test_a_damaged_checkpoint_costs_steps_but_changes_nothing(
     path = copy_of(whole, tmp_path)
     (path / "distilled.safetensors").unlink()
     (path / "checkpoints" / str(STEPS) / "notes" / "metadata").unlink()
-    told: list[int] = []
+    reported: list[int] = []
     with pytest.warns(UserWarning, match=f"of step {STEPS} .* resumes from step 16"):
         resumed = distill(
-            tiny(), out=tmp_path, callbacks=[lambda tell: told.append(tell.step)]
+            tiny(), out=tmp_path, callbacks=[lambda tell: reported.append(tell.step)]
         )
-    assert told[0] == 17
+    assert reported[0] == 17
     assert_same_result(resumed, whole)
 
 
@@ -373,11 +377,13 @@ def test_kill_9_costs_nothing_and_frees_the_lock(
     assert not (path / "distilled.safetensors").exists()
     with (path / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "tra')
-    told: list[int] = []
+    reported: list[int] = []
     resumed = distill(
-        tiny(), out=tmp_path, callbacks=[lambda progress: told.append(progress.step)]
+        tiny(),
+        out=tmp_path,
+        callbacks=[lambda progress: reported.append(progress.step)],
     )
-    assert told[0] > 5
+    assert reported[0] > 5
     assert_same_result(resumed, whole)
 
 
@@ -543,14 +549,14 @@ def test_the_last_good_checkpoint_survives_divergence(
     assert_finite_checkpoint(path / "checkpoints", STOPPED_AT)
 
 
-@pytest.mark.parametrize("knob", ["learning_rate", "online_learning_rate"])
+@pytest.mark.parametrize("name", ["learning_rate", "online_learning_rate"])
 def test_a_huge_learning_rate_names_quantity_and_step(
-    knob: str, whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del whole
     # One step at a time: every state is one that could be saved.
     monkeypatch.setattr(trainer, "_CHUNK_S", 1e-9)
-    experiment = tiny(**{knob: 1e38})
+    experiment = tiny(**{name: 1e38})
     with pytest.raises(DivergedError, match=r"At step \d+ .* became not finite"):
         distill(experiment, out=tmp_path, checkpoint_s=1e-9)
     (path,) = tmp_path.iterdir()

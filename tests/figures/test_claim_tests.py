@@ -15,17 +15,17 @@ CLAIMS = list(published_claims().itertuples())
 
 
 def difference(low, high, **changes):
-    told = {
+    reported = {
         "dataset": "toy", "images_per_class": 1, "setting": "isa", "against": "frepo",
         "predictor": "network", "quantity": "accuracy_percent",
     }  # fmt: skip
     value = (low + high) / 2
-    return {**told, **changes, "value": value, "low": low, "high": high, "n": 3}
+    return {**reported, **changes, "value": value, "low": low, "high": high, "n": 3}
 
 
 def verdicts(item, *rows):
-    judged = check_claims({item: as_table(rows)})
-    return judged[judged["item"] == item]
+    checked = check_claims({item: as_table(rows)})
+    return checked[checked["item"] == item]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_figure_8_is_judged_at_the_first_step_after_the_shared_images():
 )
 def test_items_give_what_the_claims_are_about(claim, tiny):
     table = ITEMS[claim.item].numbers(tiny, [TABLES[claim.item]()])
-    judged = check_claims({claim.item: table})
-    mine = judged[judged.claim == claim.claim]
+    checked = check_claims({claim.item: table})
+    mine = checked[checked.claim == claim.claim]
     assert len(mine) > 0
     assert "not run" not in set(mine.verdict)

@@ -14,7 +14,7 @@ SECONDS = {"frepo": [0.010, 0.030, 0.020], "isa": [0.011, 0.036, 0.022]}
 
 
 def test_the_rows_follow_from_the_seconds(tiny, monkeypatch):
-    told = []
+    reported = []
 
     class Timed:
         def __init__(self, experiment):
@@ -23,7 +23,7 @@ def test_the_rows_follow_from_the_seconds(tiny, monkeypatch):
             self.left = list(SECONDS[self.key])
 
         def run(self, steps):
-            told.append((self.size, self.key, steps))
+            reported.append((self.size, self.key, steps))
 
     def seconds_per_step(timed):
         timed.run(cost._STEPS)
@@ -34,7 +34,7 @@ def test_the_rows_follow_from_the_seconds(tiny, monkeypatch):
     monkeypatch.setattr(cost, "_REPEATS", 3)
     table = cost.compute(tiny)
     # In turns, so that what else the machine does strikes both.
-    assert told == [
+    assert reported == [
         (size, key, cost._STEPS)
         for size in (1, 10)
         for _ in range(1 + 3)  # first both are compiled

@@ -46,7 +46,7 @@ def test_the_steps_are_those_that_were_stored(tiny):
     table = fig8.compute(tiny)
     mine = table[(table.predictor == "network") & (table.seed == 0)]
     assert list(mine[mine.setting == "isa"].x) == [0, 1, 2, 3, 4]
-    # Both start from the same images and are judged by the same networks.
+    # Both start from the same images and are evaluated by the same networks.
     start = table[(table.x == 0) & table.against.notna()]
     assert len(start) == 2
     assert (start[["value", "low", "high"]] == 0).all(axis=None)

@@ -27,12 +27,12 @@ PAPER, HALF = 46.8, 2 * 0.7 / math.sqrt(5)
 
 
 def ours(value=PAPER, half=0.5, **changes):
-    told = {
+    reported = {
         "dataset": "cifar10", "images_per_class": 1, "setting": "frepo",
         "predictor": "network", "quantity": "accuracy_percent",
     }  # fmt: skip
     return {
-        **told, **changes, "value": value, "low": value - half, "high": value + half,
+        **reported, **changes, "value": value, "low": value - half, "high": value + half,
         "n": 3, "over": "distilled sets",
     }  # fmt: skip
 

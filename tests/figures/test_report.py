@@ -19,7 +19,9 @@ from isa_toolkit.figures.style import house_style, new_figure, save
 FACTS = {"device": "cpu", "isa_toolkit": "1", "python": "3", "jax": "0"}
 
 
-def add(out, item, table=None, *, dataset="toy", scale="quick", caption="told", **more):
+def add(
+    out, item, table=None, *, dataset="toy", scale="quick", caption="reported", **more
+):
     """Write an item as ``reproduce`` does, with an empty picture."""
     folder = out / f"{dataset}-{scale}"
     folder.mkdir(exist_ok=True)
@@ -182,6 +184,6 @@ def test_damaged_files_are_left_out(tmp_path):
 
 def test_every_verdict_is_explained(tmp_path):
     page = page_of(tmp_path)
-    told = re.findall(r"<dt>.*?>([^<]+)</span></dt>", page)
-    assert set(told) == set(VERDICTS)
-    assert pd.Series(told).is_unique
+    reported = re.findall(r"<dt>.*?>([^<]+)</span></dt>", page)
+    assert set(reported) == set(VERDICTS)
+    assert pd.Series(reported).is_unique

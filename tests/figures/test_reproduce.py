@@ -41,9 +41,9 @@ def by_hand(monkeypatch):
 
 def test_every_item_leaves_its_files(tiny, monkeypatch, tmp_path):
     by_hand(monkeypatch)
-    told, made = [], [name for name in ITEMS if name in {*TABLES, "table7"}]
+    reported, made = [], [name for name in ITEMS if name in {*TABLES, "table7"}]
     page = reproduce.reproduce(
-        tiny, tmp_path, only=made, command="the command", log=told.append
+        tiny, tmp_path, only=made, command="the command", log=reported.append
     )
     assert page == tmp_path / "report.html"
     folder = tmp_path / "three_digits-quick"
@@ -66,9 +66,9 @@ def test_every_item_leaves_its_files(tiny, monkeypatch, tmp_path):
         assert list(numbers.columns) == list(COLUMNS)
         no_rows = name in ("fig6", "fig7", "gallery")
         assert len(numbers) == (0 if no_rows else len(table()))
-    assert [line.split()[0] for line in told] == made
+    assert [line.split()[0] for line in reported] == made
     nothing = [
-        line for line in told if line.endswith("nothing to show for this data set")
+        line for line in reported if line.endswith("nothing to show for this data set")
     ]
     assert [line.split()[0] for line in nothing] == ["table7"]
     assert page.read_text().count("<img") == len(TABLES)
@@ -115,7 +115,7 @@ def test_an_item_that_fails_leaves_no_record(tiny, monkeypatch, tmp_path):
 
 
 def test_runs_of_one_item_serve_the_next_and_a_second_call(tiny, monkeypatch, tmp_path):
-    """The real items on the tiny study; nothing is distilled or judged twice."""
+    """The real items on the tiny study; nothing is distilled or evaluated twice."""
     calls = []
     for name in ("distill", "evaluate"):
         real = getattr(studies, name)

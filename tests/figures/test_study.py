@@ -37,9 +37,9 @@ def count_calls(monkeypatch, name):
 def test_runs_and_evaluations_are_made_once(tiny, monkeypatch):
     tiny.accuracies([FREPO, ISA], 1)  # makes what is not there
     runs = count_calls(monkeypatch, "distill")
-    judged = count_calls(monkeypatch, "evaluate")
+    evaluated = count_calls(monkeypatch, "evaluate")
     table = tiny.accuracies([FREPO, ISA], 1)
-    assert (runs, judged) == ([], [])
+    assert (runs, evaluated) == ([], [])
     # Two settings, two seeds, two predictors; and each number is that of the file.
     assert len(table) == 8
     run = tiny.runs([ISA], 1)[ISA, 1]
@@ -56,13 +56,13 @@ def test_runs_and_evaluations_are_made_once(tiny, monkeypatch):
 
 def test_missing_runs_are_made_together_and_are_the_same(tiny, monkeypatch, tmp_path):
     alone = tiny.runs([FREPO, ISA], 1)
-    told = []
+    reported = []
     monkeypatch.setattr(studies, "_is_on_cpu", lambda: False)
-    study = tiny_study(tmp_path).with_progress(lambda *what: told.append(what[1:]))
+    study = tiny_study(tmp_path).with_progress(lambda *what: reported.append(what[1:]))
     made = count_calls(monkeypatch, "distill")
     runs = study.runs([FREPO, ISA], 1)
     assert made == []
-    assert told[:5] == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+    assert reported[:5] == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
     for key, run in runs.items():
         assert run.distilled.images.tobytes() == alone[key].distilled.images.tobytes()
     # Another study that may not run anything finds them.
@@ -120,9 +120,9 @@ def test_another_judge_or_step_gives_another_file(tiny, monkeypatch):
     run = tiny.runs([FREPO], 1)[FREPO, 0]
     calls = []
 
-    def pretend(distilled, dataset, judge):
-        calls.append(judge)
-        settings = judge.resolve(
+    def pretend(distilled, dataset, evaluator):
+        calls.append(evaluator)
+        settings = evaluator.resolve(
             image_shape=dataset.image_shape, num_distilled=len(distilled.images)
         )
         values = np.array([0.1 * len(calls)])
@@ -145,10 +145,10 @@ def test_another_judge_or_step_gives_another_file(tiny, monkeypatch):
     )
     evaluate_run(run, turned, judges[0])
     assert len(calls) == 4
-    for expected, step, judge in (
+    for expected, step, evaluator in (
         (first, None, judges[0]), (second, None, judges[1]), (early, 0, judges[0]),
     ):  # fmt: skip
-        again = evaluate_run(run, tiny.dataset, judge, step=step)
+        again = evaluate_run(run, tiny.dataset, evaluator, step=step)
         assert again.network == expected.network
         assert again.settings == expected.settings
     assert len(calls) == 4
@@ -184,8 +184,8 @@ def test_a_failure_stops_the_other_runs_with_a_checkpoint(
             failed.append(seed)
             raise error("of seed 1")
 
-        def tell(told):
-            took.append((seed, told.step))
+        def tell(reported):
+            took.append((seed, reported.step))
             if not under_way.is_set():
                 under_way.set()
                 assert both._cancel.wait(60)

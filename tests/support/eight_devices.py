@@ -98,12 +98,12 @@ def apart(one: list[np.ndarray], other: list[np.ndarray]) -> float:
 def steps_alike(asked: Any, mesh: DeviceMesh, marks: tuple[int, ...]) -> dict[str, Any]:
     """Return how far one device and many are apart after so many steps."""
     one, many = Pace(asked, None), Pace(asked, mesh)
-    told: dict[str, Any] = {"apart": [], "kept": []}
+    reported: dict[str, Any] = {"apart": [], "kept": []}
     for mark in marks:
         parts = [pace.take(mark - pace.run.step) for pace in (one, many)]
-        told["apart"].append(apart(one.leaves(), many.leaves()))
-        told["kept"].append([part.infos.kept.tolist() for part in parts])
-    return told
+        reported["apart"].append(apart(one.leaves(), many.leaves()))
+        reported["kept"].append([part.infos.kept.tolist() for part in parts])
+    return reported
 
 
 def guarded() -> list[int]:
@@ -175,8 +175,8 @@ def grid_size(mesh: DeviceMesh, vmapped: bool) -> int:
     return program._cache_size()  # pyright: ignore[reportFunctionMemberAccess]
 
 
-def knobs_compile(mesh: DeviceMesh) -> list[int]:
-    """Return how often the program of a run was compiled, before and after knobs."""
+def hyperparameters_compile(mesh: DeviceMesh) -> list[int]:
+    """Return how often the program of a run was compiled, before and after hyperparameters."""
     sizes = []
     for asked in (experiment(), experiment(drop_easy=0.4, segment=(-1.0, 0.2), seed=3)):
         pace = Pace(asked, mesh)
@@ -190,7 +190,7 @@ def grids(out: Path) -> dict[str, Any]:
     mesh = make_mesh((2, 4))
     assert mesh is not None
     singles = [distill(asked, out=out / "singles") for asked in THREE]
-    told: dict[str, Any] = {}
+    reported: dict[str, Any] = {}
     for vmapped in (False, True):
         runs = distill_grid(
             THREE, out=out / f"grid-{vmapped}", devices=(2, 4), vmap=vmapped
@@ -203,12 +203,12 @@ def grids(out: Path) -> dict[str, Any]:
             devices=(2, 4),
             vmap=vmapped,
         )
-        told[str(vmapped)] = {
+        reported[str(vmapped)] = {
             "runs": [compared(*pair) for pair in zip(singles, runs, strict=True)],
             "programs": [before, grid_size(mesh, vmapped)],
             "more": [run.status["status"] for run in more],
         }
-    return told
+    return reported
 
 
 def compared(one: Run, other: Run) -> dict[str, Any]:
@@ -225,7 +225,7 @@ def compared(one: Run, other: Run) -> dict[str, Any]:
 def resumed(out: Path) -> dict[str, Any]:
     """Return how far runs that changed their devices half way are from one that stayed."""
     whole = distill(experiment(), out=out / "singles")
-    told = {}
+    reported = {}
     for name, first, second in (("up", None, DEVICES), ("down", DEVICES, None)):
         chunk_s, trainer._CHUNK_S = trainer._CHUNK_S, 1e-9
         halted = distill(
@@ -237,8 +237,8 @@ def resumed(out: Path) -> dict[str, Any]:
         trainer._CHUNK_S = chunk_s
         step = halted.step
         again = distill(experiment(), out=out / name, devices=second)
-        told[name] = {"stopped": step, **compared(whole, again)}
-    return told
+        reported[name] = {"stopped": step, **compared(whole, again)}
+    return reported
 
 
 def streamed(out: Path) -> dict[str, Any]:
@@ -272,13 +272,13 @@ def refused(out: Path) -> list[str]:
 
 
 def main(out: Path) -> None:
-    """Write what they give to ``told.json``."""
+    """Write what they give to ``reported.json``."""
     mesh = make_mesh(DEVICES)
     assert mesh is not None
     parts: dict[str, Callable[[], Any]] = {
         "steps": lambda: steps_alike(experiment(), mesh, (1, 2, STEPS)),
         "guarded": guarded,
-        "knobs": lambda: knobs_compile(mesh),
+        "hyperparameters": lambda: hyperparameters_compile(mesh),
         "chosen": lambda: [chosen(None), chosen(mesh)],
         "sizes": lambda: [sizes_of(None), sizes_of(mesh)],
         "grids": lambda: grids(out),
@@ -286,13 +286,13 @@ def main(out: Path) -> None:
         "streamed": lambda: streamed(out),
         "refused": lambda: refused(out / "refused"),
     }
-    told: dict[str, Any] = {}
+    reported: dict[str, Any] = {}
     for name, part in parts.items():
         try:
-            told[name] = {"found": part()}
+            reported[name] = {"found": part()}
         except Exception:  # noqa: BLE001 - the test of this part shows it
-            told[name] = {"error": traceback.format_exc()}
-    (out / "told.json").write_text(json.dumps(told))
+            reported[name] = {"error": traceback.format_exc()}
+    (out / "reported.json").write_text(json.dumps(reported))
 
 
 if __name__ == "__main__":

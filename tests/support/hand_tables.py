@@ -26,9 +26,9 @@ ACCURACY = "accuracy_percent"
 def _by_seed(cells: list[dict[str, Any]], seeds: int) -> pd.DataFrame:
     """Return a different number for each cell and seed."""
     draw = np.random.default_rng(0)
-    told = {"dataset": "toy", "images_per_class": 1}
+    reported = {"dataset": "toy", "images_per_class": 1}
     return as_table(
-        {**told, **cell, "seed": seed, "value": 50 + 20 * draw.random()}
+        {**reported, **cell, "seed": seed, "value": 50 + 20 * draw.random()}
         for cell in cells
         for seed in range(seeds)
     )
@@ -115,12 +115,19 @@ def information_table(seeds: int = 3) -> pd.DataFrame:
         {"setting": "frepo", "predictor": "ridge", "quantity": name} for name in names
     ]
     table = with_means(_by_seed(cells, seeds))
-    told = {
+    reported = {
         "dataset": "toy", "images_per_class": 1, "setting": "frepo", "predictor": "ridge",
         "against": information.RANDOM,
     }  # fmt: skip
     paired = [
-        {**told, "quantity": name, "value": value, "low": low, "high": high, "n": seeds}
+        {
+            **reported,
+            "quantity": name,
+            "value": value,
+            "low": low,
+            "high": high,
+            "n": seeds,
+        }
         for name, value, low, high in (
             (information.EASY, -3.0, -4.0, -2.5),
             (information.HARD, 2.0, 1.0, 3.5),

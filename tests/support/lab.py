@@ -65,19 +65,22 @@ def new_page(browser: Any, **context: Any) -> Iterator[tuple[Any, list[str]]]:
     page = opened.new_page()
     page.set_default_timeout(1000 * LONG_S)
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda told: errors.append(told.text) if _is_bad(told) else None)
+    page.on(
+        "console",
+        lambda reported: errors.append(reported.text) if _is_bad(reported) else None,
+    )
     try:
         yield page, errors
     finally:
         opened.close()
 
 
-def _is_bad(told: Any) -> bool:
+def _is_bad(reported: Any) -> bool:
     """Whether a page tells of an error; what others' servers lack is not ours."""
-    url = told.location.get("url", "")
+    url = reported.location.get("url", "")
     elsewhere = url.startswith("http") and not url.startswith("http://127.0.0.1:")
-    missing = told.text.startswith("Failed to load resource")
-    return told.type == "error" and not (missing and elsewhere)
+    missing = reported.text.startswith("Failed to load resource")
+    return reported.type == "error" and not (missing and elsewhere)
 
 
 def until(page: Any, condition: Callable[[], Any]) -> None:
@@ -124,7 +127,7 @@ def served(
     try:
         yield child, log
     finally:
-        # Its kernels are told to end by it; what is left after that is ended with it.
+        # It tells its kernels to end; what is left after that is ended with it.
         child.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(20)
@@ -146,9 +149,9 @@ def jupyterlab(folder: Path, home: Path, **environ: str) -> Iterator[Lab]:
 
     def address() -> Lab | None:
         for file in (home / "jupyter_runtime_dir").glob("jpserver-*.json"):
-            told = json.loads(file.read_text())
-            with urlopen(f"{told['url']}api?token={told['token']}", timeout=10):
-                return Lab(told["url"], told["token"])
+            reported = json.loads(file.read_text())
+            with urlopen(f"{reported['url']}api?token={reported['token']}", timeout=10):
+                return Lab(reported["url"], reported["token"])
         return None
 
     with served(words, folder, home, **environ) as started:

@@ -39,7 +39,7 @@ def tiny(**changes: Any) -> Experiment:
 
 
 def stop_at(step: int) -> Callable[[Progress], bool]:
-    return lambda told: told.step >= step
+    return lambda reported: reported.step >= step
 
 
 _CHILD = """
@@ -48,8 +48,8 @@ from tiny_run import tiny
 from isa_toolkit.distillation import distill, trainer
 trainer._CHUNK_S = 1e-9  # one step at a time
 
-def tell(told):
-    print(told.step, flush=True)
+def tell(reported):
+    print(reported.step, flush=True)
     time.sleep(0.05)
 
 done = distill(tiny(), out=sys.argv[1], checkpoint_s=0.01, callbacks=[tell])

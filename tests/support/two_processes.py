@@ -22,16 +22,18 @@ def main(me: int, port: int, out: Path) -> None:
 
     from isa_toolkit.distillation import distill, distill_grid, trainer
 
-    told: dict[str, Any] = {}
+    reported: dict[str, Any] = {}
 
     def attempt(name: str, make: Callable[[], Any]) -> None:
         try:
             ended = make()
         except Exception as error:  # noqa: BLE001 - the test looks at it
-            told[name] = [type(error).__name__, str(error)]
+            reported[name] = [type(error).__name__, str(error)]
             return
         runs = ended if isinstance(ended, list) else [ended]
-        told[name] = [[one.path.name, one.status["status"], one.step] for one in runs]
+        reported[name] = [
+            [one.path.name, one.status["status"], one.step] for one in runs
+        ]
 
     def fail(progress: Any) -> None:
         raise ZeroDivisionError(f"of process {me}")
@@ -77,7 +79,7 @@ def main(me: int, port: int, out: Path) -> None:
 
     trainer._Program.take = interrupted  # type: ignore[method-assign]
     attempt("signal", lambda: distill(tiny(), out=out / "signal"))
-    (out / f"told-{me}.json").write_text(json.dumps(told))
+    (out / f"reported-{me}.json").write_text(json.dumps(reported))
 
 
 if __name__ == "__main__":
