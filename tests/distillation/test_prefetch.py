@@ -119,7 +119,7 @@ def test_a_block_is_read_while_the_device_works(compiled: Path, tmp_path, monkey
     assert all(step < start for start, step in asked[1:])
 
 
-def test_knobs_and_blocks_share_one_program(compiled: Path, tmp_path: Path):
+def test_hyperparameters_and_blocks_share_one_program(compiled: Path, tmp_path: Path):
     del compiled
     for drop_easy in (0.1, 0.5):
         distill(tiny(drop_easy=drop_easy), out=tmp_path, placement="host")
