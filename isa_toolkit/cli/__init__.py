@@ -8,7 +8,6 @@ command is a function of its own module, which imports what it needs when it run
 from __future__ import annotations
 
 import importlib
-import keyword
 import os
 import signal
 import sys
@@ -41,6 +40,9 @@ SWEEP_COMMANDS = {
     "worker": "Run one group of a sweep in this process, as schedulers do.",
 }
 
+# Commands in a file of another name.
+_FILES = {"demo": "reproduce", "import": "export"}
+
 # Commands that import JAX whatever their arguments are.
 _WITH_JAX = (
     "demo",
@@ -66,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         130: interrupted.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    prog, commands, module = "isa-toolkit", COMMANDS, "isa_toolkit.cli"
+    prog, commands = "isa-toolkit", COMMANDS
     if argv == ["--version"]:
         from isa_toolkit import __version__
 
@@ -81,8 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in commands:
         known = ", ".join(commands)
         return _fail(f"Unknown command {name!r}. The commands are {known}.", USAGE)
-    function = f"{name}_" if keyword.iskeyword(name) else name
-    module += ".sweep" if commands is SWEEP_COMMANDS else f".{function}"
+    function = "import_" if name == "import" else name
+    file = _FILES.get(name, name) if commands is COMMANDS else "sweep"
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn
@@ -90,7 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             if name in _WITH_JAX:
                 _import_jax()
-            command = getattr(importlib.import_module(module), function)
+            module = importlib.import_module(f"isa_toolkit.cli.{file}")
+            command = getattr(module, function)
             return _flushed(run_command(command, f"{prog} {name}", argv))
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
