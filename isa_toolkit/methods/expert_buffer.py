@@ -30,6 +30,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from isa_toolkit import checks
 from isa_toolkit.datasets.augmentation import dsa_augment
 from isa_toolkit.files import write_atomically, write_json
 from isa_toolkit.losses.selection import Partner, target_loss
@@ -42,6 +43,7 @@ _PART = 10
 _POLL_S = 0.2
 
 
+@checks.suggest_keywords
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExpertSettings:

@@ -178,7 +178,13 @@ def test_a_run_a_path_and_the_name_of_a_data_set_do(
         return TestResult(*[np.zeros(2, np.float32)] * 2, {})
 
     monkeypatch.setattr(evaluation_module, "run_evaluation", remember)
-    monkeypatch.setattr(evaluation_module, "load_dataset", lambda name: digits)
+
+    def load(name, *, whitening, mean, std):
+        assert (name, whitening) == ("digits", "standardise")
+        assert (mean, std) == (digits.preprocessing.mean, digits.preprocessing.std)
+        return digits
+
+    monkeypatch.setattr(evaluation_module, "load_dataset", load)
     file = distilled.save(tmp_path / "distilled.safetensors")
     run = types.SimpleNamespace(distilled=distilled)
     for given in (distilled, run, tmp_path, str(file)):
