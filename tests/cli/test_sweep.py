@@ -67,7 +67,7 @@ def test_the_same_options_make_the_run_that_distill_makes(
         "--selection",
         "last",
     ]
-    monkeypatch.setitem(vars(isa_toolkit.distillation), "distill", keep)
+    monkeypatch.setattr(isa_toolkit.distillation, "distill_grid", keep)
     assert main(["distill", *words, "--seed", "3"]) == 2
     capsys.readouterr()
     _, out, _ = run(capsys, "run", *words, "--seed", "3", "--dry-run", "--json")
