@@ -99,8 +99,8 @@ def test_a_process_joins_the_others_before_anything_else(
 def test_another_process_than_the_first_prints_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(
-        vars(isa_toolkit.distillation), "distill", lambda *_, **__: None
+    monkeypatch.setattr(
+        isa_toolkit.distillation, "distill_grid", lambda *_, **__: [None]
     )
     monkeypatch.setattr(processes, "is_writer", lambda: False)
     assert main(["distill", "--steps", "2", "--out", str(tmp_path)]) == OK
