@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -98,20 +99,21 @@ def test_runs_of_a_grid_that_streams_go_one_after_the_other(
 
 def test_a_block_is_read_while_the_device_works(compiled: Path, tmp_path, monkeypatch):
     del compiled
-    read, at = PrefetchLoader._read, PrefetchLoader.batches_from
+    at = PrefetchLoader.batches_from
     asked: list[tuple[int, int]] = []
     step = 0
 
-    def spy_read(self, start: int):
-        asked.append((start, step))
-        return read(self, start)
+    class Reader(ThreadPoolExecutor):
+        def submit(self, read, start: int):
+            asked.append((start, step))
+            return super().submit(read, start)
 
     def spy_at(self, now: int):
         nonlocal step
         step = now
         return at(self, now)
 
-    monkeypatch.setattr(PrefetchLoader, "_read", spy_read)
+    monkeypatch.setattr(prefetch, "ThreadPoolExecutor", Reader)
     monkeypatch.setattr(PrefetchLoader, "batches_from", spy_at)
     distill(tiny(), out=tmp_path, placement="host")
     # Each block once, asked for before the run comes to it, none beyond the end.
