@@ -55,7 +55,7 @@ def test_the_nearest_partner_is_the_most_alike_by_cosine():
     draw = np.random.default_rng(0)
     real, scores = draw.normal(size=(40, 5)), draw.random(40)
     kept, classes = scores > 0.2, np.arange(40) % 3
-    first, second = fig7._pair(real, scores, kept, classes)
+    first, second = fig7._pair(real, scores, kept, classes, 0)
     unit = real / np.linalg.norm(real, axis=1, keepdims=True)
     others = [at for at in np.flatnonzero(kept) if at != first]
     assert second == max(others, key=lambda at: unit[first] @ unit[at])
