@@ -63,7 +63,6 @@ def Gallery(folder: str | Path = "runs") -> Panel:
             "found": layout.dropdown(
                 "Run", options=found(), help=f"Runs in {path}", width=layout.WIDE
             ),
-            "refresh_list": layout.refresh_button(),
             "step": layout.dropdown(
                 "Step",
                 options=[("result", _RESULT)],
@@ -74,6 +73,7 @@ def Gallery(folder: str | Path = "runs") -> Panel:
                 False,
                 help="List the two largest entries of each label",
             ),
+            "refresh_list": layout.refresh_button(),
         },
         groups=[["found", "refresh_list"], ["step", "labels"]],
         outputs={
