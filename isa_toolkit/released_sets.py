@@ -206,7 +206,7 @@ def _read_dc(path: Path, index: int) -> _Arrays:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"{path.name} needs PyTorch, which is not installed. Install it, or convert the "
-            "file where it is: images, labels = torch.load(FILE, weights_only=False)"
+            "file where it is: images, labels = torch.load(FILE, weights_only=True)"
             "['data'][0]; numpy.savez('set.npz', images=images.permute(0, 2, 3, 1), "
             "labels=labels).",
             name="torch",

@@ -151,6 +151,8 @@ def test_the_command_writes_a_set_that_evaluate_reads(digits, tmp_path, capsys):
     argv = ["import", file, "--kind", "npz", "--dataset", "digits", "--out", out]
     assert main([*argv, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["images"] == 10
+    assert main(argv) == 2  # nothing is replaced unasked
+    assert "--overwrite" in capsys.readouterr().err
     fast = ["--networks", "1", "--steps", "1", "--width", "2", "--depth", "1"]
     assert main(["evaluate", out, *fast, "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["ridge"]) == 1

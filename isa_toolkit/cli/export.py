@@ -57,6 +57,7 @@ def import_(
     root: str | None = None,
     index: int = 0,
     out: Path | None = None,
+    overwrite: bool = False,
     json: bool = False,
 ) -> None:
     """Read a distilled set that another project released.
@@ -73,14 +74,21 @@ def import_(
         root: Path of its files; whitened images need them.
         index: Index of the set in a file of several.
         out: Path of the file to write; without it, next to the file.
+        overwrite: Replace a file at that path.
         json: Write JSON to standard output.
     """
     from isa_toolkit.released_sets import import_distilled
 
+    out = out or path.with_suffix(".safetensors")
+    if out.exists() and not overwrite:
+        raise FileExistsError(
+            f"out must be new, got {out}, which exists. Choose another path, or set "
+            "--overwrite."
+        )
     distilled = import_distilled(
         path, kind=kind, dataset=dataset, root=root, index=index
     )
-    out = distilled.save(out or path.with_suffix(".safetensors"))
+    distilled.save(out)
     flags = {"dataset": dataset, "root": root}
     next_ = command_line("evaluate", out, **flags, protocol="published")
     lines = [f"{distilled!r} in {out}", f"next: {next_}"]
