@@ -195,10 +195,14 @@ class Experiment:
         """Return the data set."""
         if isinstance(self.dataset, Dataset):
             return self.dataset
+        return load_dataset(self.dataset, **self.data_options())
+
+    def data_options(self) -> dict[str, Any]:
+        """Return the arguments of ``load_dataset`` for data that are given by name."""
         options = {name: getattr(self, name) for name in DATA_FIELDS}
-        if self.whitening is None:
+        if self.whitening is None and isinstance(self.dataset, str):
             options |= self._published_whitening(self.dataset)
-        return load_dataset(self.dataset, **options)
+        return options
 
     def _published_whitening(self, dataset: str) -> dict[str, Any]:
         method = method_of(self.method).name

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import final
 
 from isa_toolkit.distillation import Experiment, Run
-from isa_toolkit.errors import IsaError
+from isa_toolkit.errors import InvalidValueError, IsaError
 from isa_toolkit.files import read_json
 from isa_toolkit.sweeps.plan import Plan, plan
 from isa_toolkit.sweeps.states import KILL, STOP, RunStatus, run_status, worker_state
@@ -36,23 +36,21 @@ class Job:
     """
 
     def __init__(self, experiment: Experiment, *, out: str | Path = "runs") -> None:
-        planned = plan(experiment, out=out)
-        self._set(planned.out / planned.name, planned)
+        self._set(plan(experiment, out=out))
 
-    def _set(self, path: Path, planned: Plan | None = None) -> None:
-        self.path, self._plan = path, planned
-        self._sweep = path.parent / "sweeps" / path.name
-        self._group = self._sweep / "groups" / path.name
+    def _set(self, planned: Plan) -> None:
+        self._plan, self.path = planned, planned.out / planned.name
+        self._group = planned.group_path(planned.name)
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     def attach(cls, path: str | Path) -> Job:
         """Return the job of a run folder, or raise ``FileNotFoundError``."""
-        job = cls.__new__(cls)
-        job._set(Path(path).absolute())
-        if not (job.path / "experiment.json").is_file() and not job._group.is_dir():
+        path, job = Path(path).absolute(), cls.__new__(cls)
+        job._set(Plan(path.name, path.parent, runs=()))
+        if not (path / "experiment.json").is_file() and not job._group.is_dir():
             raise FileNotFoundError(
-                f"There is no run at {job.path} (no experiment.json). Choose a run folder, "
+                f"There is no run at {path} (no experiment.json). Choose a run folder, "
                 "such as runs/<dataset>-ipc<k>-<method>-<hash>."
             )
         return job
@@ -64,15 +62,15 @@ class Job:
         """Start the run, or resume it; nothing happens if it runs or is done."""
         status = self.status
         if not status.is_alive and status.state != "done":
-            write(self._plan or self._stored_plan())
+            write(self._plan if self._plan.runs else self._stored_plan())
             self._process = start_worker(self._group, tied=False)
         return self
 
     def stop(self) -> None:
         """Stop the run with a checkpoint; call it again to end the process at once."""
+        sweep = self._plan.path
         if worker_state(self._group)[0] in ("starting", "running"):
-            name = KILL if (self._sweep / STOP).exists() else STOP
-            (self._sweep / name).touch()
+            (sweep / (KILL if (sweep / STOP).exists() else STOP)).touch()
         elif self.status.is_alive:  # another process runs it
             with contextlib.suppress(FileNotFoundError):
                 (self.path / STOP).touch()
@@ -108,11 +106,11 @@ class Job:
     def _stored_plan(self) -> Plan:
         """Return the plan of a run that another process has made."""
         with contextlib.suppress(FileNotFoundError):
-            return Sweep(self._sweep).plan
+            return Sweep(self._plan.path).plan
         stored = read_json(self.path / "experiment.json") or {}
         planned = plan(Experiment.from_description(stored), out=self.path.parent)
         if planned.name != self.path.name:
-            raise ValueError(
+            raise InvalidValueError(
                 f"The data of {self.path.name} must be found by name alone, got data "
                 f"that make it {planned.name}. Start it with Job(experiment, out=...), "
                 "where the experiment says source, root or limit."

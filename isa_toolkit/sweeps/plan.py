@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from isa_toolkit import checks
-from isa_toolkit.datasets import load_dataset
+from isa_toolkit.datasets import Dataset
 from isa_toolkit.distillation.experiment import (
     DATA_FIELDS,
     Experiment,
@@ -51,7 +51,6 @@ class PlannedRun:
         description: Every choice, as in ``experiment.json``.
         where: Where the data are, as keyword arguments of ``Experiment``.
         pace: Seconds to start and seconds per step of earlier runs; None if unknown.
-        differs: Settings in which the run differs from similar ones of the plan, as text.
     """
 
     name: str
@@ -60,7 +59,6 @@ class PlannedRun:
     description: dict[str, Any]
     where: dict[str, Any]
     pace: Sequence[float] | None
-    differs: str = ""
 
     @property
     def steps(self) -> int:
@@ -137,20 +135,39 @@ class Plan:
         """
         import pandas as pd
 
-        columns = (
-            "run", "group", "state", "dataset", "ipc", "method", "differs", "seed",
-            "step", "steps", "steps_per_s", "seconds", "reason",
-        )  # fmt: skip
         rows = [
-            (
-                run.name, run.group, status.state, run.where["dataset"],
-                run.description["images_per_class"], run.description["method"]["name"],
-                run.differs, run.description["seed"], status.step, run.steps,
-                status.steps_per_s or math.nan, run.seconds_left(status), status.reason,
+            {
+                "run": run.name, "group": run.group, "state": status.state,
+                "dataset": run.where["dataset"],
+                "ipc": run.description["images_per_class"],
+                "method": run.description["method"]["name"], "differs": differs,
+                "seed": run.description["seed"], "step": status.step, "steps": run.steps,
+                "steps_per_s": status.steps_per_s or math.nan,
+                "seconds": run.seconds_left(status), "reason": status.reason,
+            }
+            for run, status, differs in zip(
+                self.runs, self.statuses(), self._differences, strict=True
             )
-            for run, status in zip(self.runs, self.statuses(), strict=True)
         ]  # fmt: skip
-        return pd.DataFrame(rows, columns=columns)
+        return pd.DataFrame(rows)
+
+    @functools.cached_property
+    def _differences(self) -> list[str]:
+        """Settings in which each run differs from similar ones of the plan, as text."""
+        import pandas as pd
+
+        descriptions = [run.description for run in self.runs]
+        table = pd.json_normalize(descriptions).map(_as_text)
+        # These have columns of their own, or follow from the number of steps.
+        hidden = r"(dataset\.|seed$|steps$|validation_every$|log_every$)"
+        shown = table.columns[~table.columns.str.match(hidden)]
+        datasets = [run.where["dataset"] for run in self.runs]
+        texts = pd.Series("", index=table.index)
+        for _, alike in table.groupby(["method.name", "images_per_class", datasets]):
+            for name in shown[alike[shown].nunique(dropna=False) > 1]:
+                short = name.rpartition(".")[2] if name != "network.name" else "network"
+                texts[alike.index] += f", {short}=" + alike[name]
+        return [text.removeprefix(", ") for text in texts]
 
     @property
     def summary(self) -> str:
@@ -230,14 +247,19 @@ def plan(
     if name is not None and (not name or Path(name).name != name or name == ".."):
         raise checks.fail("name", "be the name of a folder, not a path", name)
 
-    load = functools.cache(load_dataset)
+    loaded: dict[str, Dataset] = {}
     where: dict[str, dict[str, Any]] = {}  # the data of each run, by its hash
     programs: dict[str, dict[str, ResolvedExperiment]] = {}
     for one in wanted:
-        source, same = _data_source(one), programs.setdefault(program_key(one), {})
-        data = load(source["dataset"], **{name: source[name] for name in DATA_FIELDS})
-        loaded = dataclasses.replace(one, dataset=data, **dict.fromkeys(DATA_FIELDS))
-        resolved = loaded.resolve(reuse_data_from=next(iter(same.values()), None))
+        source, options = _data_source(one), one.data_options()
+        key = repr((source["dataset"], options))
+        if key not in loaded:
+            loaded[key] = one.load()
+        same = programs.setdefault(program_key(one), {})
+        with_data = dataclasses.replace(
+            one, dataset=loaded[key], **dict.fromkeys(DATA_FIELDS)
+        )
+        resolved = with_data.resolve(reuse_data_from=next(iter(same.values()), None))
         same.setdefault(resolved.hash, resolved)
         where.setdefault(resolved.hash, source)
 
@@ -245,17 +267,14 @@ def plan(
     for same in programs.values():
         pace = measured_pace(next(iter(same.values())).description, folder)
         for part in np.array_split(list(same), -(-len(same) // most)):
-            members = [same[one] for one in part]
-            group = _name(members)
-            made |= {
-                one.hash: PlannedRun(
-                    one.name, one.hash, group, one.description, where[one.hash], pace
+            group = _name([same[one] for one in part])
+            for one in map(str, part):
+                made[one] = PlannedRun(
+                    same[one].name, one, group, same[one].description, where[one], pace
                 )
-                for one in members
-            }
-    runs = _with_differences([made[one] for one in where])
+    runs = tuple(made[one] for one in where)
     name = name or _name(sorted(runs, key=lambda run: run.hash))
-    return Plan(name, folder, tuple(runs))
+    return Plan(name, folder, runs)
 
 
 def measured_pace(
@@ -314,29 +333,6 @@ def _name(runs: Sequence[PlannedRun | ResolvedExperiment]) -> str:
     common = itertools.takewhile(lambda part: len(set(part)) == 1, parts)
     digest = hashlib.sha256("".join(run.hash for run in runs).encode()).hexdigest()
     return "-".join([*(part[0] for part in common), f"x{len(runs)}", digest[:8]])
-
-
-def _with_differences(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """Return the runs with the settings in which each differs from runs of its kind."""
-    import pandas as pd
-
-    # These have columns of their own, or follow from the number of steps.
-    hidden = ("dataset", "seed", "steps", "validation_every", "log_every")
-    shown = [
-        {name: part for name, part in run.description.items() if name not in hidden}
-        for run in runs
-    ]
-    table = pd.json_normalize(shown).map(_as_text)
-    datasets = [run.where["dataset"] for run in runs]
-    texts = pd.Series("", index=table.index)
-    for _, alike in table.groupby(["method.name", "images_per_class", datasets]):
-        for name in alike.columns[alike.nunique(dropna=False) > 1]:
-            short = name.rpartition(".")[2] if name != "network.name" else "network"
-            texts[alike.index] += f", {short}=" + alike[name]
-    return [
-        dataclasses.replace(run, differs=text.removeprefix(", "))
-        for run, text in zip(runs, texts, strict=True)
-    ]
 
 
 def _as_text(value: Any) -> str:

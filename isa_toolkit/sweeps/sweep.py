@@ -16,7 +16,6 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from isa_toolkit import checks
@@ -254,11 +253,8 @@ def launch(
         made = write(planned, settings)
         last = {"engine": engine, "options": options, "settings": settings}
         write_json(made.path / LAUNCH, last)
-        if wait and not starter.needs_own_process:
-            _drive(planned, starter, progress)
-            return made
-        if starter.outlives_us:
-            starter.start(_left(planned, starter))
+        if starter.outlives_us or (wait and not starter.needs_own_process):
+            _drive(planned, starter, progress, wait=wait)
             return made
     code = "import sys; from isa_toolkit.sweeps.sweep import drive; drive(sys.argv[1])"
     log = made.path / "driver.log"
@@ -272,7 +268,7 @@ def launch(
     return made
 
 
-def write(planned: Plan, settings: Mapping[str, Any] = MappingProxyType({})) -> Sweep:
+def write(planned: Plan, settings: Mapping[str, Any] | None = None) -> Sweep:
     """Write what the workers of a plan need to know, and withdraw requests to stop.
 
     Args:
@@ -283,7 +279,7 @@ def write(planned: Plan, settings: Mapping[str, Any] = MappingProxyType({})) -> 
     write_json(planned.path / PLAN, {"runs": described})
     for group in planned.groups:
         mine = [run for run in described if run["group"] == group]
-        job = {"runs": mine, "settings": dict(settings)}
+        job = {"runs": mine, "settings": dict(settings or {})}
         write_json(planned.group_path(group) / JOB, job)
     for name in (STOP, KILL):
         (planned.path / name).unlink(missing_ok=True)
@@ -295,7 +291,8 @@ def drive(path: str) -> None:
     made = Sweep(path)
     last = read_json(made.path / LAUNCH) or {}
     with _locked(made.path):
-        _drive(made.plan, make_engine(last["engine"], last["options"]), progress=False)
+        starter = make_engine(last["engine"], last["options"])
+        _drive(made.plan, starter, progress=False, wait=True)
 
 
 def _locked(path: Path) -> contextlib.AbstractContextManager[None]:
@@ -310,25 +307,18 @@ def _locked(path: Path) -> contextlib.AbstractContextManager[None]:
     )
 
 
-def _left(planned: Plan, engine: Engine) -> list[Path]:
-    """Return the folders of the groups that are not finished, marked as queued."""
+def _drive(planned: Plan, engine: Engine, progress: bool | None, *, wait: bool) -> None:
+    """Start what is left, and wait until all has ended; the folder is locked."""
     table = planned.table()
-    groups = table.group[~table.state.isin(FINAL)].unique()
-    folders = [planned.group_path(group) for group in groups]
-    for folder in folders:
+    left = table.group[~table.state.isin(FINAL)].unique()
+    for group in left:
         queued = {"state": "queued", "outlives_us": engine.outlives_us}
-        write_json(folder / WORKER, queued)
-    return folders
-
-
-def _drive(planned: Plan, engine: Engine, progress: bool | None) -> None:
-    """Start what is left and return when all has ended; the folder is locked."""
-    left = _left(planned, engine)
-    if not left:
-        return
+        write_json(planned.group_path(group) / WORKER, queued)
     try:
-        engine.start(left)
-        _follow(planned, progress, engine.poll, engine.stop)
+        if len(left):
+            engine.start([planned.group_path(group) for group in left])
+            if wait:
+                _follow(planned, progress, engine.poll, engine.stop)
     except BaseException:
         (planned.path / STOP).touch()
         raise
@@ -350,11 +340,11 @@ def _follow(
     disable = None if progress is None else not progress
     bar = tqdm.auto.tqdm(total=total, desc=planned.name, unit="step", disable=disable)
     requests = [planned.path / STOP, planned.path / KILL]
-    passed, is_over = 0, False
+    passed, is_running = 0, True
     try:
         with catch_signals() as request, bar:
-            while not is_over:
-                is_over = not poll()
+            while is_running:
+                is_running = poll()
                 if request.requested or is_parent_gone():
                     requests[0].touch()
                 wanted = sum(path.exists() for path in requests)
@@ -363,11 +353,8 @@ def _follow(
                     stop(wanted == 2)
                 if not bar.disable:
                     statuses = planned.statuses()
-                    counts = collections.Counter(one.state for one in statuses)
                     bar.n = sum(one.step for one in statuses)
-                    bar.set_postfix_str(
-                        ", ".join(f"{n} {s}" for s, n in counts.items())
-                    )
+                    bar.set_postfix(collections.Counter(one.state for one in statuses))
                 time.sleep(_POLL_S)
     except KeyboardInterrupt:
         requests[1].touch()
