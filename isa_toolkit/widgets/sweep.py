@@ -11,8 +11,7 @@ from typing import Any, final
 import ipywidgets
 
 from isa_toolkit.sweeps import Plan, Sweep, sweeps_in
-from isa_toolkit.sweeps.engines import make_engine
-from isa_toolkit.sweeps.engines.local import LocalEngine
+from isa_toolkit.sweeps.engines import LocalEngine, make_engine
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
 from isa_toolkit.widgets.polling import FolderWatcher

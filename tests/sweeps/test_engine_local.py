@@ -6,7 +6,7 @@ import joblib
 import pytest
 from stand_in_workers import DONE, reasons, result, stand_ins, states
 
-from isa_toolkit.sweeps.engines.local import LocalEngine
+from isa_toolkit.sweeps.engines import LocalEngine
 
 COUNTED = "echo x >> $FOLDER/attempts"
 

@@ -23,7 +23,7 @@ from stand_in_workers import (
 )
 
 from isa_toolkit.sweeps import Sweep, plan
-from isa_toolkit.sweeps.engines.slurm import SlurmEngine
+from isa_toolkit.sweeps.engines import SlurmEngine
 
 
 def test_without_submitit_or_slurm_the_message_has_the_way_out(tmp_path, monkeypatch):

@@ -1,0 +1,296 @@
+"""What starts the workers of a sweep: processes of this machine, Ray, or Slurm.
+
+An engine starts workers and nothing else. What is done, running or failed stands in the
+folders of the runs; a file ``STOP`` in the folder of the sweep stops every worker. Engines
+that ``needs_own_process`` run in a process that computes nothing; the workers of one that
+``outlives_us`` still run when the process that started them ends.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import importlib
+import importlib.util
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import joblib
+
+from isa_toolkit import checks
+from isa_toolkit.distillation.store import is_locked
+from isa_toolkit.errors import FAILED, InvalidTypeError
+from isa_toolkit.sweeps.worker import settle, start_worker
+
+_CHECKPOINT_S = 60.0
+
+
+@checks.suggest_keywords
+@dataclasses.dataclass(kw_only=True)
+class LocalEngine:
+    """Run groups as processes of this machine; its options are in ``docs/sweeps.md``."""
+
+    needs_own_process = False
+    outlives_us = False
+
+    slots: int | None = None
+    gpus: Sequence[int | str] | None = None
+    retries: int = 1
+
+    def __post_init__(self) -> None:
+        if self.slots is not None:
+            checks.check_integer("slots", self.slots)
+        checks.check_integer("retries", self.retries, minimum=0)
+        self._queue: collections.deque[Path] = collections.deque()
+        self._deaths: collections.Counter[Path] = collections.Counter()
+        # The group and the process of each slot that is in use.
+        self._running: dict[int, tuple[Path, subprocess.Popen[bytes]]] = {}
+
+    def start(self, groups: Sequence[Path]) -> None:
+        """Queue groups, given by the paths of their folders."""
+        self._queue.extend(groups)
+
+    def poll(self) -> bool:
+        """Fill free slots; return whether a worker runs."""
+        for slot, (folder, process) in list(self._running.items()):
+            code = process.poll()
+            if code is None:
+                continue
+            del self._running[slot]
+            is_dead = settle(folder, code) == FAILED
+            if is_dead and self._deaths[folder] < self.retries:
+                self._deaths[folder] += 1
+                self._queue.appendleft(folder)
+        for slot, environment in enumerate(self.environments):
+            if self._queue and slot not in self._running:
+                folder = self._queue.popleft()
+                process = start_worker(folder, environment=environment)
+                self._running[slot] = folder, process
+        return bool(self._running)
+
+    def stop(self, force: bool) -> None:
+        """Start no more workers; with ``force`` end those that run at once."""
+        self._queue.clear()
+        self.retries = 0
+        if force:
+            for _, process in self._running.values():
+                process.kill()
+
+    @functools.cached_property
+    def environments(self) -> list[dict[str, str]]:
+        """Environment variables of each slot."""
+        gpus = _visible_gpus() if self.gpus is None else [str(gpu) for gpu in self.gpus]
+        if gpus:
+            named = itertools.islice(itertools.cycle(gpus), self.slots or len(gpus))
+            return [{"CUDA_VISIBLE_DEVICES": name} for name in named]
+        return [{}] * (self.slots or max(1, joblib.cpu_count() // 2))
+
+
+def _visible_gpus() -> list[str]:
+    import jax
+
+    if jax.default_backend() != "gpu":
+        return []
+    indices = ",".join(map(str, range(jax.local_device_count())))
+    return os.environ.get("CUDA_VISIBLE_DEVICES", indices).split(",")
+
+
+class WorkerDiedError(RuntimeError):
+    """The process of a group died; Ray starts its task again."""
+
+
+@checks.suggest_keywords
+@dataclasses.dataclass(kw_only=True)
+class RayEngine:
+    """Run groups as tasks of Ray; its options are in ``docs/sweeps.md``."""
+
+    # Ray forks, which JAX does not allow once it has started its threads.
+    needs_own_process = True
+    outlives_us = False
+
+    address: str | None = None
+    num_gpus: float | None = None
+    num_cpus: float = 1
+    max_retries: int = 3
+    slots: int | None = None
+
+    def __post_init__(self) -> None:
+        require("ray", "ray")
+        if self.num_gpus is not None:
+            checks.check_at_least("num_gpus", self.num_gpus, 0)
+        checks.check_at_least("num_cpus", self.num_cpus, 0)
+        checks.check_integer("max_retries", self.max_retries, minimum=0)
+        if self.slots is not None:
+            checks.check_integer("slots", self.slots)
+        self._tasks: list[Any] = []
+
+    def start(self, groups: Sequence[Path]) -> None:
+        """Connect to Ray and submit groups, given by paths that every machine sees."""
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # How a task has failed stands in the folder of its group.
+        os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
+        ray: Any = importlib.import_module("ray")
+        is_new = self.address is None and "RAY_ADDRESS" not in os.environ
+        local: dict[str, Any] = {"include_dashboard": False} if is_new else {}
+        if is_new and self.slots is not None:
+            local["num_cpus"] = max(1, round(self.slots * self.num_cpus))
+        for is_last in (False, False, True):
+            try:
+                ray.init(address=self.address, log_to_driver=False, **local)
+                break
+            except Exception:  # Ray gives a busy machine 30 s to start it
+                ray.shutdown()
+                if is_last or not is_new:
+                    raise
+        gpus = ray.cluster_resources().get("GPU", 0)
+        wanted = min(1, gpus) if self.num_gpus is None else self.num_gpus
+        if is_new and wanted > gpus:
+            raise checks.fail("num_gpus", f"be at most {gpus:g}", wanted)
+        # A Ray process that ends after one task frees what the task has allocated.
+        task = ray.remote(max_calls=1)(_run).options(
+            num_cpus=self.num_cpus, num_gpus=wanted, max_retries=self.max_retries,
+            retry_exceptions=[WorkerDiedError],
+        )  # fmt: skip
+        self._tasks = [task.remote(str(folder)) for folder in groups]
+
+    def poll(self) -> bool:
+        """Return whether a task runs or waits."""
+        ray: Any = importlib.import_module("ray")
+        _, self._tasks = ray.wait(
+            self._tasks, num_returns=len(self._tasks), timeout=0.2
+        )
+        if not self._tasks:
+            ray.shutdown()
+        return bool(self._tasks)
+
+    def stop(self, force: bool) -> None:
+        """End tasks with ``force``; else waiting ones see ``STOP`` when they start."""
+        ray: Any = importlib.import_module("ray")
+        for task in self._tasks if force else ():
+            ray.cancel(task, force=True)
+
+
+def _run(folder: str) -> int:
+    """Run the worker of a group on the machine and the GPUs that Ray has chosen."""
+    code = settle(Path(folder), start_worker(Path(folder)).wait())
+    if code == FAILED:
+        raise WorkerDiedError(f"The process of {folder} died.")
+    return code
+
+
+def require(library: str, extra: str) -> None:
+    """Raise ``ModuleNotFoundError`` with the fix if a library is not installed."""
+    if importlib.util.find_spec(library) is None:
+        raise ModuleNotFoundError(
+            f"The engine {extra!r} needs {library}, which is not installed. Install it "
+            f"with: pip install 'isa-toolkit[{extra}]'",
+            name=library,
+        )
+
+
+class SlurmEngine:
+    """Run groups as the tasks of one Slurm job array; options: ``docs/sweeps.md``.
+
+    ``parameters`` are those of submitit's ``AutoExecutor.update_parameters``.
+    """
+
+    needs_own_process = False
+
+    def __init__(
+        self,
+        *,
+        cluster: Literal["slurm", "local", "debug"] = "slurm",
+        slots: int | None = None,
+        max_num_timeout: int = 20,
+        **parameters: Any,
+    ) -> None:
+        require("submitit", "slurm")
+        checks.check_one_of("cluster", cluster, ("slurm", "local", "debug"))
+        checks.check_integer("max_num_timeout", max_num_timeout, minimum=0)
+        if cluster == "slurm" and shutil.which("sbatch") is None:
+            raise FileNotFoundError(
+                "The engine 'slurm' needs the command sbatch, which is not on this "
+                "machine. Launch on a login node of the cluster, or use engine='local'."
+            )
+        self.outlives_us = cluster != "debug"
+        self._cluster, self._max_num_timeout = cluster, max_num_timeout
+        self._parameters = {
+            "name": "isa-toolkit", "slurm_array_parallelism": slots, **parameters
+        }  # fmt: skip
+        self._jobs: list[Any] = []
+        self._executor(Path("submitit"))  # refuses parameters that submitit lacks
+
+    def _executor(self, folder: Path) -> Any:
+        submitit: Any = importlib.import_module("submitit")
+        executor = submitit.AutoExecutor(
+            folder, cluster=self._cluster, slurm_max_num_timeout=self._max_num_timeout
+        )
+        try:
+            executor.update_parameters(**self._parameters)
+        except NameError as error:
+            text = " ".join(str(error).split())
+            raise InvalidTypeError(f"engine options: submitit says: {text}") from error
+        return executor
+
+    def start(self, groups: Sequence[Path]) -> None:
+        """Submit groups, given by paths that every node sees, as one job array."""
+        if groups:
+            executor = self._executor(groups[0].parents[1] / "submitit" / "%A")
+            # submitit pickles these paths and the name of the class, nothing else.
+            self._jobs = executor.map_array(GroupTask(), list(map(str, groups)))
+
+    def poll(self) -> bool:
+        """Return whether a job runs or waits."""
+        if self._cluster == "debug":
+            for job in self._jobs:
+                job.wait()  # this runs it
+        self._jobs = [job for job in self._jobs if not job.done()]
+        return bool(self._jobs)
+
+    def stop(self, force: bool) -> None:
+        """Cancel jobs with ``force``; else waiting ones see ``STOP`` when they start."""
+        for job in self._jobs if force else ():
+            job.cancel(check=False)
+
+
+class GroupTask:
+    """What submitit calls: it starts the worker and, at the time limit, stops it."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __call__(self, folder: str) -> int:
+        """Run the worker of a group; return its exit code."""
+        self._process = start_worker(Path(folder))
+        return settle(Path(folder), self._process.wait())
+
+    def checkpoint(self, folder: str) -> Any:
+        """Stop the worker with a checkpoint; return what submitit queues again."""
+        from submitit.helpers import DelayedSubmission
+
+        if self._process is not None:
+            os.kill(self._process.pid, signal.SIGTERM)
+            end = time.monotonic() + _CHECKPOINT_S
+            # This is a signal handler, and the process is waited for where it interrupts.
+            while is_locked(Path(folder)) and time.monotonic() < end:
+                time.sleep(0.1)
+        return DelayedSubmission(GroupTask(), folder)
+
+
+EngineName = Literal["local", "ray", "slurm"]
+Engine = LocalEngine | RayEngine | SlurmEngine
+
+
+def make_engine(name: str, options: dict[str, Any]) -> Engine:
+    """Return an engine with these options; nothing is started."""
+    kinds: tuple[Any, ...] = (LocalEngine, RayEngine, SlurmEngine)
+    names = get_args(EngineName)
+    return kinds[names.index(checks.match_name("engine", name, names))](**options)
