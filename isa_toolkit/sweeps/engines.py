@@ -21,13 +21,14 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import joblib
 
 from isa_toolkit import checks
 from isa_toolkit.distillation.store import is_locked
 from isa_toolkit.errors import FAILED, InvalidTypeError
+from isa_toolkit.methods.base import check_settings
 from isa_toolkit.sweeps.worker import settle, start_worker
 
 _CHECKPOINT_S = 60.0
@@ -46,9 +47,7 @@ class LocalEngine:
     retries: int = 1
 
     def __post_init__(self) -> None:
-        if self.slots is not None:
-            checks.check_integer("slots", self.slots)
-        checks.check_integer("retries", self.retries, minimum=0)
+        check_settings(self, from_zero=["retries"])
         self._queue: collections.deque[Path] = collections.deque()
         self._deaths: collections.Counter[Path] = collections.Counter()
         # The group and the process of each slot that is in use.
@@ -103,10 +102,6 @@ def _visible_gpus() -> list[str]:
     return os.environ.get("CUDA_VISIBLE_DEVICES", indices).split(",")
 
 
-class WorkerDiedError(RuntimeError):
-    """The process of a group died; Ray starts its task again."""
-
-
 @checks.suggest_keywords
 @dataclasses.dataclass(kw_only=True)
 class RayEngine:
@@ -123,13 +118,9 @@ class RayEngine:
     slots: int | None = None
 
     def __post_init__(self) -> None:
-        require("ray", "ray")
-        if self.num_gpus is not None:
-            checks.check_at_least("num_gpus", self.num_gpus, 0)
-        checks.check_at_least("num_cpus", self.num_cpus, 0)
-        checks.check_integer("max_retries", self.max_retries, minimum=0)
-        if self.slots is not None:
-            checks.check_integer("slots", self.slots)
+        _require("ray", "ray")
+        check_settings(self, from_zero=["max_retries"])
+        self._ray: Any = None
         self._tasks: list[Any] = []
 
     def start(self, groups: Sequence[Path]) -> None:
@@ -137,7 +128,7 @@ class RayEngine:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # How a task has failed stands in the folder of its group.
         os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
-        ray: Any = importlib.import_module("ray")
+        ray = self._ray = importlib.import_module("ray")
         is_new = self.address is None and "RAY_ADDRESS" not in os.environ
         local: dict[str, Any] = {"include_dashboard": False} if is_new else {}
         if is_new and self.slots is not None:
@@ -157,36 +148,33 @@ class RayEngine:
         # A Ray process that ends after one task frees what the task has allocated.
         task = ray.remote(max_calls=1)(_run).options(
             num_cpus=self.num_cpus, num_gpus=wanted, max_retries=self.max_retries,
-            retry_exceptions=[WorkerDiedError],
+            retry_exceptions=[ChildProcessError],
         )  # fmt: skip
         self._tasks = [task.remote(str(folder)) for folder in groups]
 
     def poll(self) -> bool:
         """Return whether a task runs or waits."""
-        ray: Any = importlib.import_module("ray")
-        _, self._tasks = ray.wait(
-            self._tasks, num_returns=len(self._tasks), timeout=0.2
-        )
+        waiting = self._tasks
+        _, self._tasks = self._ray.wait(waiting, num_returns=len(waiting), timeout=0.2)
         if not self._tasks:
-            ray.shutdown()
+            self._ray.shutdown()
         return bool(self._tasks)
 
     def stop(self, force: bool) -> None:
         """End tasks with ``force``; else waiting ones see ``STOP`` when they start."""
-        ray: Any = importlib.import_module("ray")
         for task in self._tasks if force else ():
-            ray.cancel(task, force=True)
+            self._ray.cancel(task, force=True)
 
 
 def _run(folder: str) -> int:
     """Run the worker of a group on the machine and the GPUs that Ray has chosen."""
     code = settle(Path(folder), start_worker(Path(folder)).wait())
-    if code == FAILED:
-        raise WorkerDiedError(f"The process of {folder} died.")
+    if code == FAILED:  # Ray starts the task again
+        raise ChildProcessError(f"The process of {folder} died.")
     return code
 
 
-def require(library: str, extra: str) -> None:
+def _require(library: str, extra: str) -> None:
     """Raise ``ModuleNotFoundError`` with the fix if a library is not installed."""
     if importlib.util.find_spec(library) is None:
         raise ModuleNotFoundError(
@@ -212,7 +200,7 @@ class SlurmEngine:
         max_num_timeout: int = 20,
         **parameters: Any,
     ) -> None:
-        require("submitit", "slurm")
+        _require("submitit", "slurm")
         checks.check_one_of("cluster", cluster, ("slurm", "local", "debug"))
         checks.check_integer("max_num_timeout", max_num_timeout, minimum=0)
         if cluster == "slurm" and shutil.which("sbatch") is None:
@@ -285,12 +273,11 @@ class GroupTask:
         return DelayedSubmission(GroupTask(), folder)
 
 
-EngineName = Literal["local", "ray", "slurm"]
 Engine = LocalEngine | RayEngine | SlurmEngine
+EngineName = Literal["local", "ray", "slurm"]
+_ENGINES = {"local": LocalEngine, "ray": RayEngine, "slurm": SlurmEngine}
 
 
 def make_engine(name: str, options: dict[str, Any]) -> Engine:
     """Return an engine with these options; nothing is started."""
-    kinds: tuple[Any, ...] = (LocalEngine, RayEngine, SlurmEngine)
-    names = get_args(EngineName)
-    return kinds[names.index(checks.match_name("engine", name, names))](**options)
+    return _ENGINES[checks.match_name("engine", name, _ENGINES)](**options)

@@ -19,7 +19,6 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import isa_toolkit
@@ -28,7 +27,14 @@ from isa_toolkit.distillation.experiment import DATA_FIELDS
 from isa_toolkit.distillation.param_grid import resolve_together
 from isa_toolkit.distillation.signals import StopRequest, catch_signals
 from isa_toolkit.distillation.store import lock_folder, now
-from isa_toolkit.errors import FAILED, LOCKED, OK, RunLockedError, exit_code
+from isa_toolkit.errors import (
+    FAILED,
+    LOCKED,
+    OK,
+    InvalidValueError,
+    RunLockedError,
+    exit_code,
+)
 from isa_toolkit.files import read_json, write_json
 from isa_toolkit.sweeps.states import (
     FINAL,
@@ -118,7 +124,7 @@ def _run(folder: Path, job: dict[str, Any], request: StopRequest) -> None:
     experiments = [dataclasses.replace(one, **loaded) for one in named]
     for run, one in zip(left, resolve_together(experiments), strict=True):
         if one.hash != run["hash"]:
-            raise ValueError(
+            raise InvalidValueError(
                 f"The run {run['name']} must be the one that was planned, got "
                 f"{one.name}: its data or the version of the toolkit have changed. Plan "
                 "the sweep anew."
@@ -167,10 +173,7 @@ def is_parent_gone() -> bool:
 
 
 def start_worker(
-    folder: Path,
-    *,
-    tied: bool = True,
-    environment: Mapping[str, str] = MappingProxyType({}),
+    folder: Path, *, tied: bool = True, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
     """Start ``isa-toolkit sweep worker FOLDER``; its output is appended to ``log.txt``.
 
@@ -186,7 +189,7 @@ def start_python(
     log: Path,
     *,
     tied: bool,
-    environment: Mapping[str, str] = MappingProxyType({}),
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start Python in a session of its own, which signals to our terminal do not reach."""
     home = str(Path(isa_toolkit.__file__).parents[1])
@@ -198,7 +201,7 @@ def start_python(
         "MPLBACKEND": "agg",
         "PYTHONUNBUFFERED": "1",
         PARENT: str(os.getpid()) if tied else "",
-        **environment,
+        **(environment or {}),
     }
     with log.open("a") as file:
         file.write(f"{START_MARK} {now()} on {socket.gethostname()}\n")

@@ -157,7 +157,7 @@ class _JobWatcher(FolderWatcher):
     def on_resume(self, panel: Panel) -> None:
         del panel
         if self.job is None:
-            raise ValueError("There is no run to resume. Run one, or attach to one.")
+            raise InvalidValueError("There is no run to resume. Run one, or attach to one.")
         self.watch(self.job.start())
 
     def on_stop(self, panel: Panel) -> None:
