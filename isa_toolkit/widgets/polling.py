@@ -12,6 +12,7 @@ from typing import Any
 import ipywidgets
 
 from isa_toolkit.checks import check_positive
+from isa_toolkit.errors import InvalidValueError
 from isa_toolkit.sweeps import Job, runs_in
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
@@ -86,7 +87,9 @@ class FolderWatcher:
         """Watch the chosen item."""
         name = panel.found.value
         if name is None:
-            raise ValueError(f"There is no {self.kind} in {self.out}. Start one first.")
+            raise InvalidValueError(
+                f"There is no {self.kind} in {self.out}. Start one first."
+            )
         self.watch(self.open(name))
 
     def on_refresh_list(self, panel: Panel) -> None:

@@ -10,6 +10,7 @@ from typing import Any, final
 
 import ipywidgets
 
+from isa_toolkit.errors import InvalidValueError
 from isa_toolkit.sweeps import Plan, Sweep, sweeps_in
 from isa_toolkit.sweeps.engines import LocalEngine, make_engine
 from isa_toolkit.widgets import layout
@@ -124,7 +125,9 @@ class _SweepWatcher(FolderWatcher):
     def on_run(self, panel: Panel) -> None:
         """Launch the plan, or resume the sweep that is watched."""
         if self.plan is None and self.sweep is None:
-            raise ValueError(f"There is no plan. Attach to a sweep of {self.out}.")
+            raise InvalidValueError(
+                f"There is no plan. Attach to a sweep of {self.out}."
+            )
         if self.sweep is not None and self.state()[0] in ("running", "stopping"):
             panel.show_message("It runs already.")
             return

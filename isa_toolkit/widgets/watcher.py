@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from isa_toolkit.distillation import Experiment
 from isa_toolkit.distilled import DistilledSet
+from isa_toolkit.errors import InvalidValueError
 from isa_toolkit.figures import training_curves
 from isa_toolkit.figures.style import png
 from isa_toolkit.sweeps import Job, RunStatus, runs_in
@@ -54,7 +55,7 @@ def JobWatcher(
         The panel; ``panel.job`` is the run that is watched, or None.
 
     Raises:
-        ValueError: ``poll_s`` is not above 0.
+        InvalidValueError: ``poll_s`` is not above 0.
     """
     watcher = _JobWatcher(experiment, Path(out).absolute(), poll_s)
     settings = {} if experiment is None else _settings(experiment)
@@ -157,7 +158,9 @@ class _JobWatcher(FolderWatcher):
     def on_resume(self, panel: Panel) -> None:
         del panel
         if self.job is None:
-            raise InvalidValueError("There is no run to resume. Run one, or attach to one.")
+            raise InvalidValueError(
+                "There is no run to resume. Run one, or attach to one."
+            )
         self.watch(self.job.start())
 
     def on_stop(self, panel: Panel) -> None:
