@@ -1,9 +1,9 @@
 """Many runs: planned, packed into processes, started by an engine, read from folders."""
 
 from isa_toolkit.sweeps.job import Job, JobFailedError, runs_in
-from isa_toolkit.sweeps.plan import Plan, PlannedRun, plan
+from isa_toolkit.sweeps.plan import plan, sweep
 from isa_toolkit.sweeps.states import RunStatus
-from isa_toolkit.sweeps.sweep import Sweep, sweep, sweeps_in, write
+from isa_toolkit.sweeps.sweep import Plan, PlannedRun, Sweep, sweeps_in, write
 from isa_toolkit.sweeps.worker import run_group
 
 __all__ = [

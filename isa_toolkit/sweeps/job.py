@@ -13,9 +13,9 @@ from typing import final
 from isa_toolkit.distillation import Experiment, Run
 from isa_toolkit.errors import InvalidValueError, IsaError
 from isa_toolkit.files import read_json
-from isa_toolkit.sweeps.plan import Plan, plan
+from isa_toolkit.sweeps.plan import plan
 from isa_toolkit.sweeps.states import KILL, STOP, RunStatus, run_status, worker_state
-from isa_toolkit.sweeps.sweep import Sweep, sweeps_in, wait_while, write
+from isa_toolkit.sweeps.sweep import Plan, Sweep, sweeps_in, wait_while, write
 from isa_toolkit.sweeps.worker import settle, start_worker
 
 

@@ -1,4 +1,4 @@
-"""What a sweep would run: which runs, in which groups, how far they are, how long they take.
+"""Planning: which runs a sweep has, in which groups, and how long they take.
 
 Nothing is compiled, written or started. A group is what one process runs: one run, or several
 as one program.
@@ -7,21 +7,18 @@ as one program.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
-import html
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from isa_toolkit import checks
 from isa_toolkit.datasets import Dataset
+from isa_toolkit.distillation.api import PREPARED_LIMIT_BYTES
 from isa_toolkit.distillation.experiment import (
     DATA_FIELDS,
     Experiment,
@@ -32,179 +29,8 @@ from isa_toolkit.errors import InvalidTypeError
 from isa_toolkit.files import read_json
 from isa_toolkit.methods import METHODS
 from isa_toolkit.methods.base import static_fields
-from isa_toolkit.sweeps.states import FINAL, RunStatus, run_status
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from isa_toolkit.sweeps.sweep import Sweep
-
-
-@dataclasses.dataclass(frozen=True)
-class PlannedRun:
-    """One run of a plan.
-
-    Attributes:
-        name: Name of the run folder.
-        hash: Hash of the experiment.
-        group: Name of the group that contains the run.
-        description: Every choice, as in ``experiment.json``.
-        where: Where the data are, as keyword arguments of ``Experiment``.
-        pace: Seconds to start and seconds per step of earlier runs; None if unknown.
-    """
-
-    name: str
-    hash: str
-    group: str
-    description: dict[str, Any]
-    where: dict[str, Any]
-    pace: Sequence[float] | None
-
-    @property
-    def steps(self) -> int:
-        """Number of steps of the whole run."""
-        return int(self.description["steps"])
-
-    def seconds_left(self, status: RunStatus) -> float:
-        """Return the time that is left, at the present speed or that of earlier runs."""
-        if status.state in FINAL:
-            return 0.0
-        if not math.isnan(status.eta_s) or self.pace is None:
-            return status.eta_s
-        return self.pace[0] + (self.steps - status.step) * self.pace[1]
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class Plan:
-    """The runs of a sweep in groups; shows itself as a table in a notebook.
-
-    Attributes:
-        name: Name of the sweep; its folder is ``<out>/sweeps/<name>``.
-        out: Path of the folder of run folders.
-        runs: Each run once, in the order of the experiments.
-
-    Example:
-        >>> planned = plan(Experiment("digits", steps=100), name="one")
-        >>> len(planned.runs), planned.runs[0].steps
-        (1, 100)
-    """
-
-    name: str
-    out: Path
-    runs: tuple[PlannedRun, ...]
-
-    @property
-    def path(self) -> Path:
-        """Path of the folder of the sweep."""
-        return self.out / "sweeps" / self.name
-
-    @property
-    def groups(self) -> dict[str, list[PlannedRun]]:
-        """Runs of each group, by the name of the group."""
-        names = dict.fromkeys(run.group for run in self.runs)
-        return {name: [run for run in self.runs if run.group == name] for name in names}
-
-    def group_path(self, group: str) -> Path:
-        """Return the path of the folder of a group, by its name."""
-        return self.path / "groups" / group
-
-    def run(self, engine: str = "local", **settings: Any) -> Sweep:
-        """Run what is left of the plan.
-
-        Args:
-            engine: Name of the engine: ``"local"``, ``"ray"`` or ``"slurm"``.
-            settings: Other arguments of ``sweep``, from ``wait`` on.
-        """
-        from isa_toolkit.sweeps.sweep import launch
-
-        return launch(self, engine, **settings)
-
-    def statuses(self) -> list[RunStatus]:
-        """Return how far each run is now."""
-        return [
-            run_status(self.out / run.name, self.group_path(run.group))
-            for run in self.runs
-        ]
-
-    def table(self) -> pd.DataFrame:
-        """Return one row per run, as it is now.
-
-        Columns: run, group, state (new, queued, starting, running, stopping, stopped,
-        failed, diverged, done), dataset, ipc, method, differs, seed, step, steps,
-        steps_per_s, seconds (left), reason; unknown numbers are NaN.
-        """
-        import pandas as pd
-
-        rows = [
-            {
-                "run": run.name, "group": run.group, "state": status.state,
-                "dataset": run.where["dataset"],
-                "ipc": run.description["images_per_class"],
-                "method": run.description["method"]["name"], "differs": differs,
-                "seed": run.description["seed"], "step": status.step, "steps": run.steps,
-                "steps_per_s": status.steps_per_s or math.nan,
-                "seconds": run.seconds_left(status), "reason": status.reason,
-            }
-            for run, status, differs in zip(
-                self.runs, self.statuses(), self._differences, strict=True
-            )
-        ]  # fmt: skip
-        return pd.DataFrame(rows)
-
-    @functools.cached_property
-    def _differences(self) -> list[str]:
-        """Settings in which each run differs from similar ones of the plan, as text."""
-        import pandas as pd
-
-        descriptions = [run.description for run in self.runs]
-        table = pd.json_normalize(descriptions).map(_as_text)
-        # These have columns of their own, or follow from the number of steps.
-        hidden = r"(dataset\.|seed$|steps$|validation_every$|log_every$)"
-        shown = table.columns[~table.columns.str.match(hidden)]
-        datasets = [run.where["dataset"] for run in self.runs]
-        texts = pd.Series("", index=table.index)
-        for _, alike in table.groupby(["method.name", "images_per_class", datasets]):
-            for name in shown[alike[shown].nunique(dropna=False) > 1]:
-                short = name.rpartition(".")[2] if name != "network.name" else "network"
-                texts[alike.index] += f", {short}=" + alike[name]
-        return [text.removeprefix(", ") for text in texts]
-
-    @property
-    def summary(self) -> str:
-        """The number of runs, and how long they take, in one or two sentences."""
-        table, groups = self.table(), len(self.groups)
-        counts = {state: int((table.state == state).sum()) for state in FINAL}
-        left = len(table) - sum(counts.values())
-        diverged = f"{counts['diverged']} diverged, " if counts["diverged"] else ""
-        text = (
-            f"{len(table)} run{'s' * (len(table) != 1)} in {groups} "
-            f"group{'s' * (groups != 1)}: {counts['done']} done, {diverged}{left} to run."
-        )
-        seconds = table.seconds.sum(skipna=False)
-        if math.isnan(seconds):
-            return f"{text} Time: unknown until a run of each program has run here."
-        time = tqdm.format_interval(seconds)
-        return f"{text} Time: about {time} in sequence, as measured in earlier runs."
-
-    def shown(self) -> pd.DataFrame:
-        """Return the table for people: times as text, and no columns without content."""
-        table = self.table()
-        times = [
-            "unknown" if math.isnan(seconds) else tqdm.format_interval(seconds)
-            for seconds in table.seconds
-        ]
-        alone = ["group"] * (len(self.groups) == len(self.runs))
-        table = table.assign(left=times).drop(columns=["seconds", "reason", *alone])
-        return table.dropna(axis="columns", how="all")
-
-    def __repr__(self) -> str:
-        return f"Plan({self.name!r}, runs={len(self.runs)}, groups={len(self.groups)})"
-
-    def __str__(self) -> str:
-        return f"{self.shown().to_string(index=False)}\n\n{self.summary}"
-
-    def _repr_html_(self) -> str:
-        return f"{self.shown().to_html(index=False)}<p>{html.escape(self.summary)}</p>"
+from isa_toolkit.sweeps.engines import EngineName
+from isa_toolkit.sweeps.sweep import Plan, PlannedRun, Sweep
 
 
 def plan(
@@ -277,6 +103,70 @@ def plan(
     return Plan(name, folder, runs)
 
 
+def sweep(
+    experiments: Experiment | Sequence[Experiment],
+    grid: Grid | None = None,
+    *,
+    engine: EngineName = "local",
+    out: str | Path = "runs",
+    name: str | None = None,
+    pack: bool | int | None = None,
+    wait: bool = True,
+    progress: bool | None = None,
+    checkpoint_s: float = 60.0,
+    prepared_limit_bytes: int = PREPARED_LIMIT_BYTES,
+    **options: Any,
+) -> Sweep:
+    """Run experiments with every combination of settings, and return the sweep.
+
+    Each group of runs is a process of its own. One that dies is started again and resumes
+    from its checkpoints; a run that diverges stops no other. What is done is skipped, so the
+    same call again resumes after any stop. SIGINT, SIGTERM or ``Sweep.cancel`` stop all runs
+    with checkpoints; a second signal ends them at once. If this process is killed, its local
+    workers write a checkpoint and end.
+
+    Args:
+        experiments: One experiment or several; another process must be able to load their
+            data by name.
+        grid: Values by name of the setting; every combination is run, as in scikit-learn's
+            ``ParameterGrid``.
+        engine: What starts the processes: ``"local"`` (this machine), ``"ray"`` or
+            ``"slurm"``.
+        out: Path of the folder of run folders.
+        name: Name of the sweep; None for one made from its runs.
+        pack: Whether runs that can share a compiled program do, see ``plan``.
+        wait: Return when the runs have ended. False: a process that outlives this one runs
+            the sweep.
+        progress: Show a progress bar; None for only on a terminal or in a notebook.
+        checkpoint_s: Number of seconds between checkpoints of a run.
+        prepared_limit_bytes: Maximum size in bytes of precomputed data, see ``distill``.
+        options: Options of the engine: ``slots`` and, for local, ``gpus`` and ``retries``;
+            for Ray ``address``, ``num_gpus``, ``num_cpus`` and ``max_retries``; for Slurm
+            ``cluster``, ``max_num_timeout`` and parameters of submitit.
+
+    Returns:
+        The sweep. Runs that failed are in its table; they raise nothing.
+
+    Raises:
+        InvalidTypeError: The data are arrays in this process, or an argument has the wrong
+            type or name.
+        InvalidValueError: A value is out of its range.
+        RunLockedError: Another process is running the sweep.
+        ModuleNotFoundError: The library of the engine is not installed.
+        OSError: The folder of the sweep cannot be written.
+
+    Example:
+        >>> base = Experiment("digits", steps=100)
+        >>> grid = {"drop_easy": [0, 0.2], "seed": range(3)}
+        >>> finished = sweep(base, grid, slots=2)  # doctest: +SKIP
+    """
+    planned = plan(experiments, grid, out=out, name=name, pack=pack)
+    return planned.run(
+        engine, wait=wait, progress=progress, checkpoint_s=checkpoint_s,
+        prepared_limit_bytes=prepared_limit_bytes, **options,
+    )  # fmt: skip
+
+
 def measured_pace(
     description: Mapping[str, Any], out: Path
 ) -> tuple[float, float] | None:
@@ -333,9 +223,3 @@ def _name(runs: Sequence[PlannedRun | ResolvedExperiment]) -> str:
     common = itertools.takewhile(lambda part: len(set(part)) == 1, parts)
     digest = hashlib.sha256("".join(run.hash for run in runs).encode()).hexdigest()
     return "-".join([*(part[0] for part in common), f"x{len(runs)}", digest[:8]])
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    return f"({', '.join(map(str, value))})" if isinstance(value, list) else str(value)
