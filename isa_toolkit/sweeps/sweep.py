@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 
 PLAN, LAUNCH = "plan.json", "launch.json"
+_DRIVER = "import sys; from isa_toolkit.sweeps.sweep import drive; drive(sys.argv[1])"
 _POLL_S = 0.2
 
 
@@ -118,14 +119,40 @@ class Plan:
         """Return the path of the folder of a group, by its name."""
         return self.path / "groups" / group
 
-    def run(self, engine: str = "local", **settings: Any) -> Sweep:
-        """Run what is left of the plan.
-
-        Args:
-            engine: Name of the engine: ``"local"``, ``"ray"`` or ``"slurm"``.
-            settings: Other arguments of ``sweep``, from ``wait`` on.
-        """
-        return launch(self, engine, **settings)
+    def run(
+        self,
+        engine: str = "local",
+        *,
+        wait: bool = True,
+        progress: bool | None = None,
+        checkpoint_s: float = 60.0,
+        prepared_limit_bytes: int = PREPARED_LIMIT_BYTES,
+        **options: Any,
+    ) -> Sweep:
+        """Run what is left of the plan; the arguments are those of ``sweep``."""
+        checks.check_positive("checkpoint_s", checkpoint_s)
+        checks.check_integer("prepared_limit_bytes", prepared_limit_bytes, minimum=0)
+        starter = make_engine(engine, options)
+        settings = {
+            "checkpoint_s": checkpoint_s,
+            "prepared_limit_bytes": prepared_limit_bytes,
+        }
+        with _locked(self.path):
+            made = write(self, settings)
+            last = {"engine": engine, "options": options, "settings": settings}
+            write_json(made.path / LAUNCH, last)
+            if starter.outlives_us or (wait and not starter.needs_own_process):
+                _drive(self, starter, progress, wait=wait)
+                return made
+        log = made.path / "driver.log"
+        driver = start_python(["-c", _DRIVER, str(made.path)], log, tied=wait)
+        if wait:
+            _follow(self, progress, lambda: driver.poll() is None)
+        else:
+            wait_while(lambda: driver.poll() is None and not is_locked(made.path))
+        if driver.poll():
+            raise ChildProcessError(f"The sweep failed: {last_line(log)} See {log}.")
+        return made
 
     def statuses(self) -> list[RunStatus]:
         """Return how far each run is now."""
@@ -308,7 +335,7 @@ class Sweep:
         engine = options.pop("engine", last["engine"])
         kept = last["options"] if engine == last["engine"] else {}
         settings = {**last.get("settings", {}), **kept, **options}
-        return launch(self.plan, engine, wait=wait, progress=progress, **settings)
+        return self.plan.run(engine, wait=wait, progress=progress, **settings)
 
     def wait(self, timeout_s: float | None = None) -> str:
         """Return the state when nothing runs any more.
@@ -344,43 +371,6 @@ def wait_while(
 # --- launching --------------------------------------------------------------------------
 
 
-def launch(
-    planned: Plan,
-    engine: str = "local",
-    *,
-    wait: bool = True,
-    progress: bool | None = None,
-    checkpoint_s: float = 60.0,
-    prepared_limit_bytes: int = PREPARED_LIMIT_BYTES,
-    **options: Any,
-) -> Sweep:
-    """Run what is left of a plan, see ``sweep`` for the arguments."""
-    checks.check_positive("checkpoint_s", checkpoint_s)
-    checks.check_integer("prepared_limit_bytes", prepared_limit_bytes, minimum=0)
-    starter = make_engine(engine, options)
-    settings = {
-        "checkpoint_s": checkpoint_s,
-        "prepared_limit_bytes": prepared_limit_bytes,
-    }
-    with _locked(planned.path):
-        made = write(planned, settings)
-        last = {"engine": engine, "options": options, "settings": settings}
-        write_json(made.path / LAUNCH, last)
-        if starter.outlives_us or (wait and not starter.needs_own_process):
-            _drive(planned, starter, progress, wait=wait)
-            return made
-    code = "import sys; from isa_toolkit.sweeps.sweep import drive; drive(sys.argv[1])"
-    log = made.path / "driver.log"
-    driver = start_python(["-c", code, str(made.path)], log, tied=wait)
-    if wait:
-        _follow(planned, progress, lambda: driver.poll() is None)
-    else:
-        wait_while(lambda: driver.poll() is None and not is_locked(made.path))
-    if driver.poll():
-        raise ChildProcessError(f"The sweep failed: {last_line(log)} See {log}.")
-    return made
-
-
 def write(planned: Plan, settings: Mapping[str, Any] | None = None) -> Sweep:
     """Write what the workers of a plan need to know, and withdraw requests to stop.
 
@@ -388,11 +378,9 @@ def write(planned: Plan, settings: Mapping[str, Any] | None = None) -> Sweep:
         planned: Plan to write; what an earlier launch has left in its folder stays.
         settings: Keyword arguments of ``distill``.
     """
-    described = [dataclasses.asdict(run) for run in planned.runs]
-    write_json(planned.path / PLAN, {"runs": described})
-    for group in planned.groups:
-        mine = [run for run in described if run["group"] == group]
-        job = {"runs": mine, "settings": dict(settings or {})}
+    write_json(planned.path / PLAN, {"runs": list(map(vars, planned.runs))})
+    for group, runs in planned.groups.items():
+        job = {"runs": list(map(vars, runs)), "settings": dict(settings or {})}
         write_json(planned.group_path(group) / JOB, job)
     for name in (STOP, KILL):
         (planned.path / name).unlink(missing_ok=True)

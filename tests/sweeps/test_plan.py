@@ -8,6 +8,7 @@ import json
 import pytest
 from tiny_run import tiny
 
+from isa_toolkit import presets
 from isa_toolkit.datasets import load_dataset
 from isa_toolkit.distillation import distill
 from isa_toolkit.methods import DM
@@ -58,6 +59,12 @@ def test_runs_that_share_a_program_are_packed_on_request(tmp_path):
     assert packed.runs[0].group.startswith("digits-ipc1-frepo-x3-")
     with pytest.raises(ValueError, match="pack must be at least 1, got 0"):
         plan(experiments, out=tmp_path, pack=0)
+
+
+def test_the_data_are_prepared_as_the_method_is_published(tmp_path, monkeypatch):
+    before = plan(tiny(), out=tmp_path).name
+    monkeypatch.setattr(presets, "published_whitening", lambda *_: {"whitening": "zca"})
+    assert plan(tiny(), out=tmp_path).name == tiny().resolve().name != before
 
 
 def test_methods_differ_by_their_column_and_not_by_their_settings(tmp_path):
