@@ -18,6 +18,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -214,7 +215,8 @@ class SlurmEngine:
             "name": "isa-toolkit", "slurm_array_parallelism": slots, **parameters
         }  # fmt: skip
         self._jobs: list[Any] = []
-        self._executor(Path("submitit"))  # refuses parameters that submitit lacks
+        with tempfile.TemporaryDirectory() as folder:
+            self._executor(Path(folder))  # refuses parameters that submitit lacks
 
     def _executor(self, folder: Path) -> Any:
         submitit: Any = importlib.import_module("submitit")

@@ -28,12 +28,12 @@ from isa_toolkit.sweeps.engines import SlurmEngine
 
 def test_without_submitit_or_slurm_the_message_has_the_way_out(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(
-        FileNotFoundError, match=r"needs the command sbatch.*login node"
-    ):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"the command sbatch.*login node"):
         three(tmp_path).run("slurm")
     with pytest.raises(TypeError, match="timeout_minutes"):
         SlurmEngine(cluster="local", timeout_minutes=3)
+    assert not list(tmp_path.iterdir())
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
         ModuleNotFoundError, match=r"pip install 'isa-toolkit\[slurm\]'"
