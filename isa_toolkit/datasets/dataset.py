@@ -13,18 +13,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int, UInt8
 
 from isa_toolkit.checks import as_text, check_integer, check_one_of, fail
 from isa_toolkit.datasets import preprocessing as pixels
-from isa_toolkit.datasets.decode_cache import read_or_map
 from isa_toolkit.datasets.images import check_resolution, crop_and_resize
-from isa_toolkit.datasets.memory_map import MappedImages, check_fits
 from isa_toolkit.datasets.preprocessing import Preprocessing, pieces
 from isa_toolkit.datasets.readers import Records, Source, from_arrays
 from isa_toolkit.datasets.registry import DatasetSpec, Whitening
+from isa_toolkit.datasets.storage import MappedImages, check_fits, read_or_map
 from isa_toolkit.datasets.validation import (
-    Split,
     as_images,
     balanced_subset,
     centred_one_hot,
@@ -44,6 +42,45 @@ _SPLITS = ("train", "test")
 _SHOWN_CLASSES = 20
 # File systems take 255 bytes, and run folders add to the name.
 _LONGEST_NAME = 150
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Split:
+    """Images with their labels.
+
+    Its length is the number of images. An integer index gives one image and its label,
+    any other index a smaller split, whose images stay where they are.
+
+    Attributes:
+        images: Pixels as they were stored, uint8 [n, h, w, ch]; in memory or on the disk.
+        labels: Class indices, int32 [n].
+    """
+
+    images: UInt8[np.ndarray, "n h w ch"] | MappedImages
+    labels: Int[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, int | np.integer):
+            return self.images[index], int(self.labels[index])
+        return self.take(np.arange(len(self))[index])
+
+    def __repr__(self) -> str:
+        return f"Split(images: uint8 {list(self.shape)}, labels: int32 [{len(self)}])"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(number of images, height, width, channels)."""
+        return tuple(self.images.shape)
+
+    def take(self, rows: Int[np.ndarray, " k"]) -> Split:
+        """Return the images at the indices ``rows``, where they are, with their labels."""
+        images = self.images
+        is_mapped = isinstance(images, MappedImages)
+        taken = images.take(rows) if is_mapped else images[rows]
+        return Split(taken, self.labels[rows])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)

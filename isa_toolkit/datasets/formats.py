@@ -21,7 +21,6 @@ from jaxtyping import Int, UInt8
 
 from isa_toolkit.checks import as_text, fail
 from isa_toolkit.datasets.images import FORMATS, Encoded, check_resolution
-from isa_toolkit.datasets.memory_map import check_fits
 from isa_toolkit.datasets.readers import (
     LABEL_COLUMNS,
     Records,
@@ -32,6 +31,7 @@ from isa_toolkit.datasets.readers import (
     read_parquet,
 )
 from isa_toolkit.datasets.registry import DatasetSpec
+from isa_toolkit.datasets.storage import check_fits
 from isa_toolkit.datasets.validation import encode_labels, unreadable
 from isa_toolkit.errors import InvalidTypeError, InvalidValueError
 

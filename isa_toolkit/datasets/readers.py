@@ -17,9 +17,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from isa_toolkit.checks import as_text, fail
-from isa_toolkit.datasets.decode_cache import cache_folder
 from isa_toolkit.datasets.images import Encoded, crop_and_resize, decode_all
-from isa_toolkit.datasets.memory_map import MappedImages, as_mapped
+from isa_toolkit.datasets.storage import MappedImages, as_mapped, cache_folder
 from isa_toolkit.datasets.validation import as_images, unreadable
 
 IMAGE_COLUMNS = ("image", "img", "images", "pixels")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,47 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from isa_toolkit.checks import as_text, check_integer, fail
-from isa_toolkit.datasets.memory_map import MappedImages
 from isa_toolkit.errors import InvalidValueError
-
-
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Split:
-    """Images with their labels.
-
-    Its length is the number of images. An integer index gives one image and its label,
-    any other index a smaller split, whose images stay where they are.
-
-    Attributes:
-        images: Pixels as they were stored, uint8 [n, h, w, ch]; in memory or on the disk.
-        labels: Class indices, int32 [n].
-    """
-
-    images: UInt8[np.ndarray, "n h w ch"] | MappedImages
-    labels: Int[np.ndarray, " n"]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, int | np.integer):
-            return self.images[index], int(self.labels[index])
-        return self.take(np.arange(len(self))[index])
-
-    def __repr__(self) -> str:
-        return f"Split(images: uint8 {list(self.shape)}, labels: int32 [{len(self)}])"
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(number of images, height, width, channels)."""
-        return tuple(self.images.shape)
-
-    def take(self, rows: Int[np.ndarray, " k"]) -> Split:
-        """Return the images at the indices ``rows``, where they are, with their labels."""
-        images = self.images
-        is_mapped = isinstance(images, MappedImages)
-        taken = images.take(rows) if is_mapped else images[rows]
-        return Split(taken, self.labels[rows])
 
 
 def unreadable(

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Int, Key, PyTree
 
-from isa_toolkit.datasets.device_preprocessing import to_inputs
+from isa_toolkit.datasets.preprocessing import to_inputs
 from isa_toolkit.distillation.sampling import TrainData, first_order, sample_batch
 from isa_toolkit.distillation.sharding import RUNS, DeviceMesh
 from isa_toolkit.methods import METHODS

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Int, Key, PyTree
 
 from isa_toolkit import checks
-from isa_toolkit.datasets.device_preprocessing import device_inputs
+from isa_toolkit.datasets.preprocessing import device_inputs
 from isa_toolkit.distillation.experiment import ResolvedExperiment
 from isa_toolkit.distillation.loop import MAX_CHUNK
 from isa_toolkit.distillation.sampling import TrainData, first_order, sample_batch

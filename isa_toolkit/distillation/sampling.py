@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
-from isa_toolkit.datasets.device_preprocessing import device_inputs
+from isa_toolkit.datasets.preprocessing import device_inputs
 from isa_toolkit.distillation.experiment import ResolvedExperiment
 from isa_toolkit.networks.training import batch_indices
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from isa_toolkit.datasets.memory_map import available_bytes
+from isa_toolkit.datasets.storage import available_bytes
 from isa_toolkit.distillation import distributed, loop
 from isa_toolkit.distillation.checkpoints import Checkpoints
 from isa_toolkit.distillation.prefetch import Placement, PrefetchLoader

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import jax
 
-from isa_toolkit.datasets.decode_cache import cache_folder
+from isa_toolkit.datasets.storage import cache_folder
 
 # Name of the environment variable that switches the cache off.
 SWITCH = "ISA_COMPILED_CACHE"

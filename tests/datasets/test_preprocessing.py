@@ -1,10 +1,11 @@
 """Pixels to inputs and back, and the files that keep the map."""
 
+import jax
 import numpy as np
 import pytest
 
 from isa_toolkit.datasets import preprocessing
-from isa_toolkit.datasets.preprocessing import fit
+from isa_toolkit.datasets.preprocessing import device_inputs, fit, to_inputs
 
 RANDOM = np.random.default_rng(0)
 GREY = RANDOM.integers(0, 256, (120, 6, 6, 1), np.uint8)
@@ -146,3 +147,22 @@ def test_a_damaged_cache_file_is_fitted_again_with_a_warning(cache, kept):
     with pytest.warns(RuntimeWarning, match="is damaged; it is fitted again"):
         again = fit(COLOUR, "zca")
     assert again.fingerprint == made.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("shape", "whitening"),
+    [
+        ((30, 6, 4, 3), "standardise"),
+        ((30, 6, 4, 3), "zca"),
+        ((30, 6, 4, 1), "none"),
+        # In four phases.
+        ((3, 80, 66, 1), "zca"),
+    ],
+)
+def test_bytes_become_the_inputs_that_numpy_makes(shape, whitening: str):
+    draws = np.random.default_rng(0)
+    images = draws.integers(0, 256, shape, np.uint8)
+    fitted = fit(images, whitening)
+    made = jax.jit(to_inputs)(images, device_inputs(fitted))
+    assert made.dtype == np.float32
+    np.testing.assert_allclose(made, fitted.apply(images), atol=3e-5)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from isa_toolkit.datasets import Split
 from isa_toolkit.datasets.validation import (
-    Split,
     as_images,
     as_labels,
     balanced_subset,

@@ -10,7 +10,7 @@ import pytest
 from tiny_run import STOPPED_AT, metric_rows, result_bytes, stop_at, tiny
 
 from isa_toolkit.datasets import Dataset, load_dataset
-from isa_toolkit.datasets.memory_map import MappedImages
+from isa_toolkit.datasets.storage import MappedImages
 from isa_toolkit.distillation import (
     Experiment,
     Run,

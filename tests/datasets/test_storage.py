@@ -1,4 +1,4 @@
-"""The cache: whole files or none, and sets that are decoded into it once."""
+"""Images on the disk are those of the array; large sets are decoded there once."""
 
 from __future__ import annotations
 
@@ -11,18 +11,130 @@ import platformdirs
 import pytest
 from image_files import IMAGES, put_image, write_parquet
 
-from isa_toolkit.datasets import Dataset, decode_cache, load_dataset
-from isa_toolkit.datasets.decode_cache import cache_folder, kept_or_made
-from isa_toolkit.datasets.memory_map import MappedImages
+from isa_toolkit.datasets import Dataset, load_dataset, storage
+from isa_toolkit.datasets.storage import (
+    MappedImages,
+    as_mapped,
+    cache_folder,
+    check_fits,
+    kept_or_made,
+)
 from isa_toolkit.files import write_atomically
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 3), np.uint8)
+CLASSES = np.arange(50) % 5
+
+
+def map_file(path: Path) -> MappedImages:
+    return MappedImages(np.load(path, mmap_mode="r"))
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    path = tmp_path / "images.npy"
+    np.save(path, PIXELS)
+    return path
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        7,
+        -1,
+        slice(3, 20),
+        slice(None, None, 7),
+        np.array([9, 2, 2, 40]),
+        np.arange(50) % 2 == 0,
+        (slice(4), ..., 0),
+        (3, 2, 1),
+        (np.array([5, 1]), slice(None), 2),
+    ],
+    ids=str,
+)
+def test_whatever_is_taken_is_that_of_the_array(stored: Path, index):
+    for images, expected in (
+        (map_file(stored), PIXELS),
+        (map_file(stored).take(np.arange(49, -1, -1)), PIXELS[::-1]),
+    ):
+        taken = images[index]
+        assert type(taken) is np.ndarray
+        np.testing.assert_array_equal(taken, expected[index])
+        taken[...] = 0  # a copy: nothing is written to the file
+    np.testing.assert_array_equal(np.load(stored), PIXELS)
+
+
+def test_no_rows_are_an_empty_array(stored: Path):
+    images = map_file(stored)
+    for none in ([], slice(0, 0)):
+        assert images[none].shape == (0, *images.shape[1:])
+
+
+def test_a_part_of_a_map_is_found_where_it_is(stored: Path):
+    # NumPy's slices of a map keep the offset of the whole.
+    part = MappedImages(np.load(stored, mmap_mode="r")[10:30])
+    rows = np.array([4, 0, 19])
+    np.testing.assert_array_equal(part[rows], PIXELS[10:30][rows])
+
+
+def test_a_file_that_ends_early_is_named(stored: Path):
+    images = map_file(stored)
+    with stored.open("r+b") as file:
+        file.truncate(stored.stat().st_size - 8 * 8 * 3)
+    with pytest.raises(OSError, match="ends too early"):
+        _ = images[40:]
+
+
+def test_what_is_no_map_of_bytes_is_left_to_others(stored: Path, tmp_path: Path):
+    floats = tmp_path / "floats.npy"
+    np.save(floats, PIXELS / 255)
+    assert as_mapped(PIXELS) is None
+    assert as_mapped(np.load(floats, mmap_mode="r")) is None
+    assert as_mapped(np.load(stored, mmap_mode="r")) is not None
+
+
+def test_a_mapped_data_set_equals_one_in_memory(stored: Path):
+    def build(images) -> Dataset:
+        return Dataset.from_arrays(images, CLASSES, whitening="zca")
+
+    here, there = build(PIXELS), build(np.load(stored, mmap_mode="r"))
+    assert isinstance(there.train.images, MappedImages)
+    assert there.fingerprint == here.fingerprint
+    assert there.preprocessing.fingerprint == here.preprocessing.fingerprint
+    np.testing.assert_array_equal(there.inputs("train"), here.inputs("train"))
+    smaller, held = there.holdout(0.2)
+    expected, expected_held = here.holdout(0.2)
+    assert isinstance(smaller.train.images, MappedImages)
+    assert smaller.fingerprint == expected.fingerprint
+    np.testing.assert_array_equal(held.images, expected_held.images)
+
+
+def test_resized_images_are_made_in_memory(stored: Path):
+    images = np.load(stored, mmap_mode="r")
+    assert isinstance(
+        Dataset.from_arrays(images, CLASSES, resolution=8).train.images, MappedImages
+    )
+    assert isinstance(
+        Dataset.from_arrays(images, CLASSES, resolution=4).train.images, np.ndarray
+    )
+
+
+def test_the_memory_is_not_filled(stored: Path, monkeypatch):
+    data = Dataset.from_arrays(np.load(stored, mmap_mode="r"), CLASSES)
+    monkeypatch.setattr(storage, "available_bytes", lambda: 1000)
+    with pytest.raises(ValueError, match=r"inputs of 40 train images must fit"):
+        data.inputs("train")
+    check_fits("ten bytes", 10)
+
+
+# --- The cache ---
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a set of 23 images that is taken for a large one."""
     monkeypatch.setenv("ISA_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(decode_cache, "MAPPED_BYTES", 100)
-    monkeypatch.setattr(decode_cache, "_PIECE", 5)
+    monkeypatch.setattr(storage, "MAPPED_BYTES", 100)
+    monkeypatch.setattr(storage, "_PIECE", 5)
     (tmp_path / "set").mkdir()
     write_parquet(tmp_path / "set" / "train-00000-of-00001.parquet", row_group_size=4)
     return tmp_path / "set"
@@ -39,7 +151,7 @@ def kept(folder: Path) -> list[Path]:
 
 def test_the_images_are_those_in_memory(folder: Path, monkeypatch):
     there = load(folder)
-    monkeypatch.setattr(decode_cache, "MAPPED_BYTES", 2**40)
+    monkeypatch.setattr(storage, "MAPPED_BYTES", 2**40)
     here = load(folder)
     assert isinstance(there.train.images, MappedImages)
     assert isinstance(here.train.images, np.ndarray)
@@ -51,7 +163,7 @@ def test_a_second_time_nothing_is_decoded(folder: Path, monkeypatch):
     first = load(folder)
     [file] = kept(folder)
     before = file.stat().st_mtime_ns
-    monkeypatch.setattr(decode_cache, "_write", None)
+    monkeypatch.setattr(storage, "_write", None)
     assert load(folder).fingerprint == first.fingerprint
     assert file.stat().st_mtime_ns == before
 
