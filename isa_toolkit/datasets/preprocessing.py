@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
@@ -30,9 +30,6 @@ from isa_toolkit.datasets.whitening import (
 )
 from isa_toolkit.files import write_atomically
 
-if TYPE_CHECKING:
-    from jaxtyping import Array
-
 Images = np.ndarray | MappedImages
 
 WHITENINGS: tuple[str, ...] = get_args(Whitening)
@@ -46,6 +43,22 @@ _KEPT_FROM = 1024
 _LEAST_STD = 1e-8
 # Inverted distilled images leave [0, 1], but never by as much as a 0..255 scale does.
 _LARGEST_PIXEL = 16.0
+
+
+class Constants(NamedTuple):
+    """The numbers of a map from pixels to network inputs, as arguments of a program.
+
+    Attributes:
+        scale: Factor of a pixel, by channel, [ch].
+        shift: Number subtracted after scaling, by channel, [ch].
+        mean: Mean of the standardised images, [h, w, ch]; zeros without whitening.
+        matrix: Matrix that whitens a block of pixels, [b, b]; [0, 0] without whitening.
+    """
+
+    scale: Float[Any, " ch"]
+    shift: Float[Any, " ch"]
+    mean: Float[Any, "h w ch"]
+    matrix: Float[Any, "b b"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -120,14 +133,9 @@ class Preprocessing:
         """
         array = self._checked("images", images, is_pixels=True)
         result = np.empty(array.shape, np.float32)
-        scale, shift = self.affine(1 / 255 if array.dtype == np.uint8 else 1.0)
+        constants = self.constants(1 / 255 if array.dtype == np.uint8 else 1.0)
         for piece in pieces(array):
-            inputs = array[piece].astype(np.float32) * scale - shift
-            if self.zca is not None:
-                inputs -= self.zca.mean.reshape(self.image_shape)
-                blocks = to_blocks(inputs, self.zca.stride) @ self.zca.matrix
-                inputs = from_blocks(blocks, self.zca.stride, self.image_shape)
-            result[piece] = inputs
+            result[piece] = _to_inputs(array[piece], constants)
         return result
 
     def invert(self, whitened: Float[Any, "n h w ch"]) -> Float[np.ndarray, "n h w ch"]:
@@ -170,13 +178,19 @@ class Preprocessing:
             "fingerprint": self.fingerprint,
         }
 
-    def affine(self, unit: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return scale and shift of the standardisation, float32 [ch] each.
+    def constants(self, unit: float = 1 / 255) -> Constants:
+        """Return the numbers of the map from pixels to inputs, float32.
 
         ``unit`` is the scale of a pixel: 1/255 for bytes.
         """
-        mean, std = np.array(self.mean), np.array(self.std)
-        return (unit / std).astype(np.float32), (mean / std).astype(np.float32)
+        mean, std, shape = np.array(self.mean), np.array(self.std), self.image_shape
+        zca = self.zca
+        return Constants(
+            (unit / std).astype(np.float32),
+            (mean / std).astype(np.float32),
+            np.zeros(shape, np.float32) if zca is None else zca.mean.reshape(shape),
+            np.zeros((0, 0), np.float32) if zca is None else zca.matrix,
+        )
 
     def _checked(self, name: str, images: Any, *, is_pixels: bool) -> Images:
         array = images if isinstance(images, MappedImages) else np.asarray(images)
@@ -198,55 +212,31 @@ class Preprocessing:
         return array
 
 
-class DeviceInputs(NamedTuple):
-    """The numbers of a preprocessing, as arguments of a program.
-
-    Attributes:
-        scale: Factor of a byte, by channel, [ch].
-        shift: Number subtracted after scaling, by channel, [ch].
-        mean: Mean of the standardised images, [h, w, ch]; zeros without whitening.
-        matrix: Matrix that whitens a block of pixels, [b, b]; [0, 0] without whitening.
-    """
-
-    scale: Float[Array, " ch"]
-    shift: Float[Array, " ch"]
-    mean: Float[Array, "h w ch"]
-    matrix: Float[Array, "b b"]
-
-
-def device_inputs(preprocessing: Preprocessing) -> DeviceInputs:
-    """Return a preprocessing's numbers on the device, float32."""
-    import jax.numpy as jnp
-
-    scale, shift = preprocessing.affine(1 / 255)
-    zca = preprocessing.zca
-    shape = preprocessing.image_shape
-    mean = np.zeros(shape, np.float32) if zca is None else zca.mean.reshape(shape)
-    matrix = np.zeros((0, 0), np.float32) if zca is None else zca.matrix
-    return DeviceInputs(*map(jnp.asarray, (scale, shift, mean, matrix)))
-
-
 def to_inputs(
-    pixels: UInt8[Array, "n h w ch"], numbers: DeviceInputs
-) -> Float[Array, "n h w ch"]:
+    pixels: UInt8[Any, "n h w ch"], constants: Constants
+) -> Float[Any, "n h w ch"]:
     """Return network inputs, W (flatten(pixels scale - shift) - mean), float32.
 
-    They equal ``Preprocessing.apply`` but for rounding.
+    For use inside a compiled program, so that images can wait on the device, or travel
+    there, as bytes: a quarter of the memory. They equal ``Preprocessing.apply`` but for
+    rounding.
 
     Source: docs/algorithms.md, section 1.1 ("ZCA", "Block ZCA").
     """
     import jax
-    import jax.numpy as jnp
 
-    inputs = pixels.astype(jnp.float32) * numbers.scale - numbers.shift
-    if not numbers.matrix.size:
+    with jax.default_matmul_precision("highest"):
+        return _to_inputs(pixels, constants)
+
+
+def _to_inputs(pixels: Any, constants: Constants) -> Any:
+    inputs = pixels.astype(np.float32) * constants.scale - constants.shift
+    if not constants.matrix.size:
         return inputs
-    shape = inputs.shape[1:]
     # s * s phases x[i::s, j::s], each whitened as an image of its own.
-    stride = round((numbers.mean.size / len(numbers.matrix)) ** 0.5)
-    blocks = to_blocks(inputs - numbers.mean, stride)
-    white = jnp.matmul(blocks, numbers.matrix, precision=jax.lax.Precision.HIGHEST)
-    return from_blocks(white, stride, shape)
+    stride = round((constants.mean.size / len(constants.matrix)) ** 0.5)
+    blocks = to_blocks(inputs - constants.mean, stride) @ constants.matrix
+    return from_blocks(blocks, stride, inputs.shape[1:])
 
 
 def fit(

@@ -19,7 +19,6 @@ import numpy as np
 from jaxtyping import Array, Int, Key, PyTree
 
 from isa_toolkit import checks
-from isa_toolkit.datasets.preprocessing import device_inputs
 from isa_toolkit.distillation.experiment import ResolvedExperiment
 from isa_toolkit.distillation.loop import MAX_CHUNK
 from isa_toolkit.distillation.sampling import TrainData, first_order, sample_batch
@@ -74,9 +73,7 @@ class PrefetchLoader:
         train, batch_size = resolved.train, resolved.batch_size
         self._images, self._labels = train.train.images, train.train.labels
         self._put, self._last = put, resolved.settings.steps
-        self._data = data._replace(
-            preprocessing=put(device_inputs(train.preprocessing))
-        )
+        self._data = data._replace(preprocessing=put(train.preprocessing.constants()))
         image_bytes = int(np.prod(train.image_shape))
         fitting = BLOCK_BYTES // (batch_size * image_bytes)
         self._steps = max(1, min(MAX_CHUNK, fitting))

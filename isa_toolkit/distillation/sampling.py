@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
-from isa_toolkit.datasets.preprocessing import device_inputs
 from isa_toolkit.distillation.experiment import ResolvedExperiment
 from isa_toolkit.networks.training import batch_indices
 
@@ -26,7 +25,7 @@ class TrainData(NamedTuple):
         that uses no real images.
     labels: Class indices, [n].
     extra: What the method prepared; () for nothing.
-    preprocessing: ``DeviceInputs`` that preprocess bytes; () for network inputs.
+    preprocessing: ``Constants`` that preprocess bytes; () for network inputs.
     first_step: Step of the first streamed batch, []; () if nothing is streamed.
     """
 
@@ -57,7 +56,7 @@ def train_data(
     labels = put(data.train.labels)
     if placement == "device_bytes":
         images = put(np.asarray(data.train.images))
-        preprocessing = jax.tree.map(put, device_inputs(data.preprocessing))
+        preprocessing = jax.tree.map(put, data.preprocessing.constants())
         return TrainData(images, labels, extra, preprocessing)
     return TrainData(put(data.inputs("train")), labels, extra)
 

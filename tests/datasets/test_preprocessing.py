@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from isa_toolkit.datasets import preprocessing
-from isa_toolkit.datasets.preprocessing import device_inputs, fit, to_inputs
+from isa_toolkit.datasets.preprocessing import fit, to_inputs
 
 RANDOM = np.random.default_rng(0)
 GREY = RANDOM.integers(0, 256, (120, 6, 6, 1), np.uint8)
@@ -163,6 +163,6 @@ def test_bytes_become_the_inputs_that_numpy_makes(shape, whitening: str):
     draws = np.random.default_rng(0)
     images = draws.integers(0, 256, shape, np.uint8)
     fitted = fit(images, whitening)
-    made = jax.jit(to_inputs)(images, device_inputs(fitted))
+    made = jax.jit(to_inputs)(images, fitted.constants())
     assert made.dtype == np.float32
     np.testing.assert_allclose(made, fitted.apply(images), atol=3e-5)
