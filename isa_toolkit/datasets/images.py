@@ -64,12 +64,10 @@ def area_weights(inputs: int, outputs: int) -> Float[np.ndarray, "outputs inputs
     Row ``o`` holds the overlap of [o, o + 1] * inputs / outputs with each input pixel,
     divided by its length; rows sum to 1.
     """
-    edges = np.arange(outputs + 1) * (inputs / outputs)
+    edges = np.arange(outputs + 1)[:, None] * (inputs / outputs)
     pixels = np.arange(inputs)
-    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(
-        edges[:-1, None], pixels
-    )
-    weights = np.maximum(overlap, 0)
+    ends, starts = np.minimum(edges[1:], pixels + 1), np.maximum(edges[:-1], pixels)
+    weights = np.maximum(ends - starts, 0)
     weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
     weights.flags.writeable = False
     return weights
@@ -142,15 +140,33 @@ def decode_all(
 def _decode(
     encoded: Encoded, channels: int | None, resolution: int | None
 ) -> np.ndarray:
-    opened = _open(encoded)
-    channels = channels or (1 if opened.mode in _GREY_MODES else 3)
+    from PIL import Image
+
+    name, content = f"image {encoded.name}", encoded.content
+    bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
-        converted = _as_eight_bits(opened).convert("L" if channels == 1 else "RGB")
-    except _image_errors() as error:
-        raise _damaged(encoded) from error
-    shape = (converted.height, converted.width, channels)
-    image = np.asarray(converted).reshape(shape)
-    return image if resolution is None else crop_and_resize(image, resolution)
+        raw = content if isinstance(content, bytes) else content.read_bytes()
+        opened = Image.open(io.BytesIO(raw), formats=FORMATS)
+        _check_opened(name, opened)
+        channels = channels or (1 if opened.mode in _GREY_MODES else 3)
+        image = _as_eight_bits(opened).convert("L" if channels == 1 else "RGB")
+    except InvalidValueError:
+        raise
+    except (OSError, SyntaxError, ValueError, struct.error, *bombs) as error:
+        rule = f"be a complete {', '.join(FORMATS)}"
+        raise unreadable(name, rule, content, error) from error
+    pixels = np.asarray(image).reshape(image.height, image.width, channels)
+    return pixels if resolution is None else crop_and_resize(pixels, resolution)
+
+
+def _check_opened(name: str, image: Image.Image) -> None:
+    if image.mode not in (*_GREY_MODES, *_COLOUR_MODES):
+        mode = as_text(f"mode {image.mode}")
+        raise fail(name, "have 8 or 16 bits per channel", mode)
+    if image.width * image.height > LARGEST_IMAGE:
+        size = as_text(f"{image.width}x{image.height}")
+        rule = f"have at most {LARGEST_IMAGE} pixels"
+        raise fail(name, rule, size, "Resize the file.")
 
 
 def _as_eight_bits(image: Image.Image) -> Image.Image:
@@ -166,36 +182,3 @@ def _as_eight_bits(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA"))
     return image
-
-
-def _open(encoded: Encoded) -> Image.Image:
-    from PIL import Image
-
-    content = encoded.content
-    try:
-        raw = content if isinstance(content, bytes) else content.read_bytes()
-        opened = Image.open(io.BytesIO(raw), formats=FORMATS)
-    except _image_errors() as error:
-        raise _damaged(encoded, error) from error
-    if opened.mode not in (*_GREY_MODES, *_COLOUR_MODES):
-        mode = as_text(f"mode {opened.mode}")
-        raise fail(f"image {encoded.name}", "have 8 or 16 bits per channel", mode)
-    if opened.width * opened.height > LARGEST_IMAGE:
-        rule = f"have at most {LARGEST_IMAGE} pixels"
-        size = as_text(f"{opened.width}x{opened.height}")
-        raise fail(f"image {encoded.name}", rule, size, "Resize the file.")
-    return opened
-
-
-def _image_errors() -> tuple[type[BaseException], ...]:
-    from PIL import Image
-
-    bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-    return (OSError, SyntaxError, ValueError, struct.error, *bombs)
-
-
-def _damaged(encoded: Encoded, error: BaseException | None = None) -> InvalidValueError:
-    formats = ", ".join(FORMATS)
-    return unreadable(
-        f"image {encoded.name}", f"be a complete {formats}", encoded.content, error
-    )
