@@ -63,9 +63,8 @@ class MappedImages:
         first, *others = index if isinstance(index, tuple) else (index,)
         rows = self._rows[first]
         self._prefetch(np.atleast_1d(rows))
-        if not np.ndim(rows):
-            return np.array(self._stored[(rows, *others)])
-        return np.array(self._stored[rows])[(slice(None), *others)]
+        taken = np.array(self._stored[rows])
+        return taken[(*[slice(None)] * np.ndim(rows), *others)]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
@@ -86,13 +85,12 @@ class MappedImages:
         # A slice of a map keeps the offset of the whole, so only whole maps are advised.
         if not isinstance(stored.base, mmap.mmap) or not stored.flags.c_contiguous:
             return
-        size = int(np.prod(self.shape[1:]))
-        if stored.filename and len(rows):
-            needed, file = stored.offset + size * (int(rows.max()) + 1), stored.filename
-            # Reading a map beyond the end of its file would end the process.
-            if Path(file).stat().st_size < needed:
-                raise OSError(f"The file {file} ends too early. Make it again.")
-        if not hasattr(mmap, "MADV_WILLNEED") or len(rows) > self._stored.shape[0] // 2:
+        size, file = int(np.prod(self.shape[1:])), stored.filename
+        needed = stored.offset + size * (int(rows.max(initial=-1)) + 1)
+        # Reading a map beyond the end of its file would end the process.
+        if file and Path(file).stat().st_size < needed:
+            raise OSError(f"The file {file} ends too early. Make it again.")
+        if not hasattr(mmap, "MADV_WILLNEED") or len(rows) > len(stored) // 2:
             return
         skipped = stored.offset % mmap.ALLOCATIONGRANULARITY
         for row in rows:
