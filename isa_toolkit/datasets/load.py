@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from isa_toolkit.checks import check_one_of, fail, match_name
+from isa_toolkit.checks import as_text, check_one_of, fail, match_name
 from isa_toolkit.datasets.dataset import Dataset, build, check_choices
 from isa_toolkit.datasets.formats import parquet_source, read_local
-from isa_toolkit.datasets.readers import Source, download, from_arrays
+from isa_toolkit.datasets.readers import Source, from_arrays
 from isa_toolkit.datasets.registry import DATASETS, DatasetSpec, Whitening
 from isa_toolkit.errors import InvalidTypeError
 
@@ -143,7 +143,13 @@ def _read_digits() -> Source:
 
 
 def _read_hub(spec: DatasetSpec | None, name: str, revision: str | None) -> Source:
-    """Return a data set of the Hub; only its parquet files are fetched."""
+    """Return a data set of the Hub; only its parquet files are fetched, once.
+
+    ``huggingface_hub`` decides where files are kept and whether the network may be used
+    (``HF_HOME``, ``HF_HUB_OFFLINE``).
+    """
+    import huggingface_hub
+
     if spec is not None and spec.hub_id is None:
         listed = ", ".join(one for one, known in DATASETS.items() if known.hub_id)
         rule = f"be a set known on the Hub ({listed})"
@@ -151,14 +157,34 @@ def _read_hub(spec: DatasetSpec | None, name: str, revision: str | None) -> Sour
     repository = name if spec is None else str(spec.hub_id)
     wanted = revision or ("main" if spec is None else spec.hub_revision)
     patterns = ["*.parquet"] if spec is None else [spec.hub_train, spec.hub_test]
-    folder, commit, files = download(repository, wanted, patterns)
+    described = f"{repository} at revision {wanted}"
+    try:
+        snapshot = huggingface_hub.snapshot_download(
+            repository, repo_type="dataset", revision=wanted, allow_patterns=patterns
+        )
+    # Every error of the client (offline, no such revision, time out) is an OSError or
+    # a ValueError, whichever HTTP library is under it.
+    except (OSError, ValueError) as error:
+        rule = "be reachable on the Hub or complete in its cache"
+        fix = (
+            "Check the network and HF_HUB_OFFLINE, "
+            f"try '{repository}@main', or pass root to read local files."
+        )
+        raise fail(described, rule, as_text(type(error).__name__), fix) from error
+    folder = Path(snapshot)
+    # Other revisions' leftovers may lie beside: take what the patterns name.
+    files = [sorted(folder.rglob(pattern)) for pattern in patterns]
+    if not all(files):
+        found = as_text(f"{' and '.join(str(len(some)) for some in files)} files")
+        fix = "Name another revision as 'name@revision', or pass root."
+        raise fail(described, f"hold {' and '.join(patterns)}", found, fix)
     facts = {
         "source": "hub",
         "hub_id": repository,
         "requested_revision": wanted,
-        "revision": commit,
+        "revision": folder.name,  # the cache names a snapshot's folder by its commit
     }
     if spec is None:
-        found = read_local(folder)
-        return found._replace(facts={**found.facts, **facts, "root": str(folder)})
+        local = read_local(folder)
+        return local._replace(facts={**local.facts, **facts, "root": str(folder)})
     return parquet_source(files[0], [files[1]], folder, spec, facts)

@@ -1,4 +1,4 @@
-"""What a reader returns, and the readers of arrays, encoded images, parquet and the Hub.
+"""What a reader returns, and the readers of arrays, encoded images and parquet.
 
 Labels are read at once, images only when they are requested: a limit, a split and every
 check of labels come before anything is decoded.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,10 +27,11 @@ LABEL_COLUMNS = ("label", "labels", "fine_label")
 """Names of parquet columns tried for the labels of an unknown set, in order."""
 
 _BATCH = 1024
+# A RecursionError, which is a RuntimeError, says that metadata have very many levels.
+_DAMAGE = (OSError, ValueError, TypeError, KeyError, RuntimeError)
 _NOT_WRITABLE = {
     getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EACCES", "EROFS", "ENOTDIR")
 }
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 Images = UInt8[np.ndarray, "k h w ch"] | MappedImages
 
@@ -182,16 +182,7 @@ def _load(files: Sequence[Path], columns: list[str]) -> Any:
             return datasets.Dataset.from_parquet(
                 [str(file) for file in files], columns=columns, cache_dir=str(folder)
             )
-    except (
-        DatasetsError,
-        pa.ArrowException,
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        NotImplementedError,
-        RecursionError,  # metadata of many levels
-    ) as error:
+    except (DatasetsError, pa.ArrowException, *_DAMAGE) as error:
         cause = error.__cause__ or error
         if getattr(cause, "errno", None) in _NOT_WRITABLE:
             raise OSError(
@@ -258,43 +249,3 @@ def _as_bytes(name: str, stored: Any) -> UInt8[np.ndarray, "k h w ch"]:
             raise fail(f"images of {name}", "lie in 0..255", low if low < 0 else high)
         numbers = numbers.astype(np.uint8)
     return as_images(f"images of {name}", numbers)
-
-
-def download(
-    repository: str, revision: str, patterns: Sequence[str]
-) -> tuple[Path, str, list[list[Path]]]:
-    """Return (folder, commit, for each pattern its files) of a data set on the Hub.
-
-    ``huggingface_hub`` decides where files are kept and whether the network may be used
-    (``HF_HOME``, ``HF_HUB_OFFLINE``). Only files that match the patterns are fetched,
-    once; a pattern that matches none is an error.
-    """
-    import huggingface_hub
-
-    name = f"{repository} at revision {revision}"
-    try:
-        local = huggingface_hub.snapshot_download(
-            repository,
-            repo_type="dataset",
-            revision=revision,
-            allow_patterns=list(patterns),
-        )
-    # Every error of the client (offline, no such revision, time out) is an OSError or
-    # a ValueError, whichever HTTP library is under it.
-    except (OSError, ValueError) as error:
-        rule = "be reachable on the Hub or complete in its cache"
-        fix = (
-            "Check the network and HF_HUB_OFFLINE, "
-            f"try '{repository}@main', or pass root to read local files."
-        )
-        raise fail(name, rule, as_text(type(error).__name__), fix) from error
-    folder = Path(local)
-    # Other revisions' leftovers may lie beside: take what the patterns name.
-    matched = [sorted(folder.rglob(pattern)) for pattern in patterns]
-    if not all(matched):
-        found = as_text(f"{' and '.join(str(len(files)) for files in matched)} files")
-        fix = "Name another revision as 'name@revision', or pass root."
-        raise fail(name, f"hold {' and '.join(patterns)}", found, fix)
-    # The cache names a snapshot's folder by its commit.
-    commit = folder.name if _COMMIT.fullmatch(folder.name) else revision
-    return folder, commit, matched
