@@ -330,11 +330,15 @@ def _read_idx_files(folder: Path, files: list[Path], facts: dict[str, Any]) -> S
         kind = "images" if "images" in path.name else "labels"
         found[_split_of(path.name), kind] = path
     splits: dict[str, Records] = {}
+    ignored = []
     for split in ("train", "test"):
         images, labels = (found.get((split, kind)) for kind in ("images", "labels"))
         if images and labels:
             splits[split] = from_arrays(images.name, read_idx(images), read_idx(labels))
-        elif images or labels or split == "train":
+        elif images and split == "test":
+            del found[split, "images"]
+            ignored.append(f"{images.name}: no labels")
+        elif labels or split == "train":
             raise fail(
                 f"folder {folder.name}",
                 f"hold images and labels of {split} ({split}-images-idx3-ubyte, "
@@ -342,7 +346,8 @@ def _read_idx_files(folder: Path, files: list[Path], facts: dict[str, Any]) -> S
                 as_text(f"only {', '.join(path.name for path in files)}"),
             )
     listed = sorted(path.name for path in found.values())
-    return Source(splits["train"], splits.get("test"), (), {**facts, "files": listed})
+    facts |= {"files": listed, **_ignored(ignored)}
+    return Source(splits["train"], splits.get("test"), (), facts)
 
 
 # --- Image files ------------------------------------------------------------------------

@@ -172,6 +172,22 @@ def test_half_a_pair_is_refused(tmp_path):
         read_local(tmp_path)
 
 
+def test_idx_images_without_labels_are_ignored_as_a_test_split(tmp_path):
+    write_idx(tmp_path, GREY, LABELS, 9)
+    (tmp_path / "t10k-labels-idx1-ubyte").unlink()
+    found = read_local(tmp_path)
+    assert found.test is None
+    assert found.facts["ignored"] == ["t10k-images-idx3-ubyte: no labels"]
+    assert found.facts["files"] == [
+        "train-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+    ]
+    write_idx(tmp_path, GREY, LABELS, 9)
+    (tmp_path / "t10k-images-idx3-ubyte").unlink()
+    with pytest.raises(ValueError, match="hold images and labels of test"):
+        read_local(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
