@@ -34,7 +34,6 @@ _COLOR = 0.25
 _LOG_ZOOM = math.log(1.25)
 _ANGLE = math.radians(15)
 _SHIFT = 0.125
-_DSA_BRIGHTNESS = 0.5
 _DSA_SCALE = 1.2
 
 RGB_OPS = ("flip", "color", "crop", "rotate", "translate", "cutout")
@@ -214,10 +213,7 @@ def draw_crop(key: Key[Array, ""], shape: Shape) -> tuple[Array, Array]:
 
 def translate(images: Images, shift: Float[Array, "n 2"]) -> Images:
     """Return the images moved by ``shift``, (down, right) in pixels or fractions of them."""
-    u, v = _centred(images.shape, shift.dtype)
-    rows = u - shift[:, 0, None, None]
-    columns = v - shift[:, 1, None, None]
-    return _interpolate(images, rows, columns, "edge")
+    return crop(images, jnp.ones_like(shift[:, 0]), -shift)
 
 
 def draw_translate(key: Key[Array, ""], shape: Shape) -> tuple[Float[Array, "n 2"]]:
@@ -229,7 +225,7 @@ def draw_translate(key: Key[Array, ""], shape: Shape) -> tuple[Float[Array, "n 2
 def cutout(images: Images, corner: Int[Array, "n 2"]) -> Images:
     """Return the images with one square of a quarter of the shorter side set to 0."""
     side = _cutout_side(images.shape)
-    return _erase(images, corner, (side, side))
+    return jnp.where(_rectangle(images.shape, corner, (side, side)), 0, images)
 
 
 def draw_cutout(key: Key[Array, ""], shape: Shape) -> tuple[Int[Array, "n 2"]]:
@@ -272,7 +268,7 @@ def dsa_color(
 def dsa_draw_color(key: Key[Array, ""], shape: Shape) -> tuple[Array, Array, Array]:
     """Return the parameters of ``dsa_color``: U(-.5, .5), U(0, 2) and U(.5, 1.5)."""
     u = jax.random.uniform(key, (3, shape[0]))
-    return (u[0] - 0.5) * 2 * _DSA_BRIGHTNESS, 2 * u[1], u[2] + 0.5
+    return u[0] - 0.5, 2 * u[1], u[2] + 0.5
 
 
 def dsa_crop(images: Images, shift: Int[Array, "n 2"]) -> Images:
@@ -283,8 +279,7 @@ def dsa_crop(images: Images, shift: Int[Array, "n 2"]) -> Images:
     moved = jax.vmap(lambda image, row, column: image[row][:, column])(
         images, jnp.clip(rows, 0, h - 1), jnp.clip(columns, 0, w - 1)
     )
-    is_row, is_column = (rows >= 0) & (rows < h), (columns >= 0) & (columns < w)
-    return jnp.where((is_row[:, :, None] & is_column[:, None, :])[..., None], moved, 0)
+    return jnp.where(_rectangle(images.shape, -shift, (h, w)), moved, 0)
 
 
 def dsa_draw_crop(key: Key[Array, ""], shape: Shape) -> tuple[Int[Array, "n 2"]]:
@@ -295,7 +290,8 @@ def dsa_draw_crop(key: Key[Array, ""], shape: Shape) -> tuple[Int[Array, "n 2"]]
 
 def dsa_cutout(images: Images, corner: Int[Array, "n 2"]) -> Images:
     """Return the images with a rectangle of half of each side set to 0."""
-    return _erase(images, corner, _dsa_cutout_sides(images.shape))
+    sides = _dsa_cutout_sides(images.shape)
+    return jnp.where(_rectangle(images.shape, corner, sides), 0, images)
 
 
 def dsa_draw_cutout(key: Key[Array, ""], shape: Shape) -> tuple[Int[Array, "n 2"]]:
@@ -356,13 +352,15 @@ def _stretch(images: Images, factors: Float[Array, " n"], axes: Shape) -> Images
     return (images - mean) * _per_image(factors, images) + mean
 
 
-def _erase(images: Images, corner: Int[Array, "n 2"], sides: tuple[int, int]) -> Images:
-    """Return the images with a rectangle set to 0; its outside part has no effect."""
-    rows = jnp.arange(images.shape[1]) - corner[:, :1]
-    columns = jnp.arange(images.shape[2]) - corner[:, 1:]
+def _rectangle(
+    shape: Shape, corner: Int[Array, "n 2"], sides: tuple[int, int]
+) -> Bool[Array, "n h w 1"]:
+    """Return where an image is inside a rectangle, which may lie partly outside of it."""
+    rows = jnp.arange(shape[1]) - corner[:, :1]
+    columns = jnp.arange(shape[2]) - corner[:, 1:]
     is_row = (rows >= 0) & (rows < sides[0])
     is_column = (columns >= 0) & (columns < sides[1])
-    return jnp.where((is_row[:, :, None] & is_column[:, None, :])[..., None], 0, images)
+    return (is_row[:, :, None] & is_column[:, None, :])[..., None]
 
 
 def _centred(
