@@ -99,7 +99,6 @@ def crop_and_resize(
 def decode_all(
     encoded: Callable[[np.ndarray], Sequence[Encoded]],
     rows: np.ndarray,
-    *,
     channels: int | None = None,
     resolution: int | None = None,
 ) -> UInt8[np.ndarray, "n h w ch"]:

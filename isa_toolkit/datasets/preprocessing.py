@@ -36,6 +36,7 @@ WHITENINGS: tuple[str, ...] = get_args(Whitening)
 """What can be done to pixels; ``"zca"`` and ``"rfad_zca"`` standardise first."""
 
 _FORMAT = "isa_toolkit.preprocessing.1"
+_DESCRIBED = ("stride", "ridge", "rank")
 _PIECE_BYTES = 64 * 2**20
 # Fits of fewer numbers or images take less than a second and are not kept.
 _KEPT_FROM = 1024
@@ -164,12 +165,8 @@ class Preprocessing:
         """Return what the map does, in plain JSON types."""
         zca: dict[str, Any] = {"kind": "none"}
         if self.zca is not None:
-            zca = {
-                "kind": self.kind,
-                "stride": self.zca.stride,
-                "ridge": self.zca.ridge,
-                "rank": self.zca.rank,
-            }
+            numbers = {name: getattr(self.zca, name) for name in _DESCRIBED}
+            zca = {"kind": self.kind, **numbers}
         return {
             "mean": list(self.mean),
             "std": list(self.std),
@@ -276,11 +273,10 @@ def fit(
         return fit_zca(standardised, len(images), shape, stride, whitening)
 
     if min(int(np.prod(shape)) // stride**2, len(images)) < _KEPT_FROM:
-        zca = fit_fresh()
-    else:
-        key = _fit_key(images, plain, stride, whitening)[:32]
-        path = cache_folder() / f"zca-{key}.npz"
-        zca = kept_or_made(path, _read_zca, fit_fresh, _write_zca)
+        return dataclasses.replace(plain, zca=fit_fresh())
+    key = _fit_key(images, plain, stride, whitening)[:32]
+    path = cache_folder() / f"zca-{key}.npz"
+    zca = kept_or_made(path, _read_zca, fit_fresh, _write_zca)
     return dataclasses.replace(plain, zca=zca)
 
 
@@ -312,15 +308,12 @@ def _fit_key(images: Images, plain: Preprocessing, stride: int, recipe: str) -> 
 
 def _channel_moments(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return exact channel means and standard deviations, from histograms."""
-    levels = np.arange(256) / 255
-    means, stds = [], []
-    histograms = np.zeros((images.shape[3], 256), np.int64)
+    levels, channels = np.arange(256) / 255, range(images.shape[3])
+    histograms = np.zeros((len(channels), 256), np.int64)
     for piece in pieces(images):
-        part = images[piece]
-        histograms += [
-            np.bincount(part[..., channel].reshape(-1), minlength=256)
-            for channel in range(images.shape[3])
-        ]
+        flat = images[piece].reshape(-1, len(channels))
+        histograms += [np.bincount(flat[:, c], minlength=256) for c in channels]
+    means, stds = [], []
     for counts in histograms:
         fractions = counts / counts.sum()
         mean = float(fractions @ levels)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,12 +100,7 @@ def from_encoded(
     if not len(labels):
         raise fail(name, "hold an image", as_text("no rows"))
 
-    def read(
-        rows: np.ndarray, channels: int | None, resolution: int | None
-    ) -> np.ndarray:
-        return decode_all(encoded, rows, channels=channels, resolution=resolution)
-
-    return Records(labels, read)
+    return Records(labels, partial(decode_all, encoded))
 
 
 def _fit(
