@@ -22,7 +22,8 @@ def command_line(command: str, *arguments: object, **flags: object) -> str:
     words = ["isa-toolkit", command, *map(str, arguments)]
     for name, value in flags.items():
         if value not in (None, ""):
-            words += [f"--{name.replace('_', '-')}", str(value)]
+            several = value if isinstance(value, tuple) else (value,)
+            words += [f"--{name.replace('_', '-')}", *map(str, several)]
     return shlex.join(words)
 
 

@@ -64,6 +64,9 @@ class DatasetFlags:
             known data set, or of the files.
         whitening: Preprocessing of the pixels; without it, the published one, or
             standardise for data of your own.
+        mean: Channel means of pixels in [0, 1], one number per channel; without it, the
+            published or the measured ones.
+        std: Channel standard deviations of pixels in [0, 1], likewise.
     """
 
     dataset: str | None = None
@@ -74,6 +77,8 @@ class DatasetFlags:
     whitening: Literal["standardise", "zca", "mtt_zca", "rfad_zca", "none"] | None = (
         None
     )
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
     def load(self, **defaults: Any) -> Dataset:
         """Return the data set; ``defaults`` are the values of flags that are not given."""

@@ -9,6 +9,7 @@ from tiny_study import three_digits, use_tiny_budget
 
 import isa_toolkit.datasets
 from isa_toolkit.cli import main
+from isa_toolkit.cli.output import command_line
 from isa_toolkit.figures.registry import ITEMS
 
 
@@ -124,3 +125,8 @@ def test_an_interrupt_is_exit_130(capsys, tiny, monkeypatch, tmp_path):
     )  # fmt: skip
     assert (code, out) == (130, "")
     assert err.splitlines()[-1] == "isa-toolkit: interrupted"
+
+
+def test_a_flag_of_several_numbers_is_written_as_it_is_typed():
+    line = command_line("reproduce", only="", limit=None, std=(0.25, 0.5))
+    assert line == "isa-toolkit reproduce --std 0.25 0.5"
