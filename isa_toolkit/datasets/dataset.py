@@ -10,15 +10,14 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from isa_toolkit.checks import as_text, check_integer, check_one_of, fail
-from isa_toolkit.datasets import preprocessing as pixels
 from isa_toolkit.datasets.images import check_resolution, crop_and_resize
-from isa_toolkit.datasets.preprocessing import Preprocessing, pieces
+from isa_toolkit.datasets.preprocessing import Preprocessing, fit, pieces
 from isa_toolkit.datasets.readers import Records, Source, from_arrays
 from isa_toolkit.datasets.registry import DatasetSpec, Whitening
 from isa_toolkit.datasets.storage import MappedImages, check_fits, read_or_map
@@ -125,12 +124,9 @@ class Dataset:
     def __post_init__(self) -> None:
         is_folder = self.name not in ("", ".", "..") and len(self.name) <= _LONGEST_NAME
         if not is_folder or {"/", "\\", "\0"} & set(self.name):
-            rule = (
-                f"name a folder with at most {_LONGEST_NAME} letters, without slashes"
-            )
-            raise fail(
-                "the name of a data set", rule, self.name, "It names run folders."
-            )
+            what, fix = "the name of a data set", "It names run folders."
+            rule = f"name a folder of at most {_LONGEST_NAME} letters, without slashes"
+            raise fail(what, rule, self.name, fix)
         for array in _arrays(self):
             if isinstance(array, np.ndarray):
                 array.flags.writeable = False
@@ -334,7 +330,7 @@ def _arrays(data: Dataset) -> list[np.ndarray | MappedImages]:
 def check_choices(whitening: str | None, resolution: int | None) -> None:
     """Refuse an unknown whitening or an impossible resolution, before anything is read."""
     if whitening is not None:
-        check_one_of("whitening", whitening, pixels.WHITENINGS)
+        check_one_of("whitening", whitening, get_args(Whitening))
     check_resolution(resolution)
 
 
@@ -368,7 +364,7 @@ def build(
 
     ``spec`` is what is known of it, None for data of the user's own.
     """
-    facts = dict(found.facts)
+    facts = {name: fact for name, fact in found.facts.items() if fact}
     train, test = found.train, found.test
     labels, test_labels, class_names = _labels(spec, found)
     indices = np.arange(len(labels))
@@ -411,7 +407,7 @@ def build(
         train=Split(images, labels[indices]),
         test=Split(test_images, test_labels),
         class_names=class_names,
-        preprocessing=pixels.fit(
+        preprocessing=fit(
             images,
             whitening or "standardise",
             mean=None if mean is None else tuple(mean),

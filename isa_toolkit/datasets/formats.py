@@ -235,16 +235,12 @@ def parquet_source(
         ignored.append(f"{shards[0].name}: no labels")
     # pathlib would give backslashes on Windows; provenance reads the same everywhere.
     listed = [file.relative_to(folder).as_posix() for file in files]
-    return Source(records, test, names, {**facts, "files": listed, **_ignored(ignored)})
+    return Source(records, test, names, {**facts, "files": listed, "ignored": ignored})
 
 
 def _has_labels(records: Records) -> bool:
     """Return whether labels are known: those of a contest's test split are all -1."""
     return records.labels.dtype.kind not in "if" or bool((records.labels >= 0).any())
-
-
-def _ignored(ignored: list[str]) -> dict[str, list[str]]:
-    return {"ignored": ignored} if ignored else {}
 
 
 # --- NPZ --------------------------------------------------------------------------------
@@ -286,7 +282,7 @@ def _read_npz(path: Path, facts: dict[str, Any]) -> Source:
     splits = [from_arrays(f"{key} in {path.name}", *pair) for key, *pair in pairs]
     test = splits[1] if splits[1:] and _has_labels(splits[1]) else None
     ignored = ["test_images: no labels"] if "test_images" in keys and not test else []
-    facts |= {"files": [path.name], **_ignored(ignored)}
+    facts |= {"files": [path.name], "ignored": ignored}
     return Source(splits[0], test, (), facts)
 
 
@@ -346,7 +342,7 @@ def _read_idx_files(folder: Path, files: list[Path], facts: dict[str, Any]) -> S
                 as_text(f"only {', '.join(path.name for path in files)}"),
             )
     listed = sorted(path.name for path in found.values())
-    facts |= {"files": listed, **_ignored(ignored)}
+    facts |= {"files": listed, "ignored": ignored}
     return Source(splits["train"], splits.get("test"), (), facts)
 
 
@@ -400,7 +396,7 @@ def _read_folders(root: Path, tests: Sequence[str], facts: dict[str, Any]) -> So
         used, left_out = [home, other], left_out + more
         break
     facts |= {"files": [one.relative_to(root).as_posix() for one in used]}
-    facts |= _ignored(ignored) | ({"left_out": left_out} if left_out else {})
+    facts |= {"ignored": ignored, "left_out": left_out}
     records = _image_records(train.index, classes.codes, home)
     return Source(records, test, tuple(map(str, classes.categories)), facts)
 

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
@@ -31,9 +31,6 @@ from isa_toolkit.datasets.whitening import (
 from isa_toolkit.files import write_atomically
 
 Images = np.ndarray | MappedImages
-
-WHITENINGS: tuple[str, ...] = get_args(Whitening)
-"""What can be done to pixels; ``"zca"`` and ``"rfad_zca"`` standardise first."""
 
 _FORMAT = "isa_toolkit.preprocessing.1"
 _DESCRIBED = ("stride", "ridge", "rank")

@@ -59,7 +59,7 @@ class Source(NamedTuple):
         train: Training records.
         test: Test records, or None if there are none.
         class_names: Names in label order, or () if the files name none.
-        facts: Facts for the provenance, in plain JSON types.
+        facts: Facts for the provenance, in plain JSON types; empty ones are left out.
     """
 
     train: Records

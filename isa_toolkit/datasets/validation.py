@@ -256,9 +256,8 @@ def stratified_split(
         random.permutation(np.flatnonzero(labels == label))[:quota]
         for label, quota in zip(classes, held_counts, strict=True)
     ]
-    is_held = np.zeros(len(labels), bool)
-    is_held[np.concatenate(held)] = True
-    return np.flatnonzero(~is_held), np.flatnonzero(is_held)
+    indices = np.sort(np.concatenate(held))
+    return np.delete(np.arange(len(labels)), indices), indices
 
 
 def balanced_subset(
