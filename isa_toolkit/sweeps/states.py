@@ -104,9 +104,8 @@ def worker_state(group: Path) -> tuple[str, str]:
         return "running", ""
     found, sweep = _read(group / WORKER), group.parents[1]
     if "code" in found:
-        return ("ended" if found["code"] in (OK, DIVERGED) else "failed"), found[
-            "reason"
-        ]
+        state = "ended" if found["code"] in (OK, DIVERGED) else "failed"
+        return state, found["reason"]
     state = found.get("state", "new")
     if state == "queued":
         # Slurm keeps its queue without a process of ours.
