@@ -30,6 +30,7 @@ from isa_toolkit import checks
 from isa_toolkit.distillation.store import is_locked
 from isa_toolkit.errors import FAILED, InvalidTypeError
 from isa_toolkit.methods.base import check_settings
+from isa_toolkit.sweeps.states import worker_state
 from isa_toolkit.sweeps.worker import settle, start_worker
 
 _CHECKPOINT_S = 60.0
@@ -122,7 +123,7 @@ class RayEngine:
         _require("ray", "ray")
         check_settings(self, from_zero=["max_retries"])
         self._ray: Any = None
-        self._tasks: list[Any] = []
+        self._tasks: dict[Any, Path] = {}
 
     def start(self, groups: Sequence[Path]) -> None:
         """Connect to Ray and submit groups, given by paths that every machine sees."""
@@ -151,20 +152,22 @@ class RayEngine:
             num_cpus=self.num_cpus, num_gpus=wanted, max_retries=self.max_retries,
             retry_exceptions=[ChildProcessError],
         )  # fmt: skip
-        self._tasks = [task.remote(str(folder)) for folder in groups]
+        self._tasks = {task.remote(str(folder)): folder for folder in groups}
 
     def poll(self) -> bool:
         """Return whether a task runs or waits."""
-        waiting = self._tasks
-        _, self._tasks = self._ray.wait(waiting, num_returns=len(waiting), timeout=0.2)
+        tasks = list(self._tasks)
+        _, left = self._ray.wait(tasks, num_returns=len(tasks), timeout=0.2)
+        self._tasks = {task: self._tasks[task] for task in left}
         if not self._tasks:
             self._ray.shutdown()
         return bool(self._tasks)
 
     def stop(self, force: bool) -> None:
-        """End tasks with ``force``; else waiting ones see ``STOP`` when they start."""
-        for task in self._tasks if force else ():
-            self._ray.cancel(task, force=True)
+        """Cancel tasks that wait; with ``force`` end those that run at once, too."""
+        for task, folder in self._tasks.items():
+            if force or worker_state(folder)[0] not in ("starting", "running"):
+                self._ray.cancel(task, force=force)
 
 
 def _run(folder: str) -> int:
