@@ -33,7 +33,6 @@ from isa_toolkit.files import write_atomically
 Images = np.ndarray | MappedImages
 
 _FORMAT = "isa_toolkit.preprocessing.1"
-_DESCRIBED = ("stride", "ridge", "rank")
 _PIECE_BYTES = 64 * 2**20
 # Fits of fewer numbers or images take less than a second and are not kept.
 _KEPT_FROM = 1024
@@ -162,8 +161,8 @@ class Preprocessing:
         """Return what the map does, in plain JSON types."""
         zca: dict[str, Any] = {"kind": "none"}
         if self.zca is not None:
-            numbers = {name: getattr(self.zca, name) for name in _DESCRIBED}
-            zca = {"kind": self.kind, **numbers}
+            stride, ridge, rank = self.zca.stride, self.zca.ridge, self.zca.rank
+            zca = {"kind": self.kind, "stride": stride, "ridge": ridge, "rank": rank}
         return {
             "mean": list(self.mean),
             "std": list(self.std),
