@@ -23,6 +23,7 @@ from isa_toolkit import checks
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.datasets.storage import cache_folder, kept_or_made
 from isa_toolkit.distilled import DistilledSet
+from isa_toolkit.errors import InvalidValueError
 from isa_toolkit.files import write_atomically
 from isa_toolkit.networks import Network, NetworkSettings, build
 from isa_toolkit.networks.training import FitSettings, fit
@@ -172,10 +173,10 @@ def _read_weights(path: Path, shapes: Any) -> tuple[PyTree, PyTree]:
     try:
         stored = load(path.read_bytes())
     except SafetensorError as error:
-        raise ValueError(f"{path} is no safetensors file: {error}.") from error
+        raise InvalidValueError(f"{path} is no safetensors file: {error}.") from error
     expected, structure = jax.tree.flatten(shapes)
     leaves = [stored.get(f"{index:04d}") for index in range(len(expected))]
     for leaf, shape in zip(leaves, expected, strict=True):
         if leaf is None or leaf.shape != shape.shape or leaf.dtype != shape.dtype:
-            raise ValueError(f"{path} holds another network.")
+            raise InvalidValueError(f"{path} holds another network.")
     return jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in leaves])

@@ -8,6 +8,7 @@ from typing import Any, final
 
 import ipywidgets
 
+from isa_toolkit.errors import InvalidValueError
 from isa_toolkit.figures.study import Study
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
@@ -66,7 +67,7 @@ class BackgroundTask:
         """Return the table of a key, or None; an empty one is an error."""
         table = self.tables.get(key)
         if table is not None and not len(table):
-            raise ValueError(
+            raise InvalidValueError(
                 "The study must hold the runs of these settings, got none. Make them "
                 "with Study(..., run_missing=True)."
             )

@@ -10,6 +10,7 @@ import numpy as np
 
 from isa_toolkit.analysis import ranking
 from isa_toolkit.distilled import DistilledSet
+from isa_toolkit.errors import InvalidValueError
 from isa_toolkit.figures import fig5, score_histogram
 from isa_toolkit.figures.information import scores
 from isa_toolkit.figures.study import Study
@@ -124,7 +125,7 @@ def _scoring_set(
     variant = Variant("frepo")
     found = study.runs([variant], study.sizes[0])
     if (variant, seed) not in found:
-        raise ValueError(
+        raise InvalidValueError(
             f"The study must hold the FRePo set of seed {seed}, got none in "
             f"{study.folder}. Give a distilled set, or let run_missing be True."
         )
@@ -169,7 +170,7 @@ class _Crucial:
         values = panel.values
         easy, hard = round(values["drop_easy"], 2), round(values["drop_hard"], 2)
         if not easy and not hard:
-            raise ValueError(
+            raise InvalidValueError(
                 "drop_easy or drop_hard must be above 0 to compare with plain FRePo, "
                 "got 0 for both."
             )
@@ -205,7 +206,7 @@ class _Crucial:
         """Return the selection, and the comparison if there is one."""
         easy, hard = values["drop_easy"], values["drop_hard"]
         if easy + hard >= 1:
-            raise ValueError(
+            raise InvalidValueError(
                 f"drop_easy + drop_hard must be below 1, got {easy + hard:.2f}. "
                 "Something must be left to learn from."
             )

@@ -9,6 +9,7 @@ from typing import Any
 
 from isa_toolkit.distillation import Run
 from isa_toolkit.distilled import DistilledSet
+from isa_toolkit.errors import InvalidValueError
 from isa_toolkit.figures import gallery
 from isa_toolkit.figures.style import png
 from isa_toolkit.widgets import layout
@@ -93,7 +94,7 @@ def _offer_steps(panel: Panel, run: Run, wanted: int) -> int:
     options = [("result", _RESULT)] if run.is_done else []
     options += [(f"{step:,}", step) for step in run.snapshots]
     if not options:
-        raise ValueError(f"The run {run.path.name} has no images yet.")
+        raise InvalidValueError(f"The run {run.path.name} has no images yet.")
     with panel.quietly():
         layout.set_options(panel.step, options)
     steps = [value for _, value in options]

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import ipywidgets
 
+from isa_toolkit.errors import InvalidValueError
 from isa_toolkit.figures import fig7
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import png
@@ -47,7 +48,7 @@ def ISA(study: Study, *, images_per_class: int | None = None, seed: int = 0) -> 
             study, size, partner=partner, drop_easy=drop_easy, seed=seed
         )
         if found is None:
-            raise ValueError(
+            raise InvalidValueError(
                 f"The study must hold the ISA set of seed {seed}, got none in "
                 f"{study.folder}. Let run_missing be True."
             )
@@ -57,7 +58,7 @@ def ISA(study: Study, *, images_per_class: int | None = None, seed: int = 0) -> 
         pair = pair_of(values["partner"], round(values["drop_easy"], 2))
         ends = (values["start"], values["stop"])
         if ends[0] > ends[1]:
-            raise ValueError(
+            raise InvalidValueError(
                 f"start must be at most stop, got {ends[0]:g} and {ends[1]:g}. The mean "
                 "is the same the other way round."
             )

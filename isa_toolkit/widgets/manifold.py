@@ -10,6 +10,7 @@ import ipywidgets
 import numpy as np
 
 from isa_toolkit.distilled import DistilledSet
+from isa_toolkit.errors import InvalidValueError
 from isa_toolkit.figures import fig6
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import png
@@ -65,7 +66,7 @@ def Manifold(study: Study, *, seed: int = 0) -> Panel:
     def compute(working: Study, values: Mapping[str, Any]) -> _Made:
         classes = tuple(sorted(values["classes"]))
         if not classes:
-            raise ValueError("classes must name at least one class, got none.")
+            raise InvalidValueError("classes must name at least one class, got none.")
         size = values["images_per_class"]
         table = fig6.compute(
             working, size, classes=classes, mode=values["mode"],
@@ -80,7 +81,7 @@ def Manifold(study: Study, *, seed: int = 0) -> Panel:
     def draw(made: _Made, values: Mapping[str, Any]) -> Mapping[str, Any]:
         methods = [key for key in keys if key in values["methods"]]
         if not methods:
-            raise ValueError("methods must name at least one method, got none.")
+            raise InvalidValueError("methods must name at least one method, got none.")
         shown = made.table[made.table.setting.isin(methods)]
         figure = fig6.draw(shown)
         method = values["method"] if values["method"] in made.sets else methods[0]
