@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import pytest
 from tiny_run import tiny
 from toy import CLASSES, assert_same_bytes, dense_network, toy_problem
 
-from isa_toolkit.distillation import Run, distill, loop
+from isa_toolkit.distillation import distill, loop
 from isa_toolkit.distillation.sampling import TrainData
 from isa_toolkit.methods import METHODS, FRePo
 from isa_toolkit.methods.base import Batch, as_arrays
@@ -171,9 +172,9 @@ def test_all_finite_sees_one_bad_number(value: float) -> None:
 
 
 def test_runs_that_differ_in_traced_settings_share_one_program(
-    whole: Run, tmp_path_factory: pytest.TempPathFactory
+    compiled: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    del whole
+    del compiled
     resolved = tiny().resolve()
     dataset = resolved.dataset
     network = build(
@@ -185,11 +186,13 @@ def test_runs_that_differ_in_traced_settings_share_one_program(
     def program() -> Any:
         return loop.chunk(network, batch_size=32)
 
+    out = tmp_path_factory.mktemp("traced")
+    distill(tiny(steps=4), out=out)
+    # One for each size of training set that tests have run.
     before = program()._cache_size()
+    assert before >= 1
     distill(
         tiny(drop_easy=0.1, segment=(0, 0.2), steps=4, seed=5, learning_rate=1e-3),
-        out=tmp_path_factory.mktemp("traced"),
+        out=out,
     )
-    # Before: one for each size of training set that tests have run.
-    assert before >= 1
     assert program()._cache_size() == before

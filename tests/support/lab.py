@@ -22,7 +22,7 @@ REQUIRED = "ISA_REQUIRE_BROWSER"
 # Steps of a run that goes on until it is stopped.
 MANY = 1_000_000
 # A loaded machine of two cores is slow, and a condition that holds ends the wait.
-LONG_S = 150.0
+LONG_S = 600.0
 CHROMIUM_ARGS = (
     "--no-sandbox", "--disable-gpu", "--disable-background-networking",
     "--disable-dev-shm-usage",
