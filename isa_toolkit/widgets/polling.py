@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import threading
 import time
@@ -36,7 +37,7 @@ def list_again(panel: Panel, control: Any, options: list[tuple[str, str]]) -> No
     panel.check()
 
 
-class FolderWatcher:
+class FolderWatcher(abc.ABC):
     """Model of a panel that lists the items of a folder and polls one while it runs.
 
     Attributes:
@@ -57,17 +58,17 @@ class FolderWatcher:
         # State of the followed item when the folder was listed last.
         self._listed = ""
 
+    @abc.abstractmethod
     def found(self) -> list[tuple[str, str]]:
         """Return the items of the folder with their states, as options of a list."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def open(self, name: str) -> Any:
         """Return the item of a name."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def state(self) -> tuple[str, bool]:
         """Return the state of the followed item, and whether it is still running."""
-        raise NotImplementedError
 
     def controls(self) -> dict[str, ipywidgets.Widget]:
         """Return the list and its buttons."""
