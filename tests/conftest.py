@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,13 @@ from pathlib import Path
 os.environ["JAX_PLATFORMS"] = os.environ.get("ISA_TEST_PLATFORM", "cpu")
 os.environ["MPLBACKEND"] = "agg"
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+# Workers, child processes and later sessions find what was compiled before. Machines that
+# share a folder do not run each other's programs.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR",
+    str(Path(__file__).parents[1] / ".pytest_cache/programs" / platform.node()),
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import jax
 import jaxtyping

@@ -49,16 +49,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Let kernels and runs share what they compile."""
-    return {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-    }
-
-
-@pytest.fixture(scope="module")
 def ran(browser: Any, server: lab.Lab) -> Iterator[tuple[Any, list[str]]]:
     """Open notebook 02 and run all of its cells, once."""
     with lab.new_page(browser) as (made, errors):
@@ -79,13 +69,10 @@ def crucial(ran: tuple[Any, list[str]]) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def server(
-    browser: Any,
-    folder: Path,
-    environ: dict[str, str],
-    tmp_path_factory: pytest.TempPathFactory,
+    browser: Any, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[lab.Lab]:
     """Start JupyterLab with settings of its own."""
     del browser  # without one there is nothing to serve
     home = tmp_path_factory.mktemp("home")
-    with lab.jupyterlab(folder, home, **environ) as started:
+    with lab.jupyterlab(folder, home) as started:
         yield started

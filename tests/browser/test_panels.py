@@ -114,8 +114,8 @@ def test_a_star_is_picked_by_pointer_keyboard_and_slider(page, server):
     lab.until(page, lambda: "FRePo, star 3: class" in reported.inner_text())
 
 
-def test_a_panel_is_alive_in_voila(page, folder, environ, tmp_path):
-    with lab.voila(folder / "voila.ipynb", tmp_path, **environ) as url:
+def test_a_panel_is_alive_in_voila(page, folder, tmp_path):
+    with lab.voila(folder / "voila.ipynb", tmp_path) as url:
         page.goto(url)
         panel = panel_of(page, "Distillation run")
         handle, readout = slider_of(panel, "Drop easy")

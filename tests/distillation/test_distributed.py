@@ -32,14 +32,12 @@ class Two(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def two(compiled: Path, tmp_path_factory: pytest.TempPathFactory) -> Two:
+def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
     out = tmp_path_factory.mktemp("two")
     environment = {
         **os.environ,
         "XLA_FLAGS": QUICK,
         "PYTHONPATH": f"{SUPPORT}{os.pathsep}{SUPPORT.parents[1]}",
-        "JAX_COMPILATION_CACHE_DIR": str(compiled),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     }
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -172,9 +171,8 @@ def test_all_finite_sees_one_bad_number(value: float) -> None:
 
 
 def test_runs_that_differ_in_traced_settings_share_one_program(
-    compiled: Path, tmp_path_factory: pytest.TempPathFactory
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    del compiled
     resolved = tiny().resolve()
     dataset = resolved.dataset
     network = build(

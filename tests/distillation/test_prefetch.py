@@ -33,8 +33,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.fixture(scope="module")
-def as_bytes(compiled: Path, tmp_path_factory) -> Run:
-    del compiled
+def as_bytes(tmp_path_factory) -> Run:
     out = tmp_path_factory.mktemp("bytes")
     return distill(tiny(), out=out, placement="device_bytes")
 
@@ -60,8 +59,7 @@ def test_a_stop_between_two_blocks_ends_changes_nothing(as_bytes: Run, tmp_path:
     assert result_bytes(gone_on.path) == result_bytes(as_bytes.path)
 
 
-def test_images_on_the_disk_and_draws_by_class(compiled: Path, tmp_path: Path):
-    del compiled
+def test_images_on_the_disk_and_draws_by_class(tmp_path: Path):
     digits = load_dataset("digits")
     path = tmp_path / "digits.npy"
     np.save(path, np.asarray(digits.train.images))
@@ -97,8 +95,7 @@ def test_runs_of_a_grid_that_streams_go_one_after_the_other(
     assert runs[1].is_done
 
 
-def test_a_block_is_read_while_the_device_works(compiled: Path, tmp_path, monkeypatch):
-    del compiled
+def test_a_block_is_read_while_the_device_works(tmp_path, monkeypatch):
     at = PrefetchLoader.batches_from
     asked: list[tuple[int, int]] = []
     step = 0
@@ -121,8 +118,7 @@ def test_a_block_is_read_while_the_device_works(compiled: Path, tmp_path, monkey
     assert all(step < start for start, step in asked[1:])
 
 
-def test_hyperparameters_and_blocks_share_one_program(compiled: Path, tmp_path: Path):
-    del compiled
+def test_hyperparameters_and_blocks_share_one_program(tmp_path: Path):
     for drop_easy in (0.1, 0.5):
         distill(tiny(drop_easy=drop_easy), out=tmp_path, placement="host")
     resolved = tiny().resolve()

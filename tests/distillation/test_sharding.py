@@ -44,15 +44,13 @@ class Reported:
 
 
 @pytest.fixture(scope="module")
-def reported(compiled: Path, tmp_path_factory: pytest.TempPathFactory) -> Reported:
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
     """Return what a process with eight simulated devices found."""
     out = tmp_path_factory.mktemp("eight")
     environment = {
         **os.environ,
         "XLA_FLAGS": f"--xla_force_host_platform_device_count=8 {QUICK}",
         "PYTHONPATH": f"{SUPPORT}{os.pathsep}{SUPPORT.parents[1]}",
-        "JAX_COMPILATION_CACHE_DIR": str(compiled),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     }
     child = subprocess.run(
         [sys.executable, "-W", "error", str(SUPPORT / "eight_devices.py"), str(out)],

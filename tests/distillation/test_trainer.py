@@ -360,10 +360,8 @@ def test_a_damaged_checkpoint_costs_steps_but_changes_nothing(
 
 
 @pytest.mark.slow
-def test_kill_9_costs_nothing_and_frees_the_lock(
-    whole: Run, compiled: Path, tmp_path: Path
-) -> None:
-    child = start_child(tmp_path, compiled)
+def test_kill_9_costs_nothing_and_frees_the_lock(whole: Run, tmp_path: Path) -> None:
+    child = start_child(tmp_path)
     try:
         wait_for_step(child, 5)
         with pytest.raises(RunLockedError, match=rf"in use by process {child.pid} "):
@@ -390,9 +388,9 @@ def test_kill_9_costs_nothing_and_frees_the_lock(
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_with_a_checkpoint(
-    number: signal.Signals, whole: Run, compiled: Path, tmp_path: Path
+    number: signal.Signals, whole: Run, tmp_path: Path
 ) -> None:
-    child = start_child(tmp_path, compiled)
+    child = start_child(tmp_path)
     try:
         wait_for_step(child, 5)
         child.send_signal(number)

@@ -57,14 +57,12 @@ print(done.status["status"], flush=True)
 """
 
 
-def start_child(out: Path, compiled: Path) -> subprocess.Popen[str]:
+def start_child(out: Path) -> subprocess.Popen[str]:
     """Start the tiny experiment in a process of its own; it prints each step."""
     here = Path(__file__).parent
     environment = {
         **os.environ,
         "PYTHONPATH": f"{here}{os.pathsep}{here.parents[1]}",
-        "JAX_COMPILATION_CACHE_DIR": str(compiled),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     }
     return subprocess.Popen(
         [sys.executable, "-c", _CHILD, str(out)],

@@ -1,5 +1,5 @@
-"""Runs and compiled programs that the tests of this folder share."""
+"""Runs that the tests of this folder share."""
 
-from whole_run import compiled, whole
+from whole_run import whole
 
-__all__ = ["compiled", "whole"]
+__all__ = ["whole"]

@@ -118,8 +118,7 @@ os._exit(0)  # as a kernel that is killed
 
 
 @pytest.mark.slow
-def test_kernel_restart_kill_9_and_stop_cost_nothing(whole, compiled, tmp_path):
-    del compiled
+def test_kernel_restart_kill_9_and_stop_cost_nothing(whole, tmp_path):
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'support'}"}
     command = [sys.executable, "-c", _KERNEL, str(tmp_path)]
     kernel = subprocess.run(

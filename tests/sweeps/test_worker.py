@@ -33,9 +33,8 @@ def short(**changes):
 
 
 @pytest.fixture(scope="module")
-def packed(compiled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run a group of two runs, one of which diverges; return its folder."""
-    del compiled
     folder = group(
         tmp_path_factory.mktemp("packed"), short(), short(learning_rate=1e30)
     )

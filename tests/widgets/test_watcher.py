@@ -98,8 +98,7 @@ def test_progress_is_shown_until_the_worker_dies(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_two_panels_on_one_run_that_is_killed_and_resumed(whole, compiled, tmp_path):
-    del compiled
+def test_two_panels_on_one_run_that_is_killed_and_resumed(whole, tmp_path):
     one = JobWatcher(long_run(), out=tmp_path, poll_s=0.05)
     one.run.click()
     one.check()
