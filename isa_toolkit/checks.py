@@ -90,46 +90,30 @@ def check_boolean(name: str, value: Any) -> bool:
     return value
 
 
-def check_number(name: str, value: Any, *, fix: str = "") -> float:
-    """Return ``value`` as a finite ``float``."""
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    at_least: float = -math.inf,
+    above: float = -math.inf,
+    at_most: float = math.inf,
+    below: float = math.inf,
+) -> float:
+    """Return ``value`` as a finite ``float`` within the bounds."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InvalidTypeError(f"{name} must be a number, got {value!r}.")
-    if not math.isfinite(value):
-        raise fail(name, "be finite", float(value), fix)
-    return float(value)
-
-
-def check_positive(name: str, value: Any, *, fix: str = "") -> float:
-    """Return ``value`` as a ``float`` above 0."""
-    number = check_number(name, value, fix=fix)
-    if number <= 0:
-        raise fail(name, "be above 0", number, fix)
-    return number
-
-
-def check_at_least(name: str, value: Any, minimum: float, *, fix: str = "") -> float:
-    """Return ``value`` as a ``float`` of at least ``minimum``."""
-    number = check_number(name, value, fix=fix)
-    if number < minimum:
-        raise fail(name, f"be at least {minimum:g}", number, fix)
-    return number
-
-
-def check_in_range(
-    name: str, value: Any, low: float, high: float, *, fix: str = ""
-) -> float:
-    """Return ``value`` as a ``float`` in the closed interval ``[low, high]``."""
-    number = check_number(name, value, fix=fix)
-    if not low <= number <= high:
-        raise fail(name, f"lie in [{low:g}, {high:g}]", number, fix)
-    return number
-
-
-def check_fraction(name: str, value: Any, *, fix: str = "") -> float:
-    """Return ``value`` as a ``float`` in ``[0, 1)``."""
-    number = check_number(name, value, fix=fix)
-    if not 0 <= number < 1:
-        raise fail(name, "lie in [0, 1)", number, fix)
+    number = float(value)
+    if not math.isfinite(number):
+        raise fail(name, "be finite", number)
+    if not (at_least <= number <= at_most and above < number < below):
+        bounds = {
+            "at least": at_least,
+            "above": above,
+            "at most": at_most,
+            "below": below,
+        }
+        given = [f"{how} {end:g}" for how, end in bounds.items() if math.isfinite(end)]
+        raise fail(name, f"be {' and '.join(given)}", number)
     return number
 
 

@@ -17,7 +17,6 @@ from isa_toolkit.checks import (
     as_text,
     check_integer,
     check_number,
-    check_positive,
     fail,
 )
 
@@ -117,7 +116,7 @@ def cross_prediction(
     if not 0 < fraction < 1:
         fix = "Write 20 % as fraction=0.2."
         raise fail("fraction", "lie between 0 and 1", fraction, fix)
-    penalty = check_positive("ridge", ridge)
+    penalty = check_number("ridge", ridge, above=0)
     draws = check_integer("seeds", seeds)
     first = check_integer("seed", seed, minimum=0)
     ascending = order(values)
@@ -187,7 +186,7 @@ def ridge_weights(
     Source: docs/algorithms.md, section 4.1 (FRePo); the predictor of ``losses.ridge``.
     """
     points, targets = _paired(features, labels)
-    penalty = check_positive("ridge", ridge)
+    penalty = check_number("ridge", ridge, above=0)
     return _solve(points, targets, np.arange(len(points)), penalty)
 
 

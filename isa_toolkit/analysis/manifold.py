@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, Real
 
 from isa_toolkit.analysis.knn import distance_blocks
 from isa_toolkit.analysis.validation import as_labels, as_points
-from isa_toolkit.checks import as_text, check_at_least, check_integer, fail
+from isa_toolkit.checks import as_text, check_integer, check_number, fail
 
 # Both libraries exaggerate attraction for this many iterations before the rest.
 _EARLY = 250
@@ -272,7 +272,7 @@ def _centred(points: np.ndarray) -> np.ndarray:
 
 def _perplexity(name: str, value: float, most: float) -> float:
     """Return a perplexity that the number of points allows."""
-    number = check_at_least(name, value, 1)
+    number = check_number(name, value, at_least=1)
     if number > most:
         raise fail(
             name,

@@ -18,7 +18,6 @@ from isa_toolkit.analysis.validation import as_labels, as_points, as_scores
 from isa_toolkit.checks import (
     ROUNDING,
     as_text,
-    check_fraction,
     check_integer,
     check_number,
     check_one_of,
@@ -81,7 +80,7 @@ def dropped_count(count: int, fraction: float) -> int:
     Source: docs/algorithms.md, section 6.1, step 2.
     """
     number = check_integer("count", count)
-    exact = check_fraction("fraction", fraction) * number
+    exact = check_number("fraction", fraction, at_least=0, below=1) * number
     return min(math.ceil(exact * (1 - ROUNDING)), number - 1)
 
 
@@ -96,8 +95,12 @@ def kept(
     """
     ascending = order(scores)
     count = len(ascending)
-    easy = dropped_count(count, check_fraction("drop_easy", drop_easy))
-    hard = dropped_count(count, check_fraction("drop_hard", drop_hard))
+    easy = dropped_count(
+        count, check_number("drop_easy", drop_easy, at_least=0, below=1)
+    )
+    hard = dropped_count(
+        count, check_number("drop_hard", drop_hard, at_least=0, below=1)
+    )
     mask = np.zeros(count, dtype=bool)
     mask[ascending[easy : count - min(hard, count - 1 - easy)]] = True
     return mask

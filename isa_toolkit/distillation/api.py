@@ -208,7 +208,7 @@ def distill_grid(
         >>> [run.experiment["seed"] for run in runs]
         [0, 1, 0, 1]
     """
-    checks.check_positive("checkpoint_s", checkpoint_s)
+    checks.check_number("checkpoint_s", checkpoint_s, above=0)
     if vmap is not None:
         checks.check_boolean("vmap", vmap)
     checks.check_integer("prepared_limit_bytes", prepared_limit_bytes, minimum=0)

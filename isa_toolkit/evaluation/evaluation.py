@@ -121,7 +121,7 @@ class EvaluationSettings:
                     self.augment_mode,
                     "DSA draws one op for a batch, its parameters for each image.",
                 )
-        checks.check_at_least("ridge", self.ridge, 0)
+        checks.check_number("ridge", self.ridge, at_least=0)
         if self.flips is not None:
             checks.check_boolean("flips", self.flips)
 

@@ -64,10 +64,10 @@ class RFADSettings:
     def __post_init__(self) -> None:
         if any(isinstance(value, jax.Array) for value in vars(self).values()):
             return  # inside a JAX transformation
-        checks.check_positive("evaluation learning_rate", self.learning_rate)
-        checks.check_positive("label_scale", self.label_scale)
-        checks.check_at_least("weight_decay", self.weight_decay, 0)
-        checks.check_fraction("momentum", self.momentum)
+        checks.check_number("evaluation learning_rate", self.learning_rate, above=0)
+        checks.check_number("label_scale", self.label_scale, above=0)
+        checks.check_number("weight_decay", self.weight_decay, at_least=0)
+        checks.check_number("momentum", self.momentum, at_least=0, below=1)
         checks.check_boolean("centred", self.centred)
         for name in ("batch_size", "steps", "validate_every", "patience"):
             checks.check_integer(f"evaluation {name}", getattr(self, name))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from isa_toolkit.checks import check_positive
+from isa_toolkit.checks import check_number
 from isa_toolkit.display import picture_grid
 from isa_toolkit.figures.style import house_style, new_figure
 
@@ -66,7 +66,7 @@ def draw_grid(
     Titles stand above the columns, rotated if they are wider than an image. An image is
     about ``image_in`` inches wide and has at least one dot of the figure per pixel.
     """
-    check_positive("image_in", image_in)
+    check_number("image_in", image_in, above=0)
     picture = image_sheet(rows)
     height, width = rows[0].images.shape[1:3]
     gap = _gap(height, width)

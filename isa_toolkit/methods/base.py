@@ -186,11 +186,11 @@ def check_settings(
             value = checks.check_integer(name, value, minimum=minimum)
             object.__setattr__(settings, name, value)
         elif kind is float and name in fractions:
-            checks.check_fraction(name, value)
+            checks.check_number(name, value, at_least=0, below=1)
         elif kind is float and name in positive:
-            checks.check_positive(name, value)
+            checks.check_number(name, value, above=0)
         elif kind is float:
-            checks.check_at_least(name, value, 0)
+            checks.check_number(name, value, at_least=0)
 
 
 def default_segment(loss: str, partner: str) -> tuple[float, float]:
@@ -216,7 +216,8 @@ def check_selection(
     """
     easy, hard = f"{prefix}drop_easy", f"{prefix}drop_hard"
     dropped = sum(
-        checks.check_fraction(name, getattr(settings, name)) for name in (easy, hard)
+        checks.check_number(name, getattr(settings, name), at_least=0, below=1)
+        for name in (easy, hard)
     )
     if dropped >= 1:
         raise checks.fail(

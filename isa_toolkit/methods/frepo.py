@@ -183,7 +183,9 @@ class FRePo:
         check_settings(
             self, positive=("label_scale",), from_zero=("max_online_updates",)
         )
-        checks.check_in_range("final_learning_rate", self.final_learning_rate, 0, 1)
+        checks.check_number(
+            "final_learning_rate", self.final_learning_rate, at_least=0, at_most=1
+        )
         if self.augmentation == "mixup" and self.segment != (0, 0):
             raise checks.fail(
                 "segment",

@@ -182,8 +182,8 @@ class SGDSettings:
             return
         _check_common(self)
         checks.check_integer("decay_step", self.decay_step, minimum=0)
-        checks.check_fraction("momentum", self.momentum)
-        checks.check_at_least("weight_decay", self.weight_decay, 0)
+        checks.check_number("momentum", self.momentum, at_least=0, below=1)
+        checks.check_number("weight_decay", self.weight_decay, at_least=0)
 
     def optimizer(self) -> optax.GradientTransformation:
         """Return SGD with weight decay, momentum and the single decay of its rate."""
@@ -210,8 +210,10 @@ def _is_traced(settings: FitSettings | SGDSettings) -> bool:
 def _check_common(settings: FitSettings | SGDSettings) -> None:
     checks.check_integer("evaluation steps", settings.steps)
     checks.check_integer("evaluation batch_size", settings.batch_size)
-    checks.check_positive("evaluation learning_rate", settings.learning_rate)
-    checks.check_in_range("final_learning_rate", settings.final_learning_rate, 0, 1)
+    checks.check_number("evaluation learning_rate", settings.learning_rate, above=0)
+    checks.check_number(
+        "final_learning_rate", settings.final_learning_rate, at_least=0, at_most=1
+    )
     checks.check_one_of("order", settings.order, ORDERS)
 
 

@@ -130,7 +130,7 @@ class Plan:
         **options: Any,
     ) -> Sweep:
         """Run what is left of the plan; the arguments are those of ``sweep``."""
-        checks.check_positive("checkpoint_s", checkpoint_s)
+        checks.check_number("checkpoint_s", checkpoint_s, above=0)
         checks.check_integer("prepared_limit_bytes", prepared_limit_bytes, minimum=0)
         starter = make_engine(engine, options)
         settings = {

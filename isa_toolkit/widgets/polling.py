@@ -12,7 +12,7 @@ from typing import Any
 
 import ipywidgets
 
-from isa_toolkit.checks import check_positive
+from isa_toolkit.checks import check_number
 from isa_toolkit.errors import InvalidValueError
 from isa_toolkit.sweeps import Job, runs_in
 from isa_toolkit.widgets import layout
@@ -52,7 +52,7 @@ class FolderWatcher(abc.ABC):
     kind: str
 
     def __init__(self, out: Path, poll_s: float) -> None:
-        self.out, self._poll_s = out, check_positive("poll_s", poll_s)
+        self.out, self._poll_s = out, check_number("poll_s", poll_s, above=0)
         self.item: Any = None
         self.thread: threading.Thread | None = None
         # State of the followed item when the folder was listed last.
