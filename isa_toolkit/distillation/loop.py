@@ -167,6 +167,8 @@ def _one_after_the_other(run: Chunk) -> Chunk:
             return put(results, index, run(*arguments(index, results.state)))
 
         size = numbers[0].shape[0]
+        if size == 1:  # without a second loop, which takes longer to compile
+            return jax.tree.map(lambda leaf: leaf[None], run(*arguments(0, state)))
         shapes = jax.eval_shape(run, *arguments(0, state))
         empty = jax.tree.map(
             lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype),

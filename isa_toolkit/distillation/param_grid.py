@@ -31,11 +31,13 @@ def expand_grid(
     ``seed`` or another field of ``Experiment``. For each experiment all combinations in the
     order of ``ParameterGrid``: names are sorted, and the last one varies fastest.
     """
-    from sklearn.model_selection import ParameterGrid
-
     bases = as_experiments(experiments)
+    if not grid:
+        return bases
+    from sklearn.model_selection import ParameterGrid  # seconds, for a grid only
+
     try:
-        combinations = list(ParameterGrid(grid)) if grid else [{}]
+        combinations = list(ParameterGrid(grid))
     except (TypeError, ValueError) as error:
         raise InvalidTypeError(
             "grid must be a dict of lists such as {'drop_easy': [0, 0.1], 'seed': "
