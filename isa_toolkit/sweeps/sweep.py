@@ -141,7 +141,9 @@ class Plan:
             made = write(self, settings)
             last = {"engine": engine, "options": options, "settings": settings}
             write_json(made.path / LAUNCH, last)
-            if starter.outlives_us or (wait and not starter.needs_own_process):
+            is_finished = all(one.state in FINAL for one in self.statuses())
+            is_here = starter.outlives_us or (wait and not starter.needs_own_process)
+            if is_finished or is_here:
                 _drive(self, starter, progress, wait=wait)
                 return made
         log = made.path / "driver.log"
