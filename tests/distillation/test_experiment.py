@@ -148,7 +148,10 @@ def test_the_description_is_json_without_gaps() -> None:
         ({"batch_size": 1}, "batch_size must be at least 2, got 1"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
         ({"selection": "best"}, "selection must be one of 'last', 'released'"),
-        ({"validation_fraction": 1}, r"validation_fraction must lie in \[0, 1\)"),
+        (
+            {"validation_fraction": 1},
+            r"validation_fraction must be at least 0 and below 1",
+        ),
         ({"validation_fraction": 0}, r"above 0 with .* Use selection='last'"),
         ({"validation_every": 0}, r"above 0 with .* Use selection='last'"),
         ({"validation_every": -1}, "validation_every must be at least 0"),

@@ -100,14 +100,14 @@ def test_real_images_are_drawn_per_class():
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"drop_easy": 1.0}, r"drop_easy must lie in \[0, 1\)"),
+        ({"drop_easy": 1.0}, r"drop_easy must be at least 0 and below 1"),
         ({"drop_easy": 0.6, "drop_hard": 0.4}, r"drop_easy \+ drop_hard must be below"),
         ({"segment": (0,)}, r"segment must be a pair"),
         ({"partner": "far"}, "partner must be one of .*'same_class'"),
         ({"partner": "none"}, r"segment must be \(0, 0\) when partner is 'none'.* Use"),
         ({"ops": ("spin",)}, "each of ops must be one of"),
         ({"learning_rate": -1.0}, "learning_rate must be at least 0"),
-        ({"momentum": 1.0}, "momentum must lie in"),
+        ({"momentum": 1.0}, "momentum must be at least 0"),
     ],
 )
 def test_bad_settings_get_one_sentence(changes, sentence):

@@ -254,7 +254,7 @@ def test_what_prepare_reads_is_static():
     [
         ({"candidates": 1}, "candidates must be at least 2 where .*, got 1. Draw more"),
         ({"candidates": 0}, "candidates must be at least 1"),
-        ({"expert_drop_easy": 1.0}, "expert_drop_easy must lie in"),
+        ({"expert_drop_easy": 1.0}, "expert_drop_easy must be at least 0"),
         ({"expert_segment": (-1, 0)}, r"expert_segment must be \(0, 0\) when expert_p"),
         (
             {"expert_segment": (0, 0.5), "expert_partner": "nearest"},

@@ -294,7 +294,7 @@ def test_what_is_open_is_filled_in_by_row():
         ({"ridge": -1.0}, "ridge must be at least 0"),
         ({"learning_rate": -1.0}, "learning_rate must be at least 0"),
         ({"inner_learning_rate": -1.0}, "inner_learning_rate must be at least 0"),
-        ({"average_decay": 1.0}, "average_decay must lie in"),
+        ({"average_decay": 1.0}, "average_decay must be at least 0"),
         ({"inner_steps": 0}, "inner_steps must be at least 1"),
         ({"max_online_updates": 0}, "max_online_updates must be at least 1"),
         ({"target_subset": -1}, "target_subset must be at least 0"),

@@ -236,7 +236,10 @@ class TestFit:
         ({"batch_size": 0}, "evaluation batch_size must be at least 1"),
         ({"learning_rate": 0.0}, "evaluation learning_rate must be above 0"),
         ({"warmup_steps": -1}, "warmup_steps must be at least 0"),
-        ({"final_learning_rate": 1.5}, r"final_learning_rate must lie in \[0, 1\]"),
+        (
+            {"final_learning_rate": 1.5},
+            r"final_learning_rate must be at least 0 and at most 1",
+        ),
         ({"order": "sorted"}, "order must be one of 'released', 'shuffled'"),
     ],
 )
@@ -333,7 +336,7 @@ def test_the_published_lengths_of_dsa():
         ({"steps": 0}, "evaluation steps must be at least 1"),
         ({"decay_step": -1}, "decay_step must be at least 0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
-        ({"momentum": 1.0}, r"momentum must lie in \[0, 1\)"),
+        ({"momentum": 1.0}, r"momentum must be at least 0 and below 1"),
         ({"weight_decay": -1.0}, "weight_decay must be at least 0"),
         ({"order": "best"}, "order must be one of"),
     ],
