@@ -11,6 +11,11 @@ from pathlib import Path
 os.environ["JAX_PLATFORMS"] = os.environ.get("ISA_TEST_PLATFORM", "cpu")
 os.environ["MPLBACKEND"] = "agg"
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+# Most of the time is compilation, and the programs are small. Notebooks run optimised.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+)
 # Workers, child processes and later sessions find what was compiled before. Machines that
 # share a folder do not run each other's programs.
 os.environ.setdefault(

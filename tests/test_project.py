@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -185,12 +186,11 @@ def test_the_notebook_hook_leaves_the_committed_notebooks_alone(tmp_path: Path) 
     _, *options = _hooks()["notebook-metadata"]
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
     assert notebooks
-    for notebook in notebooks:
-        copy = tmp_path / notebook.name
-        copy.write_bytes(notebook.read_bytes())
-        subprocess.run(
-            [Path(sys.executable).with_name("nbstripout"), *options, copy], check=True
-        )
+    copies = [Path(shutil.copy(notebook, tmp_path)) for notebook in notebooks]
+    subprocess.run(
+        [Path(sys.executable).with_name("nbstripout"), *options, *copies], check=True
+    )
+    for notebook, copy in zip(notebooks, copies, strict=True):
         assert copy.read_bytes() == notebook.read_bytes(), notebook.name
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import signal
 import socket
@@ -23,8 +22,6 @@ TINY = [
     *("--steps", "6", "--batch-size", "32", "--width", "4", "--depth", "2"),
     *("--validation-steps", "3", "--validation-networks", "1", "--pool-size", "2"),
 ]
-# Compiles in two thirds of the time.
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 THREE = "--coordinator here:1 --processes 2 --process-id"
 
 
@@ -147,11 +144,9 @@ def test_a_killed_process_ends_the_other_with_a_sentence(tmp_path: Path) -> None
     words += f" --coordinator 127.0.0.1:{port} --processes 2"
     command = [sys.executable, "-m", "isa_toolkit", "distill", *words.split()]
     command += ["--out", str(tmp_path)]
-    environment = {**os.environ, "XLA_FLAGS": QUICK}
     children = [
         subprocess.Popen(
             [*command, "--process-id", str(me)],
-            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -18,8 +18,6 @@ from tiny_run import metric_rows
 from isa_toolkit.distillation import Run, distributed
 
 SUPPORT = Path(__file__).parents[1] / "support"
-# Compiles in two thirds of the time.
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 # Of the largest number. Measured: 3e-7 for images, 7e-8 for labels.
 RESULT = 5e-5
 
@@ -36,7 +34,6 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
     out = tmp_path_factory.mktemp("two")
     environment = {
         **os.environ,
-        "XLA_FLAGS": QUICK,
         "PYTHONPATH": f"{SUPPORT}{os.pathsep}{SUPPORT.parents[1]}",
     }
     with socket.socket() as free:

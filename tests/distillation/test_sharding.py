@@ -24,8 +24,6 @@ from isa_toolkit.distillation.sharding import (
 )
 
 SUPPORT = Path(__file__).parents[1] / "support"
-# Compiles in two thirds of the time.
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 # Of the largest number of each array, pool and moments included. Measured after 1, 2 and
 # 20 steps: 3e-5 for a whole state, 7e-6 for distilled images and labels.
 STATE, RESULT = 1e-4, 5e-5
@@ -49,7 +47,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
     out = tmp_path_factory.mktemp("eight")
     environment = {
         **os.environ,
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count=8 {QUICK}",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8",
         "PYTHONPATH": f"{SUPPORT}{os.pathsep}{SUPPORT.parents[1]}",
     }
     child = subprocess.run(
