@@ -172,7 +172,7 @@ def _read_hub(spec: DatasetSpec | None, name: str, revision: str | None) -> Sour
         )
         raise fail(described, rule, as_text(type(error).__name__), fix) from error
     folder = Path(snapshot)
-    # Other revisions' leftovers may lie beside: take what the patterns name.
+    # The folder may hold files that an earlier call asked for: take what is asked for now.
     files = [sorted(folder.rglob(pattern)) for pattern in patterns]
     if not all(files):
         found = as_text(f"{' and '.join(str(len(some)) for some in files)} files")

@@ -28,8 +28,10 @@ LABEL_COLUMNS = ("label", "labels", "fine_label")
 """Names of parquet columns tried for the labels of an unknown set, in order."""
 
 _BATCH = 1024
-# A RecursionError, which is a RuntimeError, says that metadata have very many levels.
-_DAMAGE = (OSError, ValueError, TypeError, KeyError, RuntimeError)
+# What damaged parquet files raise; RecursionError: metadata of very many levels.
+_DAMAGE = (
+    OSError, ValueError, TypeError, KeyError, NotImplementedError, RecursionError
+)  # fmt: skip
 _NOT_WRITABLE = {
     getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EACCES", "EROFS", "ENOTDIR")
 }

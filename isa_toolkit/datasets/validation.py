@@ -67,7 +67,9 @@ def centred_one_hot(
     num_classes = check_integer("num_classes", num_classes)
     labels = as_labels("labels", labels)
     _check_range("labels", labels, num_classes)
-    return (np.eye(num_classes) - 1 / num_classes).astype(np.float32)[labels]
+    targets = np.full((len(labels), num_classes), -1.0 / num_classes, np.float32)
+    targets[np.arange(len(labels)), labels] = 1.0 - 1.0 / num_classes
+    return targets
 
 
 def as_images(name: str, images: Any) -> UInt8[np.ndarray, "n h w ch"]:

@@ -182,3 +182,9 @@ def test_names_are_numbered_in_the_order_that_is_given():
 def test_a_huge_label_is_refused_before_names_are_made():
     with pytest.raises(ValueError, match="train_labels must number the classes"):
         encode_labels([0, 1, 10**9])
+
+
+def test_targets_of_very_many_classes_take_the_memory_of_their_rows_only() -> None:
+    targets = centred_one_hot(np.array([0, 199_999]), 200_000)
+    assert targets.shape == (2, 200_000)
+    assert targets.argmax(1).tolist() == [0, 199_999]
