@@ -17,6 +17,10 @@ from isa_toolkit.networks.precision import products_of_rows
 
 Scalar = Float[Array, ""] | float
 
+# Number of targets up to which all cosines are held at once, 256 MB of them, and number
+# of rows of them at a time where there are more.
+_LARGEST_SEARCH, _ROWS = 8192, 1024
+
 
 def segment_loss(
     residual: Float[Array, "n c"],
@@ -107,18 +111,32 @@ def nearest_partners(
     features = jax.lax.stop_gradient(features)
     norms = jnp.linalg.norm(features, axis=-1, keepdims=True)
     unit = features / jnp.maximum(norms, jnp.finfo(features.dtype).tiny)
-    similarity = products_of_rows(unit, precision)
-    count = features.shape[0]
-    itself = jnp.arange(count)
-    allowed = (weights > 0)[None, :] & (itself[None, :] != itself[:, None])
-    if groups is not None:
-        allowed &= groups[None, :] == groups[:, None]
-    similarity = jnp.where(allowed, similarity, -jnp.inf)
-    # The first of the largest, as by argmax, in two plain reductions: XLA's argmax takes
-    # twice the time on a CPU.
-    largest = jnp.max(similarity, axis=-1, keepdims=True)
-    best = jnp.min(jnp.where(similarity == largest, itself, count), axis=-1)
-    return jnp.where(jnp.isfinite(largest[:, 0]), best, itself)
+    itself = jnp.arange(features.shape[0])
+
+    def nearest(
+        own: Float[Array, "m d"], index: Int[Array, " m"], group: Int[Array, " m"] | None
+    ) -> Int[Array, " m"]:
+        """Return the partners of some targets."""
+        similarity = products_of_rows(own, unit, precision)
+        allowed = (weights > 0)[None, :] & (itself[None, :] != index[:, None])
+        if group is not None and groups is not None:
+            allowed &= groups[None, :] == group[:, None]
+        similarity = jnp.where(allowed, similarity, -jnp.inf)
+        # The first of the largest, as by argmax, in two plain reductions: XLA's argmax
+        # takes twice the time on a CPU.
+        largest = jnp.max(similarity, axis=-1, keepdims=True)
+        best = jnp.min(
+            jnp.where(similarity == largest, itself, itself.size), axis=-1
+        )
+        return jnp.where(jnp.isfinite(largest[:, 0]), best, index)
+
+    if itself.size <= _LARGEST_SEARCH:
+        return nearest(unit, itself, groups)
+    return jax.lax.map(
+        lambda one: nearest(*jax.tree.map(lambda part: part[None], one))[0],
+        (unit, itself, groups),
+        batch_size=_ROWS,
+    )
 
 
 def random_partners(

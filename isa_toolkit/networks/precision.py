@@ -47,16 +47,16 @@ def frozen_features(
 
 
 def products_of_rows(
-    rows: Float[Array, "n d"], precision: str = "float32"
-) -> Float[Array, "n n"]:
-    """Return ``rows rows^T``, [n, n], without gradient; float32 for bfloat16."""
+    some: Float[Array, "m d"], rows: Float[Array, "n d"], precision: str = "float32"
+) -> Float[Array, "m n"]:
+    """Return ``some rows^T``, [m, n], without gradient; float32 for bfloat16."""
     check_one_of("precision", precision, PRECISIONS)
-    rows = jax.lax.stop_gradient(rows)
+    some, rows = jax.lax.stop_gradient((some, rows))
     if precision == "bfloat16":
-        rows = _rounded(rows)
-        return jnp.matmul(rows, rows.T, preferred_element_type=jnp.float32)
+        some, rows = _rounded(some), _rounded(rows)
+        return jnp.matmul(some, rows.T, preferred_element_type=jnp.float32)
     highest = jax.lax.Precision.HIGHEST if precision == "float32" else None
-    return jnp.matmul(rows, rows.T, precision=highest)
+    return jnp.matmul(some, rows.T, precision=highest)
 
 
 def _rounded(values: Array) -> Array:

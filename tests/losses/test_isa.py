@@ -174,6 +174,29 @@ def test_an_exact_duplicate_is_a_partner_and_the_sample_itself_is_not():
     assert partners[2] == 0
 
 
+@pytest.mark.parametrize("rows", [16, 7])
+def test_partners_found_block_by_block_are_the_same(monkeypatch, rows):
+    """Also of duplicates, of dropped samples and within classes."""
+    draw = np.random.default_rng(12)
+    features = draw.normal(size=(48, 6)).astype(np.float32)
+    features[20], features[33], features[47] = features[3], features[3], features[46]
+    weights = jnp.asarray(draw.uniform(size=48) < 0.8, jnp.float32)
+    groups = jnp.asarray(draw.integers(0, 5, 48)).at[5].set(7)  # one of its own
+
+    def found():
+        search = quick_jit(lambda: [
+            isa.nearest_partners(jnp.asarray(features), weights, group)
+            for group in (None, groups)
+        ])  # fmt: skip
+        return [np.asarray(one) for one in search()]
+
+    whole = found()
+    monkeypatch.setattr(isa, "_LARGEST_SEARCH", 47)
+    monkeypatch.setattr(isa, "_ROWS", rows)
+    np.testing.assert_array_equal(found(), whole)
+    assert whole[1][5] == 5
+
+
 def test_partners_do_not_depend_on_the_default_precision():
     with jax.default_matmul_precision("bfloat16"):
         traced = jax.make_jaxpr(isa.nearest_partners)(jnp.ones((4, 3)), jnp.ones(4))

@@ -80,7 +80,7 @@ def test_no_gradient_passes(precision):
         return jnp.sum(frozen_features(network, params, state, images, precision))
 
     np.testing.assert_array_equal(slope(jnp.ones((2, 4, 4, 1))), 0)
-    value = jax.grad(lambda rows: jnp.sum(products_of_rows(rows, precision)))
+    value = jax.grad(lambda rows: jnp.sum(products_of_rows(rows, rows, precision)))
     np.testing.assert_array_equal(value(jnp.ones((3, 2))), 0)
 
 
@@ -96,14 +96,14 @@ def test_products_are_those_of_the_rounded_rows(precision):
     rows = jax.random.normal(jax.random.key(2), (6, 40))
     factors = rows.astype(jnp.bfloat16) if precision == "bfloat16" else rows
     expected = np.asarray(factors, np.float64) @ np.asarray(factors, np.float64).T
-    found = products_of_rows(rows, precision)
+    found = products_of_rows(rows, rows, precision)
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_an_unknown_precision_is_refused():
     with pytest.raises(ValueError, match=r"precision must be one of .*'float16'"):
-        products_of_rows(jnp.ones((2, 2)), "float16")
+        products_of_rows(jnp.ones((2, 2)), jnp.ones((2, 2)), "float16")
     network = build(NetworkSettings(width=2), image_shape=(8, 8, 1), num_classes=3)
     with pytest.raises(ValueError, match=r"precision must be one of .*'tf32'"):
         frozen_features(network, {}, {}, jnp.ones((1, 8, 8, 1)), "tf32")
