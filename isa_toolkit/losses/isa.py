@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from isa_toolkit.networks.base import map_in_pieces
 from isa_toolkit.networks.precision import products_of_rows
 
 Scalar = Float[Array, ""] | float
@@ -114,7 +115,9 @@ def nearest_partners(
     itself = jnp.arange(features.shape[0])
 
     def nearest(
-        own: Float[Array, "m d"], index: Int[Array, " m"], group: Int[Array, " m"] | None
+        own: Float[Array, "m d"],
+        index: Int[Array, " m"],
+        group: Int[Array, " m"] | None,
     ) -> Int[Array, " m"]:
         """Return the partners of some targets."""
         similarity = products_of_rows(own, unit, precision)
@@ -125,18 +128,11 @@ def nearest_partners(
         # The first of the largest, as by argmax, in two plain reductions: XLA's argmax
         # takes twice the time on a CPU.
         largest = jnp.max(similarity, axis=-1, keepdims=True)
-        best = jnp.min(
-            jnp.where(similarity == largest, itself, itself.size), axis=-1
-        )
+        best = jnp.min(jnp.where(similarity == largest, itself, itself.size), axis=-1)
         return jnp.where(jnp.isfinite(largest[:, 0]), best, index)
 
-    if itself.size <= _LARGEST_SEARCH:
-        return nearest(unit, itself, groups)
-    return jax.lax.map(
-        lambda one: nearest(*jax.tree.map(lambda part: part[None], one))[0],
-        (unit, itself, groups),
-        batch_size=_ROWS,
-    )
+    at_once = itself.size if itself.size <= _LARGEST_SEARCH else _ROWS
+    return map_in_pieces(lambda some: nearest(*some), (unit, itself, groups), at_once)
 
 
 def random_partners(

@@ -29,7 +29,7 @@ from isa_toolkit.methods.base import (
     required,
     static,
 )
-from isa_toolkit.networks.base import Network
+from isa_toolkit.networks.base import Network, images_at_once, map_in_pieces
 from isa_toolkit.presets import preset
 
 Scalar = Float[Array, ""]
@@ -169,22 +169,36 @@ def step(
     # One draw for each class; real and distilled images of it share the key.
     class_keys = jax.random.split(augment_key, network.num_classes)
 
-    def features(images: Float[Array, "n h w ch"]) -> Float[Array, "c k d"]:
-        by_class = images.reshape(network.num_classes, -1, *images.shape[1:])
+    def features_of(
+        one: tuple[Key[Array, " c"], Float[Array, "c k h w ch"]],
+    ) -> Float[Array, "c k d"]:
+        own_keys, by_class = one
         changed = jax.vmap(
             lambda class_key, own: dsa_augment(class_key, own, ops=ops, siamese=True)
-        )(class_keys, by_class)
-        # All classes in one pass, which is what batch norm would need; with instance
-        # norm `train` changes nothing.
-        seen = network.apply(params, norms, changed.reshape(images.shape), train=True)
+        )(own_keys, by_class)
+        # With instance norm `train` changes nothing.
+        seen = network.apply(
+            params, norms, changed.reshape(-1, *by_class.shape[2:]), train=True
+        )
         return seen.features.reshape(*by_class.shape[:2], -1)
 
-    target_features = jax.lax.stop_gradient(features(batch.images))
+    def by_class(images: Float[Array, "n h w ch"]) -> Float[Array, "c k h w ch"]:
+        return images.reshape(network.num_classes, -1, *images.shape[1:])
+
+    targets = (class_keys, by_class(batch.images))
+    # Batch norm needs all classes in one pass; otherwise they may come in pieces.
+    classes_at_once = network.num_classes
+    if not jax.tree.leaves(norms):
+        per_class = targets[1].shape[1]
+        classes_at_once = max(1, images_at_once(network, params) // per_class)
+    target_features = jax.lax.stop_gradient(
+        map_in_pieces(features_of, targets, classes_at_once)
+    )
 
     def loss_of(images: Float[Array, "m h w ch"]) -> tuple[Scalar, TargetTerms]:
         terms = class_mean_loss(
             target_features,
-            jnp.mean(features(images), axis=1),
+            jnp.mean(features_of((class_keys, by_class(images))), axis=1),
             drop_easy=settings.drop_easy,
             drop_hard=settings.drop_hard,
             segment=settings.segment,

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from isa_toolkit.checks import check_one_of
-from isa_toolkit.networks.base import Network
+from isa_toolkit.networks.base import Network, images_at_once, map_in_pieces
 
 PRECISIONS = ("default", "float32", "bfloat16")
 
@@ -32,17 +32,20 @@ def frozen_features(
 ) -> Float[Array, "n d"]:
     """Return a network's features of images, without gradient, float32, [n, d].
 
-    Batch statistics are float32 at every precision.
+    Batch statistics are float32 at every precision. Feature maps of many large images are
+    not held all at once.
     """
     check_one_of("precision", precision, PRECISIONS)
-    if precision == "float32":
-        with jax.default_matmul_precision("float32"):
-            features = network.apply(params, state, images).features
-    elif precision == "bfloat16":
+    if precision == "bfloat16":
         params, images = jax.tree.map(_rounded, (params, images))
-        features = network.apply(params, state, images).features
-    else:
-        features = network.apply(params, state, images).features
+
+    def read(some: Float[Array, "n h w ch"]) -> Float[Array, "n d"]:
+        if precision == "float32":
+            with jax.default_matmul_precision("float32"):
+                return network.apply(params, state, some).features
+        return network.apply(params, state, some).features
+
+    features = map_in_pieces(read, images, images_at_once(network, params))
     return jax.lax.stop_gradient(features.astype(jnp.float32))
 
 

@@ -13,14 +13,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from isa_toolkit.networks.base import Network
+from isa_toolkit.networks.base import Network, images_at_once, map_in_pieces
 
 # Standard deviation of every bias of an RFAD network; its square is the kernel's
 # constant. docs/algorithms.md, section 2.2.
 BIAS_DEVIATION = 0.1
-
-# Images per forward pass where there are more; docs/algorithms.md, section 4.4.
-_PIECE = 1280
 
 
 def draw_random(key: Key[Array, ""], network: Network, *, count: int) -> PyTree:
@@ -59,19 +56,17 @@ def random_features(
 
     Source: docs/algorithms.md, section 4.4.
     """
-
-    def of_one(drawn: PyTree) -> Float[Array, "n d"]:
-        if images.shape[0] <= _PIECE:
-            return network.apply(drawn, state, images).features
-        return jax.lax.map(
-            lambda image: network.apply(drawn, state, image[None]).features[0],
-            images,
-            batch_size=_PIECE,
-        )
-
     count = jax.tree.leaves(params)[0].shape[0]
     # Under vmap, XLA's CPU back end runs convolutions half as fast.
     at_once = 1 if jax.default_backend() == "cpu" else count
+
+    def of_one(drawn: PyTree) -> Float[Array, "n d"]:
+        return map_in_pieces(
+            lambda some: network.apply(drawn, state, some).features,
+            images,
+            max(1, images_at_once(network, drawn) // at_once),
+        )
+
     features = jax.lax.map(of_one, params, batch_size=at_once)
     features = jnp.moveaxis(features, 0, 1).reshape(images.shape[0], -1)
     return features / math.sqrt(features.shape[1])

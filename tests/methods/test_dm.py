@@ -9,10 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy import CLASSES, Bound, dense_network, quick_jit, toy_problem
+from toy import (
+    CLASSES,
+    Bound,
+    dense_network,
+    quick_jit,
+    toy_convnet,
+    toy_problem,
+)
 
 from isa_toolkit.methods import DM, METHODS, Batch
 from isa_toolkit.methods.base import as_arrays
+from isa_toolkit.networks import Network, base
 
 PLAIN = DM(drop_easy=0, segment=(0, 0), partner="none", ops=(), learning_rate=0.5)
 
@@ -23,9 +31,9 @@ def problem():
     return toy, Batch(toy.batch.images[order], toy.batch.labels[order])
 
 
-def steps(settings: DM, count: int):
+def steps(settings: DM, count: int, network: Network | None = None):
     toy, batch = problem()
-    bound = Bound(settings, dense_network())
+    bound = Bound(settings, network or dense_network())
     state = bound.init(jax.random.key(0), toy.images, toy.labels)
     step, infos = quick_jit(bound.step), []
     for number in range(count):
@@ -65,6 +73,18 @@ def test_each_step_draws_a_fresh_network_and_augmentation():
     *_, infos = steps(dataclasses.replace(PLAIN, learning_rate=0.0, ops=None), 3)
     losses = {float(info.loss) for info in infos}
     assert len(losses) == 3
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+def test_classes_of_many_images_may_come_in_pieces(monkeypatch, norm):
+    """Batch norm would see them: it takes all classes in one pass."""
+    settings = dataclasses.replace(PLAIN, ops=None)
+    *_, whole, [info] = steps(settings, 1, toy_convnet(norm))
+    # Eight targets of 6x6 pixels at width 4 in each of three classes: two at a time.
+    monkeypatch.setattr(base, "_LARGEST_MAP", 2 * 8 * 36 * 4)
+    *_, pieces, [again] = steps(settings, 1, toy_convnet(norm))
+    assert float(again.loss) == pytest.approx(float(info.loss), rel=1e-5)
+    np.testing.assert_allclose(pieces.images, whole.images, rtol=1e-5, atol=1e-6)
 
 
 def test_the_kept_share_is_that_of_every_class():

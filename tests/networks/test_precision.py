@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.extend.core import jaxprs_in_params
 
-from isa_toolkit.networks import NETWORKS, NetworkSettings, build
+from isa_toolkit.networks import NETWORKS, NetworkSettings, base, build
 from isa_toolkit.networks.precision import (
     PRECISIONS,
     frozen_features,
@@ -39,6 +39,37 @@ def test_features_are_float32_whatever_they_were_read_with(read):
     assert {name: found.dtype.name for name, found in read.items()} == dict.fromkeys(
         PRECISIONS, "float32"
     )
+
+
+def test_large_maps_are_read_in_pieces_that_change_nothing(monkeypatch):
+    network = build(NetworkSettings(width=8), image_shape=(8, 8, 1), num_classes=3)
+    images = jax.random.normal(jax.random.key(1), (20, *network.image_shape))
+
+    def found():
+        @jax.jit
+        def every():
+            given = (network, *network.init(jax.random.key(0)), images)
+            return [frozen_features(*given, one) for one in PRECISIONS]
+
+        return every()
+
+    whole = found()
+    # At width 8 and 8x8 pixels: six images at a time, and two that are left.
+    monkeypatch.setattr(base, "_LARGEST_MAP", 6 * 8 * 8 * 8 + 1)
+    params, _ = jax.eval_shape(network.init, jax.random.key(0))
+    assert base.images_at_once(network, params) == 6
+    for one, other in zip(found(), whole, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    monkeypatch.setattr(base, "_LARGEST_MAP", 1)
+    assert base.images_at_once(network, params) == 1
+
+
+def test_published_batches_of_small_images_are_read_in_one_pass():
+    for pixels, at_once in ((32, 4096), (64, 1024), (128, 256)):
+        shape = (pixels, pixels, 3)
+        network = build(NetworkSettings(), image_shape=shape, num_classes=10)
+        params, _ = jax.eval_shape(network.init, jax.random.key(0))
+        assert base.images_at_once(network, params) == at_once
 
 
 def test_bfloat16_rounds_at_its_eighth_bit_and_the_cpu_reads_in_float32(read):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from toy import quick_jit
 
-from isa_toolkit.networks import NetworkSettings, build
+from isa_toolkit.networks import NetworkSettings, base, build
 from isa_toolkit.networks import random_features as rf
 from isa_toolkit.networks.base import Network, NetworkOutput
 
@@ -120,6 +120,6 @@ def test_the_draws_have_the_published_spread():
 def test_many_images_are_taken_in_pieces(monkeypatch):
     images = np.random.default_rng(0).normal(size=(11, 6, 1, 1))
     whole = kernel_of(dense(7, 6), images, 2)
-    monkeypatch.setattr(rf, "_PIECE", 4)
+    monkeypatch.setattr(base, "_LARGEST_MAP", 4 * 6)
     pieces = kernel_of(dense(7, 6), images, 2)
     np.testing.assert_allclose(pieces, whole, rtol=1e-5, atol=1e-6)
