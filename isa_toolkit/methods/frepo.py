@@ -72,6 +72,7 @@ class Info(NamedTuple):
     label_loss: Label-margin term, [].
     target_accuracy: Fraction of the whole target batch that the readout classifies, [].
     kept: Number of targets kept, [].
+    ridge_factor: What the ridge was multiplied by for an accurate readout, [].
     member: Index of the network of the pool that was used, [].
     age: Age of that network, [].
     failure: 0, or 1 + the index in ``quantities`` of what is not finite, [].
@@ -82,6 +83,7 @@ class Info(NamedTuple):
     label_loss: Scalar
     target_accuracy: Scalar
     kept: Scalar
+    ridge_factor: Scalar
     member: Int[Array, ""]
     age: Int[Array, ""]
     failure: Int[Array, ""]
@@ -260,12 +262,12 @@ def step(
         with jax.named_scope("distilled_features"):
             features = network.apply(learner.params, learner.state, support[0]).features
         with jax.named_scope("ridge"):
-            readout = ridge.readout(features, support[1], settings.ridge).weights
-            prediction = ridge.predict(target_features, readout)
+            readout = ridge.readout(features, support[1], settings.ridge)
+            prediction = ridge.predict(target_features, readout.weights)
 
         def mixed_prediction(chosen: Array, t: Array | float) -> Array:
             mixed = (1 - t) * batch.images + t * batch.images[chosen]
-            return ridge.predict(read_targets(mixed), readout)
+            return ridge.predict(read_targets(mixed), readout.weights)
 
         with jax.named_scope("selection"):
             target = target_loss(
@@ -321,9 +323,12 @@ def step(
         label_loss=margin,
         target_accuracy=jnp.mean(right.astype(jnp.float32)),
         kept=jnp.sum(target.weights),
+        ridge_factor=readout.ridge_factor,
         member=member,
         age=learner.age,
-        failure=first_failure(target_features, features, readout, loss, gradient),
+        failure=first_failure(
+            target_features, features, readout.weights, loss, gradient
+        ),
     )
     return State(images, labels, moments, put(state.pool, member, aged)), info
 

@@ -21,7 +21,7 @@ from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Array, Bool, Float, PyTree
 
 from isa_toolkit import checks
-from isa_toolkit.losses.ridge import HIGHEST
+from isa_toolkit.losses.ridge import HIGHEST, solve_positive
 from isa_toolkit.networks import Network
 
 Scalar = Float[Array, ""]
@@ -140,9 +140,19 @@ def kernel_factor(
     features: Float[Array, "m d"], penalty: Number
 ) -> Float[Array, "m m"]:
     """Return the lower Cholesky factor of ``F F^T + l2 I``; NaN where it fails."""
+    return cho_factor(_kernel(features, penalty), lower=True)[0]
+
+
+def dual_weights(
+    features: Float[Array, "m d"], penalty: Number, target: Float[Array, "m c"]
+) -> Float[Array, "m c"]:
+    """Return ``(F F^T + l2 I)^-1 R``, with implicit derivatives; R = ``target``."""
+    return solve_positive(_kernel(features, penalty), target)
+
+
+def _kernel(features: Float[Array, "m d"], penalty: Number) -> Float[Array, "m m"]:
     kernel = jnp.matmul(features, features.T, precision=HIGHEST)
-    eye = jnp.eye(kernel.shape[0], dtype=kernel.dtype)
-    return cho_factor(kernel + penalty * eye, lower=True)[0]
+    return kernel + penalty * jnp.eye(kernel.shape[0], dtype=kernel.dtype)
 
 
 def objective(
@@ -178,7 +188,7 @@ def slope_along(
 
     Source: docs/algorithms.md, section 4.3, step (iv).
     """
-    dual = cho_solve((kernel_factor(features, penalty), True), labels - change)
+    dual = dual_weights(features, penalty, labels - change)
     slope = inner_product - jnp.sum(dual * change_along)
     return penalty * slope / labels.size
 

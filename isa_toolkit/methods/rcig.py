@@ -434,8 +434,7 @@ def _outer_loss(
     change, features = _with_gradient(
         linear, support, settings.distilled_subset, distilled_key
     )
-    factor = inner.kernel_factor(features, penalty)
-    dual = jax.scipy.linalg.cho_solve((factor, True), support_labels - change)
+    dual = inner.dual_weights(features, penalty, support_labels - change)
     readout = jnp.matmul(features.T, dual, precision=HIGHEST)
     target_change, target_features = _with_gradient(
         linear, batch.images, settings.target_subset, target_key

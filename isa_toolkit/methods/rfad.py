@@ -68,6 +68,7 @@ class Info(NamedTuple):
     loss: Loss of the target batch (kept samples, segment), [].
     target_accuracy: Fraction of the whole target batch that the readout classifies, [].
     kept: Number of targets kept, [].
+    ridge_factor: What the ridge was multiplied by for an accurate readout, [].
     scale: What the cross-entropy multiplies predictions by, ``exp(k)``, [].
     failure: 0, or 1 + the index in ``quantities`` of what is not finite, [].
     """
@@ -75,6 +76,7 @@ class Info(NamedTuple):
     loss: Scalar
     target_accuracy: Scalar
     kept: Scalar
+    ridge_factor: Scalar
     scale: Scalar
     failure: Int[Array, ""]
 
@@ -203,8 +205,8 @@ def step(
         images, labels, transform, log_scale = learned
         images = _mapped(images, transform)
         features = random_features(network, drawn, statistics, images)
-        readout = ridge.readout(nngp_features(features), labels, settings.ridge).weights
-        prediction = ridge.predict(nngp_features(target_features), readout)
+        readout = ridge.readout(nngp_features(features), labels, settings.ridge)
+        prediction = ridge.predict(nngp_features(target_features), readout.weights)
         target = target_loss(
             prediction,
             batch.labels,
@@ -241,8 +243,11 @@ def step(
         loss=loss,
         target_accuracy=jnp.mean(right.astype(jnp.float32)),
         kept=jnp.sum(weights),
+        ridge_factor=readout.ridge_factor,
         scale=jnp.exp(state.log_scale),
-        failure=first_failure(target_features, features, readout, loss, gradient),
+        failure=first_failure(
+            target_features, features, readout.weights, loss, gradient
+        ),
     )
     return State(*stepped, optimizer=moments), info
 
