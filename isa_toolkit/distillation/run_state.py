@@ -256,7 +256,6 @@ class RunState:
         else:
             chosen = DistilledSet.load(self.store.snapshot_path(selection["step"]))
         manifest = {**chosen.manifest, "selection": selection, "versions": versions()}
-        self.store.compact_metrics()
         # Last: the run is done if this file exists.
         result = dataclasses.replace(chosen, manifest=manifest)
         result.save(self.path / "distilled.safetensors")

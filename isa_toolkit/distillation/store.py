@@ -2,10 +2,9 @@
 
 ``experiment.json`` (every setting), ``environment.json`` (versions and machine),
 ``metrics.jsonl`` (appended), ``checkpoints/`` (Orbax), ``snapshots/`` (the distilled images
-at each validation), ``status.json``, and at the end ``distilled.safetensors`` and
-``metrics.parquet``. Every file is written under another name and renamed; metrics are
-appended line by line, and on resuming whatever is later than the checkpoint is cut off.
-Nothing is ever unpickled.
+at each validation), ``status.json``, and at the end ``distilled.safetensors``. Every file
+is written under another name and renamed; metrics are appended line by line, and on
+resuming whatever is later than the checkpoint is cut off. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -164,13 +163,6 @@ class RunStore:
         if path.exists():
             kept = [row for row in self.metrics() if row["step"] <= step]
             write_atomically(path, _lines(kept).encode())
-
-    def compact_metrics(self) -> None:
-        """Write ``metrics.parquet`` beside ``metrics.jsonl``."""
-        import pandas as pd
-
-        frame = pd.DataFrame(self.metrics())
-        write_atomically(self.path / "metrics.parquet", frame.to_parquet(index=False))
 
     def snapshot_path(self, step: int) -> Path:
         """Return the path of the distilled set of one step."""

@@ -7,7 +7,6 @@ this module chooses one, unless the user has, before the first program is built.
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import warnings
 from functools import cache
@@ -17,8 +16,6 @@ import jax
 
 from isa_toolkit.datasets.storage import cache_folder
 
-# Name of the environment variable that switches the cache off.
-SWITCH = "ISA_COMPILED_CACHE"
 # Programs that compile faster are not worth a file.
 _LEAST_SECONDS = 0.2
 
@@ -28,13 +25,13 @@ def use_compilation_cache() -> Path | None:
     """Make JAX store compiled programs, and return the folder; None without effect.
 
     Further calls have no effect. ``JAX_COMPILATION_CACHE_DIR`` (or the setting of that name
-    in JAX) stays as it is; ``ISA_COMPILED_CACHE=off`` switches the cache off. A folder that
-    cannot be written costs a warning and the time to compile. Nothing is ever deleted
-    (programs are small, some 100 kB each); the user may delete the folder at any time.
+    in JAX) stays as it is; ``JAX_ENABLE_COMPILATION_CACHE=false`` switches the cache off. A
+    folder that cannot be written costs a warning and the time to compile. Nothing is ever
+    deleted (programs are small, some 100 kB each); the user may delete the folder at any
+    time.
     """
-    if os.environ.get(SWITCH, "").lower() in ("off", "0", "no"):
-        return None
-    if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
+    is_on = getattr(jax.config, "jax_enable_compilation_cache", True)
+    if not is_on or getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
         return None
     folder = programs_folder()
     try:
@@ -42,7 +39,7 @@ def use_compilation_cache() -> Path | None:
     except OSError as error:
         warnings.warn(
             f"Compiled programs are not stored: {error}. Set ISA_CACHE_DIR to a folder "
-            f"that can be written, or {SWITCH}=off.",
+            "that can be written, or JAX_ENABLE_COMPILATION_CACHE=false.",
             RuntimeWarning,
             stacklevel=3,
         )

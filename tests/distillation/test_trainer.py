@@ -86,11 +86,7 @@ def test_metrics_keep_what_the_knobs_ask(whole: Run) -> None:
 
 
 def test_the_last_status_and_the_closing_files(whole: Run) -> None:
-    import pandas as pd
-
     assert whole.status["step"] == whole.status["steps"] == STEPS
-    frame = pd.read_parquet(whole.path / "metrics.parquet")
-    pd.testing.assert_frame_equal(frame, whole.metrics)
     environment = json.loads((whole.path / "environment.json").read_text())
     assert len(environment["starts"]) == 1
     assert {"jax", "python", "device"} <= set(environment["starts"][0])
@@ -194,8 +190,7 @@ def test_a_run_that_died_before_its_result_was_written_only_finishes(
     whole: Run, tmp_path: Path
 ) -> None:
     path = copy_of(whole, tmp_path)
-    for name in ("distilled.safetensors", "metrics.parquet"):
-        (path / name).unlink()
+    (path / "distilled.safetensors").unlink()
     called: list[Progress] = []
     assert_same_result(distill(tiny(), out=tmp_path, callbacks=[called.append]), whole)
     assert not called
@@ -319,8 +314,8 @@ def test_a_signal_during_the_closing_writes_does_not_stop_them(
     path = copy_of(whole, tmp_path)
     (path / "distilled.safetensors").unlink()
     with pytest.MonkeyPatch.context() as patch:
-        write = store.RunStore.compact_metrics
-        patch.setattr(store.RunStore, "compact_metrics", raising(signal.SIGTERM, write))
+        choose = schedule.select_step
+        patch.setattr(schedule, "select_step", raising(signal.SIGTERM, choose))
         assert_same_result(distill(tiny(), out=tmp_path), whole)
 
 

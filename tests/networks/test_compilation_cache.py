@@ -71,7 +71,7 @@ def test_the_users_own_cache_is_left_alone_and_off_means_off(tmp_path):
     own = tmp_path / "own"
     assert _run(tmp_path / "a", str(own)) == str(own)
     assert not (tmp_path / "a").exists()
-    assert _run(tmp_path / "b", ISA_COMPILED_CACHE="off") == "None"
+    assert _run(tmp_path / "b", JAX_ENABLE_COMPILATION_CACHE="false") == "None"
     assert not (tmp_path / "b").exists()
 
 
