@@ -17,6 +17,7 @@ def distill(
     out: str = "runs",
     resume: bool = True,
     checkpoint_s: float = 60.0,
+    keep_checkpoints: int | Literal["all"] = 3,
     progress: bool | None = None,
     prepared_limit_bytes: int = 32 * 2**30,
     placement: Literal["device", "device_bytes", "host"] | None = None,
@@ -34,6 +35,7 @@ def distill(
     Examples:
       isa-toolkit distill --dataset digits --ipc 1 --drop-easy 0.2 --segment 0 0.5
       isa-toolkit distill --method dm --dataset cifar10 --ipc 10 --scale small
+      isa-toolkit distill --start-from runs/NAME --start-step 400 --drop-easy 0
       isa-toolkit distill --method mtt --help    (lists the options of MTT)
 
     Args:
@@ -41,6 +43,8 @@ def distill(
         out: Path of the folder of run folders.
         resume: Continue the run if its folder exists.
         checkpoint_s: Number of seconds between checkpoints.
+        keep_checkpoints: Number of checkpoints to keep, the last ones, or all; other runs
+            can start from them.
         progress: Show a progress bar; without this flag only on terminals.
         prepared_limit_bytes: Maximum size in bytes of precomputed data (MTT's expert
             trajectories).
@@ -68,6 +72,7 @@ def distill(
             out=out,
             resume=resume,
             checkpoint_s=checkpoint_s,
+            keep_checkpoints=None if keep_checkpoints == "all" else keep_checkpoints,
             progress=progress,
             prepared_limit_bytes=prepared_limit_bytes,
             placement=placement,

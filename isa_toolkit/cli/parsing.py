@@ -49,6 +49,9 @@ _FLAGS = {
     "name": tyro.conf.arg(name="network"),
 }
 
+# Fields of ``Experiment`` that take several values in a sweep.
+_GRID_FIELDS = ("seed", "start_from", "start_step")
+
 
 @dataclasses.dataclass(frozen=True)
 class DatasetFlags:
@@ -127,7 +130,7 @@ class ExperimentFlags:
 class GridFlags(ExperimentFlags):
     """Values of the flags of several experiments.
 
-    The seed and each setting of the method have a tuple of values.
+    The fields of ``_GRID_FIELDS`` and each setting of the method have a tuple of values.
     """
 
     def split(self) -> tuple[Experiment, dict[str, list[Any]]]:
@@ -137,7 +140,8 @@ class GridFlags(ExperimentFlags):
             ValueError: A flag has no value, or the first experiment is not possible.
             TypeError: A value has the wrong type.
         """
-        several = {**self.settings, "seed": self.experiment["seed"]}
+        fields = {name: self.experiment[name] for name in _GRID_FIELDS}
+        several = {**self.settings, **fields}
         for name, values in several.items():
             if not values:
                 raise InvalidValueError(f"{name} must have at least one value.")
@@ -145,7 +149,7 @@ class GridFlags(ExperimentFlags):
             self.method,
             {name: values[0] for name, values in self.settings.items()},
             self.network,
-            {**self.experiment, "seed": several["seed"][0]},
+            {**self.experiment, **{name: of[0] for name, of in fields.items()}},
         )
         grid = {name: list(of) for name, of in several.items() if len(of) > 1}
         return first.build(), grid
@@ -255,12 +259,14 @@ class _ExperimentRule:
         rate = {"learning_rate": size.learning_rate} if self.method == "frepo" else {}
         settings = _fields(method.settings, rate)
         network = _fields(NetworkSettings, defaults)
-        experiment = _fields(Experiment, defaults, types={"dataset": str})
+        paths = {"dataset": str, "start_from": str | None}
+        experiment = _fields(Experiment, defaults, types=paths)
         for replaced in ("method", "network"):
             del experiment[replaced]
         if info.type is GridFlags:
             settings = {name: _several(field) for name, field in settings.items()}
-            experiment["seed"] = _several(experiment["seed"])
+            for name in _GRID_FIELDS:
+                experiment[name] = _several(experiment[name])
 
         def make(method: str, scale: str, **values: Any) -> ExperimentFlags:
             del method, scale  # read before

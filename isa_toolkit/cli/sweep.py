@@ -29,14 +29,15 @@ def run(
     pack: int | None = None,
     wait: bool = True,
     checkpoint_s: float = 60.0,
+    keep_checkpoints: int | Literal["all"] = 3,
     prepared_limit_bytes: int = 32 * 2**30,
     progress: bool | None = None,
     json: bool = False,
 ) -> int:
     """Plan a sweep, show what it costs, and run it.
 
-    The seed and the options of the method take several values; every combination is run.
-    Run the same command again to continue after a stop.
+    The seed, --start-from, --start-step and the options of the method take several values;
+    every combination is run. Run the same command again to continue after a stop.
 
     Examples:
       isa-toolkit sweep run --drop-easy 0 0.2 --seed 0 1 2 --dry-run
@@ -57,6 +58,8 @@ def run(
             accelerator and 1 on a CPU.
         wait: Wait for the end; --no-wait leaves the work to a process of its own.
         checkpoint_s: Number of seconds between checkpoints.
+        keep_checkpoints: Number of checkpoints of a run to keep, the last ones, or all;
+            other runs can start from them.
         prepared_limit_bytes: Maximum size in bytes of precomputed data (MTT's expert
             trajectories).
         progress: Show progress bars; without this flag only on terminals.
@@ -92,6 +95,7 @@ def run(
         wait=wait,
         progress=progress,
         checkpoint_s=checkpoint_s,
+        keep_checkpoints=None if keep_checkpoints == "all" else keep_checkpoints,
         prepared_limit_bytes=prepared_limit_bytes,
         **options,
     )

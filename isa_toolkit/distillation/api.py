@@ -41,6 +41,7 @@ def distill(
     resume: bool = True,
     callbacks: Sequence[Callback] = (),
     checkpoint_s: float = 60.0,
+    keep_checkpoints: int | None = 3,
     progress: bool | None = None,
     prepared_limit_bytes: int = PREPARED_LIMIT_BYTES,
     devices: int | None = None,
@@ -69,6 +70,8 @@ def distill(
             second; one that returns True ends the run with a checkpoint.
         checkpoint_s: Number of seconds between checkpoints (each validation also writes
             one).
+        keep_checkpoints: Number of checkpoints to keep, the last ones; None for all. Runs
+            can start from those that are kept (``Experiment.start_from``).
         progress: Whether to show a progress bar; None: only on a terminal or in a
             notebook.
         prepared_limit_bytes: Maximum size in bytes of precomputed data (MTT's expert
@@ -98,6 +101,7 @@ def distill(
     Whatever a callback raises is raised as it is.
 
     Example:
+        >>> import dataclasses
         >>> import tempfile
         >>> from isa_toolkit import Experiment, FRePo, NetworkSettings, distill
         >>> experiment = Experiment(
@@ -111,6 +115,14 @@ def distill(
         >>> run = distill(experiment, out=tempfile.mkdtemp(), progress=False)
         >>> run.status["status"], run.distilled.images.shape
         ('done', (10, 8, 8, 1))
+
+        A branch: more steps, with other settings, from the state that the run has reached.
+
+        >>> settings = {"method": FRePo(pool_size=1, drop_easy=0), "steps": 4}
+        >>> later = dataclasses.replace(experiment, start_from=run, **settings)
+        >>> branch = distill(later, out=tempfile.mkdtemp(), progress=False)
+        >>> branch.experiment["start_step"], branch.step, branch.checkpoints
+        (2, 4, [3, 4])
     """
     if devices is not None:
         checks.check_integer("devices", devices)
@@ -121,6 +133,7 @@ def distill(
         resume=resume,
         callbacks=callbacks,
         checkpoint_s=checkpoint_s,
+        keep_checkpoints=keep_checkpoints,
         progress=progress,
         prepared_limit_bytes=prepared_limit_bytes,
         devices=devices,
@@ -137,6 +150,7 @@ def distill_grid(
     resume: bool = True,
     callbacks: Sequence[Callback] = (),
     checkpoint_s: float = 60.0,
+    keep_checkpoints: int | None = 3,
     progress: bool | None = None,
     prepared_limit_bytes: int = PREPARED_LIMIT_BYTES,
     vmap: bool | None = None,
@@ -165,11 +179,12 @@ def distill_grid(
         grid: Values by name, as in scikit-learn's ``ParameterGrid``: a dict of lists, or
             a list of such dicts. A name is a setting of the method, ``seed`` or another
             field of ``Experiment``.
-        out: Folder of run folders; None for ``runs``. This and the next five arguments
+        out: Folder of run folders; None for ``runs``. This and the next six arguments
             are those of ``distill``.
         resume: Whether to resume if run folders exist; False refuses.
         callbacks: Functions to call with the ``Progress`` of each run after each chunk.
         checkpoint_s: Number of seconds between checkpoints of a run.
+        keep_checkpoints: Number of checkpoints of a run to keep; None for all.
         progress: Whether to show a progress bar.
         prepared_limit_bytes: Maximum size in bytes of precomputed data.
         vmap: Whether to vmap the runs; None: unless the device is a CPU, or the batch is
@@ -209,6 +224,8 @@ def distill_grid(
         [0, 1, 0, 1]
     """
     checks.check_number("checkpoint_s", checkpoint_s, above=0)
+    if keep_checkpoints is not None:
+        checks.check_integer("keep_checkpoints", keep_checkpoints)
     if vmap is not None:
         checks.check_boolean("vmap", vmap)
     checks.check_integer("prepared_limit_bytes", prepared_limit_bytes, minimum=0)
@@ -246,6 +263,7 @@ def distill_grid(
                     vmapped=vmap,
                     mesh=mesh,
                     checkpoint_s=checkpoint_s,
+                    keep_checkpoints=keep_checkpoints,
                     progress=progress,
                 ).train()
         _raise_diverged(list(runs.values()))

@@ -1,4 +1,4 @@
-"""Checkpoints of a run, by Orbax: atomic, with check sums, the last few are kept.
+"""Checkpoints of a run, by Orbax: atomic, with check sums, the last or all are kept.
 
 The only module that knows Orbax.
 """
@@ -21,8 +21,6 @@ from isa_toolkit.distillation import distributed
 from isa_toolkit.errors import InvalidValueError
 from isa_toolkit.files import read_json, write_json
 
-MAX_TO_KEEP = 3
-
 # Orbax detects a file that is missing or cut off, but no flipped bit.
 _SUMS = "sums.json"
 
@@ -36,18 +34,29 @@ class Checkpoint(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one run; with several processes only process 0 has them."""
+    """The checkpoints of one run; with several processes only process 0 has them.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Path of their folder.
+        keep: Number of checkpoints to keep when one is written, the last ones; None for
+            all.
+        read_only: Whether nothing is to be written: they are those of another run.
+    """
+
+    def __init__(
+        self, folder: Path, *, keep: int | None = None, read_only: bool = False
+    ) -> None:
         # Orbax logs each save at INFO and WARNING level and damage at ERROR level; the
         # messages of this module replace them.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         import orbax.checkpoint as ocp
 
-        folder.mkdir(parents=True, exist_ok=True)
+        if not read_only:
+            folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._args = folder, ocp.args
         options: dict[str, Any] = {
-            "max_to_keep": MAX_TO_KEEP,
+            "max_to_keep": keep,
+            "read_only": read_only,
             "enable_async_checkpointing": False,
         }
         if distributed.is_distributed():
@@ -115,7 +124,33 @@ class Checkpoints:
             )
         return None
 
-    def _read(self, step: int, like: Any, experiment: str) -> Checkpoint:
+    def read(self, step: int, like: Any, *, experiment: str) -> Any:
+        """Return the state of one checkpoint of another run, to start from it.
+
+        The state is to have the structure, shapes and types of ``like``; ``experiment`` is
+        the hash of the other run.
+        """
+        fix = "Use the static settings of that run, such as pool_size."
+        try:
+            return self._read(step, like, experiment, fix).state
+        except InvalidValueError:
+            raise
+        except Exception as error:  # Orbax raises all kinds
+            others = ", ".join(str(one) for one in self.steps if one != step)
+            raise fail(
+                f"The checkpoint of step {step} in {self._folder}",
+                "be undamaged",
+                as_text("damaged files"),
+                f"Choose another start_step: {others or 'there is none'}.",
+            ) from error
+
+    def _read(
+        self,
+        step: int,
+        like: Any,
+        experiment: str,
+        fix: str = "Choose another --out, or move the folder away.",
+    ) -> Checkpoint:
         """Return one checkpoint; any other error than InvalidValueError means damage."""
         folder = self._folder / str(step)
         # A checkpoint without sums is one whose writer died right after it.
@@ -128,8 +163,7 @@ class Checkpoints:
         if notes.get("experiment") != experiment:
             raise InvalidValueError(
                 f"The checkpoint in {self._folder} must belong to experiment "
-                f"{experiment[:8]}, got {str(notes.get('experiment'))[:8]}. Choose "
-                "another --out, or move the folder away."
+                f"{experiment[:8]}, got {str(notes.get('experiment'))[:8]}. {fix}"
             )
         wanted = _leaves(like)
         template = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), wanted)
@@ -140,8 +174,7 @@ class Checkpoints:
             if leaf.shape != expected.shape or leaf.dtype != expected.dtype:
                 raise InvalidValueError(
                     f"The checkpoint in {self._folder} must have arrays of shape "
-                    f"{expected.shape}, got {leaf.shape}. Move the folder away to "
-                    "start again."
+                    f"{expected.shape}, got {leaf.shape}. {fix}"
                 )
         state = jax.tree.unflatten(
             jax.tree.structure(like), [jnp.asarray(leaf) for leaf in leaves]
@@ -160,6 +193,11 @@ class Checkpoints:
             f"moved away; the run resumes from step {good}.",
             stacklevel=3,
         )
+
+
+def stored_steps(folder: Path) -> list[int]:
+    """Return the steps of the checkpoints in a folder, in order; it may be missing."""
+    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
 
 
 def _sums(folder: Path) -> dict[str, str]:

@@ -22,6 +22,8 @@ from isa_toolkit import checks, presets
 from isa_toolkit.datasets import Dataset, load_dataset
 from isa_toolkit.datasets.registry import Whitening
 from isa_toolkit.datasets.validation import check_images_per_class
+from isa_toolkit.distillation.run import Run
+from isa_toolkit.distillation.source_run import SourceRun, open_source
 from isa_toolkit.errors import InvalidTypeError
 from isa_toolkit.evaluation import EvaluationSettings
 from isa_toolkit.methods import METHODS, FRePo, MethodSettings, method_of
@@ -69,6 +71,13 @@ class Experiment:
             published number.
         log_every: Number of steps per row of metrics, which holds means over them; None
             for a hundredth of the run, at most 100.
+        start_from: Run, or path of a run folder, whose state to start from (images,
+            labels, optimiser, networks) instead of real images; with the same method,
+            network, images per class and data. None to start anew. Steps count from that
+            of the state; with the settings and the seed of that run, the branch goes on
+            as that run does. Settings that only a first state depends on, such as
+            label_scale, have no effect.
+        start_step: Step of the checkpoint to start from; None for the last one.
         source: Origin of a named data set; None lets ``load_dataset`` choose.
         root: Folder or file of a local data set.
         limit: Largest number of training images to load; None for all.
@@ -102,6 +111,8 @@ class Experiment:
     validation_networks: int = 2
     validation_steps: int | None = None
     log_every: int | None = None
+    start_from: str | Path | Run | None = None
+    start_step: int | None = None
     source: Literal["digits", "hub", "local"] | None = None
     root: str | Path | None = None
     limit: int | None = None
@@ -129,6 +140,7 @@ class Experiment:
             fractions=("validation_fraction",),
             from_zero=("seed", "validation_every"),
         )
+        self._check_start()
         method = method_of(self.method)
         if self.network is None:
             name: Any = method.network
@@ -164,6 +176,25 @@ class Experiment:
         text = checks.short_repr(self)
         return text if len(text) <= 300 else text[:297] + "..."
 
+    def _check_start(self) -> None:
+        start = self.start_from
+        if start is None:
+            if self.start_step is not None:
+                raise checks.fail(
+                    "start_step",
+                    "be left out without start_from",
+                    self.start_step,
+                    "Give the run to start from.",
+                )
+        elif isinstance(start, str | Path | Run):
+            path = str(start.path if isinstance(start, Run) else start)
+            object.__setattr__(self, "start_from", path)
+        else:
+            raise InvalidTypeError(
+                "start_from must be a Run or the path of a run folder, got "
+                f"{type(start).__name__}."
+            )
+
     @classmethod
     def from_description(
         cls, description: Mapping[str, Any], **where: Any
@@ -173,15 +204,27 @@ class Experiment:
         Args:
             description: The stored ``ResolvedExperiment.description``; a ``KeyError`` says
                 that it is of another version of the toolkit.
-            where: ``source``, ``root`` and ``limit`` of the data, which are not stored, and
-                the name of the data set if it is another than the stored one.
+            where: ``source``, ``root`` and ``limit`` of the data, which are not stored,
+                the name of the data set if it is another than the stored one, and the path
+                of the run to start from as ``start_from``.
+
+        Raises:
+            InvalidValueError: The run starts from another one, and ``where`` does not say
+                where that is.
         """
+        if description["start_from"] and not where.get("start_from"):
+            raise checks.fail(
+                "start_from",
+                f"be the path of the run {description['start_from'][:8]}, from which this "
+                "run starts",
+                where.get("start_from"),
+            )
         method: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in description["method"].items()
         }
         settings: Any = METHODS[method.pop("name")].settings
-        apart = ("dataset", "method", "network", *DATA_FIELDS)
+        apart = ("dataset", "method", "network", "start_from", *DATA_FIELDS)
         plain = {
             field.name: description[field.name]
             for field in dataclasses.fields(cls)
@@ -216,8 +259,13 @@ class Experiment:
 
         With ``reuse_data_from``, which has the same data and the same validation split,
         nothing is loaded or copied again. Data that do not allow the experiment, such as
-        a class of fewer than ``images_per_class`` images, raise ``InvalidValueError``.
+        a class of fewer than ``images_per_class`` images, and a run that it cannot start
+        from raise ``InvalidValueError``.
         """
+        source = None
+        if self.start_from is not None:
+            path = str(self.start_from)
+            source = open_source(path, self.start_step, steps=self.steps)
         dataset = self.load() if reuse_data_from is None else reuse_data_from.dataset
         method: Any = self.method
         wanted = self._published_whitening(dataset.name).get("whitening")
@@ -246,8 +294,11 @@ class Experiment:
             validation_steps=self.validation_steps
             or _selection_steps(dataset.name, self.images_per_class),
             log_every=self.log_every or min(max(self.steps // 100, 1), 100),
+            start_step=source and source.step,
         )
-        resolved = ResolvedExperiment(settings, dataset, reuse_data_from)
+        resolved = ResolvedExperiment(settings, dataset, reuse_data_from, source)
+        if source is not None:
+            source.check_fits(resolved.description)
         check_images_per_class(
             self.images_per_class,
             resolved.train.train.labels,
@@ -270,6 +321,7 @@ class ResolvedExperiment:
         dataset: All of the data.
         train: What is distilled: the training images without those held out.
         validation: (inputs, labels) that select the step, or None.
+        source: Run to start from, or None.
     """
 
     def __init__(
@@ -277,8 +329,9 @@ class ResolvedExperiment:
         settings: Experiment,
         dataset: Dataset,
         reuse_data_from: ResolvedExperiment | None = None,
+        source: SourceRun | None = None,
     ) -> None:
-        self.settings = settings
+        self.settings, self.source = settings, source
         self.method: Any = settings.method
         self.network = settings.network or NetworkSettings()
         self.dataset = dataset
@@ -301,6 +354,11 @@ class ResolvedExperiment:
             image_shape=self.dataset.image_shape,
             num_classes=self.dataset.num_classes,
         )
+
+    @property
+    def first_step(self) -> int:
+        """Number of steps that its first state has taken: 0, or those of the source."""
+        return 0 if self.source is None else self.source.step
 
     @property
     def sampling(self) -> str:
@@ -354,6 +412,7 @@ class ResolvedExperiment:
             for field in dataclasses.fields(settings)
             if field.name not in ("dataset", "method", *DATA_FIELDS)
         }
+        plain["start_from"] = self.source and self.source.hash
         plain["network"] = dataclasses.asdict(self.network)
         plain["method"] = {
             "name": self.method.name,

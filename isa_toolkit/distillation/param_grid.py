@@ -15,10 +15,11 @@ from isa_toolkit.methods.base import static_fields
 
 Grid = Mapping[str, Iterable[Any]] | Sequence[Mapping[str, Iterable[Any]]]
 
-# Fields that are not part of a program: traced values, and what happens between chunks.
+# Fields that are not part of a program: traced values, the first state, and what happens
+# between chunks.
 _FREE = (
     "seed", "steps", "method", "validation_every", "validation_networks",
-    "validation_steps", "log_every",
+    "validation_steps", "log_every", "start_from", "start_step",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from isa_toolkit import checks
 from isa_toolkit.datasets import Dataset, load_dataset
+from isa_toolkit.distillation.checkpoints import stored_steps
 from isa_toolkit.distillation.store import RunStore
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.errors import InvalidValueError
@@ -130,6 +131,11 @@ class Run:
     def snapshots(self) -> dict[int, Path]:
         """Paths of the distilled set at each validation, by step."""
         return self._store.snapshots()
+
+    @property
+    def checkpoints(self) -> list[int]:
+        """Steps of the checkpoints, in order: another run can start from each of them."""
+        return stored_steps(self.path / "checkpoints")
 
     @property
     def distilled(self) -> DistilledSet:

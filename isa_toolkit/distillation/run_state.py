@@ -106,7 +106,7 @@ class RunState:
         self.method = METHODS[resolved.method.name]
         self.method_settings = as_arrays(resolved.method)
         self.keys = loop.run_keys(self.settings.seed)
-        self.step = 0
+        self.step = resolved.first_step
         self.elapsed_s = 0.0
         self.steps_per_s = 0.0
         # Diagnostics of the steps since the last row of metrics.
@@ -155,7 +155,7 @@ class RunState:
         self.store.write_environment()
         # The last known step, until the checkpoint is read.
         status = read_json(self.path / "status.json") or {}
-        self.step = int(status.get("step", 0))
+        self.step = int(status.get("step", self.resolved.first_step))
         self.elapsed_s = float(status.get("elapsed_s", 0.0))
         self.write_status("running")
 
@@ -173,11 +173,17 @@ class RunState:
         )
 
     def restore(self, state: PyTree, checkpoints: Checkpoints) -> PyTree:
-        """Resume from the last checkpoint, if there is one; return that or this state."""
+        """Return the state of the last checkpoint, or the first one if there is none.
+
+        The first one is that of the source, or ``state``.
+        """
         self.checkpoints = checkpoints
         stored = checkpoints.restore(state, experiment=self.resolved.hash)
         self.is_new = stored is None
-        stored = stored or Checkpoint(0, state, {"pending": [], "elapsed_s": 0.0})
+        if stored is None:
+            step, source = self.resolved.first_step, self.resolved.source
+            first = state if source is None else source.read_state(state)
+            stored = Checkpoint(step, first, {"pending": [], "elapsed_s": 0.0})
         self.step, self.pending = stored.step, stored.notes["pending"]
         self.elapsed_s = stored.notes["elapsed_s"]
         self.store.cut_metrics(-1 if self.is_new else self.step)
@@ -209,7 +215,7 @@ class RunState:
     def record(self) -> list[dict[str, Any]]:
         """Write metrics, validation and snapshot of this step; return the new rows."""
         rows, self.pending = schedule.summarise(self.pending, self.settings, self.step)
-        if self.is_validation or self.step == 0:
+        if self.is_validation or self.step == self.resolved.first_step:
             self.distilled().save(self.store.snapshot_path(self.step))
             if self.resolved.validation is not None:
                 accuracies = schedule.validate(self.resolved, *self._distilled())

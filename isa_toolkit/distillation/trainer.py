@@ -48,6 +48,7 @@ class Trainer:
     vmapped: bool
     mesh: DeviceMesh | None
     checkpoint_s: float
+    keep_checkpoints: int | None
     progress: bool | None
 
     def train(self) -> None:
@@ -166,14 +167,16 @@ class Trainer:
     def _restore(
         self, runs: list[RunState], checkpoints: contextlib.ExitStack
     ) -> list[PyTree]:
-        """Return the states of runs: the first ones, or those of their checkpoints."""
+        """Return the states of runs: the first ones, or those of checkpoints."""
         states = [run.first_state() for run in runs]
 
         def restore() -> None:
             for index, run in enumerate(runs):
                 with writing(run.path):
-                    opened = Checkpoints(run.path / "checkpoints")
-                    opened = checkpoints.enter_context(opened)
+                    opened = Checkpoints(
+                        run.path / "checkpoints", keep=self.keep_checkpoints
+                    )
+                    checkpoints.enter_context(opened)
                     states[index] = run.restore(states[index], opened)
 
         self._on_writer(restore)
@@ -184,7 +187,7 @@ class Trainer:
         return states
 
     def _begin(self, runs: list[RunState]) -> None:
-        """Record step 0 of new runs; end those that need no more steps."""
+        """Record the first step of new runs; end those that need no more steps."""
         for run in runs:
             with writing(run.path):
                 if run.is_new and not run.is_stop_requested:

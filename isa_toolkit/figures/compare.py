@@ -67,9 +67,9 @@ def compare(
 ) -> RunComparison:
     """Evaluate runs, and compare their settings seed by seed.
 
-    Runs with equal settings except for the seed belong to one setting. Runs of one seed
-    start from the same images and networks, so what the seed alone does cancels in a
-    paired difference.
+    Runs with equal settings except for the seed, and the run that they start from, belong
+    to one setting. Runs of one seed start from the same images and networks, so what the
+    seed alone does cancels in a paired difference.
 
     Args:
         runs: Finished runs, such as those of ``distill_grid``; the settings should have
@@ -152,8 +152,8 @@ def _varying(experiments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "method": one["method"]["name"],
             "network": one["network"]["name"],
         }
-        del parts["name"], parts["seed"], parts["hash"]
-        flat.append(parts)
+        apart = ("name", "seed", "hash", "start_from")
+        flat.append({name: parts[name] for name in parts if name not in apart})
 
     def differs(name: str, method: str) -> bool:
         others = flat if name == "method" else [

@@ -114,6 +114,7 @@ def sweep(
     wait: bool = True,
     progress: bool | None = None,
     checkpoint_s: float = 60.0,
+    keep_checkpoints: int | None = 3,
     prepared_limit_bytes: int = PREPARED_LIMIT_BYTES,
     **options: Any,
 ) -> Sweep:
@@ -139,6 +140,8 @@ def sweep(
             the sweep.
         progress: Show a progress bar; None for only on a terminal or in a notebook.
         checkpoint_s: Number of seconds between checkpoints of a run.
+        keep_checkpoints: Number of checkpoints of a run to keep, the last ones; None for
+            all.
         prepared_limit_bytes: Maximum size in bytes of precomputed data, see ``distill``.
         options: Options of the engine: ``slots`` and, for local, ``gpus`` and ``retries``;
             for Ray ``address``, ``num_gpus``, ``num_cpus`` and ``max_retries``; for Slurm
@@ -163,7 +166,8 @@ def sweep(
     planned = plan(experiments, grid, out=out, name=name, pack=pack)
     return planned.run(
         engine, wait=wait, progress=progress, checkpoint_s=checkpoint_s,
-        prepared_limit_bytes=prepared_limit_bytes, **options,
+        keep_checkpoints=keep_checkpoints, prepared_limit_bytes=prepared_limit_bytes,
+        **options,
     )  # fmt: skip
 
 
@@ -172,7 +176,7 @@ def measured_pace(
 ) -> tuple[float, float] | None:
     """Return how fast earlier runs of the same program were on this kind of device.
 
-    A run that took n steps in T seconds, v steps per second in its last chunk, needed
+    A run that took n steps itself in T seconds, v steps per second in its last chunk, needed
     ``t = min(1/v, T/n)`` seconds for each step and ``T - n t`` seconds to start. Returns the
     medians of the seconds to start and per step over the runs in ``out``, or None.
     """
@@ -181,11 +185,13 @@ def measured_pace(
     for path in out.glob("*/experiment.json"):
         status = read_json(path.with_name("status.json")) or {}
         starts = (read_json(path.with_name("environment.json")) or {}).get("starts")
-        step, speed = int(status.get("step", 0)), float(status.get("steps_per_s", 0))
+        stored = read_json(path) or {}
+        step = int(status.get("step", 0)) - int(stored.get("start_step") or 0)
+        speed = float(status.get("steps_per_s", 0))
         # The first step compiles and says nothing about the speed.
         if step < 2 or not speed or not starts or starts[-1].get("device") != here:
             continue
-        if _program(read_json(path) or {}) == _program(description):
+        if _program(stored) == _program(description):
             elapsed = float(status["elapsed_s"])
             each = min(1 / speed, elapsed / step)
             found.append((max(elapsed - step * each, 0.0), each))
@@ -203,16 +209,18 @@ def _program(description: Mapping[str, Any]) -> list[Any]:
 
 
 def _data_source(experiment: Experiment) -> dict[str, Any]:
-    """Return where the data of an experiment are, as keyword arguments of ``Experiment``."""
+    """Return where data and source run are, as keyword arguments of ``Experiment``."""
     if not isinstance(experiment.dataset, str):
         raise InvalidTypeError(
             "dataset must be a name for a run in a process of its own, got a Dataset "
             f"({experiment.dataset.name!r}). Save the arrays as an .npz file and give "
             "its path as root, or call distill(experiment) in this process."
         )
-    root = None if experiment.root is None else str(Path(experiment.root).absolute())
     fields = {name: getattr(experiment, name) for name in DATA_FIELDS}
-    return {"dataset": experiment.dataset, **fields, "root": root}
+    for name in ("root", "start_from"):
+        path = getattr(experiment, name)
+        fields[name] = None if path is None else str(Path(path).absolute())
+    return {"dataset": experiment.dataset, **fields}
 
 
 def _name(runs: Sequence[PlannedRun | ResolvedExperiment]) -> str:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from isa_toolkit.distillation.checkpoints import stored_steps
 from isa_toolkit.distillation.store import is_locked
 from isa_toolkit.errors import DIVERGED, OK
 from isa_toolkit.files import read_json
@@ -67,8 +68,8 @@ def run_status(run: Path, group: Path | None = None) -> RunStatus:
     """Return how far a run is, from its folder and its group's; both may be missing."""
     experiment, status = read_json(run / "experiment.json"), _read(run / "status.json")
     has_begun, reason = experiment is not None, str(status.get("reason", ""))
-    names = [path.name for path in (run / "checkpoints").glob("*")]
-    saved = max((int(name) for name in names if name.isdigit()), default=0)
+    first = (experiment or {}).get("start_step") or 0
+    saved = max(stored_steps(run / "checkpoints"), default=int(first))
     found = RunStatus("new", saved, int((experiment or {}).get("steps", 0)))
     worker, failure = worker_state(group) if group else ("new", "")
     if has_begun and (run / "distilled.safetensors").is_file():

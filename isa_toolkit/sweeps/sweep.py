@@ -59,7 +59,8 @@ class PlannedRun:
         hash: Hash of the experiment.
         group: Name of the group that contains the run.
         description: Every choice, as in ``experiment.json``.
-        where: Where the data are, as keyword arguments of ``Experiment``.
+        where: Where the data and the run to start from are, as keyword arguments of
+            ``Experiment``.
         pace: Seconds to start and seconds per step of earlier runs; None if unknown.
     """
 
@@ -81,7 +82,8 @@ class PlannedRun:
             return 0.0
         if not math.isnan(status.eta_s) or self.pace is None:
             return status.eta_s
-        return self.pace[0] + (self.steps - status.step) * self.pace[1]
+        step = max(status.step, self.description["start_step"] or 0)
+        return self.pace[0] + (self.steps - step) * self.pace[1]
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -126,15 +128,19 @@ class Plan:
         wait: bool = True,
         progress: bool | None = None,
         checkpoint_s: float = 60.0,
+        keep_checkpoints: int | None = 3,
         prepared_limit_bytes: int = PREPARED_LIMIT_BYTES,
         **options: Any,
     ) -> Sweep:
         """Run what is left of the plan; the arguments are those of ``sweep``."""
         checks.check_number("checkpoint_s", checkpoint_s, above=0)
+        if keep_checkpoints is not None:
+            checks.check_integer("keep_checkpoints", keep_checkpoints)
         checks.check_integer("prepared_limit_bytes", prepared_limit_bytes, minimum=0)
         starter = make_engine(engine, options)
         settings = {
             "checkpoint_s": checkpoint_s,
+            "keep_checkpoints": keep_checkpoints,
             "prepared_limit_bytes": prepared_limit_bytes,
         }
         with _locked(self.path):
@@ -193,7 +199,14 @@ class Plan:
         """Settings in which each run differs from similar ones of the plan, as text."""
         import pandas as pd
 
-        descriptions = [run.description for run in self.runs]
+        descriptions = [
+            run.description
+            | {
+                "start_from": str(run.description["start_from"])[:8],
+                "start_step": str(run.description["start_step"]),
+            }
+            for run in self.runs
+        ]
         table = pd.json_normalize(descriptions).map(_as_text)
         # These have columns of their own, or follow from the number of steps.
         hidden = r"(dataset\.|seed$|steps$|validation_every$|log_every$)"

@@ -126,8 +126,8 @@ def _run(folder: Path, job: dict[str, Any], request: StopRequest) -> None:
         if one.hash != run["hash"]:
             raise InvalidValueError(
                 f"The run {run['name']} must be the one that was planned, got "
-                f"{one.name}: its data or the version of the toolkit have changed. Plan "
-                "the sweep anew."
+                f"{one.name}: its data, the run that it starts from or the version of "
+                "the toolkit have changed. Plan the sweep anew."
             )
 
     def stop(progress: Progress) -> bool:

@@ -103,6 +103,17 @@ def test_a_grid_flag_takes_several_values():
     }
 
 
+def test_a_branch_is_named_by_path_and_step_or_by_several():
+    experiment = read("--start-from runs/a --start-step 3")[0].build()
+    assert (experiment.start_from, experiment.start_step) == ("runs/a", 3)
+    assert read("")[0].build().start_from is None
+    line = "--start-from runs/a runs/b --start-step 3 4 --seed 1"
+    base, values = read(line, GridFlags)[0].split()
+    assert (base.start_from, base.start_step, base.seed) == ("runs/a", 3, 1)
+    assert values == {"start_from": ["runs/a", "runs/b"], "start_step": [3, 4]}
+    assert read("", GridFlags)[0].split()[0].start_step is None
+
+
 def test_a_grid_flag_without_a_value_is_refused():
     grid = read("--drop-easy", GridFlags)[0]
     with pytest.raises(InvalidValueError, match="drop_easy must"):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import pytest
 from toy import assert_same_bytes
 
-from isa_toolkit.distillation.checkpoints import MAX_TO_KEEP, Checkpoints
+from isa_toolkit.distillation.checkpoints import Checkpoints, stored_steps
 
 STATE = {
     "weights": jnp.asarray([[0.1, -3e-39], [1e38, -0.0]], jnp.float32),
@@ -34,13 +34,34 @@ def test_what_is_saved_is_restored_to_the_bit(tmp_path: Path) -> None:
 
 
 def test_the_last_few_are_kept_and_the_last_is_read(tmp_path: Path) -> None:
-    with Checkpoints(tmp_path / "c") as checkpoints:
-        for step in range(1, MAX_TO_KEEP + 3):
+    with Checkpoints(tmp_path / "c", keep=3) as checkpoints:
+        for step in range(1, 6):
             checkpoints.save(step, {"x": jnp.asarray(float(step))}, NOTES)
-        assert checkpoints.steps == [3, 4, 5]
+        assert checkpoints.steps == stored_steps(tmp_path / "c") == [3, 4, 5]
         stored = checkpoints.restore({"x": jnp.zeros(())}, experiment="a" * 64)
     assert stored is not None
     assert float(stored.state["x"]) == stored.step == 5
+
+
+def test_those_of_another_run_are_read_at_any_step_and_stay(
+    three: Path, tmp_path: Path
+) -> None:
+    assert stored_steps(tmp_path / "missing") == []
+    folder = shutil.copytree(three, tmp_path / "checkpoints")
+    flip_a_bit(folder / "3" / "notes" / "metadata")
+    with Checkpoints(folder, read_only=True) as checkpoints:
+        state = checkpoints.read(2, STATE, experiment="a" * 64)
+        assert float(state["nested"][0]) == 2
+        with pytest.raises(
+            ValueError,
+            match=r"^The checkpoint of step 3 in .* must be undamaged, got damaged files\. "
+            r"Choose another start_step: 1, 2\.$",
+        ):
+            checkpoints.read(3, STATE, experiment="a" * 64)
+        other = {**STATE, "age": jnp.zeros(3, jnp.int32)}
+        with pytest.raises(ValueError, match=r"\(3,\), got \(2,\)\. .* pool_size\.$"):
+            checkpoints.read(2, other, experiment="a" * 64)
+    assert stored_steps(folder) == [1, 2, 3]
 
 
 def test_another_experiment_is_refused(tmp_path: Path) -> None:

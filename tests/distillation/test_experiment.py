@@ -64,12 +64,15 @@ def digest(**changes: Any) -> str:
 def test_the_lists_here_name_every_setting() -> None:
     fields = {field.name for field in dataclasses.fields(Experiment)}
     # Where the data come from does not matter, what they are does.
+    # Where a run starts is in the tests of ``source_run``.
     assert set(OTHER) == fields - {
         "dataset",
         "source",
         "root",
         "resolution",
         "whitening",
+        "start_from",
+        "start_step",
     }
     assert set(OTHER_METHOD) == {field.name for field in dataclasses.fields(FRePo)}
 

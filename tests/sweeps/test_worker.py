@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -62,6 +63,34 @@ def test_a_group_of_one_is_a_plain_run(packed, tmp_path):
     assert run_group(str(group(tmp_path, short()))) == 0
     [path] = tmp_path.glob("digits-*")
     assert result_bytes(path) == result_bytes(packed.parents[3] / path.name)
+
+
+def test_branches_are_planned_shown_and_run_from_where_their_source_is(
+    packed, tmp_path, monkeypatch
+):
+    [source] = [
+        path.parent for path in packed.parents[3].glob("*/distilled.safetensors")
+    ]
+    monkeypatch.chdir(source.parent)
+    grid = {"start_from": [source.name], "start_step": [24], "seed": [0, 1]}
+    made = plan(short(steps=26), grid, out=tmp_path, pack=True)
+    assert json.loads(json.dumps(grid)) == grid
+    assert {run.where["start_from"] for run in made.runs} == {str(source)}
+    assert {run.description["start_step"] for run in made.runs} == {24}
+    paced = dataclasses.replace(made.runs[0], pace=(1.0, 10.0))
+    assert paced.seconds_left(run_status(tmp_path)) == 1 + 2 * 10
+    folder = write(made, {"keep_checkpoints": None}).plan.group_path(made.runs[0].group)
+    monkeypatch.chdir(tmp_path)
+    assert run_group(folder) == 0
+    rows = made.table()
+    assert (list(rows.state), list(rows.step)) == (["done"] * 2, [26] * 2)
+    branch = short(steps=26, start_from=source)
+    shown = plan([short(), branch], out=tmp_path)
+    hashed = json.loads((source / "experiment.json").read_text())["hash"][:8]
+    assert list(shown.table().differs) == [
+        "start_from=None, start_step=None",
+        f"start_from={hashed}, start_step=24",
+    ]
 
 
 def test_a_stop_file_ends_it_before_it_begins(tmp_path):
