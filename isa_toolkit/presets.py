@@ -116,12 +116,17 @@ def published_whitening(
     return {name: row[name] for name in ("whitening", "std") if name in row}
 
 
-def scale(name: str, method: str = "frepo") -> Scale:
+def scale(
+    name: str, method: str = "frepo", dataset: str = "", images_per_class: int = 1
+) -> Scale:
     """Return how much of an experiment a scale runs.
 
     Args:
         name: Name of the scale: ``"quick"``, ``"small"`` or ``"paper"``.
         method: Name of the method; one without values of its own takes FRePo's.
+        dataset: Name of the data set: at scale ``"paper"`` the number of steps is that of
+            its published row, if there is one.
+        images_per_class: Number of distilled images of each class of that row.
 
     Raises:
         ValueError: If the scale is unknown.
@@ -130,20 +135,33 @@ def scale(name: str, method: str = "frepo") -> Scale:
         >>> from isa_toolkit.presets import scale
         >>> scale("quick").steps, scale("paper", method="mtt").steps
         (400, 5000)
+        >>> scale("paper", method="rcig", dataset="cifar10", images_per_class=1).steps
+        15000
     """
     scales = table("scales")
     common, others = _split(scales[check_one_of("scale", name, scales)])
     fit = others.pop("fit", None)
     own = others.get(method, {})
+    if name == "paper" and images_per_class in published_rows(method).get(dataset, ()):
+        row = preset(method, dataset, images_per_class)
+        if "steps" in row and not row["source"].startswith("ours"):
+            own["steps"] = row["steps"]
     return Scale(**{**common, **own}, fit=fit)
 
 
-def study_budget(name: str) -> dict[str, Any]:
-    """Return the fields of ``isa_toolkit.figures.study.Budget`` at a scale."""
+def study_budget(name: str, dataset: str = "") -> dict[str, Any]:
+    """Return the fields of ``isa_toolkit.figures.study.Budget`` at a scale.
+
+    At scale ``"paper"`` the numbers of images per class are those that FRePo is published
+    with on the data set, if it is.
+    """
     scales = table("scales")
     chosen = scales[check_one_of("scale", name, scales)]
     budget = {"fit": chosen.get("fit"), **_split(chosen)[0], **chosen["study"]}
     budget["steps"] = {int(count): steps for count, steps in budget["steps"].items()}
+    sizes = published_rows("frepo").get(dataset, ())
+    if name == "paper" and sizes:
+        budget["steps"] = dict.fromkeys(sizes, chosen["steps"])
     return budget
 
 

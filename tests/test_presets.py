@@ -152,6 +152,7 @@ def test_settings_of_isa_are_known_for_one_row() -> None:
     assert preset("frepo", "cifar10", 10)["isa"] == {
         "drop_easy": 0.2,
         "segment": [0.0, 0.5],
+        "reduction": "released",
     }
 
 
@@ -311,6 +312,26 @@ def test_the_largest_scale_is_as_published() -> None:
         "targets_per_class"
     ]  # fmt: skip
     assert scale("paper").fit is None
+    for (name, count), steps in RCIG_STEPS.items():
+        assert scale("paper", "rcig", name, count).steps == steps
+    # Unknown ones, our own rows and smaller scales stay as they are.
+    for cell in (("cifar10", 50), ("digits", 1), ("my_cells", 1)):
+        assert scale("paper", "rcig", *cell).steps == 10_000
+    assert scale("paper", "mtt", "digits", 1).steps == 5000
+    assert scale("small", "rcig", "cifar10", 1).steps == 2000
+
+
+def test_the_published_sizes_are_those_of_the_data_set() -> None:
+    sizes = {
+        name: list(study_budget("paper", name)["steps"])
+        for name in ("cifar10", "imagenet64", "tiny_imagenet", "imagewoof", "my_cells")
+    }
+    assert sizes == {
+        "cifar10": [1, 10, 50], "imagenet64": [1, 2], "tiny_imagenet": [1, 10],
+        "imagewoof": [1, 10], "my_cells": [1, 10, 50],
+    }  # fmt: skip
+    assert study_budget("paper", "imagenet64")["steps"][2] == 500_000
+    assert list(study_budget("small", "imagenet64")["steps"]) == [1, 10]
 
 
 def test_studies_spend_what_their_scale_does_not_replace() -> None:

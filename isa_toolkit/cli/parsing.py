@@ -225,7 +225,8 @@ class _ExperimentRule:
 
     Args:
         argv: Arguments of the command. ``--method`` and ``--scale`` are read first: they
-            decide which other flags there are, and their defaults.
+            decide which other flags there are, and their defaults; for the published
+            number of steps so are the data set and ``--images-per-class``.
 
     Attributes:
         names: Names of the flags that were found.
@@ -243,16 +244,26 @@ class _ExperimentRule:
         from isa_toolkit.distillation import Experiment
         from isa_toolkit.methods import METHODS
         from isa_toolkit.networks import NetworkSettings
-        from isa_toolkit.presets import ScaleName, scale
+        from isa_toolkit.presets import ScaleName, published_rows, scale
 
-        def read_first(method: str = "frepo", scale: str = "quick") -> tuple[str, str]:
-            return (
-                match_name("--method", method, METHODS),
-                match_name("--scale", scale, get_args(ScaleName)),
-            )
+        def read_first(
+            method: str = "frepo",
+            scale: str = "quick",
+            dataset: str = "",
+            images_per_class: Annotated[str, _FLAGS["images_per_class"]] = "1",
+        ) -> tuple[str, str, str, int]:
+            method = match_name("--method", method, METHODS)
+            # What is no name or no number is refused later.
+            with contextlib.suppress(InvalidValueError):
+                dataset = match_name("--dataset", dataset, published_rows(method))
+            count = int(images_per_class) if images_per_class.isdecimal() else 1
+            scale = match_name("--scale", scale, get_args(ScaleName))
+            return method, scale, dataset, count
 
-        (self.method, scale_name), _ = _parse(read_first, self._argv, add_help=False)
-        method, size = METHODS[self.method], scale(scale_name, self.method)
+        read, _ = _parse(read_first, self._argv, add_help=False)
+        self.method, scale_name, dataset, count = read
+        method = METHODS[self.method]
+        size = scale(scale_name, self.method, dataset, count)
         defaults = {"steps": size.steps, "name": method.network, "width": size.width}
         if method.sampling != "none":
             defaults["batch_size"] = size.batch_size

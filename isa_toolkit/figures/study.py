@@ -77,6 +77,8 @@ class Budget(NamedTuple):
     map_points: Largest number of real images per class in a map.
     methods: Name of a method -> its budget. FRePo uses the fields above; a method that is
         not listed uses its scale of the same name in ``isa_toolkit.presets``.
+    reduction: Reduction over classes of FRePo with crucial samples or ISA: ``"half_sum"``,
+        as plain FRePo, or ``"released"``, that of the released ISA code.
     """
 
     scale: Literal["quick", "small", "paper"]
@@ -90,6 +92,7 @@ class Budget(NamedTuple):
     features: FeatureSettings
     map_points: int
     methods: Mapping[str, MethodBudget] = MappingProxyType({})
+    reduction: Literal["half_sum", "released"] = "half_sum"
 
 
 def _budget(scale: Any) -> Budget:
@@ -150,6 +153,7 @@ class Study:
         workers: int | None = None,
         progress: bool | None = None,
     ) -> None:
+        is_named = not isinstance(scale, Budget)
         if not isinstance(scale, Budget):
             scale = BUDGETS[checks.match_name("scale", scale, BUDGETS)]
         self.budget = scale
@@ -171,6 +175,9 @@ class Study:
                 f"{type(dataset).__name__}."
             )
         self.dataset = dataset
+        if is_named and self.budget.scale == "paper":
+            steps = presets.study_budget("paper", dataset.name)["steps"]
+            self.budget = self.budget._replace(steps=steps)
 
     def __repr__(self) -> str:
         return (
@@ -229,19 +236,28 @@ class Study:
         method = variant.method(budget.learning_rate)
         entry = method_of(method)
         steps, batch_size = budget.steps[images_per_class], budget.batch_size
+        width = budget.width
         if method.name in budget.methods:
             steps, batch_size, changes = budget.methods[method.name]
             method = dataclasses.replace(
                 method, **{**dict(changes), **dict(variant.changes)}
             )
         elif method.name != "frepo":
-            scale = presets.scale(budget.scale, method.name)
+            scale = presets.scale(
+                budget.scale, method.name, self.dataset.name, images_per_class
+            )
             steps, batch_size = scale.steps, scale.batch_size
+            # RFAD's at scale "paper" is its own; all others have the budget's.
+            if scale.width != presets.scale(budget.scale).width:
+                width = scale.width
+        elif variant.key != "frepo":
+            changes = {"reduction": budget.reduction, **dict(variant.changes)}
+            method = dataclasses.replace(method, **changes)
         return Experiment(
             dataset=self.dataset,
             method=method,
             images_per_class=images_per_class,
-            network=NetworkSettings(name=entry.network, width=budget.width),
+            network=NetworkSettings(name=entry.network, width=width),
             steps=steps,
             batch_size=None if entry.sampling == "none" else batch_size,
             seed=seed,

@@ -65,6 +65,15 @@ def test_flags_reach_the_experiment_its_method_and_its_network():
     assert built.network == NetworkSettings(width=16, depth=2)
 
 
+def test_published_steps_are_those_of_the_row():
+    line = "--method rcig --scale paper --dataset CIFAR-10 --ipc"
+    steps = {count: read(f"{line} {count}")[0].build().steps for count in (1, 50)}
+    assert steps == {1: 15_000, 50: 10_000}
+    given = read(f"{line} 1 --steps 7")[0].build()
+    assert given.steps == 7
+    assert read(f"{line}=1 --scale small")[0].build().steps == 2000
+
+
 @pytest.mark.parametrize("name", ["DM", "dm", "Dm"])
 def test_the_method_decides_which_flags_there_are_whatever_its_case(name):
     built = read(f"--method={name}")[0].build()

@@ -14,8 +14,10 @@ from tiny_study import STEPS, TINY, three_digits, tiny_study
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distillation import Run
 from isa_toolkit.errors import CancelledError
+from isa_toolkit.figures import comparisons
 from isa_toolkit.figures import study as studies
 from isa_toolkit.figures.registry import DEMO, ITEMS
+from isa_toolkit.figures.results_table import as_table
 from isa_toolkit.figures.study import BUDGETS, Study, evaluate_run
 from isa_toolkit.figures.variants import Variant
 
@@ -247,3 +249,35 @@ def test_the_published_budget_is_the_published_one():
     assert set(paper.steps.values()) == {500_000}
     assert (paper.width, paper.batch_size, paper.learning_rate) == (128, 1024, 3e-4)
     assert (paper.networks, paper.fit) == (5, None)
+
+
+# A data set that no row names.
+@pytest.mark.filterwarnings("ignore:no published settings")
+def test_a_published_study_follows_the_rows_of_its_data_set(monkeypatch, tmp_path):
+    def study_of(name, scale="paper"):
+        dataset = dataclasses.replace(three_digits(), name=name)
+        return Study(dataset, scale=scale, folder=tmp_path)
+
+    assert study_of("imagenet64").sizes == [1, 2]
+    # A budget that is given stays as it is.
+    assert study_of("imagenet64", BUDGETS["paper"]).sizes == [1, 10]
+    study = study_of("cifar10")
+
+    def made(key, **changes):
+        return study.experiment(Variant(key, tuple(changes.items())), 1, 0)
+
+    plain, ours = made("frepo"), made("isa")
+    assert (plain.method.reduction, ours.method.reduction) == ("half_sum", "released")
+    assert made("frepo+drop_easy").method.reduction == "released"
+    assert made("isa", reduction="half_sum").method.reduction == "half_sum"
+    widths = {key: made(key).network.width for key in ("isa", "rfad", "rcig", "dm")}
+    assert widths == {"isa": 128, "rfad": 256, "rcig": 128, "dm": 128}
+    assert (made("rcig").steps, made("rfad").steps) == (15_000, 100_000)
+    asked = []
+    monkeypatch.setattr(
+        study, "accuracies", lambda _, size: asked.append(size) or as_table([])
+    )
+    monkeypatch.setattr(study, "initial_accuracies", lambda *_: as_table([]))
+    comparisons.TABLE8.compute(study)
+    comparisons.TABLE4.compute(study)
+    assert asked == [1, 10, 1]
