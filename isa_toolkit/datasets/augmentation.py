@@ -1,9 +1,9 @@
 """Differentiable augmentation of image batches: one random op per batch or per image.
 
-Two published sets of ops share this file. :func:`augment` is that of FRePo, ISA and RCIG,
-:func:`dsa_augment` that of DSA, DM and MTT (differentiable Siamese augmentation). They
-differ in their ranges and in what lies outside an image: its border repeated for the
-first, 0 for the second.
+Three published sets of ops share this file: ``OPS`` of FRePo, ISA and RCIG, ``DSA_OPS`` of
+DSA, DM and MTT (differentiable Siamese augmentation), and ``DC_OPS`` of DC. They differ in
+their ranges and in what lies outside an image: its border repeated for the first, 0 for
+the second, and for the third, where images move or turn, the mean of the batch.
 
 Each op is a pair of pure functions, ``draw(key, shape) -> parameters`` and
 ``apply(images, *parameters) -> images``. Images are floats of any scale, whitened ones
@@ -11,7 +11,7 @@ included: nothing is clipped, and 0 is the mean of standardised images. Pixel co
 are (row, column), rows downwards, with the centre of an image at
 ((h - 1) / 2, (w - 1) / 2). Every op is affine in the images, so gradients are exact.
 
-Source: docs/algorithms.md, sections 3.1 and 3.2, written from their equations.
+Source: docs/algorithms.md, sections 3.1 to 3.3, written from their equations.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key
 
@@ -35,11 +36,15 @@ _LOG_ZOOM = math.log(1.25)
 _ANGLE = math.radians(15)
 _SHIFT = 0.125
 _DSA_SCALE = 1.2
+_DC_SCALE = 0.2
+_DC_ANGLE = 45
+_DC_PAD = 4
 
 RGB_OPS = ("flip", "color", "crop", "rotate", "translate", "cutout")
 GRAY_OPS = ("color", "crop", "rotate", "translate", "cutout")
 DSA_RGB_OPS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 DSA_GRAY_OPS = ("color", "crop", "cutout", "scale", "rotate")
+DSA_NAMED_OPS = {"fashion_mnist": DSA_RGB_OPS, "svhn": DSA_GRAY_OPS}
 MODES = ("batch", "sample")
 
 
@@ -62,22 +67,23 @@ def augment(
     *,
     ops: tuple[str, ...],
     mode: Literal["batch", "sample"] = "batch",
+    kind: Literal["frepo", "dsa", "dc"] = "frepo",
 ) -> Images:
     """Return the images after one op, drawn uniformly from ``ops``.
 
-    ``ops`` are names from ``OPS``, of which a repeated one is drawn more often; they and
-    ``mode`` are static under ``jit``. ``"batch"`` draws one op for all images (FRePo,
-    ISA), ``"sample"`` one for each (RCIG); the op's parameters are drawn for each image
-    in both. In mode ``"sample"``, and in mode ``"batch"`` under ``vmap`` over keys, every
-    op is computed and one is kept.
+    ``ops`` are names from the set ``OPS_OF[kind]``, of which a repeated one is drawn more
+    often; they, ``mode`` and ``kind`` are static under ``jit``. ``"batch"`` draws one op
+    for all images (FRePo, ISA, DSA), ``"sample"`` one for each (RCIG, DC); the op's
+    parameters are drawn for each image in both. In mode ``"sample"``, and in mode
+    ``"batch"`` under ``vmap`` over keys, every op is computed and one is kept.
 
-    Source: docs/algorithms.md, section 3.1.
+    Source: docs/algorithms.md, sections 3.1 to 3.3.
     """
     op_key, draw_key = jax.random.split(key)
     n = images.shape[0]
 
     def apply(name: str) -> Array:
-        op = OPS[name]
+        op = OPS_OF[kind][name]
         return op.apply(images, *op.draw(draw_key, images.shape))
 
     if mode == "batch":
@@ -120,14 +126,26 @@ def dsa_augment(
     return lax.switch(index, [partial(apply, name) for name in ops])
 
 
-def dsa_default_ops(image_shape: tuple[int, int, int]) -> tuple[str, ...]:
-    """Return the published ops of DSA for images of this shape: no flips for digits.
+def dsa_default_ops(
+    image_shape: tuple[int, int, int], dataset: str | None = None
+) -> tuple[str, ...]:
+    """Return the published ops of DSA for a data set, by name or else by its channels.
 
-    Source: docs/algorithms.md, section 3.2 ("drop flip for MNIST/SVHN"; SVHN has three
-    channels, so name ``DSA_GRAY_OPS`` there; Fashion-MNIST has one and flips:
-    ``DSA_RGB_OPS``).
+    Images with one channel are not flipped, with two exceptions: Fashion-MNIST is, and
+    SVHN, which has three channels, is not.
+
+    Source: docs/algorithms.md, section 3.2.
     """
-    return DSA_RGB_OPS if image_shape[2] == 3 else DSA_GRAY_OPS
+    by_channels = DSA_RGB_OPS if image_shape[2] == 3 else DSA_GRAY_OPS
+    return DSA_NAMED_OPS.get(dataset or "", by_channels)
+
+
+def dc_default_ops(dataset: str | None) -> tuple[str, ...]:
+    """Return the published ops of DC: none, except for MNIST.
+
+    Source: docs/algorithms.md, section 3.3.
+    """
+    return tuple(DC_OPS) if dataset == "mnist" else ()
 
 
 # --- Ops of both sets -----------------------------------------------------------------
@@ -336,6 +354,128 @@ DSA_OPS: dict[str, Op] = {
     "scale": Op(dsa_draw_scale, dsa_scale),
     "rotate": Op(draw_rotate, partial(rotate, outside="zero")),
 }
+
+
+# --- Ops of DC --------------------------------------------------------------------------
+
+
+def dc_crop(images: Images, shift: Int[Array, "n 2"]) -> Images:
+    """Return the images moved by whole pixels; outside is the batch's channel mean.
+
+    The output at u is the input at u + shift.
+    """
+    mean = jnp.mean(images, axis=(0, 1, 2))
+    return dsa_crop(images - mean, shift) + mean
+
+
+def dc_draw_crop(key: Key[Array, ""], shape: Shape) -> tuple[Int[Array, "n 2"]]:
+    """Return the shift of ``dc_crop``: -4 to 3 pixels, a window in a frame of 4."""
+    return (jax.random.randint(key, (shape[0], 2), -_DC_PAD, _DC_PAD),)
+
+
+def dc_scale(images: Images, factors: Float[Array, "n 2"]) -> Images:
+    """Return the images resized along (rows, columns), nearest neighbour, amid zeros."""
+    sides = jnp.asarray(images.shape[1:3])
+    sizes = jnp.floor(factors * sides).astype(jnp.int32)
+    # Both lie centred, in whole pixels, in a square that holds them.
+    square = jnp.maximum(jnp.max(sizes, axis=1, keepdims=True), jnp.max(sides))
+    first = (square - sides) // 2 - (square - sizes) // 2
+
+    def source(axis: int) -> tuple[Array, Array]:
+        place = jnp.arange(images.shape[1 + axis]) + first[:, axis, None]
+        size = sizes[:, axis, None]
+        return place * sides[axis] // size, (place >= 0) & (place < size)
+
+    (rows, is_row), (columns, is_column) = source(0), source(1)
+    resized = jax.vmap(lambda image, row, column: image[row][:, column])(
+        images, jnp.clip(rows, 0, sides[0] - 1), jnp.clip(columns, 0, sides[1] - 1)
+    )
+    inside = is_row[:, :, None] & is_column[:, None, :]
+    return jnp.where(inside[..., None], resized, 0)
+
+
+def dc_draw_scale(key: Key[Array, ""], shape: Shape) -> tuple[Float[Array, "n 2"]]:
+    """Return the factors of ``dc_scale``, independent and uniform in [.8, 1.2]."""
+    low, high = 1 - _DC_SCALE, 1 + _DC_SCALE
+    return (jax.random.uniform(key, (shape[0], 2), minval=low, maxval=high),)
+
+
+def dc_rotate(images: Images, degrees: Int[Array, " n"]) -> Images:
+    """Return the images turned by cubic splines; corners are the mean of the batch.
+
+    Equals ``scipy.ndimage.rotate``, whose larger picture is cropped about its centre.
+    """
+    angles = jnp.deg2rad(degrees.astype(images.dtype))
+    cosine, sine = (f(angles)[:, None, None] for f in (jnp.cos, jnp.sin))
+    u, v = _centred(images.shape, images.dtype)
+    h, w = images.shape[1:3]
+    # A larger picture whose side differs by an odd number is cropped half a pixel off.
+    rows, columns = (
+        place - jnp.floor(a * jnp.abs(cosine) + b * jnp.abs(sine) + 0.5 - a) % 2 / 2
+        for place, a, b in ((u, h, w), (v, w, h))
+    )
+    rows, columns = rows * cosine + columns * sine, columns * cosine - rows * sine
+    rows, columns = rows + (h - 1) / 2, columns + (w - 1) / 2
+    # An input at the border counts as inside however its place is rounded.
+    margin = 1e-4
+    inside = (jnp.abs(rows - (h - 1) / 2) <= (h - 1) / 2 + margin) & (
+        jnp.abs(columns - (w - 1) / 2) <= (w - 1) / 2 + margin
+    )
+    turned = _spline(images, rows, columns)
+    return jnp.where(inside[..., None], turned, jnp.mean(images))
+
+
+def dc_draw_rotate(key: Key[Array, ""], shape: Shape) -> tuple[Int[Array, " n"]]:
+    """Return the angles of ``dc_rotate``: whole degrees, -45 to 44."""
+    return (jax.random.randint(key, shape[:1], -_DC_ANGLE, _DC_ANGLE),)
+
+
+def _spline(
+    images: Images, rows: Float[Array, "n h w"], columns: Float[Array, "n h w"]
+) -> Images:
+    """Return the values of the interpolating cubic spline at pixel coordinates."""
+    n, h, w, ch = images.shape
+    coefficients = jnp.einsum(
+        "ah,nhwc,bw->nabc", _spline_filter(h), images, _spline_filter(w)
+    )
+    pixels = coefficients.reshape(n, h * w, ch)
+
+    def taps(place: Array, size: int) -> list[tuple[Array, Array]]:
+        """Return index and weight of the four pixels about a place, mirrored outside."""
+        before = jnp.floor(place)
+        weights = []
+        for step in range(-1, 3):
+            index = jnp.abs(before.astype(jnp.int32) + step)
+            index = size - 1 - jnp.abs(size - 1 - index)
+            far = jnp.abs(place - before - step)
+            near = 2 / 3 - far**2 + far**3 / 2
+            weights.append((index, jnp.where(far < 1, near, (2 - far) ** 3 / 6)))
+        return weights
+
+    result = jnp.zeros_like(images)
+    for row, row_weight in taps(rows, h):
+        for column, column_weight in taps(columns, w):
+            index = jnp.reshape(row * w + column, (n, -1, 1))
+            found = jnp.take_along_axis(pixels, index, axis=1, mode="clip")
+            weight = (row_weight * column_weight)[..., None].astype(images.dtype)
+            result += weight * found.reshape(images.shape)
+    return result
+
+
+def _spline_filter(size: int) -> np.ndarray:
+    """Return the matrix from values to the coefficients of a cubic spline, [size, size]."""
+    from scipy.ndimage import spline_filter1d
+
+    eye = np.eye(size)
+    return spline_filter1d(eye, order=3, axis=0, mode="mirror").astype(np.float32)
+
+
+DC_OPS: dict[str, Op] = {
+    "crop": Op(dc_draw_crop, dc_crop),
+    "scale": Op(dc_draw_scale, dc_scale),
+    "rotate": Op(dc_draw_rotate, dc_rotate),
+}
+OPS_OF: dict[str, dict[str, Op]] = {"frepo": OPS, "dsa": DSA_OPS, "dc": DC_OPS}
 
 
 # --- Helpers ----------------------------------------------------------------------------

@@ -16,7 +16,12 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from isa_toolkit import checks
-from isa_toolkit.datasets.augmentation import DSA_OPS, dsa_augment, dsa_default_ops
+from isa_toolkit.datasets.augmentation import (
+    DSA_NAMED_OPS,
+    DSA_OPS,
+    dsa_augment,
+    dsa_default_ops,
+)
 from isa_toolkit.losses.matching import class_mean_loss
 from isa_toolkit.losses.selection import Partner, TargetTerms
 from isa_toolkit.methods.base import (
@@ -82,8 +87,8 @@ class DM:
         partner: Partner of each kept image: the ``"nearest"`` kept image of any class by
             cosine, a ``"random"`` one, the nearest of the ``"same_class"``, or ``"none"``
             (needs segment (0, 0)).
-        ops: Operations of the Siamese augmentation; None for the published ones by number
-            of channels, empty for none.
+        ops: Operations of the Siamese augmentation; None for the published ones of the
+            data set or, of an unknown one, by number of channels; empty for none.
         learning_rate: Learning rate of the images; None for the published one (1; 10 for
             CIFAR-10 at 100 images per class and more).
         momentum: Momentum of the images, in [0, 1).
@@ -135,7 +140,8 @@ class DM:
         rate = self.learning_rate
         if rate is None:
             rate = preset("dm", dataset, images_per_class)["learning_rate"]
-        return dataclasses.replace(self, learning_rate=rate)
+        ops = DSA_NAMED_OPS.get(dataset) if self.ops is None else self.ops
+        return dataclasses.replace(self, learning_rate=rate, ops=ops)
 
 
 def _optimizer(settings: DM) -> Any:

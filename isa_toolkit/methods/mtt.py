@@ -21,7 +21,12 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from isa_toolkit import checks
-from isa_toolkit.datasets.augmentation import DSA_OPS, dsa_augment, dsa_default_ops
+from isa_toolkit.datasets.augmentation import (
+    DSA_NAMED_OPS,
+    DSA_OPS,
+    dsa_augment,
+    dsa_default_ops,
+)
 from isa_toolkit.losses import crucial
 from isa_toolkit.losses.matching import trajectory_loss
 from isa_toolkit.losses.selection import Partner
@@ -112,7 +117,8 @@ class MTT:
         rate_learning_rate: Learning rate of the step size.
         momentum: Momentum of images and step size, in [0, 1).
         ops: Operations of DSA's augmentation, for student and experts; None for the
-            published ones by number of channels, empty for none.
+            published ones of the data set or, of an unknown one, by number of channels;
+            empty for none.
         expert_count: Number of experts.
         expert_epochs: Number of epochs of each expert.
         expert_learning_rate: Learning rate of the experts' SGD.
@@ -226,6 +232,7 @@ class MTT:
             filled.update({name: row.get(name) for name in missing})
         batch_size = filled["student_batch_size"] or total
         filled["student_batch_size"] = min(batch_size, total)
+        filled["ops"] = DSA_NAMED_OPS.get(dataset) if self.ops is None else self.ops
         return dataclasses.replace(self, **filled)
 
 

@@ -1,6 +1,8 @@
-"""Both sets of augmentations against SciPy, their conventions, and their gradients."""
+"""The sets of augmentations against SciPy, their conventions, and their gradients."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ from scipy import ndimage
 from toy import quick_jit
 
 from isa_toolkit.datasets.augmentation import (
+    DC_OPS,
     DSA_OPS,
     GRAY_OPS,
     MODES,
@@ -17,6 +20,7 @@ from isa_toolkit.datasets.augmentation import (
     RGB_OPS,
     Op,
     augment,
+    dc_default_ops,
     dsa_augment,
     dsa_default_ops,
 )
@@ -242,6 +246,65 @@ def test_only_colour_images_are_flipped_by_default():
     assert set(RGB_OPS) - set(GRAY_OPS) == {"flip"}
     assert "flip" in dsa_default_ops((32, 32, 3))
     assert "flip" not in dsa_default_ops((28, 28, 1))
+    assert "flip" in dsa_default_ops((28, 28, 1), "fashion_mnist")
+    for name, channels in (("mnist", 1), ("svhn", 3), ("digits", 1)):
+        assert "flip" not in dsa_default_ops((28, 28, channels), name)
+
+
+def test_the_ops_of_dc_are_those_of_scipy_and_of_arrays_written_out():
+    images = draw_images((4, 9, 9, 2)) + np.float32(1)
+    mean = images.mean(axis=(0, 1, 2))
+    degrees = np.array([-45, -17, 0, 31])
+    shift = np.array([[-4, 3], [0, 0], [2, -1], [3, 3]])
+    factors = np.array([[0.8, 1.19], [1.0, 1.0], [1.19, 1.19], [0.7, 0.9]])
+
+    @jax.jit
+    def apply(images):
+        return (
+            DC_OPS["rotate"].apply(images, jnp.asarray(degrees)),
+            DC_OPS["crop"].apply(images, jnp.asarray(shift)),
+            DC_OPS["scale"].apply(images, jnp.asarray(factors)),
+        )
+
+    turned, moved, scaled = map(np.asarray, apply(images))
+    for index, image in enumerate(images):
+        larger = ndimage.rotate(
+            image, degrees[index], axes=(0, 1), order=3, cval=images.mean()
+        )
+        top, left = ((side - 9) // 2 for side in larger.shape[:2])
+        expected = larger[top : top + 9, left : left + 9]
+        np.testing.assert_allclose(turned[index], expected, atol=2e-4)
+        framed = np.broadcast_to(mean, (17, 17, 2)).copy()
+        framed[4:13, 4:13] = image
+        row, column = 4 + shift[index]
+        expected = framed[row : row + 9, column : column + 9]
+        np.testing.assert_allclose(moved[index], expected, atol=1e-5)
+        height, width = (int(factor * 9) for factor in factors[index])
+        resized = image[np.arange(height) * 9 // height]
+        resized = resized[:, np.arange(width) * 9 // width]
+        square = np.zeros((max(height, width, 9),) * 2 + (2,))
+        top, left = ((len(square) - side) // 2 for side in (height, width))
+        square[top : top + height, left : left + width] = resized
+        top = (len(square) - 9) // 2
+        expected = square[top : top + 9, top : top + 9]
+        np.testing.assert_allclose(scaled[index], expected, atol=1e-6)
+
+
+def test_the_ops_of_dc_have_their_ranges_and_differ_between_images():
+    draws = {
+        name: np.asarray(op.draw(jax.random.key(0), (2000, 28, 28, 1))[0])
+        for name, op in DC_OPS.items()
+    }
+    assert sorted(set(draws["crop"].ravel())) == list(range(-4, 4))
+    assert sorted(set(draws["rotate"])) == list(range(-45, 45))
+    assert_fills(draws["scale"], 0.8, 1.2)
+    images = np.broadcast_to(draw_images((1, 8, 8, 1)), (6, 8, 8, 1))
+    ops = dc_default_ops("mnist")
+    assert (ops, dc_default_ops("cifar10")) == (("crop", "scale", "rotate"), ())
+    changed = jax.jit(partial(augment, ops=ops, mode="sample", kind="dc"))(
+        jax.random.key(1), images
+    )
+    assert len(np.unique(np.round(changed.sum((1, 2, 3)), 4))) > 2
 
 
 def apply_each(images, names, seed=0):
