@@ -131,7 +131,10 @@ class RunState:
     def is_validation(self) -> bool:
         """Whether a validation is due at this step."""
         every = self.settings.validation_every
-        return bool(every) and (self.step % every == 0 or self.is_last)
+        if not every:
+            return False
+        is_early = self.step in schedule.early_validations(self.settings)
+        return self.step % every == 0 or is_early or self.is_last
 
     @property
     def is_stop_requested(self) -> bool:
@@ -142,7 +145,11 @@ class RunState:
     def steps_until_event(self) -> int:
         """Number of steps until the next validation or the last step."""
         every, left = self.settings.validation_every, self.settings.steps - self.step
-        return min(left, every - self.step % every) if every else left
+        if not every:
+            return left
+        early = schedule.early_validations(self.settings)
+        ahead = [step - self.step for step in early if step > self.step]
+        return min(left, every - self.step % every, *ahead)
 
     def chunk(self, **options: Any) -> loop.Chunk:
         """Return the compiled loop; the options are those of ``loop.chunk``."""

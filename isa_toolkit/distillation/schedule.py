@@ -81,12 +81,23 @@ def validate(
     }
 
 
+def early_validations(settings: Experiment) -> tuple[int, ...]:
+    """Return the steps that are validated besides those at equal distances.
+
+    Source: docs/algorithms.md, section 4.1; steps 10,000, 30,000 and 100,000 are multiples
+    of the published distance.
+    """
+    return (1, 3000) if settings.selection == "released" else ()
+
+
 def select_step(rows: list[Row], settings: Experiment) -> dict[str, Any]:
     """Return which step's images are the result: rule, step and, but for "last", accuracy."""
     rule = settings.selection
     if rule == "last":
         return {"rule": rule, "step": settings.steps}
     rows = [row for row in rows if row["kind"] == "validation"]
+    if rule == "released":  # which validates no real images
+        rows = [row for row in rows if row["step"] > 0]
     # The earliest of equally good ones; step 0 is the real images.
     best = max(rows, key=lambda row: (row["accuracy"], -row["step"]))
     return {"rule": rule, "step": best["step"], "accuracy": best["accuracy"]}

@@ -12,7 +12,7 @@ from tiny_run import tiny
 
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distillation import Experiment
-from isa_toolkit.distillation.schedule import first_images
+from isa_toolkit.distillation.schedule import early_validations, first_images
 from isa_toolkit.methods import METHODS, RFAD, FRePo
 from isa_toolkit.networks import NetworkSettings
 
@@ -200,7 +200,13 @@ def test_each_selection_holds_out_what_it_says() -> None:
     last = tiny(dataset=DIGITS, selection="last").resolve()
     assert last.validation is None
     assert last.train is DIGITS
-    released = tiny(dataset=DIGITS, selection="released").resolve()
+    long = {"steps": 500_000, "validation_every": None, "validation_networks": None}
+    released = tiny(dataset=DIGITS, selection="released", **long).resolve()
+    settings = released.settings
+    assert (settings.validation_every, settings.validation_networks) == (10_000, 5)
+    # 52 checkpoints, as in the released code.
+    checkpoints = {*range(10_000, 500_001, 10_000), *early_validations(settings)}
+    assert len(checkpoints) == 52
     assert released.validation is not None
     np.testing.assert_array_equal(released.validation[1], DIGITS.test.labels)
     assert released.train is DIGITS

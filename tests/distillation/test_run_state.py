@@ -46,6 +46,11 @@ def run(tmp_path: Path) -> RunState:
     [
         ({"validation_every": 8}, [8, 8, 16, 20], [0, 8, 16, 20]),
         ({"validation_every": 0, "selection": "last"}, [20] * 4, []),
+        (
+            {"validation_every": 8, "selection": "released"},
+            [1, 8, 16, 20],
+            [0, 1, 8, 16, 20],
+        ),
     ],
 )
 def test_the_loop_comes_back_at_each_validation_and_at_the_end(
