@@ -265,8 +265,15 @@ class Study:
             validation_every=max(1, steps // _SNAPSHOTS),
         )
 
-    def evaluation_settings(self) -> EvaluationSettings:
-        """Return how distilled sets are evaluated at this scale."""
+    def evaluation_settings(self, method: str = "frepo") -> EvaluationSettings:
+        """Return how distilled sets of a method are evaluated at this scale.
+
+        All alike, except that at scale ``"paper"`` each other method than FRePo has the
+        protocol that it is published with.
+        """
+        if self.budget.scale == "paper" and method != "frepo":
+            networks = self.budget.networks
+            return EvaluationSettings(protocol="published", networks=networks)
         return EvaluationSettings(
             network=NetworkSettings(width=self.budget.width, norm="none"),
             networks=self.budget.networks,
@@ -372,9 +379,14 @@ class Study:
         images_per_class: int,
     ) -> pd.DataFrame:
         """Return the accuracies of (columns of the rows, run, step of the run)."""
-        settings = self.evaluation_settings()
+
+        def evaluated(job: tuple[dict[str, Any], Run, int | None]) -> Evaluation:
+            _, run, step = job
+            settings = self.evaluation_settings(run.experiment["method"]["name"])
+            return evaluate_run(run, self.dataset, settings, step=step)
+
         found = self.map(
-            lambda job: evaluate_run(job[1], self.dataset, settings, step=job[2]),
+            evaluated,
             jobs,
             f"{self.dataset.name}, {images_per_class} per class: evaluations",
         )
@@ -483,9 +495,7 @@ def evaluate_run(
     It is stored in the run folder and read back when settings and data are the same.
     """
     distilled = run.distilled if step is None else run.distilled_at(step)
-    resolved = settings.resolve(
-        image_shape=dataset.image_shape, num_distilled=len(distilled.images)
-    )
+    resolved = settings.resolve_for(distilled, dataset)
     identity = json.dumps(
         {"settings": dataclasses.asdict(resolved), "data": dataset.fingerprint},
         sort_keys=True,

@@ -66,3 +66,16 @@ def test_each_setting_is_paired_with_its_baseline(comparison, study):
     assert values >= {float(value) for value in shown.value}
     assert {x for x, _ in points(right)} >= set(map(float, found.values()))
     assert "toy, 1 image per class, 2 seeds" in comparison.caption(table)
+
+
+def test_at_scale_paper_each_method_has_its_own_protocol(study, monkeypatch):
+    monkeypatch.setattr(study, "budget", study.budget._replace(scale="paper"))
+    assert study.evaluation_settings().protocol == "isa"
+    assert study.evaluation_settings("dm").protocol == "published"
+    compared = {
+        comparison: comparison.compute(study).query("against == 'random'")
+        for comparison in (TABLE4, TABLE8)
+    }
+    # Random images that another protocol evaluated are subtracted from none.
+    assert set(compared[TABLE4].setting) == {"frepo", "isa"}
+    assert set(compared[TABLE8].setting) == set(TABLE8.keys)
