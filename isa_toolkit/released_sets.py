@@ -19,7 +19,7 @@ from isa_toolkit.datasets import DATASETS, Dataset, Preprocessing, load_dataset
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.errors import InvalidValueError
 
-ReleasedKind = Literal["frepo", "rcig", "rfad", "dc", "npz"]
+ReleasedKind = Literal["frepo", "rcig", "rfad", "dc", "dsa", "npz"]
 
 
 class _Space(NamedTuple):
@@ -27,30 +27,28 @@ class _Space(NamedTuple):
 
     whitening: Name of the whitening of colour images; grey ones are standardised.
     std: Channel standard deviations by data set, where they are not those of the data set.
-    manifest: Entries of the manifest: the method, for its protocol, and the network.
+    method: Method of the manifest, which names its protocol.
+    network: Size of the network of the distillation.
     """
 
     whitening: Literal["standardise", "zca", "rfad_zca"]
     std: dict[str, tuple[float, ...]]
-    manifest: dict[str, Any]
+    method: dict[str, Any]
+    network: dict[str, int]
 
 
 _WIDE = {"width": 128, "depth": 3}
 # Source: docs/algorithms.md, sections 1.1 to 1.3 (preprocessing), 2 (networks) and 7.
+_DC_STD = {"cifar10": (0.2023, 0.1994, 0.2010)}
 _SPACES = {
-    "frepo": _Space("zca", {}, {"method": {"name": "frepo"}, "network": _WIDE}),
+    "frepo": _Space("zca", {}, {"name": "frepo", "protocol": "frepo"}, _WIDE),
     # The distilled CIFAR-10 set is trained on with its flipped copies.
     "rcig": _Space(
-        "zca", {}, {"method": {"name": "rcig", "flips": True}, "network": _WIDE}
+        "zca", {}, {"name": "rcig", "protocol": "rcig", "flips": True}, _WIDE
     ),
-    "rfad": _Space(
-        "rfad_zca", {}, {"method": {"name": "rfad"}, "network": {"depth": 3}}
-    ),
-    "dc": _Space(
-        "standardise",
-        {"cifar10": (0.2023, 0.1994, 0.2010)},
-        {"method": {"name": "dc", "protocol": "dsa"}, "network": _WIDE},
-    ),
+    "rfad": _Space("rfad_zca", {}, {"name": "rfad", "protocol": "rfad"}, {"depth": 3}),
+    "dc": _Space("standardise", _DC_STD, {"name": "dc", "protocol": "dc"}, _WIDE),
+    "dsa": _Space("standardise", _DC_STD, {"name": "dsa", "protocol": "dsa"}, _WIDE),
 }
 
 
@@ -79,10 +77,10 @@ def import_distilled(
     Args:
         path: Path of the file.
         kind: Origin of the file: ``"frepo"`` or ``"rcig"`` (a Flax checkpoint in msgpack),
-            ``"rfad"`` (its ``best.npz``), ``"dc"`` (DC, DSA or DM: the ``.pt`` that they
-            write, which needs PyTorch, or its ``images`` and ``labels`` as NPZ) or
-            ``"npz"`` (``DistilledSet.export(kind="npz")``; or ``images``, as pixels, and
-            ``labels``).
+            ``"rfad"`` (its ``best.npz``), ``"dc"`` or ``"dsa"`` (of DC, and of DSA or DM:
+            the ``.pt`` that they write, which needs PyTorch, or its ``images`` and
+            ``labels`` as NPZ) or ``"npz"`` (``DistilledSet.export(kind="npz")``; or
+            ``images``, as pixels, and ``labels``).
         dataset: Data set, or the name of a known one.
         root: Path of the files of a data set given by name. Whitened images need them,
             since the whitening is fitted on the training images.
@@ -133,9 +131,9 @@ def import_distilled(
     }
     make = DistilledSet.from_pixels
     if kind != "npz":
-        make, known = DistilledSet.from_inputs, _SPACES[kind].manifest
-        manifest["experiment"]["method"] = known["method"]
-        manifest |= {"network": known["network"], "learned": found.learned}
+        make, space = DistilledSet.from_inputs, _SPACES[kind]
+        manifest["experiment"]["method"] = space.method
+        manifest |= {"network": space.network, "learned": found.learned}
     return make(
         found.images, found.labels,
         preprocessing=preprocessing, class_names=names, manifest=manifest,
@@ -251,5 +249,6 @@ _READERS = {
     "rcig": _read_checkpoint,
     "rfad": _read_rfad,
     "dc": _read_dc,
+    "dsa": _read_dc,
     "npz": _read_npz,
 }

@@ -1,8 +1,13 @@
-"""Sets that other projects released are read, evaluated and measured like our own."""
+"""Sets that other projects released are read, evaluated and measured like our own.
+
+``ISA_RELEASED_SETS=<folder>`` names a folder with some of those sets in ``released_sets/``
+and with the real images in ``mnist/`` and ``cifar10/``; without it none is evaluated.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import flax.serialization
@@ -101,7 +106,10 @@ def test_a_set_of_dc_has_its_own_space_and_protocol(tmp_path):
     np.testing.assert_allclose(
         found.pixels, MNIST[1] * spec.std + spec.mean, rtol=1e-5, atol=1e-6
     )
-    assert protocol_of(found) == "dsa"
+    assert protocol_of(found) == "dc"
+    of_dsa = import_distilled(path, kind="dsa", dataset="mnist", index=1)
+    np.testing.assert_array_equal(of_dsa.images, found.images)
+    assert protocol_of(of_dsa) == "dsa"
     assert loading_options(found.preprocessing) == {
         "whitening": "standardise", "mean": spec.mean, "std": spec.std
     }  # fmt: skip
@@ -124,6 +132,8 @@ def test_a_checkpoint_gives_its_averaged_images_and_learned_numbers(tmp_path):
     np.testing.assert_array_equal(found.images, MNIST[0])
     assert found.manifest["learned"] == {"log_temp": 0.5}
     assert protocol_of(found) == "rcig"
+    frepo = import_distilled(path, kind="frepo", dataset="mnist")
+    assert protocol_of(frepo) == "frepo"
 
 
 def test_a_set_of_rfad_has_its_channels_last(tmp_path):
@@ -132,6 +142,7 @@ def test_a_set_of_rfad_has_its_channels_last(tmp_path):
     found = import_distilled(path, kind="rfad", dataset="mnist")
     np.testing.assert_array_equal(found.images, MNIST[0])
     assert found.manifest["learned"] == {"platt_scale": 3.7}
+    assert protocol_of(found) == "rfad"
 
 
 def test_an_export_comes_back_as_it_was(digits, tmp_path):
@@ -186,3 +197,25 @@ def test_a_file_of_pytorch_without_pytorch_says_how_to_convert_it(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(ModuleNotFoundError, match=r"torch\.load"):
         import_distilled(path, kind="dc", dataset="mnist")
+
+
+FOLDER = os.environ.get("ISA_RELEASED_SETS")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(FOLDER is None, reason="ISA_RELEASED_SETS names no folder")
+@pytest.mark.parametrize(
+    ("file", "published"),
+    [("dc_cifar10_ipc1.npz", (28.4, 0.5)), ("dc_mnist_ipc1.npz", (91.8, 0.5))],
+)
+def test_a_released_set_scores_what_was_published(file, published):
+    path = Path(str(FOLDER)) / "released_sets" / file
+    kind, name, *_ = file.split("_")
+    found = import_distilled(path, kind=kind, dataset=name, root=f"{FOLDER}/{name}")
+    real = load_dataset(
+        name, root=f"{FOLDER}/{name}", **loading_options(found.preprocessing)
+    )
+    (accuracy,) = evaluate(found, real, protocol="published", networks=1).network
+    mean, std = published
+    # One network, and the published deviation is over networks.
+    assert abs(100 * accuracy - mean) < 4 * std

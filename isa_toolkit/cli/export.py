@@ -52,7 +52,7 @@ def export(
 
 def import_(
     path: tyro.conf.Positional[Path],
-    kind: Literal["frepo", "rcig", "rfad", "dc", "npz"],
+    kind: Literal["frepo", "rcig", "rfad", "dc", "dsa", "npz"],
     dataset: str,
     root: str | None = None,
     index: int = 0,
@@ -68,8 +68,8 @@ def import_(
 
     Args:
         path: Path of the file.
-        kind: Origin of the file: frepo or rcig (Flax checkpoint), rfad (best.npz), dc (of
-            DC, DSA or DM) or npz (an export, or images and labels).
+        kind: Origin of the file: frepo or rcig (Flax checkpoint), rfad (best.npz), dc, dsa
+            (of DSA or DM) or npz (an export, or images and labels).
         dataset: Name of the data set that was distilled.
         root: Path of its files; whitened images need them.
         index: Index of the set in a file of several.
