@@ -20,16 +20,19 @@ if TYPE_CHECKING:
 def evaluate(
     path: tyro.conf.Positional[Path],
     data: tyro.conf.OmitArgPrefixes[DatasetFlags],
-    protocol: Literal["isa", "frepo", "rcig", "rfad", "dsa", "published"] = "isa",
+    protocol: Literal["isa", "frepo", "rcig", "rfad", "dsa", "dc", "published"] = "isa",
     networks: int = 5,
     steps: int | None = None,
-    epochs: int = 1000,
+    epochs: int | None = None,
+    ops: tuple[str, ...] | None = None,
     network: str | None = None,
     width: int | None = None,
     depth: int | None = None,
     norm: str | None = None,
     order: Literal["shuffled", "released"] = "shuffled",
     seed: int = 0,
+    ranking: bool = False,
+    full_accuracy: float | None = None,
     json: bool = False,
 ) -> None:
     """Train fresh networks on a distilled set and test them on real images.
@@ -44,10 +47,12 @@ def evaluate(
         path: Path of a run folder, or of a file that DistilledSet.save wrote.
         data: Data set to test on: that of the distillation, with its options.
         protocol: Recipe of the evaluation: that of ISA, FRePo, RCIG or RFAD, dsa (that of
-            DM and MTT) or published (that of the set's method).
+            DM and MTT), dc or published (that of the set's method).
         networks: Number of fresh networks to train.
         steps: Number of training steps; without it, the published number.
-        epochs: Number of epochs of protocol dsa.
+        epochs: Number of epochs of protocols dsa and dc; without it, the published number.
+        ops: Names of the augmentation's operations, none for no augmentation; without it,
+            those of the protocol.
         network: Name of the architecture to train; without it, that of the protocol.
         width: Number of channels of its first layer; without it, as in the distillation.
         depth: Number of its layers; without it, as in the distillation.
@@ -55,11 +60,14 @@ def evaluate(
         order: Order of the training samples: shuffled, or released (contiguous blocks in
             storage order).
         seed: Random seed of networks, order and augmentation.
+        ranking: Also write DD-Ranking's scores HLR, IOR, LRS and ARS.
+        full_accuracy: Test accuracy (a fraction) of networks trained on all training
+            images, for HLR; without it, they are trained.
         json: Write JSON to standard output.
     """
     from isa_toolkit.checks import fail
     from isa_toolkit.distilled import DistilledSet
-    from isa_toolkit.evaluation import EvaluationSettings
+    from isa_toolkit.evaluation import EvaluationSettings, dd_ranking
     from isa_toolkit.evaluation import evaluate as train_and_test
     from isa_toolkit.files import write_json
     from isa_toolkit.released_sets import loading_options
@@ -78,6 +86,7 @@ def evaluate(
         seed=seed,
         protocol=protocol,
         epochs=epochs,
+        ops=ops,
     )
     if steps is not None or order != "shuffled":
         settings = _with_training(
@@ -85,8 +94,10 @@ def evaluate(
         )
     evaluation = train_and_test(distilled, real, settings)
     result: dict[str, Any] = evaluation.to_dict()
+    used = evaluation.settings
     lines = [
-        f"{real.name}, {len(distilled.images)} distilled images, {networks} networks:"
+        f"{real.name}, {len(distilled.images)} distilled images, {networks} networks, "
+        f"protocol {used.protocol}, augmentation {' '.join(used.ops or ()) or 'none'}:"
     ]
     for predictor in ("network", "ridge"):
         interval = evaluation.interval(predictor)
@@ -98,6 +109,10 @@ def evaluate(
             else f"{mean} ± {100 * interval.half_width:.2f} %  "
             f"({interval.level:.0%} interval over {interval.kind})"
         )
+    if ranking:
+        scores = dd_ranking(distilled, real, settings, full_accuracy=full_accuracy)
+        result["ranking"] = scores.to_dict()
+        lines.append(f"  {scores!r}")
     if is_run:
         file = path / "evaluation.json"
         try:
@@ -154,14 +169,16 @@ def _with_training(
     settings: EvaluationSettings, count: int, steps: int | None, order: str
 ) -> EvaluationSettings:
     """Return resolved settings with another number of training steps, or another order."""
-    from isa_toolkit.networks.training import SGDSettings, dsa_fit
+    from isa_toolkit.networks.training import FitSettings, SGDSettings, dsa_fit
 
     fit: Any = settings.fit
-    steps = fit.steps if steps is None else steps
-    if isinstance(
-        fit, SGDSettings
-    ):  # the decay stays at the same fraction of the steps
-        fit = dsa_fit(count, learning_rate=fit.learning_rate, steps=steps)
-    names = {field.name for field in dataclasses.fields(fit)}
-    changes = {"steps": steps, **({"order": order} if "order" in names else {})}
+    wanted: int = fit.steps if steps is None else steps
+    changes: dict[str, Any] = {"steps": wanted, "order": order}
+    if isinstance(fit, SGDSettings):
+        # The decay stays at the same fraction of the steps, here and below.
+        fit = dsa_fit(count, learning_rate=fit.learning_rate, steps=wanted)
+    elif isinstance(fit, FitSettings):
+        changes["final_steps"] = fit.final_steps * wanted // fit.steps
+    else:
+        del changes["order"]
     return dataclasses.replace(settings, fit=dataclasses.replace(fit, **changes))

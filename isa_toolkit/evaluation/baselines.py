@@ -100,7 +100,9 @@ def full_data(
         settings = dataclasses.replace(
             settings, fit=FitSettings(steps=steps, batch_size=500)
         )
-    settings = settings.resolve(image_shape=dataset.image_shape, num_distilled=count)
+    settings = settings.resolve(
+        image_shape=dataset.image_shape, num_distilled=count, dataset=dataset.name
+    )
     result = run_evaluation(
         dataset.inputs("train"),
         dataset.targets("train"),

@@ -14,14 +14,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from isa_toolkit.datasets.augmentation import augment, dsa_augment
+from isa_toolkit.datasets.augmentation import augment
 from isa_toolkit.evaluation.prediction import in_pieces, largest_class
 from isa_toolkit.evaluation.protocols import Training
 from isa_toolkit.evaluation.rfad import RFADSettings, fit_centred
 from isa_toolkit.losses import ridge as ridge_readout
 from isa_toolkit.methods.base import add_flips
 from isa_toolkit.networks import Network
-from isa_toolkit.networks.training import SGDSettings, fit
+from isa_toolkit.networks.training import fit
 
 
 class TestResult(NamedTuple):
@@ -47,14 +47,15 @@ def train_and_test(
     network: Network,
     *,
     ops: tuple[str, ...],
+    ops_kind: Literal["frepo", "dsa", "dc"] = "frepo",
     augment_mode: Literal["batch", "sample"],
     flips: bool,
 ) -> Callable[..., TestResult]:
     """Return the compiled evaluation: the same object for equal arguments.
 
     The result takes ``(keys [k], images, labels, test_images, test_labels, fit, ridge,
-    validation)`` and gives a ``TestResult``. ``fit`` is ``FitSettings``, under which
-    ``ops`` are of FRePo's augmentation; ``SGDSettings``, under which they are of DSA's; or
+    validation)`` and gives a ``TestResult``. ``ops``, ``ops_kind`` and ``augment_mode``
+    are arguments of ``augment``. ``fit`` is ``FitSettings``, ``SGDSettings``, or
     ``RFADSettings``, which needs ``validation``: (images, classes), () otherwise.
 
     On accelerators the k networks train together under ``vmap``. On the CPU they train
@@ -85,10 +86,8 @@ def train_and_test(
             first = done.first if settings.centred else None
             return done.params, {}, first, details
         transform = None
-        if ops and isinstance(settings, SGDSettings):
-            transform = partial(dsa_augment, ops=ops)
-        elif ops:
-            transform = partial(augment, ops=ops, mode=augment_mode)
+        if ops:
+            transform = partial(augment, ops=ops, mode=augment_mode, kind=ops_kind)
         params, state = fit(key, network, images, labels, settings, augment=transform)
         return params, state, None, {}
 

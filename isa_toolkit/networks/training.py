@@ -100,6 +100,7 @@ class FitSettings:
             steps are used, so that a short training still decays.
         final_learning_rate: Fraction of the highest learning rate that is left at the
             end of the cosine, in [0, 1].
+        final_steps: Number of the steps, at the end, that keep the final learning rate.
         order: ``"shuffled"`` (a new permutation each epoch) or ``"released"``
             (contiguous blocks in storage order, as the released evaluation script).
 
@@ -114,6 +115,7 @@ class FitSettings:
     learning_rate: float = 3e-4
     warmup_steps: int = 500
     final_learning_rate: float = 0.01
+    final_steps: int = 0
     order: Order = dataclasses.field(default="shuffled", metadata=STATIC)
 
     loss = staticmethod(half_squared_error)
@@ -123,17 +125,22 @@ class FitSettings:
             return
         _check_common(self)
         checks.check_integer("warmup_steps", self.warmup_steps, minimum=0)
+        checks.check_integer("final_steps", self.final_steps, minimum=0)
+        if self.final_steps >= self.steps:
+            rule = f"be below the {self.steps} evaluation steps"
+            raise checks.fail("final_steps", rule, self.final_steps)
 
     def optimizer(self) -> optax.GradientTransformation:
         """Return Adam under the schedule, without weight decay."""
+        length = self.steps - self.final_steps
 
         def rate(step: Any) -> Array:
             return warmup_cosine(
                 step,
                 peak=self.learning_rate,
                 final=self.final_learning_rate,
-                warmup=jnp.minimum(self.warmup_steps, self.steps // 2),
-                steps=self.steps,
+                warmup=jnp.minimum(self.warmup_steps, length // 2),
+                steps=length,
             )
 
         return optax.adam(rate)
@@ -143,7 +150,7 @@ class FitSettings:
 @checks.suggest_keywords
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SGDSettings:
-    """How to train an evaluation network: SGD on cross-entropy, as DM and MTT do.
+    """How to train an evaluation network: SGD on cross-entropy, as DC, DM and MTT do.
 
     ``v <- momentum v + gradient + weight_decay params``, ``params <- params - rate v``.
     A pytree: everything but ``batch_size`` and ``order`` may be traced.
@@ -224,7 +231,7 @@ def dsa_fit(
     epochs: int = 1000,
     steps: int | None = None,
 ) -> SGDSettings:
-    """Return the published training of DM's and MTT's evaluation.
+    """Return the published training of DC's, DM's and MTT's evaluation.
 
     ``epochs + 1`` epochs in batches of 256; the learning rate (for a set of MTT's the one
     that it learned) decays to a tenth after epoch ``epochs // 2 + 1``, that is after

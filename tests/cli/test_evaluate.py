@@ -71,10 +71,13 @@ def test_dm_is_evaluated_by_its_own_protocol(capsys, tmp_path):
     assert code == 0
     folder = json.loads(out)["run"]
     flags = ["--protocol", "published", "--epochs", 2, "--networks", 1, "--json"]
-    code, out, _ = run(capsys, "evaluate", folder, *flags)
+    ranking = ["--ops", "crop", "--ranking", "--full-accuracy", 0.9]
+    code, out, _ = run(capsys, "evaluate", folder, *flags, *ranking)
     assert code == 0
-    settings = json.loads(out)["settings"]
-    assert settings["protocol"] == "dsa"
+    result = json.loads(out)
+    scores, settings = result["ranking"], result["settings"]
+    assert scores["hlr"]["mean"] == 0.9 - scores["accuracies"]["hard"][0]
+    assert (settings["protocol"], settings["ops"]) == ("dsa", ["crop"])
     assert settings["network"]["name"] == "convnet_in"
     assert settings["network"]["width"] == 4
     assert settings["fit"]["steps"] == 3

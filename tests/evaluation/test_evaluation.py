@@ -249,7 +249,7 @@ def test_a_set_of_unknown_preprocessing_or_of_this_data_fits(digits, distilled):
         ({"seed": -1}, "seed must be at least 0, got -1"),
         (
             {"protocol": "ours"},
-            "protocol must be one of 'dsa', 'frepo', 'isa', 'published', .* got 'ours'",
+            "protocol must be one of 'dc', 'dsa', 'frepo', .* got 'ours'",
         ),
         ({"ops": ("spin",)}, "each of ops must be one of .*'flip'.*, got 'spin'"),
         ({"augment_mode": "all"}, "augment_mode must be one of 'batch', 'sample'"),

@@ -50,6 +50,37 @@ def test_the_protocol_of_dm_and_mtt_is_filled_in():
     assert quick.ops == DSA_GRAY_OPS
 
 
+def test_the_protocol_of_dc_depends_on_the_data_set():
+    dc = EvaluationSettings(protocol="dc")
+    shape = (28, 28, 1)
+    mnist = dc.resolve(image_shape=shape, num_distilled=10, dataset="mnist")
+    assert (mnist.ops, mnist.augment_mode) == (("crop", "scale", "rotate"), "sample")
+    assert mnist.fit == dsa_fit(10, epochs=1000)
+    cifar = dc.resolve(image_shape=(32, 32, 3), num_distilled=600, dataset="cifar10")
+    assert cifar.ops == ()
+    assert cifar.fit == SGDSettings(steps=602, decay_step=304)
+    assert cifar.network == NetworkSettings(
+        name="convnet_in", width=128, depth=3, norm="instance"
+    )
+    fashion = EvaluationSettings(protocol="dsa").resolve(
+        image_shape=shape, num_distilled=10, dataset="fashion_mnist"
+    )
+    assert fashion.ops == DSA_RGB_OPS
+
+
+def test_dc_trains_on_digits_under_its_augmentation():
+    seen = evaluate(
+        made_by(None),
+        DIGITS,
+        protocol="dc",
+        epochs=150,
+        networks=1,
+        ops=("scale", "crop", "rotate"),
+    )
+    assert seen.settings.fit == dsa_fit(20, epochs=150)
+    assert seen.network[0] > 0.3
+
+
 def test_a_set_is_judged_by_its_own_protocol_only_if_asked(monkeypatch):
     learned = {"student_learning_rate": 0.125}
     mtt = made_by("mtt", learned=learned)
@@ -97,7 +128,9 @@ def test_rcig_trains_slowly_and_briefly(count, steps):
         image_shape=(28, 28, 1), num_distilled=count
     )
     fit = settings.fit
-    assert (fit.steps, fit.batch_size, fit.learning_rate) == (steps, 256, 1e-4)
+    # Batches are decided before flipped copies are added.
+    batch_size = 256 if count > 256 else 2 * count
+    assert (fit.steps, fit.batch_size, fit.learning_rate) == (steps, batch_size, 1e-4)
     assert (fit.warmup_steps, fit.final_learning_rate) == (500, 0.01)
     assert (settings.networks, settings.network.norm) == (5, "none")
     assert (settings.augment_mode, settings.flips) == ("sample", False)
@@ -106,6 +139,12 @@ def test_rcig_trains_slowly_and_briefly(count, steps):
         image_shape=(32, 32, 3), num_distilled=count
     )
     assert (flipped.ops, flipped.flips) == (RGB_OPS, True)
+    # The published number of CIFAR-10 is without augmentation.
+    plain = EvaluationSettings(protocol="rcig").resolve(
+        image_shape=(32, 32, 3), num_distilled=count, dataset="cifar10"
+    )
+    assert (plain.ops, plain.fit.batch_size) == ((), batch_size)
+    assert (plain.fit.steps, plain.fit.final_steps) == (2.5 * steps, 1.5 * steps)
 
 
 @pytest.mark.parametrize("flips", [False, True])

@@ -80,7 +80,7 @@ def by_hand(problem, first, *, scale, decay, rate, momentum, steps, centred):
     v_w, v_b = 0.0, 0.0
     for _ in range(steps):
         bend = np.tanh(flat @ w)
-        slope = (bend + b - offset - scale * labels) / scale**2 / labels.size
+        slope = 2 * (bend + b - offset - scale * labels) / scale**2 / labels.size
         g_w = flat.T @ (slope * (1 - bend**2)) + 2 * decay * (w - start_w)
         g_b = slope.sum(0) + 2 * decay * (b - start_b)
         v_w, v_b = momentum * v_w + g_w, momentum * v_b + g_b
@@ -116,7 +116,7 @@ def test_at_scale_one_without_centring_and_decay_it_is_plain_sgd(problem):
 
     def loss_of(params):
         error = network.apply(params, {}, images).logits - labels
-        return optax.l2_loss(error).mean()
+        return jnp.square(error).mean()
 
     params = fitted.first
     state = rule.init(params)
@@ -179,6 +179,8 @@ def test_the_published_rows():
     assert (cifar.label_scale, cifar.weight_decay) == (2, 0)
     with pytest.warns(UserWarning, match="evaluation for 'digits'"):
         assert rfad_settings("digits", 10) == cifar
+    hundred = rfad_settings("cifar100", 10, num_classes=100)
+    assert hundred.validation_per_class == 100
 
 
 @pytest.mark.parametrize(

@@ -236,6 +236,7 @@ class TestFit:
         ({"batch_size": 0}, "evaluation batch_size must be at least 1"),
         ({"learning_rate": 0.0}, "evaluation learning_rate must be above 0"),
         ({"warmup_steps": -1}, "warmup_steps must be at least 0"),
+        ({"final_steps": 10}, "final_steps must be below the 10 evaluation steps"),
         (
             {"final_learning_rate": 1.5},
             r"final_learning_rate must be at least 0 and at most 1",
