@@ -1,7 +1,7 @@
 """Evaluation of distilled sets: fresh networks trained on them, and baselines."""
 
 from isa_toolkit.evaluation.baselines import full_data, kmeans_real, random_real
-from isa_toolkit.evaluation.dd_ranking import DDRanking, dd_ranking
+from isa_toolkit.evaluation.dd_scores import DDRanking, dd_ranking
 from isa_toolkit.evaluation.evaluation import (
     Comparison,
     Evaluation,

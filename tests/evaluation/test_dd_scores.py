@@ -14,6 +14,7 @@ from isa_toolkit.evaluation import (
     Evaluation,
     EvaluationSettings,
     dd_ranking,
+    dd_scores,
     random_real,
 )
 from isa_toolkit.networks import NetworkSettings
@@ -66,7 +67,7 @@ def test_it_compares_labels_augmentations_and_random_images(ops, monkeypatch):
         seen.append((distilled, settings))
         return Evaluation(np.array([len(seen) / 100]), np.zeros(1), settings)
 
-    monkeypatch.setattr(dd_ranking.__module__ + ".evaluate", pretend)
+    monkeypatch.setattr(dd_scores, "evaluate", pretend)
     scores = dd_ranking(
         soft,
         digits,
