@@ -162,5 +162,5 @@ def test_the_whole_set_trains_long_unless_told_otherwise(digits, monkeypatch):
     assert (default.fit.steps, default.fit.batch_size) == (5000, 500)
     assert (default.network.norm, default.networks) == ("none", 5)
     assert chosen == dataclasses.replace(
-        SMALL, seed=4, flips=False, augment_mode="batch"
+        SMALL, seed=4, epochs=1000, flips=False, augment_mode="batch"
     )
