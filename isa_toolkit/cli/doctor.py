@@ -39,7 +39,7 @@ def doctor(json: bool = False) -> int:
         0 if the self-check passed, else 1.
     """
     from isa_toolkit import __version__
-    from isa_toolkit.datasets.storage import available_bytes
+    from isa_toolkit.environment import available_bytes
 
     gpus = nvidia_gpus()  # before JAX takes its memory
     versions = {name: _version(name) for name in PACKAGES}

@@ -20,7 +20,7 @@ from isa_toolkit.datasets.images import check_resolution, crop_and_resize
 from isa_toolkit.datasets.preprocessing import Preprocessing, fit, pieces
 from isa_toolkit.datasets.readers import Records, Source, from_arrays
 from isa_toolkit.datasets.registry import DatasetSpec, Whitening
-from isa_toolkit.datasets.storage import MappedImages, check_fits, read_or_map
+from isa_toolkit.datasets.storage import MappedImages, read_or_map
 from isa_toolkit.datasets.validation import (
     as_images,
     balanced_subset,
@@ -31,6 +31,7 @@ from isa_toolkit.datasets.validation import (
     stratified_split,
 )
 from isa_toolkit.display import class_rows, html_grid, picture_grid
+from isa_toolkit.environment import check_fits
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -31,8 +31,8 @@ from isa_toolkit.datasets.readers import (
     read_parquet,
 )
 from isa_toolkit.datasets.registry import DatasetSpec
-from isa_toolkit.datasets.storage import check_fits
 from isa_toolkit.datasets.validation import encode_labels, unreadable
+from isa_toolkit.environment import check_fits
 from isa_toolkit.errors import InvalidTypeError, InvalidValueError
 
 if TYPE_CHECKING:

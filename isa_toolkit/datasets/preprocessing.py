@@ -19,7 +19,7 @@ from jaxtyping import Float, Shaped, UInt8
 
 from isa_toolkit.checks import as_text, fail
 from isa_toolkit.datasets.registry import Whitening
-from isa_toolkit.datasets.storage import MappedImages, cache_folder, kept_or_made
+from isa_toolkit.datasets.storage import MappedImages
 from isa_toolkit.datasets.whitening import (
     RECIPES,
     ZCA,
@@ -28,6 +28,7 @@ from isa_toolkit.datasets.whitening import (
     from_blocks,
     to_blocks,
 )
+from isa_toolkit.environment import cache_folder, kept_or_made
 from isa_toolkit.files import write_atomically
 
 Images = np.ndarray | MappedImages

@@ -18,8 +18,9 @@ from jaxtyping import UInt8
 
 from isa_toolkit.checks import as_text, fail
 from isa_toolkit.datasets.images import Encoded, crop_and_resize, decode_all
-from isa_toolkit.datasets.storage import MappedImages, as_mapped, cache_folder
+from isa_toolkit.datasets.storage import MappedImages, as_mapped
 from isa_toolkit.datasets.validation import as_images, unreadable
+from isa_toolkit.environment import cache_folder
 
 IMAGE_COLUMNS = ("image", "img", "images", "pixels")
 """Names of parquet columns tried for the images, in order."""

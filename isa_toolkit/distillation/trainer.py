@@ -20,13 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from isa_toolkit.datasets.storage import available_bytes
 from isa_toolkit.distillation import distributed, loop
 from isa_toolkit.distillation.checkpoints import Checkpoints
 from isa_toolkit.distillation.prefetch import Placement, PrefetchLoader
 from isa_toolkit.distillation.run_state import RunState, Steps, writing
 from isa_toolkit.distillation.sampling import TrainData, train_data
 from isa_toolkit.distillation.sharding import DeviceMesh
+from isa_toolkit.environment import available_bytes
 from isa_toolkit.errors import CancelledError
 from isa_toolkit.networks.pool import stack, take
 

@@ -21,8 +21,8 @@ from jaxtyping import Float, PyTree
 
 from isa_toolkit import checks
 from isa_toolkit.datasets import Dataset
-from isa_toolkit.datasets.storage import cache_folder, kept_or_made
 from isa_toolkit.distilled import DistilledSet
+from isa_toolkit.environment import cache_folder, kept_or_made
 from isa_toolkit.errors import InvalidValueError
 from isa_toolkit.files import write_atomically
 from isa_toolkit.networks import Network, NetworkSettings, build

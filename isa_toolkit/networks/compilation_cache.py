@@ -14,7 +14,7 @@ from pathlib import Path
 
 import jax
 
-from isa_toolkit.datasets.storage import cache_folder
+from isa_toolkit.environment import cache_folder
 
 # Programs that compile faster are not worth a file.
 _LEAST_SECONDS = 0.2

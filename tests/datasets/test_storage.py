@@ -7,19 +7,12 @@ import os
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 import pytest
 from image_files import IMAGES, put_image, write_parquet
 
+from isa_toolkit import environment
 from isa_toolkit.datasets import Dataset, load_dataset, storage
-from isa_toolkit.datasets.storage import (
-    MappedImages,
-    as_mapped,
-    cache_folder,
-    check_fits,
-    kept_or_made,
-)
-from isa_toolkit.files import write_atomically
+from isa_toolkit.datasets.storage import MappedImages, as_mapped
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 3), np.uint8)
 CLASSES = np.arange(50) % 5
@@ -120,10 +113,9 @@ def test_resized_images_are_made_in_memory(stored: Path):
 
 def test_the_memory_is_not_filled(stored: Path, monkeypatch):
     data = Dataset.from_arrays(np.load(stored, mmap_mode="r"), CLASSES)
-    monkeypatch.setattr(storage, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(environment, "available_bytes", lambda: 1000)
     with pytest.raises(ValueError, match=r"inputs of 40 train images must fit"):
         data.inputs("train")
-    check_fits("ten bytes", 10)
 
 
 # --- The cache ---
@@ -251,54 +243,3 @@ def test_a_damaged_file_is_named(folder: Path):
     file.write_bytes(file.read_bytes()[:20])
     with pytest.raises(ValueError, match=r"be whole, got .* Delete the file"):
         load(folder)
-
-
-def test_the_folder_follows_the_environment(monkeypatch, tmp_path):
-    monkeypatch.setenv("ISA_CACHE_DIR", str(tmp_path))
-    assert cache_folder() == tmp_path
-    monkeypatch.delenv("ISA_CACHE_DIR")
-    assert cache_folder().name == "isa_toolkit"
-
-
-def test_without_a_home_nothing_is_kept_and_a_warning_says_so(monkeypatch):
-    def homeless(_: str) -> str:
-        raise RuntimeError("could not determine the home directory")
-
-    monkeypatch.delenv("ISA_CACHE_DIR", raising=False)
-    monkeypatch.setattr(platformdirs, "user_cache_dir", homeless)
-    path = cache_folder() / "x"
-    with pytest.warns(RuntimeWarning, match="set ISA_CACHE_DIR"):
-        made = kept_or_made(
-            path,
-            Path.read_bytes,
-            lambda: b"v",
-            lambda made, to: write_atomically(to, made),
-        )
-    assert made == b"v"
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    path = tmp_path / "kept"
-    write_atomically(path, b"old")
-
-    def fail(self, target):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_folder_that_cannot_be_written_gives_a_warning_and_the_value(tmp_path):
-    (tmp_path / "file").write_bytes(b"")
-
-    def write(made, path):
-        write_atomically(path, made)
-
-    with pytest.warns(RuntimeWarning, match="set ISA_CACHE_DIR"):
-        made = kept_or_made(
-            tmp_path / "file" / "x", Path.read_bytes, lambda: b"v", write
-        )
-    assert made == b"v"
