@@ -1,4 +1,13 @@
-"""The cache folder and the memory of this machine."""
+"""What users set with environment variables: where things are kept, and limits of files.
+
+- ``ISA_CACHE_DIR``: folder of decoded images, whitenings, feature networks and compiled
+  programs; by default the user's cache folder.
+- ``ISA_COMPILED_CACHE``: ``off`` keeps no compiled programs.
+- ``ISA_MAX_PIXELS``: number of pixels of the largest image that is decoded or made, by
+  default 67,108,864 (8,192 x 8,192). A larger value raises Pillow's own limit too.
+- ``ISA_MAX_MEMORY``: bytes that one archive or array may unpack to, and that runs count
+  on; by default what this machine has free.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +15,23 @@ import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+
+import numpy as np
 
 from isa_toolkit.checks import as_text, fail
+from isa_toolkit.files import write_atomically
 
-T = TypeVar("T")
+
+def largest_image() -> int:
+    """Return ``ISA_MAX_PIXELS``, the number of pixels of the largest image allowed."""
+    return _number("ISA_MAX_PIXELS") or 2**26
 
 
 def available_bytes() -> int:
-    """Return the memory of this machine that is free: elsewhere than on Linux, half."""
+    """Return ``ISA_MAX_MEMORY``, or the free memory: elsewhere than on Linux, half."""
+    chosen = _number("ISA_MAX_MEMORY")
+    if chosen:
+        return chosen
     facts = Path("/proc/meminfo")
     if facts.exists():
         lines = dict(line.split(":", 1) for line in facts.read_text().splitlines())
@@ -22,12 +39,20 @@ def available_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-def check_fits(what: str, size: int) -> None:
+def _number(name: str) -> int:
+    """Return the value of an environment variable, 0 if it is not set."""
+    text = os.environ.get(name, "")
+    if text and not (text.isdecimal() and int(text)):
+        raise fail(name, "be a whole number above 0", text)
+    return int(text or 0)
+
+
+def check_fits(what: str, size: int, fix: str = "") -> None:
     """Refuse to make something of ``size`` bytes that is larger than the free memory."""
     free = available_bytes()
     if size > free:
         rule = f"fit in memory ({free / 2**30:.1f} GiB are free)"
-        fix = "Pass limit to load fewer images."
+        fix = f"{fix} ISA_MAX_MEMORY sets another limit, in bytes.".lstrip()
         raise fail(what, rule, as_text(f"{size / 2**30:.1f} GiB"), fix)
 
 
@@ -46,20 +71,20 @@ def cache_folder() -> Path:
 
 
 def kept_or_made(
-    path: Path,
-    read: Callable[[Path], T],
-    make: Callable[[], T],
-    write: Callable[[T, Path], None],
-) -> T:
-    """Return what a cache file holds, or make it anew and keep it there.
+    path: Path, make: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Return the arrays of a safetensors file, or make them and keep them there.
 
-    A damaged file, for which ``read`` raises ``ValueError``, or a folder that cannot be
-    written gives a ``RuntimeWarning`` and the value all the same.
+    A damaged file, or a folder that cannot be written, gives a ``RuntimeWarning`` and the
+    arrays all the same.
     """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load, save
+
     if path.is_file():
         try:
-            return read(path)
-        except ValueError:
+            return load(path.read_bytes())
+        except (OSError, SafetensorError):
             warnings.warn(
                 f"The cache file {path} is damaged; it is fitted again.",
                 RuntimeWarning,
@@ -67,7 +92,7 @@ def kept_or_made(
             )
     made = make()
     try:
-        write(made, path)
+        write_atomically(path, save(made))
     except OSError as error:
         warnings.warn(
             f"The cache folder {path.parent} cannot be written ({error.strerror}); "

@@ -42,6 +42,7 @@ _SPLITS = ("train", "test")
 _SHOWN_CLASSES = 20
 # File systems take 255 bytes, and run folders add to the name.
 _LONGEST_NAME = 150
+_FEWER = "Pass limit to load fewer images."
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -211,7 +212,8 @@ class Dataset:
         if split not in self._kept:
             images = getattr(self, split).images
             if isinstance(images, MappedImages):
-                check_fits(f"inputs of {len(images)} {split} images", 4 * images.nbytes)
+                what = f"inputs of {len(images)} {split} images"
+                check_fits(what, 4 * images.nbytes, _FEWER)
             made = self.preprocessing.apply(images)
             made.flags.writeable = False
             self._kept[split] = made
@@ -222,9 +224,15 @@ class Dataset:
 
         Args:
             split: Name of the split, ``"train"`` or ``"test"``.
+
+        Raises:
+            ValueError: Unknown split; targets that would not fit in memory.
         """
         check_one_of("split", split, _SPLITS)
-        return centred_one_hot(getattr(self, split).labels, self.num_classes)
+        labels = getattr(self, split).labels
+        what = f"targets of {len(labels)} images and {self.num_classes} classes"
+        check_fits(what, 4 * len(labels) * self.num_classes, _FEWER)
+        return centred_one_hot(labels, self.num_classes)
 
     def holdout(self, fraction: float, *, seed: int = 0) -> tuple[Dataset, Split]:
         """Return the data set with a smaller training part, and what was held out.

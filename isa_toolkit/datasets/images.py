@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import itertools
+import math
 import os
 import struct
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from jaxtyping import Float, UInt8
 
 from isa_toolkit.checks import as_text, check_integer, fail
 from isa_toolkit.datasets.validation import check_size, unreadable
+from isa_toolkit.environment import largest_image
 from isa_toolkit.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -24,12 +26,6 @@ if TYPE_CHECKING:
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 """Raster formats that are decoded. Never PostScript, for which Pillow starts a program."""
-
-LARGEST_SIDE = 2**16
-"""Largest resolution that images are resized to."""
-
-LARGEST_IMAGE = 2**26
-"""Number of pixels of the largest image that is decoded (64 million)."""
 
 _GREY_MODES = ("1", "L", "LA", "I;16", "I;16L", "I;16B", "I")
 _COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
@@ -53,8 +49,10 @@ def check_resolution(resolution: int | None) -> None:
     """Refuse a side that is no whole number, below 1 or absurdly large."""
     if resolution is None:
         return
-    if check_integer("resolution", resolution) > LARGEST_SIDE:
-        raise fail("resolution", f"be at most {LARGEST_SIDE}", resolution)
+    largest = math.isqrt(largest_image())
+    if check_integer("resolution", resolution) > largest:
+        fix = "ISA_MAX_PIXELS sets the limit."
+        raise fail("resolution", f"be at most {largest}", resolution, fix)
 
 
 @functools.lru_cache(maxsize=256)
@@ -109,9 +107,14 @@ def decode_all(
     repeated to RGB if any image has colour; without ``resolution`` sizes are kept and
     must be equal.
     """
+    from PIL import Image
+
+    largest = largest_image()
+    if Image.MAX_IMAGE_PIXELS is not None:  # Pillow's own limit is checked first
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, largest)
 
     def decode(piece: Sequence[Encoded]) -> list[np.ndarray]:
-        return [_decode(one, channels, resolution) for one in piece]
+        return [_decode(one, channels, resolution, largest) for one in piece]
 
     images: np.ndarray | None = None
     first = ""
@@ -137,7 +140,7 @@ def decode_all(
 
 
 def _decode(
-    encoded: Encoded, channels: int | None, resolution: int | None
+    encoded: Encoded, channels: int | None, resolution: int | None, largest: int
 ) -> np.ndarray:
     from PIL import Image
 
@@ -146,26 +149,27 @@ def _decode(
     try:
         raw = content if isinstance(content, bytes) else content.read_bytes()
         opened = Image.open(io.BytesIO(raw), formats=FORMATS)
-        _check_opened(name, opened)
+        if opened.mode not in (*_GREY_MODES, *_COLOUR_MODES):
+            mode = as_text(f"mode {opened.mode}")
+            raise fail(name, "have 8 or 16 bits per channel", mode)
+        if opened.width * opened.height > largest:
+            raise _too_large(name, largest, f"{opened.width}x{opened.height}")
         channels = channels or (1 if opened.mode in _GREY_MODES else 3)
         image = _as_eight_bits(opened).convert("L" if channels == 1 else "RGB")
     except InvalidValueError:
         raise
-    except (OSError, SyntaxError, ValueError, struct.error, *bombs) as error:
+    except bombs as error:
+        raise _too_large(name, largest, "far more") from error
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
         rule = f"be a complete {', '.join(FORMATS)}"
         raise unreadable(name, rule, content, error) from error
     pixels = np.asarray(image).reshape(image.height, image.width, channels)
     return pixels if resolution is None else crop_and_resize(pixels, resolution)
 
 
-def _check_opened(name: str, image: Image.Image) -> None:
-    if image.mode not in (*_GREY_MODES, *_COLOUR_MODES):
-        mode = as_text(f"mode {image.mode}")
-        raise fail(name, "have 8 or 16 bits per channel", mode)
-    if image.width * image.height > LARGEST_IMAGE:
-        size = as_text(f"{image.width}x{image.height}")
-        rule = f"have at most {LARGEST_IMAGE} pixels"
-        raise fail(name, rule, size, "Resize the file.")
+def _too_large(name: str, largest: int, size: str) -> InvalidValueError:
+    fix = "Resize the file, or set ISA_MAX_PIXELS."
+    return fail(name, f"have at most {largest} pixels", as_text(size), fix)
 
 
 def _as_eight_bits(image: Image.Image) -> Image.Image:

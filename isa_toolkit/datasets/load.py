@@ -58,7 +58,7 @@ def load_dataset(
         The data set. Without test files, a fifth of each class is held out (seed 0). What
         was read, held out, ignored and left out is in its provenance. Training images that
         take more than 4 GiB are decoded once into a file of the cache folder and stay
-        there.
+        there. :mod:`isa_toolkit.environment` lists the limits, and how to set them.
 
     Raises:
         TypeError: ``limit`` or ``resolution`` is not a whole number, ``root`` no path.

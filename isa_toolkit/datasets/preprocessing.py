@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
-import zipfile
 from collections.abc import Iterator
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +26,6 @@ from isa_toolkit.datasets.whitening import (
     to_blocks,
 )
 from isa_toolkit.environment import cache_folder, kept_or_made
-from isa_toolkit.files import write_atomically
 
 Images = np.ndarray | MappedImages
 
@@ -271,28 +267,17 @@ def fit(
 
     if min(int(np.prod(shape)) // stride**2, len(images)) < _KEPT_FROM:
         return dataclasses.replace(plain, zca=fit_fresh())
+
+    def arrays() -> dict[str, np.ndarray]:
+        _, *fields = fit_fresh()
+        return dict(zip(ZCA._fields[1:], map(np.asarray, fields), strict=True))
+
     key = _fit_key(images, plain, stride, whitening)[:32]
-    path = cache_folder() / f"zca-{key}.npz"
-    zca = kept_or_made(path, _read_zca, fit_fresh, _write_zca)
-    return dataclasses.replace(plain, zca=zca)
-
-
-def _write_zca(zca: ZCA, path: Path) -> None:
-    content = io.BytesIO()
-    np.savez(content, **zca._asdict())
-    write_atomically(path, content.getvalue())
-
-
-def _read_zca(path: Path) -> ZCA:
-    try:
-        # NumPy leaves a file open that is no archive.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            fields = {name: arrays[name] for name in ZCA._fields}
-    except (OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError("no whitening") from error
-    return ZCA(
-        **{name: one if one.ndim else one.item() for name, one in fields.items()}
-    )
+    fields = kept_or_made(cache_folder() / f"zca-{key}.safetensors", arrays)
+    numbers: dict[str, Any] = {
+        name: one if one.ndim else one.item() for name, one in fields.items()
+    }
+    return dataclasses.replace(plain, zca=ZCA(whitening, **numbers))
 
 
 def _fit_key(images: Images, plain: Preprocessing, stride: int, recipe: str) -> str:

@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import json
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -23,8 +22,6 @@ from isa_toolkit import checks
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.environment import cache_folder, kept_or_made
-from isa_toolkit.errors import InvalidValueError
-from isa_toolkit.files import write_atomically
 from isa_toolkit.networks import Network, NetworkSettings, build
 from isa_toolkit.networks.training import FitSettings, fit
 
@@ -80,14 +77,19 @@ def feature_network(dataset: Dataset, settings: FeatureSettings) -> FeatureNetwo
     """
     settings, network = _build(dataset, settings)
     shapes = jax.eval_shape(network.init, jax.random.key(0))
-    params, state = kept_or_made(
-        cache_folder() / "features" / f"{_digest(dataset, settings)}.safetensors",
-        lambda path: _read_weights(path, shapes),
-        lambda: _train(
-            network, dataset.inputs("train"), dataset.targets("train"), settings
-        ),
-        _write_weights,
-    )
+
+    def train() -> dict[str, np.ndarray]:
+        inputs, targets = dataset.inputs("train"), dataset.targets("train")
+        weights = jax.tree.leaves(_train(network, inputs, targets, settings))
+        return {
+            f"{index:04d}": np.asarray(leaf, order="C")
+            for index, leaf in enumerate(weights)
+        }
+
+    name = f"{_digest(dataset, settings, shapes)}.safetensors"
+    kept = kept_or_made(cache_folder() / "features" / name, train)
+    leaves = [jnp.asarray(kept[index]) for index in sorted(kept)]
+    params, state = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
     return FeatureNetwork(network, params, state, settings)
 
 
@@ -143,7 +145,7 @@ def _padded(piece: np.ndarray) -> np.ndarray:
     return np.pad(piece, ((0, missing), (0, 0), (0, 0), (0, 0)))
 
 
-def _digest(dataset: Dataset, settings: FeatureSettings) -> str:
+def _digest(dataset: Dataset, settings: FeatureSettings, shapes: PyTree) -> str:
     description = {
         "data": dataset.fingerprint,
         "preprocessing": dataset.preprocessing.fingerprint,
@@ -151,32 +153,7 @@ def _digest(dataset: Dataset, settings: FeatureSettings) -> str:
             **settings._asdict(),
             "network": dataclasses.asdict(settings.network),
         },
+        "weights": str(shapes),
     }
     text = json.dumps(description, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _write_weights(weights: tuple[PyTree, PyTree], path: Path) -> None:
-    from safetensors.numpy import save
-
-    leaves = {
-        f"{index:04d}": np.asarray(leaf, order="C")
-        for index, leaf in enumerate(jax.tree.leaves(weights))
-    }
-    write_atomically(path, save(leaves))
-
-
-def _read_weights(path: Path, shapes: Any) -> tuple[PyTree, PyTree]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        stored = load(path.read_bytes())
-    except SafetensorError as error:
-        raise InvalidValueError(f"{path} is no safetensors file: {error}.") from error
-    expected, structure = jax.tree.flatten(shapes)
-    leaves = [stored.get(f"{index:04d}") for index in range(len(expected))]
-    for leaf, shape in zip(leaves, expected, strict=True):
-        if leaf is None or leaf.shape != shape.shape or leaf.dtype != shape.dtype:
-            raise InvalidValueError(f"{path} holds another network.")
-    return jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in leaves])

@@ -7,7 +7,6 @@ import pytest
 from image_files import encode
 from PIL import Image
 
-from isa_toolkit.datasets import images
 from isa_toolkit.datasets.images import (
     Encoded,
     area_weights,
@@ -141,6 +140,19 @@ def test_sixteen_bits_are_rounded_to_eight():
 
 
 def test_an_image_that_is_too_large_is_refused_before_it_is_decoded(monkeypatch):
-    monkeypatch.setattr(images, "LARGEST_IMAGE", 15)
-    with pytest.raises(ValueError, match="at most 15 pixels, got 4x4"):
-        decode([encode(np.zeros((4, 4, 1), np.uint8))])
+    content = encode(np.zeros((4, 4, 1), np.uint8))
+    monkeypatch.setenv("ISA_MAX_PIXELS", "15")
+    with pytest.raises(ValueError, match=r"at most 15 pixels, got 4x4\. .*MAX_PIXELS"):
+        decode([content])
+    monkeypatch.setenv("ISA_MAX_PIXELS", "16")
+    assert decode([content]).shape == (1, 4, 4, 1)
+
+
+def test_the_limit_can_be_above_that_of_pillow(monkeypatch):
+    content = encode(np.zeros((4, 4, 1), np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 7)
+    monkeypatch.setenv("ISA_MAX_PIXELS", "6")
+    with pytest.raises(ValueError, match="at most 6 pixels, got far more"):
+        decode([content])
+    monkeypatch.setenv("ISA_MAX_PIXELS", "16")
+    assert decode([content]).shape == (1, 4, 4, 1)

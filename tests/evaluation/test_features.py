@@ -94,7 +94,7 @@ def test_ten_real_images_train_a_network_as_well(digits):
 
 def test_other_settings_are_another_network(kept, digits):
     names = {
-        features._digest(digits, settings)
+        features._digest(digits, settings, ())
         for settings in (SMALL, SMALL._replace(steps=1), SMALL._replace(seed=1))
     }
     assert len(names) == 3
