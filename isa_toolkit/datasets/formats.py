@@ -229,7 +229,7 @@ def parquet_source(
         found = (
             read_parquet(shards, columns)[0] if has_column(shards, columns) else None
         )
-        if found is not None and _has_labels(found):
+        if found and _has_labels(found):
             test, files = found, [*train, *shards]
             break
         ignored.append(f"{shards[0].name}: no labels")

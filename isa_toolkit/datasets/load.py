@@ -76,10 +76,16 @@ def load_dataset(
         raise InvalidTypeError(f"name must be the name of a data set, got {name!r}.")
     base, _, revision = name.partition("@")
     is_repository = root is None and base.count("/") == 1 and source in (None, "hub")
-    spec = _known(
-        base, is_required=source != "local" and root is None and not is_repository
-    )
-    base = base if spec is None else spec.name
+    try:
+        known = match_name(
+            "name", base, DATASETS, fix="For data of your own, pass root."
+        )
+    except ValueError:
+        if source != "local" and root is None and not is_repository:
+            raise
+        spec = None
+    else:
+        spec, base = DATASETS[known], known
     if source is None:
         source = (
             "local" if root is not None else "digits" if base == "digits" else "hub"
@@ -113,16 +119,6 @@ def load_dataset(
         mean=mean,
         std=std,
     )
-
-
-def _known(name: str, *, is_required: bool) -> DatasetSpec | None:
-    fix = "For data of your own, pass root."
-    try:
-        return DATASETS[match_name("name", name, DATASETS, fix=fix)]
-    except ValueError:
-        if is_required:
-            raise
-        return None
 
 
 def _read_digits() -> Source:

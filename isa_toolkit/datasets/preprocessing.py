@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterator
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -261,8 +261,11 @@ def fit(
         return plain
     stride = block_stride(shape)
 
+    def standardised() -> Iterator[np.ndarray]:
+        for piece in pieces(images):
+            yield (images[piece] / 255.0 - plain.mean) / plain.std
+
     def fit_fresh() -> ZCA:
-        standardised = partial(_standardised, images, plain)
         return fit_zca(standardised, len(images), shape, stride, whitening)
 
     if min(int(np.prod(shape)) // stride**2, len(images)) < _KEPT_FROM:
@@ -311,9 +314,3 @@ def pieces(images: Images) -> Iterator[slice]:
     rows = max(1, _PIECE_BYTES // (4 * int(np.prod(images.shape[1:]))))
     for start in range(0, len(images), rows):
         yield slice(start, start + rows)
-
-
-def _standardised(images: Images, plain: Preprocessing) -> Iterator[np.ndarray]:
-    mean, std = np.array(plain.mean), np.array(plain.std)
-    for piece in pieces(images):
-        yield (images[piece] / 255.0 - mean) / std
