@@ -115,6 +115,9 @@ CASES = {
     "source": Case("data --source web", ("--source", "'web'", "'hub'")),
     "no number": Case("distill --steps many", ("--steps", "'many'")),
     "limit": Case("data --limit -1", ("limit must be at least", "-1")),
+    "resolution": Case(
+        "data --resolution 10000000", ("--resolution must be at most 8192", "ISA_MAX_PIXELS")
+    ),
     "pool": Case("distill --pool-size 0", ("--pool-size must be at least 1", "0")),
     "ridge": Case("distill --ridge -1e-6", ("ridge must be at least 0", "-1e-06")),
     "not a number": Case("distill --learning-rate nan", ("--learning-rate", "finite")),
@@ -136,6 +139,22 @@ CASES = {
     ),
     "pixels above one": Case(
         LOCAL, ("floats in [0, 1]", "2.0"), files=npz(train_images=np.full((24, 6, 6), 2.0))
+    ),
+    "pixels from -1 to 1": Case(
+        LOCAL,
+        ("(images + 1) / 2",),
+        files=npz(train_images=np.linspace(-1, 1, 24 * 36).reshape(24, 6, 6)),
+    ),
+    "files without a name": Case("data --root data", ("--dataset",), files=npz()),
+    "one image per class": Case(
+        "distill --dataset mine --root data",
+        ("--selection last",),
+        files=npz(
+            train_images=images(3),
+            train_labels=np.arange(3),
+            test_images=images(3),
+            test_labels=np.arange(3),
+        ),
     ),
     "labels too large": Case(
         LOCAL,

@@ -199,6 +199,7 @@ def test_idx_images_without_labels_are_ignored_as_a_test_split(tmp_path):
         ("a", idx(GREY, 0x0D), "must hold unsigned bytes .* got 0x0d"),
         ("a.gz", gzip.compress(idx(GREY))[:-20], "must be a complete gzip file"),
         ("a.gz", b"not gzip", "must be a complete gzip file"),
+        ("a.gz", gzip.compress(idx(GREY) + bytes(10**6)), "must hold .* got more"),
     ],
 )
 def test_damaged_idx_files_are_named(tmp_path, name, content, sentence):
@@ -308,6 +309,37 @@ def test_hidden_and_sidecar_files_are_passed_over_and_others_counted(tmp_path):
     assert found.facts["left_out"] == 2
 
 
+@pytest.mark.parametrize("name", ["x.npz", "train.parquet", "train-images-idx3-ubyte"])
+def test_sidecars_of_archives_and_shards_are_passed_over(tmp_path, name):
+    np.savez(tmp_path / "x.npz", images=IMAGES, labels=LABELS)
+    if "parquet" in name:
+        write(tmp_path / name)
+    elif "idx" in name:
+        write_idx(tmp_path, GREY, LABELS, 9)
+    (tmp_path / f"._{name}").write_bytes(b"\0\5\26\7")
+    assert name in read_local(tmp_path).facts["files"]
+
+
+def test_files_that_may_not_be_read_are_named(tmp_path, monkeypatch):
+    put(tmp_path / "a" / "0.png")
+    put(tmp_path / "b" / "0.png")
+    np.savez(tmp_path / "x.npz", images=IMAGES, labels=LABELS)
+
+    def refuse(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    for reading, root, what in (
+        ("open", "x.npz", r"file x\.npz"),
+        ("iterdir", ".", "root"),
+        ("read_bytes", ".", r"image a/0\.png"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, reading, refuse)
+            with pytest.raises(ValueError, match=f"{what} must be readable.*permissi"):
+                read_images(tmp_path / root)
+        (tmp_path / "x.npz").unlink(missing_ok=True)
+
+
 def test_links_to_folders_are_followed_and_dead_links_named(tmp_path):
     put(tmp_path / "elsewhere" / "0.png", 7)
     put(tmp_path / "set" / "a" / "0.png", 9)
@@ -398,10 +430,13 @@ def test_hidden_test_labels_in_parquet_are_ignored(tmp_path, hidden):
     assert found.facts["ignored"] == ["test.parquet: no labels"]
 
 
-def test_idx_files_may_have_a_name_before(tmp_path):
-    write_idx(tmp_path, GREY, LABELS, 9)
+@pytest.mark.parametrize(
+    ("before", "mark", "suffix"), [("emnist-letters-", "-", ".gz"), ("", ".", "")]
+)
+def test_idx_files_may_have_other_usual_names(tmp_path, before, mark, suffix):
+    write_idx(tmp_path, GREY, LABELS, 9, suffix)
     for file in list(tmp_path.iterdir()):
-        file.rename(tmp_path / f"emnist-letters-{file.name}")
+        file.rename(tmp_path / (before + file.name.replace("-idx", f"{mark}idx")))
     assert len(read_local(tmp_path).train.labels) == 9
 
 
@@ -431,6 +466,18 @@ def test_a_header_that_lies_about_its_size_takes_no_memory(tmp_path):
     (tmp_path / "train-images-idx3-ubyte").write_bytes(big)
     with pytest.raises(ValueError, match="must fit in memory"):
         read_idx(tmp_path / "train-images-idx3-ubyte")
+
+
+def test_what_unpacks_to_more_than_the_limit_is_not_unpacked(tmp_path, monkeypatch):
+    zeros = np.zeros((100, 100, 100), np.uint8)
+    np.savez_compressed(tmp_path / "x.npz", images=zeros, labels=np.arange(100) % 2)
+    (tmp_path / "x.gz").write_bytes(gzip.compress(idx(zeros)))
+    monkeypatch.setenv("ISA_MAX_MEMORY", "999999")
+    for read, name in ((read_local, "x.npz"), (read_idx, "x.gz")):
+        with pytest.raises(ValueError, match=f"file {name} must fit .*ISA_MAX_MEMORY"):
+            read(tmp_path / name)
+    monkeypatch.setenv("ISA_MAX_MEMORY", "9999999")
+    assert read_images(tmp_path / "x.npz").images.shape == (100, 100, 100, 1)
 
 
 @pytest.mark.parametrize(("offset", "value"), [(6, 1), (8, 99)])

@@ -112,13 +112,23 @@ def test_transparent_pixels_are_white_whatever_lies_below(mode):
     assert abs(int(one[1, 1, 0]) - 90) <= 1
 
 
-def test_the_orientation_that_a_camera_noted_is_applied():
+def test_a_black_drawing_on_transparent_ground_is_black_on_white():
+    pixels = np.zeros((4, 4, 4), np.uint8)
+    pixels[1:3, 1:3, 3] = 255
+    (found,) = decode([as_file(Image.fromarray(pixels), "WEBP", lossless=True)])
+    assert (found[1:3, 1:3] == 0).all()
+    assert (found[0] == 255).all()
+
+
+# Where the top of the scene lies in the file, and the turns that undo it.
+@pytest.mark.parametrize(("orientation", "turns"), [(6, -1), (3, 2), (8, 1)])
+def test_the_orientation_that_a_camera_noted_is_applied(orientation, turns):
     pixels = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
     exif = Image.Exif()
-    exif[0x0112] = 6  # the top of the scene is on the right of the file
+    exif[0x0112] = orientation
     turned = as_file(Image.fromarray(pixels), exif=exif)
     (found,) = decode([turned])
-    np.testing.assert_array_equal(found[..., 0], np.rot90(pixels, -1))
+    np.testing.assert_array_equal(found[..., 0], np.rot90(pixels, turns))
 
 
 @pytest.mark.parametrize("mode", ["P", "1", "CMYK", "I;16"])

@@ -125,6 +125,7 @@ def test_postscript_in_a_parquet_file_is_not_rendered(tmp_path):
             "whole numbers or names, got empty rows",
         ),
         ({"image": [None, None], "label": [0, 1]}, "hold the bytes of an image"),
+        ({"image": [{"path": "a"}] * 2, "label": [0, 1]}, "hold the bytes of an ima"),
         ({"image": [[[1]], [[1, 2]]], "label": [0, 1]}, "be numbers of one size"),
         ({"image": [[[1]], [[300]]], "label": [0, 1]}, r"lie in 0\.\.255, got 300"),
         ({"image": [[["a"]], [["b"]]], "label": [0, 1]}, "be numbers"),
@@ -136,6 +137,28 @@ def test_wrong_columns_are_refused_in_one_sentence(columns, sentence, tmp_path):
     pq.write_table(pa.table(columns), tmp_path / "x.parquet")
     with pytest.raises(ValueError, match=sentence):
         read(read_parquet([tmp_path / "x.parquet"])[0])
+
+
+def test_doubled_columns_are_refused(tmp_path):
+    columns = [pa.array([b"", b""]), pa.array([b"", b""]), pa.array([0, 1])]
+    table = pa.Table.from_arrays(columns, names=["image", "image", "label"])
+    pq.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(ValueError, match=r"have an image column named .*, once, got"):
+        read_parquet([tmp_path / "x.parquet"])
+
+
+def test_labels_may_be_names(tmp_path):
+    images, names = [encode(one) for one in IMAGES[:4]], ["owl", "cat", "owl", "cat"]
+    pq.write_table(pa.table({"img": images, "label": names}), tmp_path / "x.parquet")
+    data = load_dataset("birds", root=tmp_path / "x.parquet")
+    assert data.class_names == ("cat", "owl")
+    assert sorted([*data.train.labels, *data.test.labels]) == [0, 0, 1, 1]
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("ISA_CACHE_DIR", "/dev/null/isa_toolkit")
+    with pytest.raises(OSError, match=r"cannot take a copy .* set ISA_CACHE_DIR"):
+        read_parquet([write(tmp_path / "x.parquet")])
 
 
 # --- The Hub ---
