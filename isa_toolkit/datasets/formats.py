@@ -149,6 +149,8 @@ def _read_path(path: Path, spec: DatasetSpec | None) -> Source:
             train, candidates = sort_shards(shards, within, tests)
             return parquet_source(train, candidates, folder, spec, facts)
     idx = _visible(folder.glob(_IDX), folder)
+    if path != folder:
+        idx = [one for one in idx if _idx_set(one) == _idx_set(path)]
     if idx:
         return _read_idx_files(folder, idx, facts)
     archives = _visible(folder.glob("*.npz"), folder)
@@ -319,7 +321,16 @@ def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
+def _idx_set(path: Path) -> str:
+    """Return what stands before the split in a name: several sets may share a folder."""
+    return re.split("train|test|t10k", path.name)[0]
+
+
 def _read_idx_files(folder: Path, files: list[Path], facts: dict[str, Any]) -> Source:
+    sets = sorted(set(map(_idx_set, files)))
+    if len(sets) > 1:
+        shown = as_text(", ".join(one.strip("-_.") or "train" for one in sets))
+        raise fail("root", "hold one set of IDX files", shown, "Name one of the files.")
     found: dict[tuple[str | None, str], Path] = {}
     # Backwards, so that a plain file replaces its gzipped twin.
     for path in reversed(files):

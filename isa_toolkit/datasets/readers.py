@@ -86,11 +86,18 @@ def from_arrays(name: str, images: Any, labels: Any) -> Records:
     def read(
         rows: np.ndarray, channels: int | None, resolution: int | None
     ) -> np.ndarray | MappedImages:
-        is_ready = channels in (None, checked.shape[3])
-        is_ready &= resolution is None or checked.shape[1:3] == (resolution, resolution)
-        if isinstance(checked, MappedImages) and is_ready:
+        is_widened = channels not in (None, checked.shape[3])
+        is_resized = resolution and checked.shape[1:3] != (resolution, resolution)
+        if isinstance(checked, MappedImages) and not (is_widened or is_resized):
             return checked.take(rows)
-        return _fit(np.ascontiguousarray(checked[rows]), channels, resolution)
+        taken = np.ascontiguousarray(checked[rows])
+        if is_widened:  # grey is repeated to RGB
+            if taken.shape[3] != 1:
+                raise fail("images", f"have {channels} channel", taken.shape)
+            taken = np.repeat(taken, 3, axis=3)
+        if resolution and is_resized:
+            taken = np.stack([crop_and_resize(image, resolution) for image in taken])
+        return taken
 
     return Records(labels, read, is_decoded=True)
 
@@ -102,21 +109,7 @@ def from_encoded(
     labels = np.asarray(labels)
     if not len(labels):
         raise fail(name, "hold an image", as_text("no rows"))
-
     return Records(labels, partial(decode_all, encoded))
-
-
-def _fit(
-    images: np.ndarray, channels: int | None, resolution: int | None
-) -> np.ndarray:
-    """Return images with as many channels (grey is repeated to RGB) and that side."""
-    if channels is not None and images.shape[3] != channels:
-        if images.shape[3] != 1:
-            raise fail("images", f"have {channels} channel", images.shape)
-        images = np.repeat(images, channels, axis=3)
-    if resolution is None or images.shape[1:3] == (resolution, resolution):
-        return images
-    return np.stack([crop_and_resize(image, resolution) for image in images])
 
 
 def read_parquet(

@@ -440,6 +440,17 @@ def test_idx_files_may_have_other_usual_names(tmp_path, before, mark, suffix):
     assert len(read_local(tmp_path).train.labels) == 9
 
 
+def test_of_several_sets_of_idx_files_in_a_folder_one_is_named(tmp_path):
+    for number, name in enumerate(["balanced", "letters"]):
+        write_idx(tmp_path, GREY, (LABELS + number) % 3, 9)
+        for file in tmp_path.glob("t*"):
+            file.rename(tmp_path / f"emnist-{name}-{file.name}")
+    with pytest.raises(ValueError, match=r"emnist-balanced, emnist-letters\. Name one"):
+        read_local(tmp_path)
+    found = read_local(tmp_path / "emnist-letters-t10k-images-idx3-ubyte")
+    assert found.train.labels.tolist() == ((LABELS + 1) % 3)[:9].tolist()
+
+
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
 
 
