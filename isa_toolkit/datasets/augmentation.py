@@ -68,23 +68,31 @@ def augment(
     ops: tuple[str, ...],
     mode: Literal["batch", "sample"] = "batch",
     kind: Literal["frepo", "dsa", "dc"] = "frepo",
+    siamese: bool = False,
 ) -> Images:
     """Return the images after one op, drawn uniformly from ``ops``.
 
     ``ops`` are names from the set ``OPS_OF[kind]``, of which a repeated one is drawn more
-    often; they, ``mode`` and ``kind`` are static under ``jit``. ``"batch"`` draws one op
-    for all images (FRePo, ISA, DSA), ``"sample"`` one for each (RCIG, DC); the op's
-    parameters are drawn for each image in both. In mode ``"sample"``, and in mode
-    ``"batch"`` under ``vmap`` over keys, every op is computed and one is kept.
+    often; an empty tuple changes nothing. They, ``mode`` and ``kind`` are static under
+    ``jit``. ``"batch"`` draws one op for all images (FRePo, ISA, DSA), ``"sample"`` one for
+    each (RCIG, DC). In mode ``"sample"``, and in mode ``"batch"`` under ``vmap`` over keys,
+    every op is computed and one is kept.
+
+    The op's parameters are drawn for each image, or with ``siamese`` once for all, so that
+    two calls with one key transform any numbers of images in the same way.
 
     Source: docs/algorithms.md, sections 3.1 to 3.3.
     """
+    if not ops:
+        return images
     op_key, draw_key = jax.random.split(key)
     n = images.shape[0]
 
     def apply(name: str) -> Array:
         op = OPS_OF[kind][name]
-        return op.apply(images, *op.draw(draw_key, images.shape))
+        drawn = op.draw(draw_key, (1 if siamese else n, *images.shape[1:]))
+        drawn = (jnp.broadcast_to(one, (n, *one.shape[1:])) for one in drawn)
+        return op.apply(images, *drawn)
 
     if mode == "batch":
         index = jax.random.randint(op_key, (), 0, len(ops))
@@ -94,36 +102,6 @@ def augment(
     for index, name in enumerate(ops):
         result = jnp.where(indices == index, apply(name), result)
     return result
-
-
-def dsa_augment(
-    key: Key[Array, ""],
-    images: Images,
-    *,
-    ops: tuple[str, ...] = DSA_RGB_OPS,
-    siamese: bool = False,
-) -> Images:
-    """Return the images after one op of DSA, drawn uniformly from ``ops``.
-
-    ``ops`` are names from ``DSA_OPS``; an empty tuple changes nothing. With ``siamese``
-    the op's parameters are drawn once for all images, so that two calls with one key
-    transform any numbers of images in the same way.
-
-    Source: docs/algorithms.md, section 3.2.
-    """
-    if not ops:
-        return images
-    op_key, draw_key = jax.random.split(key)
-    n = images.shape[0]
-
-    def apply(name: str) -> Array:
-        op = DSA_OPS[name]
-        drawn = op.draw(draw_key, (1 if siamese else n, *images.shape[1:]))
-        drawn = (jnp.broadcast_to(one, (n, *one.shape[1:])) for one in drawn)
-        return op.apply(images, *drawn)
-
-    index = jax.random.randint(op_key, (), 0, len(ops))
-    return lax.switch(index, [partial(apply, name) for name in ops])
 
 
 def dsa_default_ops(
@@ -434,11 +412,10 @@ def _spline(
     images: Images, rows: Float[Array, "n h w"], columns: Float[Array, "n h w"]
 ) -> Images:
     """Return the values of the interpolating cubic spline at pixel coordinates."""
-    n, h, w, ch = images.shape
+    h, w = images.shape[1:3]
     coefficients = jnp.einsum(
         "ah,nhwc,bw->nabc", _spline_filter(h), images, _spline_filter(w)
     )
-    pixels = coefficients.reshape(n, h * w, ch)
 
     def taps(place: Array, size: int) -> list[tuple[Array, Array]]:
         """Return index and weight of the four pixels about a place, mirrored outside."""
@@ -455,10 +432,8 @@ def _spline(
     result = jnp.zeros_like(images)
     for row, row_weight in taps(rows, h):
         for column, column_weight in taps(columns, w):
-            index = jnp.reshape(row * w + column, (n, -1, 1))
-            found = jnp.take_along_axis(pixels, index, axis=1, mode="clip")
             weight = (row_weight * column_weight)[..., None].astype(images.dtype)
-            result += weight * found.reshape(images.shape)
+            result += weight * _pixels(coefficients, row, column)
     return result
 
 
@@ -533,16 +508,19 @@ def _interpolate(
     down = (rows - row)[..., None].astype(images.dtype)
     right = (columns - column)[..., None].astype(images.dtype)
     row, column = row.astype(jnp.int32) + frame, column.astype(jnp.int32) + frame
-
-    @jax.vmap
-    def pixels(image: Array, row: Array, column: Array) -> Array:
-        return image.at[row, column].get(mode="clip")
-
     # On CPU four gathers of whole pixels are faster than one of 2x2 patches and, at 32
     # pixels, than separable interpolation by matrix products.
     upper, lower = (
-        pixels(framed, at, column) * (1 - right)
-        + pixels(framed, at, column + 1) * right
+        _pixels(framed, at, column) * (1 - right)
+        + _pixels(framed, at, column + 1) * right
         for at in (row, row + 1)
     )
     return upper * (1 - down) + lower * down
+
+
+@jax.vmap
+def _pixels(
+    image: Float[Array, "h w ch"], rows: Int[Array, "..."], columns: Int[Array, "..."]
+) -> Float[Array, "..."]:
+    """Return the pixels of each image at some rows and columns, those outside clipped."""
+    return image.at[rows, columns].get(mode="clip")

@@ -19,7 +19,7 @@ from isa_toolkit import checks
 from isa_toolkit.datasets.augmentation import (
     DSA_NAMED_OPS,
     DSA_OPS,
-    dsa_augment,
+    augment,
     dsa_default_ops,
 )
 from isa_toolkit.losses.matching import class_mean_loss
@@ -180,7 +180,9 @@ def step(
     ) -> Float[Array, "c k d"]:
         own_keys, by_class = one
         changed = jax.vmap(
-            lambda class_key, own: dsa_augment(class_key, own, ops=ops, siamese=True)
+            lambda class_key, own: augment(
+                class_key, own, ops=ops, kind="dsa", siamese=True
+            )
         )(own_keys, by_class)
         # With instance norm `train` changes nothing.
         seen = network.apply(

@@ -31,7 +31,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from isa_toolkit import checks
-from isa_toolkit.datasets.augmentation import dsa_augment
+from isa_toolkit.datasets.augmentation import augment
 from isa_toolkit.files import write_atomically, write_json
 from isa_toolkit.losses.selection import Partner, target_loss
 from isa_toolkit.methods.base import as_arrays, static
@@ -107,7 +107,7 @@ def _epoch(
         flat: Float[Array, " p"], state: PyTree, batch: Any, key: Key[Array, ""]
     ) -> tuple[Float[Array, ""], PyTree]:
         augment_key, partner_key = jax.random.split(key)
-        inputs = dsa_augment(augment_key, batch[0], ops=settings.ops)
+        inputs = augment(augment_key, batch[0], ops=settings.ops, kind="dsa")
         output = network.apply(unravel(flat), norms, inputs, train=True)
         return expert_loss(settings, output, batch[1], partner_key), state
 

@@ -24,7 +24,7 @@ from isa_toolkit import checks
 from isa_toolkit.datasets.augmentation import (
     DSA_NAMED_OPS,
     DSA_OPS,
-    dsa_augment,
+    augment,
     dsa_default_ops,
 )
 from isa_toolkit.losses import crucial
@@ -370,7 +370,7 @@ def unroll(
         theta: Float[Array, " p"], drawn: tuple[Int[Array, " b"], Key[Array, ""]]
     ) -> tuple[Float[Array, " p"], None]:
         chosen, own_key = drawn
-        batch = dsa_augment(own_key, images[chosen], ops=ops)
+        batch = augment(own_key, images[chosen], ops=ops, kind="dsa")
 
         def loss_of(theta: Float[Array, " p"]) -> Scalar:
             logits = network.apply(unravel(theta), norms, batch, train=True).logits

@@ -21,7 +21,6 @@ from isa_toolkit.datasets.augmentation import (
     Op,
     augment,
     dc_default_ops,
-    dsa_augment,
     dsa_default_ops,
 )
 
@@ -535,7 +534,7 @@ def test_dsa_a_siamese_draw_changes_all_images_of_both_calls_alike(op):
     def four(key, images):
         calls = [(6, True), (3, True), (6, False)]
         return [
-            dsa_augment(key, images[:count], ops=(op,), siamese=siamese)
+            augment(key, images[:count], ops=(op,), kind="dsa", siamese=siamese)
             for count, siamese in calls
         ]
 
@@ -550,10 +549,12 @@ def test_dsa_a_siamese_draw_changes_all_images_of_both_calls_alike(op):
 def test_dsa_one_op_is_drawn_for_the_whole_batch(dsa_images):
     # On a blank image cutout is seen and flip is not.
     ones = jnp.ones((4, 8, 8, 1))
-    augment = quick_jit(lambda key: dsa_augment(key, ones, ops=("flip", "cutout")))
+    changed = quick_jit(
+        lambda key: augment(key, ones, ops=("flip", "cutout"), kind="dsa")
+    )
     kinds = set()
     for number in range(12):
-        seen = np.asarray(augment(jax.random.key(number)))
+        seen = np.asarray(changed(jax.random.key(number)))
         is_cut = (seen == 0).any((1, 2, 3))
         assert is_cut.all() or not is_cut.any()
         kinds.add(bool(is_cut[0]))
@@ -564,7 +565,9 @@ def test_dsa_gradients_flow_through_every_op(dsa_images):
     def total(dsa_images):
         key = jax.random.key(0)
         return sum(
-            jnp.sum(dsa_augment(key, dsa_images[i], ops=(op,), siamese=True) ** 2)
+            jnp.sum(
+                augment(key, dsa_images[i], ops=(op,), kind="dsa", siamese=True) ** 2
+            )
             for i, op in enumerate(DSA_OPS)
         )
 
@@ -575,5 +578,5 @@ def test_dsa_gradients_flow_through_every_op(dsa_images):
 
 
 def test_dsa_no_op_changes_nothing(dsa_images):
-    same = dsa_augment(jax.random.key(0), jnp.asarray(dsa_images), ops=())
+    same = augment(jax.random.key(0), jnp.asarray(dsa_images), ops=(), kind="dsa")
     np.testing.assert_array_equal(same, dsa_images)
