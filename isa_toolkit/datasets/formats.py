@@ -125,8 +125,8 @@ def read_local(root: str | Path, spec: DatasetSpec | None = None) -> Source:
     try:
         return _read_path(path, spec)
     except PermissionError as error:
-        file, fix = str(error.filename), "Change its permissions."
-        raise fail("root", "be readable", file, fix) from error
+        file = Path(str(error.filename))
+        raise unreadable("root", "be readable", file, error) from error
 
 
 def _read_path(path: Path, spec: DatasetSpec | None) -> Source:
