@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from toy import double_precision
 
+from isa_toolkit.analysis.cross_prediction import ridge_weights
 from isa_toolkit.analysis.intervals import paired_interval
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.evaluation.features import FeatureNetwork
@@ -36,6 +37,46 @@ def test_scores_are_half_the_squared_residual_of_the_outer_loss(
         prediction = np.asarray(ridge.predict(jnp.asarray(real), weights))
         expected = 0.5 * np.square(prediction - targets).sum(1)
         np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_flips_score_as_twice_as_many_distilled_images(monkeypatch):
+    draw = np.random.default_rng(0)
+    labels = draw.normal(size=(4, 3)).astype("float32")
+    pixels = draw.normal(size=(4, 2, 3, 1)).astype("float32")
+    some = DistilledSet(
+        images=pixels, labels=labels, pixels=pixels, class_names=("a", "b", "c")
+    )
+    monkeypatch.setattr(
+        FeatureNetwork, "features", lambda _, images: np.asarray(images).reshape(-1, 6)
+    )
+    real, targets = draw.normal(size=(20, 6)), draw.normal(size=(20, 3))
+    network = FeatureNetwork(None, None, None, None)
+    found = information.scores(network, some, real, targets, flips=True)
+    both = np.concatenate([pixels, pixels[:, :, ::-1]]).reshape(-1, 6)
+    weights = ridge_weights(both, np.concatenate([labels, labels]))
+    expected = 0.5 * np.square(real @ weights - targets).sum(1)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_in_a_batch_819_predict_205(monkeypatch):
+    draw, sizes = np.random.default_rng(1), []
+    real, targets = draw.normal(size=(1500, 4)), draw.normal(size=(1500, 3))
+    ranked, test = draw.normal(size=1500), information.cross_prediction
+
+    def counted(*given, **options):
+        found = test(*given, **options)
+        sizes.append((found.support, found.predicted, found.easy_from_hard.mse_mean))
+        return found
+
+    monkeypatch.setattr(information, "cross_prediction", counted)
+    errors = information._errors(real, targets, ranked, 0.2, 3)
+    assert [one[:2] for one in sizes] == [(1200, 300), *[(819, 205)] * 5]
+    mean = np.mean([one[2] for one in sizes[1:]])
+    assert errors[f"{information.EASY}_batch"] == pytest.approx(mean)
+    # Few images are one batch.
+    assert (
+        len(information._errors(real[:900], targets[:900], ranked[:900], 0.2, 3)) == 6
+    )
 
 
 def test_each_split_is_paired_with_the_random_one(tiny):

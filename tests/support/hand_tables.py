@@ -14,7 +14,6 @@ from isa_toolkit.figures import (
     gallery,
     information,
     recall,
-    regime,
     results_table,
     table6,
 )
@@ -74,25 +73,6 @@ def fig8_table(seeds: int = 3) -> pd.DataFrame:
     return with_means(_by_seed(cells, seeds), "frepo")
 
 
-def regime_table(seeds: int = 3) -> pd.DataFrame:
-    steps = (0.0, 10.0, 40.0)
-    cells = [
-        cell
-        for one in (regime.PLAIN, *regime.BRANCHES)
-        for step in steps
-        for cell in _both(setting=one.key, x=step)
-    ]
-    cells += [
-        {"setting": "frepo", "predictor": predictor, "quantity": quantity, "x": step}
-        for quantity, predictor in [
-            (regime.REACHED, "network"),
-            *((name, "ridge") for name in regime.HELD.values()),
-        ]
-        for step in steps
-    ]
-    return with_means(_by_seed(cells, seeds), "frepo")
-
-
 def table6_table(seeds: int = 3) -> pd.DataFrame:
     cells = [
         cell
@@ -129,7 +109,8 @@ def information_table(seeds: int = 3) -> pd.DataFrame:
     names = [
         information.EASY, information.RANDOM, information.HARD, "spearman_networks",
         "spearman_training", "jaccard_networks", "jaccard_training",
-        "jaccard_by_chance",
+        "jaccard_by_chance", f"{information.EASY}_batch", f"{information.RANDOM}_batch",
+        f"{information.HARD}_batch",
     ]  # fmt: skip
     cells = [
         {"setting": "frepo", "predictor": "ridge", "quantity": name} for name in names
@@ -224,7 +205,6 @@ TABLES = {
     "fig8": fig8_table,
     "table6": table6_table,
     "recall": recall_table,
-    "regime": regime_table,
     "information": information_table,
     "cost": cost_table,
     "gallery": gallery_table,
