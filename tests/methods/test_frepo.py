@@ -24,6 +24,7 @@ from isa_toolkit.losses import isa
 from isa_toolkit.methods import METHODS
 from isa_toolkit.methods.base import as_arrays
 from isa_toolkit.methods.frepo import FRePo
+from isa_toolkit.networks import base
 from isa_toolkit.networks.pool import fresh_learner, online_step
 
 PLAIN = FRePo(
@@ -219,6 +220,23 @@ def test_plain_frepo_equals_an_independent_step_from_the_equations():
         jax.tree.leaves(ours.pool.params), jax.tree.leaves(state[3].params), strict=True
     ):
         np.testing.assert_allclose(mine, theirs, atol=2e-4)
+
+
+def test_many_large_images_are_read_in_pieces_that_change_nothing(monkeypatch):
+    toy, bound = toy_problem(), Bound(PLAIN, dense_network())
+    start = quick_jit(bound.init)(jax.random.key(0), toy.images, toy.labels)
+
+    def stepped():
+        step = quick_jit(lambda *given: bound.step(as_arrays(PLAIN), *given))
+        return step(jax.random.key(7), start, toy.batch)
+
+    whole, info = stepped()
+    # Four images of 6x6 pixels at a time: the targets; of the distilled ones fewer.
+    monkeypatch.setattr(base, "_LARGEST_MAP", 4 * 36)
+    pieces, again = stepped()
+    assert float(again.loss) == pytest.approx(float(info.loss), rel=1e-4)
+    moved = np.linalg.norm(whole.images - toy.images)
+    assert np.linalg.norm(pieces.images - whole.images) < 1e-3 * moved
 
 
 def test_ages_count_online_updates_and_start_again_past_the_limit():
