@@ -123,7 +123,8 @@ _READING = (
 # docs/algorithms.md, section 10.
 TABLE4 = Comparison(
     pairs=(("frepo", "isa"), ("rfad", "rfad+ours"), ("rcig", "rcig+ours")),
-    about=_READING,
+    about=f"{_READING} RFAD and RCIG, which minimise a cross-entropy, drop easy samples "
+    "only.",
     with_random=True,
 )
 # Source: the paper, table 8; our reading is docs/algorithms.md, section 10.

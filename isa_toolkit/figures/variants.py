@@ -75,9 +75,6 @@ SETTINGS: dict[str, Setting] = {
     "frepo+drop_easy": Setting("FRePo, easy dropped", "#E69F00", _frepo(drop_easy=0.2)),
     "frepo+drop_hard": Setting("FRePo, hard dropped", "#009E73", _frepo(drop_hard=0.2)),
     "frepo+isa": Setting("FRePo + ISA", "#F0E442", _frepo(segment=(0.0, 0.5))),
-    "frepo+toward": Setting(
-        "FRePo + ISA, segment (-1, 0)", "#AA3377", _frepo(segment=(-1.0, 0.0))
-    ),
     "isa": Setting(
         "FRePo + crucial + ISA",
         "#D55E00",
@@ -103,9 +100,9 @@ SETTINGS: dict[str, Setting] = {
     "rfad": Setting(
         "RFAD", "#CC6677", lambda _: RFAD(drop_easy=0.0, segment=(0.0, 0.0))
     ),
-    "rfad+ours": Setting("RFAD + crucial + ISA", "#AA4499", lambda _: RFAD()),
+    "rfad+ours": Setting("RFAD + crucial", "#AA4499", lambda _: RFAD()),
     "rcig": Setting(
         "RCIG", "#44AA99", lambda _: RCIG(drop_easy=0.0, segment=(0.0, 0.0))
     ),
-    "rcig+ours": Setting("RCIG + crucial + ISA", "#117733", lambda _: RCIG()),
+    "rcig+ours": Setting("RCIG + crucial", "#117733", lambda _: RCIG()),
 }

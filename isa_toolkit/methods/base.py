@@ -196,13 +196,14 @@ def check_settings(
 def default_segment(loss: str, partner: str) -> tuple[float, float]:
     """Return the segment that a loss is averaged over where none is chosen.
 
-    (0, .5) for the squared error, as the released ISA code; (-1, 0), the whole way to
-    the partner, for the cross-entropy, which has no other bounded choice; (0, 0)
-    without a partner.
+    (0, .5) for the squared error, as the released ISA code. (0, 0), no augmentation, for
+    the cross-entropy: all segments on which it is bounded lie towards the partner, and that
+    is the opposite regulariser of (0, .5), not measured to help. (0, 0) without a partner.
+
+    Source: docs/algorithms.md, section 6.1, "Sign", and section 10.
     """
-    if partner == "none":
-        return (0.0, 0.0)
-    return (-1.0, 0.0) if loss == "cross_entropy" else (0.0, 0.5)
+    is_plain = partner == "none" or loss == "cross_entropy"
+    return (0.0, 0.0) if is_plain else (0.0, 0.5)
 
 
 def check_selection(
@@ -249,5 +250,6 @@ def check_selection(
             "lie in [-1, 0] for a cross-entropy",
             ends,
             "Beyond it a virtual label weighs another class negatively, so the "
-            "cross-entropy is unbounded below. Use (-1, 0), the whole way to the partner.",
+            "cross-entropy is unbounded below. Use (0, 0), no augmentation, or (-1, 0), the "
+            "whole way to the partner.",
         )

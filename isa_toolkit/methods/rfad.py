@@ -85,7 +85,7 @@ class Info(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RFAD:
-    """Settings of RFAD, with crucial samples and ISA switched on.
+    """Settings of RFAD, with crucial samples, and with ISA for the squared error.
 
     ``RFAD(drop_easy=0, segment=(0, 0))`` is RFAD itself. Its network is a ConvNet of one
     width (``NetworkSettings(name="convnet_flat")``), taken where an experiment names none.
@@ -96,8 +96,8 @@ class RFAD:
         drop_easy: Fraction of each target batch to drop from the easy end, in [0, 1).
         drop_hard: Fraction of each target batch to drop from the hard end, in [0, 1).
         segment: Ends (a, b) of the ISA segment in units of ``z_i - z_partner``, within
-            [-1, 0] for the cross-entropy. None for (-1, 0) with the cross-entropy and
-            (0, .5) with the squared error; (0, 0) without a partner.
+            [-1, 0] for the cross-entropy. None for (0, 0), no augmentation, with the
+            cross-entropy or without a partner, and (0, .5) with the squared error.
         partner: Partner of each kept target: the ``"nearest"`` kept target by cosine of
             Phi, a ``"random"`` kept target, the nearest of the ``"same_class"``, or
             ``"none"`` (needs segment (0, 0)).
@@ -122,7 +122,7 @@ class RFAD:
         >>> settings.resolve(
         ...     dataset="cifar10", images_per_class=1, num_classes=10
         ... ).segment
-        (-1.0, 0.0)
+        (0.0, 0.0)
 
     Source: docs/algorithms.md, section 4.4; crucial samples and ISA on it are the proposal
     of section 10, the paper's own form is UNKNOWN.

@@ -70,7 +70,7 @@ def test_settings_can_be_rebuilt_around_anything_that_jax_puts_into_them():
 
 def test_the_default_segment_is_one_that_the_loss_accepts():
     assert default_segment("mse", "nearest") == (0.0, 0.5)
-    assert default_segment("cross_entropy", "random") == (-1.0, 0.0)
+    assert default_segment("cross_entropy", "random") == (0.0, 0.0)
     assert default_segment("cross_entropy", "none") == (0.0, 0.0)
 
 

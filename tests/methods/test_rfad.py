@@ -137,7 +137,7 @@ def test_the_segment_follows_the_loss():
     assert resolve(loss="mse", segment=(-1, 2)).segment == (-1.0, 2.0)
     assert resolve(partner="none").segment == (0.0, 0.0)
     resolved = resolve()
-    assert resolved.segment == (-1.0, 0.0)
+    assert resolved.segment == (0.0, 0.0)
     assert resolved.learning_rate == preset("rfad", "digits", 1)["learning_rate"]
     own = RFAD().resolve(dataset="my_cells", images_per_class=1, num_classes=10)
     assert own.learning_rate == 1e-3
