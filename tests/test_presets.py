@@ -50,27 +50,25 @@ FREPO = {
 RFAD = {
     ("mnist", 1): (1e-3, 8, 1e-3),
     ("fashion_mnist", 1): (1e-3, 8, 0),
-    ("svhn", 1): (1e-3, 16, 0),
     ("cifar10", 1): (1e-3, 8, 0),
     ("cifar100", 1): (1e-1, 8, 0),
     ("mnist", 10): (1e-2, 8, 1e-3),
     ("fashion_mnist", 10): (1e-2, 8, 1e-3),
-    ("svhn", 10): (1e-2, 8, 0),
     ("cifar10", 10): (1e-3, 2, 0),
     ("cifar100", 10): (1e-1, 2, 0),
     ("mnist", 50): (1e-2, 8, 0),
     ("fashion_mnist", 50): (1e-3, 2, 0),
-    ("svhn", 50): (1e-2, 2, 0),
     ("cifar10", 50): (1e-2, 2, 0),
 }
-# configuration: depth, flips, ridge, distilled and real images with a gradient
+# configuration: depth, flips, ridge, distilled and real images with a gradient, draws of
+# them, batch sizes of the inner problem and of the pool
 RCIG_CONFIGS = {
-    "depth_3": (3, True, 5e-4, None, None),
-    "depth_3_no_flip": (3, False, 5e-4, None, None),
-    "cifar100_50": (3, False, 5e-4, 2000, None),
-    "depth_4_200": (4, True, 5e-4, None, 400),
-    "depth_4_big": (4, False, 5e-4, 500, 256),
-    "depth_5": (5, True, 0.05, None, 256),
+    "depth_3": (3, True, 5e-4, None, None, None, None, None),
+    "depth_3_no_flip": (3, False, 5e-4, None, None, None, None, None),
+    "cifar100_50": (3, False, 5e-4, 2000, None, 2, 2000, 2000),
+    "depth_4_200": (4, True, 5e-4, None, 400, None, None, None),
+    "depth_4_big": (4, False, 5e-4, 500, 256, None, 500, 256),
+    "depth_5": (5, True, 0.05, None, 256, None, None, None),
 }
 RCIG_CELLS = {
     "depth_3": "cifar10 1 10 50, cifar100 1 10, cub200 1 10",
@@ -92,8 +90,10 @@ RCIG_STEPS = {
     ("cifar100", 1): 10_000,
     ("tiny_imagenet", 1): 5000,
 }
-DM = {(name, k): 1.0 for name in ("cifar10", "cifar100") for k in (1, 10, 50)} | {
-    ("cifar10", k): 10.0 for k in (100, 200, 500, 1000, 1250)
+DM = {
+    **{("cifar10", k): 1.0 for k in (1, 10, 50)},
+    **{("cifar10", k): 10.0 for k in (100, 200, 500, 1000, 1250)},
+    **{("cifar100", k): 1.0 for k in (1, 10, 50, 100, 125)},
 }
 # whitening, N, M, T+, learning rates of images and step size, first step size, batch
 MTT = {
@@ -168,7 +168,16 @@ def test_rows_of_rfad(cell: tuple[str, int]) -> None:
 @pytest.mark.parametrize("cell", RCIG)
 def test_rows_of_rcig(cell: tuple[str, int]) -> None:
     row = quiet("rcig", cell)
-    names = ("depth", "flips", "ridge", "distilled_subset", "target_subset")
+    names = (
+        "depth",
+        "flips",
+        "ridge",
+        "distilled_subset",
+        "target_subset",
+        "subset_draws",
+        "inner_batch_size",
+        "online_batch_size",
+    )
     assert row["config"] == RCIG[cell]
     assert tuple(row.get(name) for name in names) == RCIG_CONFIGS[RCIG[cell]]
     assert row.get("steps") == RCIG_STEPS.get(cell)

@@ -18,11 +18,12 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.scipy.linalg import cho_factor, cho_solve
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from isa_toolkit import checks
 from isa_toolkit.losses.ridge import HIGHEST, solve_positive
 from isa_toolkit.networks import Network
+from isa_toolkit.networks.base import map_in_pieces
 
 Scalar = Float[Array, ""]
 Number = Scalar | float
@@ -51,14 +52,15 @@ class Base(NamedTuple):
 class InnerProblem(NamedTuple):
     """The inner objective of one distilled set.
 
-    outputs: Function ``omega -> J f(X_S; theta_0) omega``, [m, c].
+    outputs: Function ``(omega, key) -> J f(X_S; theta_0) omega``, [m, c]; the key draws the
+        rows that carry a gradient, where not all do.
     features: Features, [m, d].
     factor: Cholesky factor of ``K + l2 I``, [m, m].
     labels: Labels, [m, c].
     penalty: Penalty l2, [].
     """
 
-    outputs: Callable[[Tangent], Array]
+    outputs: Callable[[Tangent, Any], Array]
     features: Float[Array, "m d"]
     factor: Float[Array, "m m"]
     labels: Float[Array, "m c"]
@@ -124,16 +126,82 @@ def inner_problem(
     images: Float[Array, "m h w ch"],
     labels: Float[Array, "m c"],
     penalty: Number,
+    batch_size: int = 0,
 ) -> InnerProblem:
-    """Return the inner objective of a distilled set, linearised once for many steps."""
-    (_, features), linear = jax.linearize(_forward(base, images), _moving(base))
+    """Return the inner objective of a distilled set.
+
+    All rows are linearised once for many steps, unless ``batch_size`` is above 0 and below
+    m. Then each evaluation reads all rows, so many at a time, and random ones carry a
+    gradient, which is scaled up: it is that of the objective on average.
+    """
+    count = images.shape[0]
+    if not 0 < batch_size < count:
+        (_, features), linear = jax.linearize(_forward(base, images), _moving(base))
+
+        def outputs(tangent: Tangent, key: Any) -> Array:
+            del key
+            return linear(tangent)[0]
+    else:
+        features = map_in_pieces(
+            lambda some: base.network.apply(base.params, base.state, some).features,
+            images,
+            batch_size,
+        )
+
+        def outputs(tangent: Tangent, key: Any) -> Array:
+            return with_gradient(
+                lambda some, tangent: linear_part(base, some, tangent)[0],
+                images,
+                (tangent,),
+                count=batch_size,
+                key=key,
+                scale=count / batch_size,
+                at_once=batch_size,
+            )
+
     return InnerProblem(
-        lambda tangent: linear(tangent)[0],
-        features,
-        kernel_factor(features, penalty),
-        labels,
-        penalty,
+        outputs, features, kernel_factor(features, penalty), labels, penalty
     )
+
+
+def with_gradient(
+    function: Callable[..., PyTree],
+    images: Float[Array, "n h w ch"],
+    given: tuple[PyTree, ...],
+    *,
+    count: int,
+    key: Key[Array, ""],
+    draws: int = 1,
+    scale: float = 1.0,
+    at_once: int,
+) -> PyTree:
+    """Return ``function(images, *given)``, with a gradient through random rows only.
+
+    Args:
+        function: Function of images and more, which treats each image on its own.
+        images: Images, [n, h, w, ch].
+        given: The other arguments; they and the images carry the gradient.
+        count: Number of rows in a draw; 0, or n and more, for all rows.
+        key: Random key.
+        draws: Number of independent draws; their gradients are averaged.
+        scale: What the gradient is multiplied by.
+        at_once: Number of rows that are read at a time without a gradient.
+    """
+    if not 0 < count < images.shape[0]:
+        return function(images, *given)
+    frozen_images, frozen = jax.lax.stop_gradient((images, given))
+    values = map_in_pieces(lambda some: function(some, *frozen), frozen_images, at_once)
+    for draw_key in jax.random.split(key, draws) if draws > 1 else [key]:
+        chosen = jax.random.choice(draw_key, images.shape[0], (count,), replace=False)
+        part = function(images[chosen], *given)
+        # Nothing, whose gradient is that of these rows.
+        nothing = jax.tree.map(lambda x: x - jax.lax.stop_gradient(x), part)
+        values = jax.tree.map(
+            lambda whole, x, rows=chosen: whole.at[rows].add(x * (scale / draws)),
+            values,
+            nothing,
+        )
+    return values
 
 
 def kernel_factor(
@@ -156,7 +224,10 @@ def _kernel(features: Float[Array, "m d"], penalty: Number) -> Float[Array, "m m
 
 
 def objective(
-    problem: InnerProblem, tangent: Tangent, labels: Float[Array, "m c"] | None = None
+    problem: InnerProblem,
+    tangent: Tangent,
+    labels: Float[Array, "m c"] | None = None,
+    key: Key[Array, ""] | None = None,
 ) -> Scalar:
     """Return the inner objective at omega, with the readout at its optimum.
 
@@ -166,7 +237,7 @@ def objective(
     the value is ``1/2 omega^T H omega`` with the Hessian H.
     """
     target = problem.labels if labels is None else labels
-    residual = target - problem.outputs(tangent)
+    residual = target - problem.outputs(tangent, key)
     dual = cho_solve((problem.factor, True), residual)
     energy = jnp.sum(residual * dual) + inner_product(tangent, tangent)
     return problem.penalty / 2 * energy / residual.size
@@ -194,23 +265,29 @@ def slope_along(
 
 
 def descend(
-    loss: Callable[[Tangent], Scalar], start: Tangent, *, rate: Number, steps: int
+    loss: Callable[[Tangent, Key[Array, ""]], Scalar],
+    start: Tangent,
+    *,
+    rate: Number,
+    steps: int,
+    key: Key[Array, ""],
 ) -> Descent:
-    """Return where a freshly started Adam ends after some steps.
+    """Return where a freshly started Adam ends after some steps, each with its own key.
 
     Source: docs/algorithms.md, sections 4.3 and 8 ("use a fresh Adam per inner run").
     """
     # The tiny number keeps the root differentiable where a gradient is exactly 0.
     adam: Any = optax.adam(rate, eps_root=1e-30)
 
-    def body(carry: PyTree, _: None) -> tuple[PyTree, Scalar]:
+    def body(carry: PyTree, step_key: Key[Array, ""]) -> tuple[PyTree, Scalar]:
         point, moments = carry
-        value, gradient = jax.value_and_grad(loss)(point)
+        value, gradient = jax.value_and_grad(loss)(point, step_key)
         updates, moments = adam.update(gradient, moments)
         return (jax.tree.map(jnp.add, point, updates), moments), value
 
-    (point, _), losses = jax.lax.scan(body, (start, adam.init(start)), length=steps)
-    return Descent(point, jnp.append(losses, loss(point)))
+    keys = jax.random.split(key, steps)
+    (point, _), losses = jax.lax.scan(body, (start, adam.init(start)), keys)
+    return Descent(point, jnp.append(losses, loss(point, key)))
 
 
 def tuned_rate(
@@ -218,8 +295,9 @@ def tuned_rate(
 ) -> Scalar:
     """Return a learning rate at which a run is likely to lower its loss at every step.
 
-    From ``start``, times 1.2 while it does; times .7 at the first rate at which it does not.
-    Where it is not wanted, ``start``, and nothing is run.
+    From ``start``, times 1.2 while it does; times 1.2 and .7, which is .84, at the first
+    rate at which it does not: about the last good one. Where it is not wanted, ``start``,
+    and nothing is run.
 
     Source: docs/algorithms.md, section 4.3, "lr auto-tuning".
     """
@@ -231,7 +309,7 @@ def tuned_rate(
     def body(carry: PyTree) -> PyTree:
         rate, tries, _ = carry
         is_good = run(rate).is_monotone
-        return jnp.where(is_good, 1.2 * rate, 0.7 * rate), tries + 1, is_good
+        return rate * jnp.where(is_good, 1.2, 1.2 * 0.7), tries + 1, is_good
 
     carry = (jnp.asarray(start), jnp.zeros((), jnp.int32), is_wanted)
     return jax.lax.while_loop(goes_on, body, carry)[0]

@@ -36,6 +36,7 @@ from isa_toolkit.methods.base import (
     static,
 )
 from isa_toolkit.networks import Network
+from isa_toolkit.networks.base import images_at_once
 from isa_toolkit.networks.pool import (
     Learner,
     draw_member,
@@ -136,7 +137,7 @@ class Info(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RCIG:
-    """Settings of RCIG, with crucial samples and ISA switched on.
+    """Settings of RCIG, with crucial samples, and with ISA for the squared error.
 
     ``RCIG(drop_easy=0, segment=(0, 0))`` is RCIG itself. Its network is the ConvNet with
     a smooth ReLU and no norm (``NetworkSettings(name="convnet_smooth")``), taken where an
@@ -148,8 +149,8 @@ class RCIG:
         drop_easy: Fraction of each target batch to drop from the easy end, in [0, 1).
         drop_hard: Fraction of each target batch to drop from the hard end, in [0, 1).
         segment: Ends (a, b) of the ISA segment in units of ``z_i - z_partner``, within
-            [-1, 0] for the cross-entropy. None for (-1, 0) with the cross-entropy and
-            (0, .5) with the squared error; (0, 0) without a partner.
+            [-1, 0] for the cross-entropy. None for (0, 0), no augmentation, with the
+            cross-entropy or without a partner, and (0, .5) with the squared error.
         partner: Partner of each kept target: the ``"nearest"`` kept target by cosine of the
             features, a ``"random"`` kept target, the nearest of the ``"same_class"``, or
             ``"none"`` (needs segment (0, 0)).
@@ -173,6 +174,14 @@ class RCIG:
             gradient in one step; 0 for all, None for the published number.
         target_subset: Number of random real images that carry a gradient in one step; 0 for
             all, None for the published number.
+        subset_draws: Number of independent draws of these subsets, whose gradients are
+            averaged; None for the published number (1; 2 for CIFAR-100 at 50 images per
+            class).
+        inner_batch_size: Number of random distilled images, flips included, that carry a
+            gradient in one step of the inner problem, and in one of the
+            inverse-Hessian-vector product; 0 for all, None for the published number.
+        online_batch_size: Number of random distilled images, flips included, in a training
+            step of a network; 0 for all, None for the published number.
         pool_size: Number of networks in the pool.
         max_online_updates: Age at which a network is replaced.
         most_online_steps: Largest number of steps that a network takes after it was used;
@@ -194,11 +203,13 @@ class RCIG:
     Source: docs/algorithms.md, sections 4.3, 5.2 and 8; crucial samples and ISA on it are
     the proposal of section 10, the paper's own form is UNKNOWN. That sub-sampled gradients
     are not scaled up, and that an age counts Adam steps, is our reading.
+    That each inner step reads the values of all rows, scales the gradient of its batch up,
+    and draws a new batch is our reading of the batch sizes.
     **Deviation:** the loss of the pool is not divided by C, which Adam does not notice;
-    the dense kernel has no tangent at all (section 8 reports a leak). What the "two
-    partial backward passes" of one released configuration are is UNKNOWN to us; if they are
-    the sum over two disjoint subsets of rows, one pass over both (``distilled_subset``
-    twice as large) is the same, and only takes more memory.
+    the dense kernel has no tangent at all. In the released code the tangent of the inner
+    problem lacks it, too, but for the leak of section 8; the inverse-Hessian-vector product
+    v does not: plain Adam steps all of its leaves, and what it has for the dense kernel
+    enters the implicit gradient there. Ours is that of the objective as it is written down.
     """
 
     loss: Loss = static("cross_entropy")
@@ -219,6 +230,9 @@ class RCIG:
     tune: bool = static(True)
     distilled_subset: int | None = static(None)
     target_subset: int | None = static(None)
+    subset_draws: int | None = static(None)
+    inner_batch_size: int | None = static(None)
+    online_batch_size: int | None = static(None)
     pool_size: int = static(30)
     max_online_updates: int = static(100)
     most_online_steps: int = static(15)
@@ -234,7 +248,12 @@ class RCIG:
         check_settings(
             self,
             fractions=("average_decay",),
-            from_zero=("distilled_subset", "target_subset"),
+            from_zero=(
+                "distilled_subset",
+                "target_subset",
+                "inner_batch_size",
+                "online_batch_size",
+            ),
         )
 
     def resolve(self, *, dataset: str, images_per_class: int, num_classes: int) -> RCIG:
@@ -247,6 +266,9 @@ class RCIG:
             "learning_rate": 3e-3,
             "distilled_subset": 0,
             "target_subset": 0,
+            "subset_draws": 1,
+            "inner_batch_size": 0,
+            "online_batch_size": 0,
         }
         missing = [name for name in filled if getattr(self, name) is None]
         if missing and dataset in published_rows("rcig"):
@@ -307,18 +329,23 @@ def step(
     penalty = required(settings, "ridge") * state.images.shape[0]
     learned: Learned = (state.images, state.labels, state.log_temperature)
     zero, is_first = inner.zero_tangent(base), (state.step == 0) & settings.tune
+    inner_key, solve_key = jax.random.split(jax.random.fold_in(key, len(keys)))
 
     # The inner problem: a tangent for this distilled set.
     problem = inner.inner_problem(
-        base, *_support(settings, state.images, state.labels), penalty
+        base,
+        *_support(settings, state.images, state.labels),
+        penalty,
+        settings.inner_batch_size or 0,
     )
 
     def inner_run(rate: Scalar) -> inner.Descent:
         return inner.descend(
-            lambda tangent: inner.objective(problem, tangent),
+            lambda tangent, key: inner.objective(problem, tangent, key=key),
             zero,
             rate=rate,
             steps=settings.inner_steps,
+            key=inner_key,
         )
 
     inner_rate = inner.tuned_rate(inner_run, state.rates.inner, is_first)
@@ -336,13 +363,14 @@ def step(
     # H v = slope, H the Hessian of the inner objective: the minimum of a quadratic.
     def solve(rate: Scalar) -> inner.Descent:
         return inner.descend(
-            lambda v: (
-                inner.objective(problem, v, jnp.zeros_like(problem.labels))
+            lambda v, key: (
+                inner.objective(problem, v, jnp.zeros_like(problem.labels), key)
                 - inner.inner_product(slope, v)
             ),
             zero,
             rate=rate,
             steps=settings.inner_steps,
+            key=solve_key,
         )
 
     solve_rate = inner.tuned_rate(solve, state.rates.solve, is_first)
@@ -394,23 +422,26 @@ def _support(settings: RCIG, images: Array, labels: Array) -> tuple[Array, Array
 
 
 def _with_gradient(
-    function: Callable[[Array], PyTree],
+    settings: RCIG,
+    base: inner.Base,
+    function: Callable[..., PyTree],
     images: Float[Array, "n h w ch"],
+    given: tuple[PyTree, ...],
     count: int | None,
     key: Key[Array, ""],
 ) -> PyTree:
-    """Return ``function(images)``, with a gradient through ``count`` random rows only.
+    """Return ``function(images, *given)``, with a gradient through ``count`` random rows.
 
     0 or None: through all. The gradient of the rows is not scaled up.
     """
-    if not count or count >= images.shape[0]:
-        return function(images)
-    values = jax.lax.stop_gradient(function(images))
-    chosen = jax.random.choice(key, images.shape[0], (count,), replace=False)
-    return jax.tree.map(
-        lambda whole, part: whole.at[chosen].set(part),
-        values,
-        function(images[chosen]),
+    return inner.with_gradient(
+        function,
+        images,
+        given,
+        count=count or 0,
+        key=key,
+        draws=settings.subset_draws or 1,
+        at_once=images_at_once(base.network, base.params),
     )
 
 
@@ -428,16 +459,24 @@ def _outer_loss(
     images, labels, log_temperature = learned
     support, support_labels = _support(settings, images, labels)
 
-    def linear(images: Array) -> tuple[Array, Array]:
-        return inner.linear_part(base, images, tangent)
+    def linear(
+        images: Array, count: int | None, key: Key[Array, ""]
+    ) -> tuple[Array, Array]:
+        return _with_gradient(
+            settings,
+            base,
+            lambda some, tangent: inner.linear_part(base, some, tangent),
+            images,
+            (tangent,),
+            count,
+            key,
+        )
 
-    change, features = _with_gradient(
-        linear, support, settings.distilled_subset, distilled_key
-    )
+    change, features = linear(support, settings.distilled_subset, distilled_key)
     dual = inner.dual_weights(features, penalty, support_labels - change)
     readout = jnp.matmul(features.T, dual, precision=HIGHEST)
-    target_change, target_features = _with_gradient(
-        linear, batch.images, settings.target_subset, target_key
+    target_change, target_features = linear(
+        batch.images, settings.target_subset, target_key
     )
     prediction = target_change + jnp.matmul(target_features, readout, precision=HIGHEST)
     target = target_loss(
@@ -479,7 +518,7 @@ def _implicit(
             return change, along, features
 
         change, along, features = _with_gradient(
-            both, support, settings.distilled_subset, key
+            settings, base, both, support, (), settings.distilled_subset, key
         )
         return inner.slope_along(
             labels,
@@ -535,18 +574,23 @@ def _trained(
     count_key, fresh_key = jax.random.split(key)
     support, support_labels = _support(settings, images, labels)
     count = jax.random.randint(count_key, (), 1, settings.most_online_steps + 1)
-    older = jax.lax.fori_loop(
-        0,
-        count,
-        lambda _, learner: online_step(
-            network,
-            learner,
-            support,
-            support_labels,
-            learning_rate=settings.online_learning_rate,
-        ),
-        learner,
-    )
+    batch_size = settings.online_batch_size or 0
+
+    def train(number: Array, learner: Learner) -> Learner:
+        batch = (support, support_labels)
+        if 0 < batch_size < support.shape[0]:
+            chosen = jax.random.choice(
+                jax.random.fold_in(key, number),
+                support.shape[0],
+                (batch_size,),
+                replace=False,
+            )
+            batch = (support[chosen], support_labels[chosen])
+        return online_step(
+            network, learner, *batch, learning_rate=settings.online_learning_rate
+        )
+
+    older = jax.lax.fori_loop(0, count, train, learner)
     return jax.lax.cond(
         older.age >= settings.max_online_updates,
         lambda: fresh_learner(fresh_key, network),
