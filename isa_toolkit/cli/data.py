@@ -59,8 +59,6 @@ def data(
     ]
     if len(classes) > _SHOWN_CLASSES:
         lines.append(f"  ... and {len(classes) - _SHOWN_CLASSES} more")
-    lines += [f"  ignored {one}" for one in dataset.provenance.get("ignored", ())]
-    if dataset.provenance.get("left_out"):
-        lines.append(f"  left out {dataset.provenance['left_out']} files: no images")
+    lines += [f"  {note}" for note in dataset.notes]
     described = ", ".join(f"{name} {value}" for name, value in preprocessing.items())
     write_result(result, [*lines, f"preprocessing: {described}"], json=json)

@@ -155,14 +155,18 @@ class Dataset:
         ]
         images, labels = self.train.images, self.train.labels
         rows = class_rows(images, labels, names, columns=5, rows=_SHOWN_CLASSES)
-        notes = [f"ignored {one}" for one in self.provenance.get("ignored", ())]
-        if self.provenance.get("left_out"):
-            notes.append(
-                f"left out {self.provenance['left_out']} files without an image"
-            )
+        notes = self.notes
         if len(names) > len(rows):
             notes.append(f"and {len(names) - len(rows)} more classes")
         return html_grid(repr(self), rows, note="; ".join(notes))
+
+    @property
+    def notes(self) -> list[str]:
+        """What was ignored and left out when the files were read, one phrase each."""
+        notes = [f"ignored {one}" for one in self.provenance.get("ignored", ())]
+        if left_out := self.provenance.get("left_out"):
+            notes.append(f"left out {left_out} files without an image")
+        return notes
 
     def show(self, images_per_class: int = 8) -> Image.Image:
         """Return a picture of training images, one row per class, that a notebook shows.

@@ -125,8 +125,8 @@ def read_local(root: str | Path, spec: DatasetSpec | None = None) -> Source:
     try:
         return _read_path(path, spec)
     except PermissionError as error:
-        file, fix = str(error.filename), "Change its permissions."
-        raise fail("root", "be readable", file, fix) from error
+        file = Path(str(error.filename))
+        raise unreadable("root", "be readable", file, error) from error
 
 
 def _read_path(path: Path, spec: DatasetSpec | None) -> Source:
@@ -228,13 +228,16 @@ def parquet_source(
     records, names = read_parquet(train, columns)
     test, files, ignored = None, list(train), []
     for shards in candidates:
+        if test:
+            ignored.append(f"{shards[0].name}: {files[-1].name} is the test split")
+            continue
         found = (
             read_parquet(shards, columns)[0] if has_column(shards, columns) else None
         )
         if found and _has_labels(found):
             test, files = found, [*train, *shards]
-            break
-        ignored.append(f"{shards[0].name}: no labels")
+        else:
+            ignored.append(f"{shards[0].name}: no labels")
     # pathlib would give backslashes on Windows; provenance reads the same everywhere.
     listed = [file.relative_to(folder).as_posix() for file in files]
     return Source(records, test, names, {**facts, "files": listed, "ignored": ignored})
@@ -393,7 +396,13 @@ def _read_folders(root: Path, tests: Sequence[str], facts: dict[str, Any]) -> So
         raise fail("root", f"hold {EXPECTED}", shown)
     classes = pd.Categorical(train)
     test, used, ignored = None, [home], []
-    for other in (splits[one] for one in tests if one in splits and "train" in splits):
+    if home != folder:
+        others = [one.name for one in folders if one not in splits.values()]
+        ignored = [f"{name}: no split by its name" for name in others]
+    for other in (splits[one] for one in tests if one in splits and home != folder):
+        if test:
+            ignored.append(f"{other.name}: {used[-1].name} is the test split")
+            continue
         listed, more = _labelled_files(other, is_split=True)
         if not len(listed):
             ignored.append(f"{other.name}: no class folders and no table of labels")
@@ -405,7 +414,6 @@ def _read_folders(root: Path, tests: Sequence[str], facts: dict[str, Any]) -> So
             raise fail(f"folder {other.name}", rule, unknown)
         test = _image_records(listed.index, labels, other)
         used, left_out = [home, other], left_out + more
-        break
     facts |= {"files": [one.relative_to(root).as_posix() for one in used]}
     facts |= {"ignored": ignored, "left_out": left_out}
     records = _image_records(train.index, classes.codes, home)

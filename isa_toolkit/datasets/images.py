@@ -18,7 +18,7 @@ from jaxtyping import Float, UInt8
 
 from isa_toolkit.checks import as_text, check_integer, fail
 from isa_toolkit.datasets.validation import check_size, unreadable
-from isa_toolkit.environment import largest_image
+from isa_toolkit.environment import check_fits, largest_image
 from isa_toolkit.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -127,6 +127,10 @@ def decode_all(
             decoded = itertools.chain.from_iterable(parts)
             for row, (one, image) in enumerate(zip(batch, decoded, strict=True), start):
                 if images is None:
+                    height, width, _ = image.shape
+                    what = f"{len(rows)} images of {height}x{width}"
+                    fix = "Pass resolution to make them smaller."
+                    check_fits(what, len(rows) * image.size, fix)
                     images = np.empty((len(rows), *image.shape), np.uint8)
                     first = one.name
                 which = f"{{}} ({first}) and {{}} ({one.name})"

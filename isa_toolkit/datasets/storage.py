@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 # Pixels beyond this stay on the disk: CIFAR takes .15 GiB, Tiny ImageNet 1.1, ImageNet at
 # 64 pixels 14.7.
 MAPPED_BYTES = 4 * 2**30
-_PIECE = 4096
+# At once decoded are so many images, or so many bytes if they are large.
+_PIECE, _PIECE_BYTES = 4096, 2**29
 
 
 @final
@@ -128,9 +129,10 @@ def read_or_map(
     name = hashlib.sha256(stamps.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     path = cache_folder() / f"images-{name}.npy"
     if not path.is_file():
+        size = max(1, min(_PIECE, _PIECE_BYTES // first.nbytes))
         pieces = (
-            records.read(indices[start : start + _PIECE], channels, resolution)
-            for start in range(0, len(indices), _PIECE)
+            records.read(indices[start : start + size], channels, resolution)
+            for start in range(0, len(indices), size)
         )
         _write(path, shape, pieces)
     try:

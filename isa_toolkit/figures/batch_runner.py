@@ -75,6 +75,7 @@ def distill_batched(
     folder: Path,
     on_progress: _OnProgress,
     cancel: threading.Event,
+    keep_checkpoints: int | None,
 ) -> None:
     """Distil what is missing; runs that differ only in traced values share a program.
 
@@ -103,7 +104,11 @@ def distill_batched(
     try:
         for group in group_by_program(missing):
             for run in distill_grid(
-                group, out=folder, progress=False, callbacks=[after_chunk]
+                group,
+                out=folder,
+                progress=False,
+                callbacks=[after_chunk],
+                keep_checkpoints=keep_checkpoints,
             ):
                 if not run.is_done:
                     raise CancelledError(f"Cancelled at step {run.step} of {run.path}.")

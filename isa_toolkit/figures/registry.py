@@ -19,6 +19,7 @@ from isa_toolkit.figures import (
     gallery,
     information,
     recall,
+    regime,
     samples,
     snapshots,
     table6,
@@ -93,6 +94,7 @@ ITEMS: dict[str, Item] = {
     ),
     "samples": Item(samples, "Easy and hard samples"),
     "gallery": Item(gallery, "Section G. Distilled images"),
+    "regime": Item(regime, "When does dropping samples help?"),
     "cost": Item(cost, "Cost. Time per step, with and without ISA", "cost"),
 }
 DEMO = {"images": Item(snapshots), "curve": Item(fig8), "table": Item(DEMO_TABLE)}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -298,7 +299,25 @@ class Study:
         experiments = [
             self.experiment(one, images_per_class, seed) for one, seed in keys
         ]
-        description = f"{self.dataset.name}, {images_per_class} per class: runs"
+        found = self.finish(
+            experiments, f"{self.dataset.name}, {images_per_class} per class: runs"
+        )
+        return {
+            key: run for key, run in zip(keys, found, strict=True) if run is not None
+        }
+
+    def finish(
+        self,
+        experiments: Sequence[Experiment],
+        description: str,
+        *,
+        keep_checkpoints: int | None = 3,
+    ) -> list[Run | None]:
+        """Return the finished run of each experiment; None where it is left out.
+
+        ``description`` labels the progress bar; the last ``keep_checkpoints`` checkpoints of
+        each run are kept, all for None. Errors are those of :meth:`runs`.
+        """
         if self.run_missing and not _is_on_cpu():
             distill_batched(
                 experiments,
@@ -306,13 +325,14 @@ class Study:
                 folder=self.folder,
                 on_progress=self.on_progress,
                 cancel=self._cancel,
+                keep_checkpoints=keep_checkpoints,
             )
-        found = self.map(self._run, experiments, description)
-        return {
-            key: run for key, run in zip(keys, found, strict=True) if run is not None
-        }
+        run = functools.partial(self._run, keep_checkpoints=keep_checkpoints)
+        return self.map(run, experiments, description)
 
-    def _run(self, experiment: Experiment) -> Run | None:
+    def _run(
+        self, experiment: Experiment, *, keep_checkpoints: int | None
+    ) -> Run | None:
         path = self.folder / experiment.resolve().name
         if (path / "distilled.safetensors").is_file():
             return Run.open(path)
@@ -322,6 +342,7 @@ class Study:
             experiment,
             out=self.folder,
             progress=False,
+            keep_checkpoints=keep_checkpoints,
             callbacks=[lambda _: self._cancel.is_set()],
         )
         if not run.is_done:
@@ -356,7 +377,7 @@ class Study:
                 jobs.append(
                     ({"setting": variant.key, "seed": seed, "x": at}, run, step)
                 )
-        return self._evaluate(jobs, images_per_class)
+        return self.run_accuracies(jobs, images_per_class)
 
     def initial_accuracies(
         self, variant: Variant, images_per_class: int
@@ -371,14 +392,18 @@ class Study:
             ({"setting": "random", "seed": seed}, run, 0)
             for (_, seed), run in runs.items()
         ]
-        return self._evaluate(jobs, images_per_class)
+        return self.run_accuracies(jobs, images_per_class)
 
-    def _evaluate(
+    def run_accuracies(
         self,
         jobs: list[tuple[dict[str, Any], Run, int | None]],
         images_per_class: int,
     ) -> pd.DataFrame:
-        """Return the accuracies of (columns of the rows, run, step of the run)."""
+        """Return the test accuracy of runs at a stored step, None for their results.
+
+        ``jobs`` are (columns of the rows, run, step); rows are those of
+        :meth:`accuracies`.
+        """
 
         def evaluated(job: tuple[dict[str, Any], Run, int | None]) -> Evaluation:
             _, run, step = job

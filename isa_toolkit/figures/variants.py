@@ -75,6 +75,9 @@ SETTINGS: dict[str, Setting] = {
     "frepo+drop_easy": Setting("FRePo, easy dropped", "#E69F00", _frepo(drop_easy=0.2)),
     "frepo+drop_hard": Setting("FRePo, hard dropped", "#009E73", _frepo(drop_hard=0.2)),
     "frepo+isa": Setting("FRePo + ISA", "#F0E442", _frepo(segment=(0.0, 0.5))),
+    "frepo+toward": Setting(
+        "FRePo + ISA, segment (-1, 0)", "#AA3377", _frepo(segment=(-1.0, 0.0))
+    ),
     "isa": Setting(
         "FRePo + crucial + ISA",
         "#D55E00",

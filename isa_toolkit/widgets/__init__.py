@@ -12,7 +12,12 @@ try:
     from isa_toolkit.widgets.isa import ISA
     from isa_toolkit.widgets.manifold import Manifold
     from isa_toolkit.widgets.panel import Panel
-    from isa_toolkit.widgets.results_panels import Diversity, Information, Predictors
+    from isa_toolkit.widgets.results_panels import (
+        Diversity,
+        Information,
+        Predictors,
+        Regime,
+    )
     from isa_toolkit.widgets.sweep import SweepPanel
     from isa_toolkit.widgets.watcher import JobWatcher
 except ModuleNotFoundError as error:
@@ -37,5 +42,6 @@ __all__ = [
     "Manifold",
     "Panel",
     "Predictors",
+    "Regime",
     "SweepPanel",
 ]

@@ -155,10 +155,16 @@ def size_dropdown(study: Study, value: int) -> ipywidgets.Dropdown:
     )  # fmt: skip
 
 
-def interval_rows(table: Any, *, decimals: int = 1) -> list[list[str]]:
+def interval_rows(
+    table: Any,
+    *,
+    decimals: int = 1,
+    position: Callable[[float], str] = lambda x: f" {100 * x:.0f} %",
+) -> list[list[str]]:
     """Return the means of a results table as rows of text.
 
-    Rows hold name, mean, its interval, paired difference, its interval, number of seeds.
+    Rows hold name, mean, its interval, paired difference, its interval, number of seeds;
+    the name ends with the row's ``x`` as text, by ``position``.
     """
     from isa_toolkit.figures.results_table import format_interval
     from isa_toolkit.figures.variants import label_of
@@ -171,9 +177,9 @@ def interval_rows(table: Any, *, decimals: int = 1) -> list[list[str]]:
     )
     rows = []
     for one in means.itertuples():
-        name = label_of(one.setting) + (
-            f" {100 * one.x:.0f} %" if one.x == one.x else ""
-        )
+        name = label_of(one.setting)
+        if one.x == one.x:
+            name += position(one.x)
         mean = format_interval(one.value, one.low, one.high, decimals=decimals)
         gain: tuple[str, str] = ("", "")
         if isinstance(one.against_gain, str):

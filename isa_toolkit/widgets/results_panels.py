@@ -1,11 +1,11 @@
-"""Panels of one results table: recall, cross-prediction, network and ridge predictor."""
+"""Panels of one results table: recall, cross-prediction, predictors and regime."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from isa_toolkit.figures import information, recall, table6
+from isa_toolkit.figures import information, recall, regime, table6
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import png
 from isa_toolkit.widgets import layout
@@ -175,3 +175,49 @@ def Predictors(study: Study) -> Panel:
         compute=compute,
         draw=draw,
     )
+
+
+def Regime(study: Study) -> Panel:
+    """Return the panel of what dropping and segments gain at each accuracy reached.
+
+    Args:
+        study: Study with the data and the runs.
+
+    Returns:
+        The panel; *Run* computes the table for the size, the predictor only redraws.
+
+    Source: ours; docs/algorithms.md, section 6.4.
+    """
+
+    def compute(working: Study, values: Mapping[str, Any]) -> Any:
+        return regime.compute(working, values["images_per_class"])
+
+    def draw(table: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        predictor = values["predictor"]
+        mine = table[
+            (table.predictor == predictor) & (table.quantity == "accuracy_percent")
+        ]
+        rows = interval_rows(mine, position=lambda x: f", from step {x:.0f}")
+        heads = ["accuracy, %", "mean", "95 %", "over FRePo", "95 %", "seeds"]
+        return {
+            "picture": png(regime.draw(table, predictor=predictor)),
+            "table": layout.table(heads, rows),
+            "caption": layout.caption(regime.caption(table)),
+        }
+
+    return compute_panel(
+        "Regime",
+        study,
+        about="When does it help to drop samples? A plain run, branched at several steps.",
+        controls={
+            "predictor": layout.dropdown(
+                "Accuracy of", "network", options=list(regime.PREDICTORS),
+                help="A new network, ridge regression on the distilled set, or the run's "
+                "own predictor on its real batches",
+            ),
+            "images_per_class": size_dropdown(study, study.sizes[0]),
+        },
+        depends_on=("images_per_class",),
+        compute=compute,
+        draw=draw,
+    )  # fmt: skip

@@ -412,6 +412,21 @@ def test_a_test_folder_without_labels_is_ignored_and_said_so(tmp_path, inner):
     assert "test" in found.facts["ignored"][0]
 
 
+def test_splits_and_folders_that_are_not_used_are_named(tmp_path):
+    for split in ("train", "test", "val", "extra"):
+        put(tmp_path / "folders" / split / "a" / "0.png")
+        put(tmp_path / "folders" / split / "b" / "0.png")
+    assert read_local(tmp_path / "folders").facts["ignored"] == [
+        "extra: no split by its name",
+        "val: test is the test split",
+    ]
+    for split in ("train", "test", "validation"):
+        write(tmp_path / f"{split}.parquet")
+    assert read_local(tmp_path).facts["ignored"] == [
+        "validation.parquet: test.parquet is the test split"
+    ]
+
+
 @pytest.mark.parametrize(
     "hidden",
     [

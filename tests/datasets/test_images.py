@@ -158,6 +158,16 @@ def test_an_image_that_is_too_large_is_refused_before_it_is_decoded(monkeypatch)
     assert decode([content]).shape == (1, 4, 4, 1)
 
 
+def test_images_that_would_fill_the_memory_are_refused(monkeypatch):
+    contents = [encode(np.zeros((4, 4, 1), np.uint8))] * 3
+    monkeypatch.setenv("ISA_MAX_MEMORY", "47")
+    with pytest.raises(
+        ValueError, match=r"3 images of 4x4 must fit .* Pass resolution"
+    ):
+        decode(contents)
+    assert decode(contents, resolution=2).shape == (3, 2, 2, 1)
+
+
 def test_the_limit_can_be_above_that_of_pillow(monkeypatch):
     content = encode(np.zeros((4, 4, 1), np.uint8))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 7)

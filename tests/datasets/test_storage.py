@@ -151,6 +151,15 @@ def test_the_images_are_those_in_memory(folder: Path, monkeypatch):
     assert there.provenance == here.provenance
 
 
+def test_large_images_are_decoded_few_at_a_time(folder: Path, monkeypatch):
+    small = load(folder)
+    (kept_file,) = kept(folder)
+    kept_file.unlink()
+    monkeypatch.setattr(storage, "_PIECE_BYTES", 2 * 4 * 5 * 3)
+    monkeypatch.setenv("ISA_MAX_MEMORY", str(6 * 4 * 5 * 3))  # the test images
+    assert load(folder).fingerprint == small.fingerprint
+
+
 def test_a_second_time_nothing_is_decoded(folder: Path, monkeypatch):
     first = load(folder)
     [file] = kept(folder)

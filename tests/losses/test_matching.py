@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 from toy import quick_jit
 
-from isa_toolkit.losses.matching import (
-    class_mean_loss,
-    trajectory_loss,
-)
+from isa_toolkit.losses import isa
+from isa_toolkit.losses.matching import class_mean_loss, trajectory_loss
 from isa_toolkit.losses.selection import Partner
 
 C, K, D = 3, 10, 4
@@ -39,7 +37,7 @@ def loss(targets, means, *, easy=0.0, hard=0.0, segment=(0.0, 0.0), partner="nea
     )
 
 
-def by_hand(targets, means, easy, hard, segment, partner) -> float:
+def by_hand(targets, means, easy, hard, segment, partner, draw=None) -> float:
     """The loss of class means as a double loop over classes and samples."""
     residual, kept = {}, []
     for c in range(C):
@@ -54,7 +52,9 @@ def by_hand(targets, means, easy, hard, segment, partner) -> float:
         for place in own:
             z = targets[place]
             best, chosen = -np.inf, place
-            for other in kept:
+            if draw is not None:
+                chosen = divmod(int(draw[place[0] * K + place[1]]), K)
+            for other in kept if draw is None else ():
                 if other == place or (partner == "same_class" and other[0] != c):
                     continue
                 v = targets[other]
@@ -83,6 +83,19 @@ def test_the_loss_is_the_double_loop(features, partner, easy, hard, segment):
     expected = by_hand(targets, means, easy, hard, segment, partner)
     assert float(seen.loss) == pytest.approx(expected, rel=1e-5)
     np.testing.assert_array_equal(seen.weights.sum(1), [K - easy - hard] * C)
+
+
+def test_random_partners_are_kept_ones_of_any_class(features):
+    targets, means = features
+    seen = loss(
+        targets, means, easy=2 / K, hard=1 / K, segment=(0, 0.5), partner="random"
+    )
+    draw = np.asarray(isa.random_partners(jax.random.key(1), seen.weights.reshape(-1)))
+    is_kept = np.asarray(seen.weights).reshape(-1) > 0
+    assert is_kept[draw[is_kept]].all()
+    assert (draw // K != np.arange(C * K) // K)[is_kept].any()
+    expected = by_hand(targets, means, 2, 1, (0, 0.5), "random", draw)
+    assert float(seen.loss) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("partner", get_args(Partner))

@@ -14,6 +14,7 @@ from isa_toolkit.figures import (
     gallery,
     information,
     recall,
+    regime,
     results_table,
     table6,
 )
@@ -69,6 +70,25 @@ def fig8_table(seeds: int = 3) -> pd.DataFrame:
         for one in fig8.VARIANTS
         for step in (0.0, 10.0, 20.0)
         for cell in _both(setting=one.key, x=step)
+    ]
+    return with_means(_by_seed(cells, seeds), "frepo")
+
+
+def regime_table(seeds: int = 3) -> pd.DataFrame:
+    steps = (0.0, 10.0, 40.0)
+    cells = [
+        cell
+        for one in (regime.PLAIN, *regime.BRANCHES)
+        for step in steps
+        for cell in _both(setting=one.key, x=step)
+    ]
+    cells += [
+        {"setting": "frepo", "predictor": predictor, "quantity": quantity, "x": step}
+        for quantity, predictor in [
+            (regime.REACHED, "network"),
+            *((name, "ridge") for name in regime.HELD.values()),
+        ]
+        for step in steps
     ]
     return with_means(_by_seed(cells, seeds), "frepo")
 
@@ -205,6 +225,7 @@ TABLES = {
     "fig8": fig8_table,
     "table6": table6_table,
     "recall": recall_table,
+    "regime": regime_table,
     "information": information_table,
     "cost": cost_table,
     "gallery": gallery_table,

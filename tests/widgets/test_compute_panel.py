@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 import pytest
+from hand_tables import regime_table
 from widget_study import changed
 
 from isa_toolkit.figures import study as figures_study
@@ -13,6 +14,7 @@ from isa_toolkit.widgets import (
     Information,
     Manifold,
     Predictors,
+    Regime,
     layout,
 )
 
@@ -28,7 +30,7 @@ def never(*arguments, **settings):
     raise AssertionError("a redraw asked for work")
 
 
-@pytest.mark.parametrize("make", [Diversity, Information, Manifold, Predictors])
+@pytest.mark.parametrize("make", [Diversity, Information, Manifold, Predictors, Regime])
 def test_before_run_a_panel_says_what_to_press(make, study):
     panel = make(study)
     panel.check()
@@ -105,6 +107,21 @@ def test_predictors_list_rows_of_either(study):
     assert "FRePo, network" not in ridge
     assert "FRePo + crucial + ISA, ridge predictor" in ridge
     assert panel.table.value.count("<tr>") == 4
+
+
+def test_regime_lists_each_branch_of_a_predictor(study):
+    panel = Regime(study)
+    panel.tables[panel.images_per_class.value,] = regime_table()
+    panel.refresh()
+    panel.check()
+    before = bytes(panel.picture.value)
+    shown = layout.plain_text(panel.table.value)
+    assert "FRePo, easy dropped, from step 40" in shown
+    # Three branches of each of five settings.
+    assert panel.table.value.count("<tr>") == 1 + 15
+    panel.predictor.value = "ridge"
+    panel.check()
+    assert bytes(panel.picture.value) != before
 
 
 @pytest.mark.slow
