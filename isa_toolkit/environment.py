@@ -79,11 +79,11 @@ def kept_or_made(
     arrays all the same.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load, save
+    from safetensors.numpy import load_file, save
 
     if path.is_file():
         try:
-            return load(path.read_bytes())
+            return load_file(path)
         except (OSError, SafetensorError):
             warnings.warn(
                 f"The cache file {path} is damaged; it is fitted again.",
