@@ -22,6 +22,9 @@ from isa_toolkit.methods.frepo import OPTIMIZERS, FRePo, State, step
 from isa_toolkit.networks import NetworkSettings, build
 from isa_toolkit.networks.pool import Learner, online_step, stack
 
+# On a GPU these are worth running again.
+pytestmark = pytest.mark.gpu
+
 FOLDER = Path(os.environ.get("ISA_GOLDEN", Path(__file__).parent))
 LOSSES = "losses.npz"
 STEPS = sorted(path.name for path in FOLDER.glob("*.npz") if path.name != LOSSES)
