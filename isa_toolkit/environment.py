@@ -2,7 +2,7 @@
 
 - ``ISA_CACHE_DIR``: folder of decoded images, whitenings, feature networks and compiled
   programs; by default the user's cache folder.
-- ``ISA_COMPILED_CACHE``: ``off`` keeps no compiled programs.
+- ``JAX_ENABLE_COMPILATION_CACHE``: ``false`` keeps no compiled programs.
 - ``ISA_MAX_PIXELS``: number of pixels of the largest image that is decoded or made, by
   default 67,108,864 (8,192 x 8,192). A larger value raises Pillow's own limit too.
 - ``ISA_MAX_MEMORY``: bytes that one archive or array may unpack to, and that runs count
