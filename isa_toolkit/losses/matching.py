@@ -65,6 +65,25 @@ def class_mean_loss(
     return TargetTerms(loss, weights)
 
 
+def nearest_mean_accuracy(
+    targets: Float[Array, "c k d"], means: Float[Array, "c d"]
+) -> Float[Array, ""]:
+    """Return the fraction of targets that are nearest to the mean of their own class.
+
+    ``targets`` are features of k real images of each class, ``means`` those mu of the
+    distilled images: ``argmin_b ||z - mu_b||`` is the predictor that matched means make. No
+    gradient flows through it.
+
+    Source: our reading, as section 10 of docs/algorithms.md.
+    """
+    means = jax.lax.stop_gradient(means)
+    # Without ||z||^2, which is the same for every class.
+    products = jnp.einsum("ckd,bd->ckb", targets, means)
+    nearest = jnp.argmin(jnp.sum(jnp.square(means), axis=-1) - 2 * products, axis=-1)
+    right = nearest == jnp.arange(means.shape[0])[:, None]
+    return jnp.mean(right.astype(jnp.float32))
+
+
 def trajectory_loss(
     student: Float[Array, " p"],
     first: Float[Array, " p"],

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from isa_toolkit import checks
+from isa_toolkit.checks import ROUNDING
 
 _Value = TypeVar("_Value")
 _Settings = TypeVar("_Settings")
@@ -132,6 +133,34 @@ def first_failure(*quantities: PyTree) -> Int[Array, ""]:
     return jnp.where(jnp.all(flags), 0, 1 + jnp.argmin(flags)).astype(jnp.int32)
 
 
+def accuracy_of(
+    prediction: Float[Array, "n c"], labels: Float[Array, "n c"]
+) -> Float[Array, ""]:
+    """Return the fraction of samples whose class has the largest prediction."""
+    right = jnp.argmax(prediction, -1) == jnp.argmax(labels, -1)
+    return jnp.mean(right.astype(jnp.float32))
+
+
+def dropped_fractions(
+    settings: Any,
+    progress: Float[Array, ""] | float,
+    accuracy: Float[Array, ""] | None = None,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Return ``drop_easy`` and ``drop_hard`` of a step: 0 until the selection sets in.
+
+    It does from the fraction ``select_from`` of the steps on, and where the ``accuracy`` of
+    the predictor on the batch, which not every method has, is at least
+    ``select_from_accuracy``.
+
+    Source: docs/algorithms.md, section 6.5.
+    """
+    sets_in = progress >= settings.select_from * (1 - ROUNDING)
+    if accuracy is not None:
+        sets_in &= accuracy >= settings.select_from_accuracy * (1 - ROUNDING)
+    easy = jnp.where(sets_in, settings.drop_easy, 0.0)
+    return easy, jnp.where(sets_in, settings.drop_hard, 0.0)
+
+
 def add_flips(
     images: Float[Array, "m h w ch"], labels: Float[Array, "m c"]
 ) -> tuple[Float[Array, "2*m h w ch"], Float[Array, "2*m c"]]:
@@ -211,9 +240,10 @@ def check_selection(
 ) -> None:
     """Refuse a selection or segment without a meaning; make the segment two floats.
 
-    The settings have ``drop_easy`` and ``drop_hard`` and may have ``segment`` and
-    ``partner``, all after ``prefix``. A segment of None is left to ``resolve``. One that a
-    ``cross_entropy`` is averaged along has to lie in [-1, 0].
+    The settings have ``drop_easy`` and ``drop_hard`` and may have ``select_from``,
+    ``select_from_accuracy``, ``segment`` and ``partner``, all after ``prefix``. A segment of
+    None is left to ``resolve``. One that a ``cross_entropy`` is averaged along has to lie in
+    [-1, 0].
     """
     easy, hard = f"{prefix}drop_easy", f"{prefix}drop_hard"
     dropped = sum(
@@ -224,6 +254,9 @@ def check_selection(
         raise checks.fail(
             f"{easy} + {hard}", "be below 1", dropped, "Keep at least some samples."
         )
+    for name in (f"{prefix}select_from", f"{prefix}select_from_accuracy"):
+        if hasattr(settings, name):
+            checks.check_number(name, getattr(settings, name), at_least=0, at_most=1)
     name = f"{prefix}segment"
     accepted = _types(type(settings)).get(name)
     if accepted is None:

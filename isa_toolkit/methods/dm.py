@@ -22,13 +22,14 @@ from isa_toolkit.datasets.augmentation import (
     augment,
     dsa_default_ops,
 )
-from isa_toolkit.losses.matching import class_mean_loss
+from isa_toolkit.losses.matching import class_mean_loss, nearest_mean_accuracy
 from isa_toolkit.losses.selection import Partner, TargetTerms
 from isa_toolkit.methods.base import (
     Batch,
     Method,
     check_selection,
     check_settings,
+    dropped_fractions,
     first_failure,
     has_values,
     required,
@@ -57,11 +58,14 @@ class Info(NamedTuple):
     """Diagnostics of one step, before its update.
 
     loss: Loss, summed over classes and features, [].
+    target_accuracy: Fraction of the whole real batch that is nearest to the distilled mean
+        of its own class, [].
     kept: Number of real images kept, [].
     failure: 0, or 1 + the index in ``quantities`` of what is not finite, [].
     """
 
     loss: Scalar
+    target_accuracy: Scalar
     kept: Scalar
     failure: Int[Array, ""]
 
@@ -82,6 +86,10 @@ class DM:
             distance to the distilled mean of its class), in [0, 1).
         drop_hard: Fraction of each class of the real batch to drop from the hard end, in
             [0, 1).
+        select_from: Fraction of the steps from which on samples are dropped, in [0, 1]: 0 for
+            the start, 1 for never. Before, all are kept; the segment applies all along.
+        select_from_accuracy: Accuracy on the real batch of a step (``target_accuracy``, of the
+            nearest distilled class mean) from which on samples are dropped, in [0, 1].
         segment: Ends (a, b) of the ISA segment in units of ``z_i - z_partner``; (0, 0) for
             no augmentation.
         partner: Partner of each kept image: the ``"nearest"`` kept image of any class by
@@ -112,6 +120,8 @@ class DM:
 
     drop_easy: float = 0.2
     drop_hard: float = 0.0
+    select_from: float = 0.0
+    select_from_accuracy: float = 0.0
     segment: tuple[float, float] = (0.0, 0.5)
     partner: Partner = static("nearest")
     ops: tuple[str, ...] | None = static(None)
@@ -203,23 +213,29 @@ def step(
         map_in_pieces(features_of, targets, classes_at_once)
     )
 
-    def loss_of(images: Float[Array, "m h w ch"]) -> tuple[Scalar, TargetTerms]:
+    def loss_of(
+        images: Float[Array, "m h w ch"],
+    ) -> tuple[Scalar, tuple[TargetTerms, Scalar]]:
+        means = jnp.mean(features_of((class_keys, by_class(images))), axis=1)
+        accuracy = nearest_mean_accuracy(target_features, means)
+        easy, hard = dropped_fractions(settings, batch.progress, accuracy)
         terms = class_mean_loss(
             target_features,
-            jnp.mean(features_of((class_keys, by_class(images))), axis=1),
-            drop_easy=settings.drop_easy,
-            drop_hard=settings.drop_hard,
+            means,
+            drop_easy=easy,
+            drop_hard=hard,
             segment=settings.segment,
             partner=settings.partner,
             key=partner_key,
         )
-        return terms.loss, terms
+        return terms.loss, (terms, accuracy)
 
-    (loss, terms), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.images)
+    (loss, aux), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.images)
+    terms, accuracy = aux
     updates, moments = _optimizer(settings).update(gradient, state.optimizer)
     images = state.images + updates
     failure = first_failure(target_features, loss, gradient)
-    info = Info(loss, jnp.sum(terms.weights), failure)
+    info = Info(loss, accuracy, jnp.sum(terms.weights), failure)
     return State(images, state.labels, moments), info
 
 

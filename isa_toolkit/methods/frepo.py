@@ -23,9 +23,11 @@ from isa_toolkit.losses.selection import Augmentation, Partner, target_loss
 from isa_toolkit.methods.base import (
     Batch,
     Method,
+    accuracy_of,
     add_flips,
     check_selection,
     check_settings,
+    dropped_fractions,
     first_failure,
     has_values,
     required,
@@ -100,6 +102,10 @@ class FRePo:
     Attributes:
         drop_easy: Fraction of each target batch to drop from the easy end, in [0, 1).
         drop_hard: Fraction of each target batch to drop from the hard end, in [0, 1).
+        select_from: Fraction of the steps from which on samples are dropped, in [0, 1]: 0 for
+            the start, 1 for never. Before, all are kept; the segment applies all along.
+        select_from_accuracy: Accuracy of the predictor on the batch of a step
+            (``target_accuracy``) from which on samples are dropped, in [0, 1].
         segment: Ends (a, b) of the ISA segment in units of ``z_i - z_partner``. (0, 0): no
             augmentation; (0, e): away from the partner (released code); (-1, 0): the way to
             the partner (the paper's text); (t, t): one mixed sample.
@@ -156,6 +162,8 @@ class FRePo:
 
     drop_easy: float = 0.2
     drop_hard: float = 0.0
+    select_from: float = 0.0
+    select_from_accuracy: float = 0.0
     segment: tuple[float, float] = (0.0, 0.5)
     augmentation: Augmentation = static("segment")
     partner: Partner = static("nearest")
@@ -281,12 +289,14 @@ def step(
             return ridge.predict(read_targets(mixed), readout.weights)
 
         with jax.named_scope("selection"):
+            accuracy = accuracy_of(prediction, batch.labels)
+            easy, hard = dropped_fractions(settings, batch.progress, accuracy)
             target = target_loss(
                 prediction,
                 batch.labels,
                 target_features,
-                drop_easy=settings.drop_easy,
-                drop_hard=settings.drop_hard,
+                drop_easy=easy,
+                drop_hard=hard,
                 segment=settings.segment,
                 partner=settings.partner,
                 key=partner_key,
@@ -300,11 +310,11 @@ def step(
         if settings.label_margin:
             margin = label_margin_loss(labels)
         loss = target.loss + margin
-        return loss, (target, margin, prediction, features, readout)
+        return loss, (target, margin, accuracy, features, readout)
 
     distilled = (state.images, state.labels)
     (loss, terms), gradient = jax.value_and_grad(loss_of, has_aux=True)(distilled)
-    target, margin, prediction, features, readout = terms
+    target, margin, accuracy, features, readout = terms
     if not settings.learn_labels:
         gradient = (gradient[0], jnp.zeros_like(gradient[1]))
     with jax.named_scope("optimizer"):
@@ -327,12 +337,11 @@ def step(
             max_age=settings.max_online_updates,
             batch_size=settings.online_batch_size,
         )
-    right = jnp.argmax(prediction, -1) == jnp.argmax(batch.labels, -1)
     info = Info(
         loss=loss,
         target_loss=target.loss,
         label_loss=margin,
-        target_accuracy=jnp.mean(right.astype(jnp.float32)),
+        target_accuracy=accuracy,
         kept=jnp.sum(target.weights),
         ridge_factor=readout.ridge_factor,
         member=member,

@@ -35,6 +35,7 @@ from isa_toolkit.methods.base import (
     Method,
     check_selection,
     check_settings,
+    dropped_fractions,
     first_failure,
     has_values,
     required,
@@ -103,6 +104,8 @@ class MTT:
         drop_easy: Fraction of the candidates to drop from the easy end (small loss), in
             [0, 1).
         drop_hard: Fraction of the candidates to drop from the hard end, in [0, 1).
+        select_from: Fraction of the steps from which on candidates are dropped, in [0, 1]: 0
+            for the start, 1 for never. Before, all are kept; the segment applies all along.
         segment: Ends (a, b) of the target's segment in units of the expert's last epoch: 0
             is the target itself, -1 one epoch before it, above 0 beyond it.
         candidates: Number of trajectory pieces (expert and first epoch) per step; a step
@@ -157,6 +160,7 @@ class MTT:
 
     drop_easy: float = 0.2
     drop_hard: float = 0.0
+    select_from: float = 0.0
     segment: tuple[float, float] = (0.0, 0.5)
     candidates: int = static(4)
     student_steps: int | None = static(None)
@@ -305,9 +309,8 @@ def step(
             losses = jax.lax.map(candidate, (chosen, epochs, keys))
         else:
             losses = jax.vmap(candidate)((chosen, epochs, keys))
-        weights = crucial.select(
-            losses, drop_easy=settings.drop_easy, drop_hard=settings.drop_hard
-        )
+        easy, hard = dropped_fractions(settings, batch.progress)
+        weights = crucial.select(losses, drop_easy=easy, drop_hard=hard)
         return crucial.weighted_mean(losses, weights), weights
 
     learned = (state.images, state.rate)

@@ -26,10 +26,12 @@ from isa_toolkit.methods import implicit_gradient as inner
 from isa_toolkit.methods.base import (
     Batch,
     Method,
+    accuracy_of,
     add_flips,
     check_selection,
     check_settings,
     default_segment,
+    dropped_fractions,
     first_failure,
     has_values,
     required,
@@ -148,6 +150,10 @@ class RCIG:
             ``"mse"``, half the sum of squares over classes.
         drop_easy: Fraction of each target batch to drop from the easy end, in [0, 1).
         drop_hard: Fraction of each target batch to drop from the hard end, in [0, 1).
+        select_from: Fraction of the steps from which on samples are dropped, in [0, 1]: 0 for
+            the start, 1 for never. Before, all are kept; the segment applies all along.
+        select_from_accuracy: Accuracy of the predictor on the batch of a step
+            (``target_accuracy``) from which on samples are dropped, in [0, 1].
         segment: Ends (a, b) of the ISA segment in units of ``z_i - z_partner``, within
             [-1, 0] for the cross-entropy. None for (0, 0), no augmentation, with the
             cross-entropy or without a partner, and (0, .5) with the squared error.
@@ -215,6 +221,8 @@ class RCIG:
     loss: Loss = static("cross_entropy")
     drop_easy: float = 0.2
     drop_hard: float = 0.0
+    select_from: float = 0.0
+    select_from_accuracy: float = 0.0
     segment: tuple[float, float] | None = None
     partner: Partner = static("nearest")
     ridge: float | None = None
@@ -380,7 +388,7 @@ def step(
     implicit = jax.tree.map(inner.capped, implicit, direct)
     gradient = jax.tree.map(jnp.add, direct, implicit)
 
-    target, margin, prediction, readout, target_features = terms
+    target, margin, accuracy, readout, target_features = terms
     following = _update(settings, state, learned, gradient)
     trained = _trained(
         settings, network, keys[4], learner, following.images, following.labels
@@ -389,13 +397,12 @@ def step(
         pool=put(state.pool, member, trained),
         rates=_adapted(settings, state, inside, inner_rate, solve_rate),
     )
-    right = jnp.argmax(prediction, -1) == jnp.argmax(batch.labels, -1)
     lengths = [jnp.linalg.norm(part[0].ravel()) for part in (implicit, direct)]
     info = Info(
         loss=loss,
         target_loss=target.loss,
         label_loss=margin,
-        target_accuracy=jnp.mean(right.astype(jnp.float32)),
+        target_accuracy=accuracy,
         kept=jnp.sum(target.weights),
         scale=jnp.exp(state.log_temperature),
         inner_loss=inside.losses[-1],
@@ -479,14 +486,16 @@ def _outer_loss(
         batch.images, settings.target_subset, target_key
     )
     prediction = target_change + jnp.matmul(target_features, readout, precision=HIGHEST)
+    accuracy = accuracy_of(prediction, batch.labels)
+    easy, hard = dropped_fractions(settings, batch.progress, accuracy)
     target = target_loss(
         prediction,
         batch.labels,
         target_features,
         loss=settings.loss,
         log_scale=log_temperature,
-        drop_easy=settings.drop_easy,
-        drop_hard=settings.drop_hard,
+        drop_easy=easy,
+        drop_hard=hard,
         segment=required(settings, "segment"),
         partner=settings.partner,
         key=partner_key,
@@ -494,7 +503,7 @@ def _outer_loss(
     margin = jnp.zeros_like(target.loss)
     if settings.label_margin:
         margin = label_margin_loss(labels, limit=0.5)
-    terms = (target, margin, prediction, readout, target_features)
+    terms = (target, margin, accuracy, readout, target_features)
     return target.loss + margin, terms
 
 

@@ -22,9 +22,11 @@ from isa_toolkit.losses.selection import Loss, Partner, target_loss
 from isa_toolkit.methods.base import (
     Batch,
     Method,
+    accuracy_of,
     check_selection,
     check_settings,
     default_segment,
+    dropped_fractions,
     first_failure,
     has_values,
     required,
@@ -95,6 +97,10 @@ class RFAD:
             or ``"mse"``, half the mean of squares over all entries.
         drop_easy: Fraction of each target batch to drop from the easy end, in [0, 1).
         drop_hard: Fraction of each target batch to drop from the hard end, in [0, 1).
+        select_from: Fraction of the steps from which on samples are dropped, in [0, 1]: 0 for
+            the start, 1 for never. Before, all are kept; the segment applies all along.
+        select_from_accuracy: Accuracy of the predictor on the batch of a step
+            (``target_accuracy``) from which on samples are dropped, in [0, 1].
         segment: Ends (a, b) of the ISA segment in units of ``z_i - z_partner``, within
             [-1, 0] for the cross-entropy. None for (0, 0), no augmentation, with the
             cross-entropy or without a partner, and (0, .5) with the squared error.
@@ -135,6 +141,8 @@ class RFAD:
     loss: Loss = static("cross_entropy")
     drop_easy: float = 0.2
     drop_hard: float = 0.0
+    select_from: float = 0.0
+    select_from_accuracy: float = 0.0
     segment: tuple[float, float] | None = None
     partner: Partner = static("nearest")
     networks: int = static(8)
@@ -207,14 +215,16 @@ def step(
         features = random_features(network, drawn, statistics, images)
         readout = ridge.readout(nngp_features(features), labels, settings.ridge)
         prediction = ridge.predict(nngp_features(target_features), readout.weights)
+        accuracy = accuracy_of(prediction, batch.labels)
+        easy, hard = dropped_fractions(settings, batch.progress, accuracy)
         target = target_loss(
             prediction,
             batch.labels,
             target_features,
             loss=settings.loss,
             log_scale=log_scale,
-            drop_easy=settings.drop_easy,
-            drop_hard=settings.drop_hard,
+            drop_easy=easy,
+            drop_hard=hard,
             segment=required(settings, "segment"),
             partner=settings.partner,
             key=partner_key,
@@ -223,10 +233,10 @@ def step(
         if settings.loss == "mse":
             # RFAD takes the mean over classes where FRePo takes the sum.
             loss = loss / labels.shape[-1]
-        return loss, (prediction, target.weights, features, readout)
+        return loss, (accuracy, target.weights, features, readout)
 
     (loss, aux), gradient = jax.value_and_grad(loss_of, has_aux=True)(learned)
-    prediction, weights, features, readout = aux
+    accuracy, weights, features, readout = aux
     if not settings.learn_labels:
         gradient = (gradient[0], jnp.zeros_like(gradient[1]), *gradient[2:])
     updates, moments = _ADABELIEF.update(gradient, state.optimizer)
@@ -238,10 +248,9 @@ def step(
         settings.scale_learning_rate,
     )
     stepped = jax.tree.map(lambda x, a, u: x - a * u, learned, rates, updates)
-    right = jnp.argmax(prediction, -1) == jnp.argmax(batch.labels, -1)
     info = Info(
         loss=loss,
-        target_accuracy=jnp.mean(right.astype(jnp.float32)),
+        target_accuracy=accuracy,
         kept=jnp.sum(weights),
         ridge_factor=readout.ridge_factor,
         scale=jnp.exp(state.log_scale),

@@ -35,6 +35,8 @@ OTHER: dict[str, Any] = {
 OTHER_METHOD: dict[str, Any] = {
     "drop_easy": 0.3,
     "drop_hard": 0.1,
+    "select_from": 0.5,
+    "select_from_accuracy": 0.5,
     "segment": (0.0, 0.4),
     "augmentation": "single",
     "partner": "random",

@@ -85,6 +85,19 @@ def test_metrics_keep_what_the_knobs_ask(whole: Run) -> None:
     assert set(train.kept) <= {25.0, 26.0}
 
 
+def test_the_selection_sets_in_at_a_fraction_of_the_steps_of_the_run(
+    whole: Run, tmp_path: Path
+) -> None:
+    program = loop.chunk(tiny().resolve().build_network(), batch_size=32)
+    compiled: Any = program
+    before = compiled._cache_size()
+    late = distill(tiny(select_from=0.5), out=tmp_path)
+    kept = late.metrics[late.metrics.kind == "train"].kept.tolist()
+    assert kept[:3] == [32] * 3
+    assert kept[3:] == whole.metrics[whole.metrics.kind == "train"].kept.tolist()[3:]
+    assert compiled._cache_size() == before
+
+
 def test_the_last_status_and_the_closing_files(whole: Run) -> None:
     assert whole.status["step"] == whole.status["steps"] == STEPS
     environment = json.loads((whole.path / "environment.json").read_text())

@@ -11,7 +11,11 @@ import pytest
 from toy import quick_jit
 
 from isa_toolkit.losses import isa
-from isa_toolkit.losses.matching import class_mean_loss, trajectory_loss
+from isa_toolkit.losses.matching import (
+    class_mean_loss,
+    nearest_mean_accuracy,
+    trajectory_loss,
+)
 from isa_toolkit.losses.selection import Partner
 
 C, K, D = 3, 10, 4
@@ -35,6 +39,15 @@ def loss(targets, means, *, easy=0.0, hard=0.0, segment=(0.0, 0.0), partner="nea
         partner=partner,
         key=jax.random.key(1),
     )
+
+
+def test_the_accuracy_is_that_of_the_nearest_mean(features):
+    targets, means = features
+    distances = np.linalg.norm(targets[:, :, None] - means, axis=-1)
+    right = distances.argmin(axis=-1) == np.arange(C)[:, None]
+    assert 0 < right.mean() < 1
+    found = quick_jit(nearest_mean_accuracy)(*map(jnp.asarray, features))
+    assert float(found) == pytest.approx(right.mean())
 
 
 def by_hand(targets, means, easy, hard, segment, partner, draw=None) -> float:

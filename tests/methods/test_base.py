@@ -13,9 +13,11 @@ import pytest
 from isa_toolkit.methods import METHODS, FRePo, method_of
 from isa_toolkit.methods.base import (
     Batch,
+    accuracy_of,
     add_flips,
     as_arrays,
     default_segment,
+    dropped_fractions,
     first_failure,
     required,
     static_fields,
@@ -35,6 +37,36 @@ def test_a_batch_needs_images_and_labels_only():
     batch = Batch(jnp.zeros((2, 4, 4, 1)), jnp.eye(2))
     assert batch.extra == ()
     assert batch.progress == 0
+
+
+def test_the_selection_sets_in_at_a_fraction_of_the_steps_and_at_an_accuracy():
+    def found(progress, accuracy, **changes):
+        settings = as_arrays(FRePo(drop_easy=0.3, drop_hard=0.1, **changes))
+        given = None if accuracy is None else jnp.float32(accuracy)
+        fractions = dropped_fractions(settings, jnp.float32(progress), given)
+        return tuple(round(float(one), 6) for one in fractions)
+
+    on, off = (0.3, 0.1), (0.0, 0.0)
+    assert found(0, 0.0) == found(0, None) == on
+    # Every fraction that is a whole number of steps begins with that step.
+    for step in range(1, 50):
+        assert found(step / 50, 1.0, select_from=step / 50) == on
+        assert found((step - 1) / 50, 1.0, select_from=step / 50) == off
+    assert found(0.99, 1.0, select_from=1.0) == off
+    late = {"select_from": 0.5, "select_from_accuracy": 0.8}
+    assert found(0.5, 0.8, **late) == found(0.5, None, **late) == on
+    assert found(0.4, 0.8, **late) == found(0.5, 0.79, **late) == off
+    for name in late:
+        with pytest.raises(
+            ValueError, match=f"{name} must be at least 0 and at most 1"
+        ):
+            FRePo(**{name: 1.5})
+
+
+def test_the_accuracy_counts_the_largest_predictions():
+    labels = jnp.eye(3)[jnp.asarray([0, 1, 2, 2])] - 1 / 3
+    prediction = labels.at[3].set(jnp.asarray([0.9, 0.2, 0.1]))
+    assert float(accuracy_of(prediction, labels)) == 0.75
 
 
 def test_flips_follow_the_images_under_the_same_labels():

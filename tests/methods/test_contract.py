@@ -131,6 +131,8 @@ def changed(settings: Any) -> dict[str, Any]:
         candidates = [0.0, 0.9 * value, value + 0.4] if np.isscalar(value) else []
         if field.name == "segment":
             candidates = [(-1.0, -0.25), (-0.75, 0.0), (-0.5, -0.25)]
+        if field.name == "select_from_accuracy":
+            candidates = [1.0]  # what the toy problem does not reach
         for other in candidates[::-1]:
             try:
                 variant = dataclasses.replace(settings, **{field.name: other})
@@ -194,6 +196,27 @@ def test_every_traced_field_does_something(case):
         other = case.run(settings, 2)[-1][0]
         leaves = zip(jax.tree.leaves(plain), jax.tree.leaves(other), strict=True)
         assert any(np.any(np.asarray(a) != np.asarray(b)) for a, b in leaves), name
+
+
+def test_all_samples_are_kept_until_the_selection_sets_in(case):
+    def run(**changes):
+        return case.run(dataclasses.replace(case.settings, **changes), 4)
+
+    plain, selected = run(drop_easy=0.0, drop_hard=0.0), run()
+    assert_same_bytes(run(select_from=1.0), plain)
+    late = run(select_from=0.5)
+    assert_same_bytes(late[:2], plain[:2])
+    everything, fewer = float(plain[0][1].kept), float(selected[0][1].kept)
+    assert [float(info.kept) for _, info in late] == [everything] * 2 + [fewer] * 2
+    assert everything > fewer
+    if hasattr(case.settings, "select_from_accuracy"):
+        bound = float(selected[0][1].target_accuracy)
+        first, above = (
+            run(select_from_accuracy=level)[0][1].kept
+            for level in (bound, min(bound + 0.01, 1.0))
+        )
+        assert (float(first), float(above)) == (fewer, everything)
+    assert len(case.traces) == 1
 
 
 def test_the_state_keeps_its_structure_shapes_and_types(case):
