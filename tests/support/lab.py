@@ -251,6 +251,7 @@ from widget_study import BUDGET
 from isa_toolkit.figures import study
 study.BUDGETS = MappingProxyType({{"quick": BUDGET}})
 seeds, folder, watched_steps = 2, "runs", {MANY}
+regime_table = {str(ROOT / "docs/tables/regime-digits.csv")!r}
 """
 # Notebooks beside the copies: their cells.
 SCRATCH = {
