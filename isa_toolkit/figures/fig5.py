@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from isa_toolkit.figures import results_table
 from isa_toolkit.figures.study import Study, check_study
-from isa_toolkit.figures.style import house_style, new_figure
+from isa_toolkit.figures.style import house_style, new_figure, plot_means
 from isa_toolkit.figures.variants import Variant, setting
 
 if TYPE_CHECKING:
@@ -77,17 +77,8 @@ def draw(table: pd.DataFrame) -> Figure:
             (right, rows[(rows.setting == key) & rows.against.notna()]),
         ):
             line = part.sort_values("x")
-            ax.errorbar(
-                100 * line.x + shift,
-                line.value,
-                yerr=[line.value - line.low, line.high - line.value],
-                color=look.colour,
-                marker="o",
-                ms=4,
-                lw=1.5,
-                capsize=2.5,
-                label=look.label,
-            )
+            x = 100 * line.x + shift
+            plot_means(ax, x, line, colour=look.colour, label=look.label)
     for ax in (left, right):
         ax.set_xlabel("dropped fraction of each batch, %")
         ax.set_xticks([100 * fraction for fraction in fractions])

@@ -8,6 +8,7 @@ import numpy as np
 
 from isa_toolkit.analysis import ranking
 from isa_toolkit.analysis.cross_prediction import cross_prediction, ridge_weights
+from isa_toolkit.datasets import Dataset
 from isa_toolkit.distillation import Run
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.evaluation.features import (
@@ -42,6 +43,27 @@ _PARTS = {
 }
 
 
+def predictions(
+    network: FeatureNetwork,
+    distilled: DistilledSet,
+    real: np.ndarray,
+    *,
+    flips: bool = False,
+) -> np.ndarray:
+    """Return the predictions of real images by ridge regression on a distilled set, [n, c].
+
+    ``real`` are the features of the real images, [n, d], and ``flips`` whether the distilled
+    set is doubled with horizontal flips, as where runs train with them.
+
+    Source: docs/algorithms.md, section 4.1.
+    """
+    images, targets = distilled.images, distilled.labels
+    if flips:
+        images = np.concatenate([images, images[:, :, ::-1]])
+        targets = np.concatenate([targets, targets])
+    return real @ ridge_weights(network.features(images), targets)
+
+
 def scores(
     network: FeatureNetwork,
     distilled: DistilledSet,
@@ -52,19 +74,23 @@ def scores(
 ) -> np.ndarray:
     """Return FRePo's loss of every real image, [n]; large scores are hard.
 
-    The loss is half the squared error, summed over classes, of the ridge regression on
-    the distilled set in a network's features. ``real`` are the features of the real
-    images, [n, d], ``labels`` their centred one-hot labels, [n, c], and ``flips`` whether
-    the distilled set is doubled with horizontal flips, as where runs train with them.
+    The loss is half the squared error, summed over classes, of ``predictions``, whose
+    arguments these are; ``labels`` are the centred one-hot labels of the images, [n, c].
 
     Source: docs/algorithms.md, sections 4.1 and 6.1.
     """
-    images, targets = distilled.images, distilled.labels
-    if flips:
-        images = np.concatenate([images, images[:, :, ::-1]])
-        targets = np.concatenate([targets, targets])
-    weights = ridge_weights(network.features(images), targets)
-    return 0.5 * np.square(real @ weights - labels).sum(1)
+    predicted = predictions(network, distilled, real, flips=flips)
+    return 0.5 * np.square(predicted - labels).sum(1)
+
+
+def trains_with_flips(dataset: Dataset, distilled: DistilledSet) -> bool:
+    """Return whether FRePo's runs double a set of this size with horizontal flips."""
+    method = BASE.method(1.0).resolve(
+        dataset=dataset.name,
+        images_per_class=len(distilled.images) // dataset.num_classes,
+        num_classes=dataset.num_classes,
+    )
+    return method.flips
 
 
 def compute(
@@ -197,16 +223,7 @@ def read_and_score(
     dataset = study.dataset
     network = distilled_network(distilled, dataset, settings)
     real = network.features(dataset.inputs("train"))
-    classes = len(dataset.class_names)
-    flips = (
-        BASE.method(1.0)
-        .resolve(
-            dataset=dataset.name,
-            images_per_class=len(distilled.images) // classes,
-            num_classes=classes,
-        )
-        .flips
-    )
+    flips = trains_with_flips(dataset, distilled)
     targets = dataset.targets("train")
     return real, scores(network, distilled, real, targets, flips=flips)
 

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isa_toolkit.analysis import ranking
-from isa_toolkit.analysis.cross_prediction import ridge_weights
 from isa_toolkit.distillation import Run
 from isa_toolkit.evaluation.features import FeatureSettings, distilled_network
-from isa_toolkit.figures import results_table
+from isa_toolkit.figures import information, results_table
 from isa_toolkit.figures.study import Study, check_study
-from isa_toolkit.figures.style import house_style, new_figure
+from isa_toolkit.figures.style import house_style, new_figure, plot_means
 from isa_toolkit.figures.variants import Variant, setting
 
 if TYPE_CHECKING:
@@ -191,8 +190,12 @@ def _held(study: Study, run: Run, step: int) -> dict[str, float]:
     chosen = np.sort(order[:_COUNTED])
     inputs = dataset.preprocessing.apply(dataset.train.images[chosen])
     labels = dataset.targets("train")[chosen]
-    weights = ridge_weights(reader.features(distilled.images), distilled.labels)
-    predicted = reader.features(inputs) @ weights
+    predicted = information.predictions(
+        reader,
+        distilled,
+        reader.features(inputs),
+        flips=information.trains_with_flips(dataset, distilled),
+    )
     is_right = predicted.argmax(1) == labels.argmax(1)
     losses = 0.5 * np.square(predicted - labels).sum(1)
     return {
@@ -224,33 +227,15 @@ def draw(table: pd.DataFrame, *, predictor: str = "network") -> Figure:
     for variant in BRANCHES:
         look = setting(variant.key)
         line = gains[gains.setting == variant.key].sort_values("x")
-        left.errorbar(
-            reached[line.x],
-            line.value,
-            yerr=[line.value - line.low, line.high - line.value],
-            color=look.colour,
-            marker="o",
-            ms=4,
-            lw=1.5,
-            capsize=2.5,
-            label=look.label,
-        )
+        x = reached[line.x]
+        plot_means(left, x, line, colour=look.colour, label=look.label)
     left.axhline(0, color=setting("frepo").colour, lw=1.5)
     left.set_ylabel("gain over plain FRePo, points")
     for end, name in HELD.items():
         look = setting(f"frepo+drop_{end}")
         line = rows[rows.quantity == name].sort_values("x")
-        right.errorbar(
-            reached[line.x],
-            line.value,
-            yerr=[line.value - line.low, line.high - line.value],
-            color=look.colour,
-            marker="o",
-            ms=4,
-            lw=1.5,
-            capsize=2.5,
-            label=f"in the {end}est fifth" if end == "hard" else "in the easiest fifth",
-        )
+        label = f"in the {name.split('_')[2]} fifth"
+        plot_means(right, reached[line.x], line, colour=look.colour, label=label)
     right.axhline(100 * _FRACTION, color="black", lw=1, ls=":")
     right.set_ylabel("correct predictions, %")
     right.set_ylim(0, 100)

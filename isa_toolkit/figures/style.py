@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from isa_toolkit.files import write_atomically
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _STYLE = Path(__file__).with_name("house.mplstyle")
@@ -37,6 +39,23 @@ def new_figure(width_in: float, height_in: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width_in, height_in), layout="constrained")
+
+
+def plot_means(
+    ax: Axes, x: pd.Series, line: pd.DataFrame, *, colour: str, label: str
+) -> None:
+    """Draw means with their intervals (``value``, ``low``, ``high``) as a line at x."""
+    ax.errorbar(
+        x,
+        line.value,
+        yerr=[line.value - line.low, line.high - line.value],
+        color=colour,
+        marker="o",
+        ms=4,
+        lw=1.5,
+        capsize=2.5,
+        label=label,
+    )
 
 
 @house_style
