@@ -418,7 +418,7 @@ def _spline(
     )
 
     def taps(place: Array, size: int) -> list[tuple[Array, Array]]:
-        """Return index and weight of the four pixels about a place, mirrored outside."""
+        """Return index and weight of the four pixels around a place, reflected outside."""
         before = jnp.floor(place)
         weights = []
         for step in range(-1, 3):

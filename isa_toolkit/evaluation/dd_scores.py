@@ -1,4 +1,4 @@
-"""DD-Ranking's scores: what a distilled set itself is worth beside labels and augmentation.
+"""DD-Ranking's scores: what the images of a distilled set are worth by themselves.
 
 With test accuracies as fractions, of networks trained on distilled images (``distilled``),
 on as many random real images (``random``) or on all training images (``full``):

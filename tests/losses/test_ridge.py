@@ -182,6 +182,6 @@ def test_single_precision_is_accurate_or_the_ridge_is_raised(samples):
         scale = np.linalg.norm(exact_gradient)
         error = np.linalg.norm(np.asarray(gradient) - np.asarray(exact_gradient))
         assert error < 6 * ridge.MAX_ERROR * scale
-    # Equal samples cannot be told apart at this ridge; more samples than twice the
+    # Equal samples cannot be separated at this ridge; more samples than twice the
     # dimensions, in distinct pairs, can.
     assert (factors[1] > 1) == (samples != 128)
