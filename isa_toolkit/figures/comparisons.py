@@ -114,6 +114,13 @@ FIG3C = Comparison(
     "per pair and step; ISA integrates over the segment.",
 )  # fmt: skip
 
+# Source: ours; docs/algorithms.md, section 6.5.
+LATE = Comparison(
+    pairs=(("frepo", "frepo+drop_easy"), ("frepo", "frepo+drop_late")),
+    about="Dropping the easiest 20 % from the first step or from half of the steps; "
+    "differences are to plain FRePo.",
+)
+
 _READING = (
     "All sets are evaluated by the same networks and training, at scale paper by the "
     "protocol that their method is published with. How crucial samples and ISA enter is "

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from isa_toolkit.figures import (
     cost,
+    dd_ranking,
     fig5,
     fig6,
     fig7,
@@ -24,7 +25,7 @@ from isa_toolkit.figures import (
     snapshots,
     table6,
 )
-from isa_toolkit.figures.comparisons import DEMO_TABLE, FIG3C, TABLE4, TABLE8
+from isa_toolkit.figures.comparisons import DEMO_TABLE, FIG3C, LATE, TABLE4, TABLE8
 from isa_toolkit.figures.results_table import COLUMNS, as_table
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ ITEMS: dict[str, Item] = {
     "samples": Item(samples, "Easy and hard samples"),
     "gallery": Item(gallery, "Section G. Distilled images"),
     "regime": Item(regime, "When does dropping samples help?"),
+    "late": Item(LATE, "Dropping easy samples from half of the steps"),
+    "dd_ranking": Item(dd_ranking, "DD-Ranking. Scores of the distilled images"),
     "cost": Item(cost, "Cost. Time per step, with and without ISA", "cost"),
 }
 DEMO = {"images": Item(snapshots), "curve": Item(fig8), "table": Item(DEMO_TABLE)}

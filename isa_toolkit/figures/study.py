@@ -521,13 +521,8 @@ def evaluate_run(
     """
     distilled = run.distilled if step is None else run.distilled_at(step)
     resolved = settings.resolve_for(distilled, dataset)
-    identity = json.dumps(
-        {"settings": dataclasses.asdict(resolved), "data": dataset.fingerprint},
-        sort_keys=True,
-    )
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
     name = "result" if step is None else f"{step:08d}"
-    path = run.path / "evaluations" / f"{name}-{digest}.json"
+    path = evaluation_path(run, name, resolved, dataset)
     if path.is_file():
         stored = json.loads(path.read_text())
         return Evaluation(
@@ -536,6 +531,18 @@ def evaluate_run(
     result = evaluate(distilled, dataset, settings)
     write_json(path, result.to_dict())
     return result
+
+
+def evaluation_path(
+    run: Run, name: str, resolved: EvaluationSettings, dataset: Dataset
+) -> Path:
+    """Return the path under which a run stores what is measured so on these data."""
+    identity = json.dumps(
+        {"settings": dataclasses.asdict(resolved), "data": dataset.fingerprint},
+        sort_keys=True,
+    )
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+    return run.path / "evaluations" / f"{name}-{digest}.json"
 
 
 def _seed_range(seeds: int) -> range:

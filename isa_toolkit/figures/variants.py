@@ -73,6 +73,11 @@ SETTINGS: dict[str, Setting] = {
     "full": Setting("Whole training set", "#000000"),
     "frepo": Setting("FRePo", "#0072B2", _frepo()),
     "frepo+drop_easy": Setting("FRePo, easy dropped", "#E69F00", _frepo(drop_easy=0.2)),
+    "frepo+drop_late": Setting(
+        "FRePo, easy dropped, second half",
+        "#A65628",
+        _frepo(drop_easy=0.2, select_from=0.5),
+    ),
     "frepo+drop_hard": Setting("FRePo, hard dropped", "#009E73", _frepo(drop_hard=0.2)),
     "frepo+isa": Setting("FRePo + ISA", "#F0E442", _frepo(segment=(0.0, 0.5))),
     "frepo+toward": Setting(

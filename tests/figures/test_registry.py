@@ -17,7 +17,16 @@ from isa_toolkit.figures.registry import DEMO, ITEMS
 
 MODULES = {name: ITEMS[name].figure for name in TABLES}
 # Whose tables are rows of numbers, of several seeds or of one.
-ROWS = ["fig3c", "fig5", "fig8", "table6", "recall", "information", "cost"]
+ROWS = [
+    "fig3c",
+    "fig5",
+    "fig8",
+    "table6",
+    "dd_ranking",
+    "recall",
+    "information",
+    "cost",
+]
 
 
 def figure_modules():

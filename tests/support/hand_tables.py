@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from isa_toolkit.distilled import DistilledSet
+from isa_toolkit.evaluation.dd_scores import SCORES
 from isa_toolkit.figures import (
+    dd_ranking,
     fig5,
     fig8,
     gallery,
@@ -99,6 +101,16 @@ def table6_table(seeds: int = 3) -> pd.DataFrame:
         for size in (1, 10)
         for key in ("random", *(one.key for one in table6.VARIANTS))
         for cell in _both(setting=key, images_per_class=size)
+    ]
+    return with_means(_by_seed(cells, seeds), "frepo")
+
+
+def dd_ranking_table(seeds: int = 3) -> pd.DataFrame:
+    cells = [
+        {"setting": one.key, "quantity": f"{score}_percent", "images_per_class": size}
+        for one in dd_ranking.VARIANTS
+        for score in SCORES
+        for size in (1, 10)
     ]
     return with_means(_by_seed(cells, seeds), "frepo")
 
@@ -224,6 +236,7 @@ TABLES = {
     "fig7": fig7_table,
     "fig8": fig8_table,
     "table6": table6_table,
+    "dd_ranking": dd_ranking_table,
     "recall": recall_table,
     "regime": regime_table,
     "information": information_table,

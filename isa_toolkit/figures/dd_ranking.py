@@ -1,0 +1,111 @@
+"""DD-Ranking: what the images of distilled sets are worth, by scores of the field."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from isa_toolkit.distillation import Run
+from isa_toolkit.evaluation.dd_scores import SCORES, dd_ranking
+from isa_toolkit.figures import results_table
+from isa_toolkit.figures.study import Study, check_study, evaluation_path
+from isa_toolkit.figures.style import house_style, new_figure
+from isa_toolkit.figures.variants import Variant, setting
+from isa_toolkit.files import write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+VARIANTS = (Variant("frepo"), Variant("isa"))
+
+
+def compute(study: Study) -> pd.DataFrame:
+    """Return DD-Ranking's scores of each distilled set, with means and differences.
+
+    Rows of ``results_table``, in percent; the quantity is ``hlr_percent``, ``ior_percent``,
+    ``lrs_percent`` or ``ars_percent``, the mean over evaluation networks. Differences are to
+    "frepo".
+
+    Source: docs/algorithms.md, section 7.7.
+    """
+    parts = []
+    for size in check_study(study).sizes:
+        runs = study.runs(VARIANTS, size)
+        baselines = study.baseline_accuracies(size)
+        full = baselines[
+            (baselines.setting == "full") & (baselines.predictor == "network")
+        ]
+        score = functools.partial(_scores, study, float(full.value.iloc[0]) / 100)
+        scores = study.map(
+            score, runs.values(), f"{study.dataset.name}, {size} per class: DD-Ranking"
+        )
+        cells = [{"setting": one.key, "seed": seed} for one, seed in runs]
+        by_seed = results_table.measured(
+            zip(cells, scores, strict=True),
+            dataset=study.dataset.name,
+            images_per_class=size,
+        )
+        parts.append(results_table.with_means(by_seed, against="frepo"))
+    return results_table.concatenate(parts)
+
+
+def _scores(study: Study, full_accuracy: float, run: Run) -> dict[str, float]:
+    """Return the scores of a run's result in percent, stored in its folder."""
+    settings = study.evaluation_settings(run.experiment["method"]["name"])
+    resolved = settings.resolve_for(run.distilled, study.dataset)
+    path = evaluation_path(run, "dd-ranking", resolved, study.dataset)
+    if not path.is_file():
+        ranked = dd_ranking(
+            run.distilled, study.dataset, settings, full_accuracy=full_accuracy
+        )
+        write_json(path, {score: ranked.values(score).tolist() for score in SCORES})
+    stored = json.loads(path.read_text())
+    return {f"{score}_percent": 100 * float(np.mean(stored[score])) for score in SCORES}
+
+
+@house_style
+def draw(table: pd.DataFrame) -> Figure:
+    """Return the figure: each score by setting and size, every seed and the mean."""
+    figure = new_figure(6.6, 2.4)
+    axes = figure.subplots(1, len(SCORES))
+    rows = table[table.against.isna()]
+    sizes = sorted(rows.images_per_class.unique())
+    for ax, score in zip(axes, SCORES, strict=True):
+        for index, variant in enumerate(VARIANTS):
+            look = setting(variant.key)
+            part = rows[
+                (rows.setting == variant.key) & (rows.quantity == f"{score}_percent")
+            ]
+            at = part.images_per_class.map(sizes.index) + 0.24 * (index - 0.5)
+            seeds, means = part.seed.notna(), part.seed.isna()
+            ax.plot(
+                at[seeds], part.value[seeds], "o", color=look.colour, ms=3, alpha=0.45
+            )
+            ax.errorbar(
+                at[means], part.value[means],
+                yerr=[(part.value - part.low)[means], (part.high - part.value)[means]],
+                color=look.colour, marker="D", ms=5, lw=0, elinewidth=1.8, capsize=3,
+                label=look.label,
+            )  # fmt: skip
+        ax.set_title(score.upper())
+        ax.set_xticks(range(len(sizes)), [str(size) for size in sizes])
+        ax.set_xlim(-0.5, len(sizes) - 0.5)
+        ax.set_xlabel("images per class")
+    axes[0].set_ylabel("score, %")
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=len(VARIANTS))
+    return figure
+
+
+def caption(table: pd.DataFrame) -> str:
+    """Return the caption of a table from ``compute``."""
+    return (
+        f"{results_table.describe(table)}. DD-Ranking's scores: hard-label recovery (HLR, "
+        "the gap to training on all images; smaller is better), improvement over random "
+        "images (IOR), label-robust score (LRS) and augmentation-robust score (ARS). Dots: "
+        "distilled sets; diamonds: means with 95 % intervals."
+    )
