@@ -38,7 +38,8 @@ class ClickableImage(anywidget.AnyWidget):
 
     def __init__(self, width: str = "660px", alt: str = "") -> None:
         super().__init__(alt=alt)
-        layout.on_card(self, width)
+        self.layout = {"width": f"max({width}, 50%)", "max_width": "100%"}
+        self.add_class("isa-figure")
 
     @traitlets.validate("selected")
     def _valid_index(self, proposal: Any) -> int:

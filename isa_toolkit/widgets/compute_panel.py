@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, final
+from typing import Any
 
 import ipywidgets
 
@@ -13,8 +13,9 @@ from isa_toolkit.figures.study import Study
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
 
+_MISSING = "Not computed yet for these settings: press Run."
 
-@final
+
 class BackgroundTask:
     """Computation on a study in the background, and the tables that it has made.
 
@@ -87,15 +88,18 @@ def compute_panel(
     outputs: Mapping[str, ipywidgets.Widget] | None = None,
     arrange: Callable[[Mapping[str, ipywidgets.Widget]], ipywidgets.Widget]
     | None = None,
+    still: Callable[[], bytes | None] | None = None,
+    task: BackgroundTask | None = None,
 ) -> Panel:
     """Return a panel that computes tables on *Run* and redraws them at once.
 
     ``compute`` makes a table from the study and the controls, ``draw`` outputs from the table
     and the controls. The table depends on the controls ``depends_on``; the others only redraw.
+    Without a table for the controls, the outputs of the last one stay, greyed.
     ``outputs`` come beside a picture, a table and a caption; the rest is as for ``Panel``.
-    ``panel.tables`` holds the tables made so far.
+    ``panel.tables`` holds the tables made so far, ``task`` the model if it is more than that.
     """
-    task = BackgroundTask(study)
+    task = BackgroundTask(study) if task is None else task
     shown = {
         "picture": layout.image(), "table": layout.text(), "caption": layout.text(),
         **(outputs or {}),
@@ -107,14 +111,11 @@ def compute_panel(
 
     def update(values: Mapping[str, Any]) -> Mapping[str, Any]:
         table = task.table(key(values))
+        if not panel.is_busy:
+            panel.show_message("" if table is not None else _MISSING)
         if table is not None:
             return draw(table, values)
-        blanks = {
-            name: layout.BLANK if layout.is_image(widget) else ""
-            for name, widget in shown.items()
-        }
-        note = layout.note("Not computed yet for these settings: press Run.")
-        return {**blanks, "caption": note}
+        return dict.fromkeys(shown, layout.STALE)
 
     def run(panel: Panel) -> None:
         values = panel.values
@@ -130,6 +131,7 @@ def compute_panel(
         actions={"run": run, "stop": task.stop},
         arrange=arrange,
         model=task,
+        still=still,
     )
     panel.refresh()
     return panel

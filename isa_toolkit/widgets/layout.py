@@ -1,19 +1,20 @@
 """Controls, text and boxes of the panels, with one look.
 
-Text uses Jupyter's CSS variables, so light and dark themes are both readable; images lie
-on a white card, because figures have dark ink.
+Text uses Jupyter's CSS variables, so light and dark themes are both readable. Figures have
+dark ink on white; in a dark theme the browser inverts their lightness and keeps their hues.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import ipywidgets
 import numpy as np
+import traitlets
 from markupsafe import Markup, escape
 
 from isa_toolkit.display import picture_grid
@@ -25,6 +26,8 @@ BLANK = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwAB"
     "AQEAsTj2FAAAAABJRU5ErkJggg=="
 )
+# In place of the value of an output: it stays, greyed, until there is a new one.
+STALE = object()
 
 
 # --- controls ---------------------------------------------------------------------------
@@ -87,6 +90,47 @@ refresh_button = partial(
 )
 
 
+@final
+class Chips(ipywidgets.HBox):
+    """Toggle buttons after a label, of which any number is on.
+
+    Attributes:
+        value: Values of the buttons that are on, in the order of the options.
+    """
+
+    value = traitlets.Tuple()
+
+    def __init__(
+        self, label: str, value: Sequence[Any], *, options: Sequence[tuple[str, Any]],
+        help: str,
+    ) -> None:  # fmt: skip
+        self._buttons = {
+            each: ipywidgets.ToggleButton(
+                description=name, value=each in value, tooltip=help,
+                layout={"width": "auto", "margin": "1px"},
+            )
+            for name, each in options
+        }  # fmt: skip
+        super().__init__(
+            [ipywidgets.Label(label, layout={"width": _LABEL}), *self._buttons.values()],
+            tooltip=help, layout={"flex_flow": "row wrap", "grid_column": "1 / -1"},
+        )  # fmt: skip
+        self.add_class("isa-chips")
+        self._read()
+        for button in self._buttons.values():
+            button.observe(self._read, "value")
+
+    def _read(self, change: Any = None) -> None:
+        del change
+        self.value = tuple(k for k, button in self._buttons.items() if button.value)
+
+    @traitlets.observe("value")
+    def _write(self, change: Any) -> None:
+        with self.hold_trait_notifications():
+            for each, button in self._buttons.items():
+                button.value = each in change["new"]
+
+
 def set_options(widget: Any, options: list[tuple[str, Any]]) -> None:
     """Replace the options of a list, and keep what is chosen if it is still among them."""
     if list(widget.options) == options:
@@ -111,23 +155,31 @@ def text() -> ipywidgets.HTML:
 
 
 def image(width: str = "660px") -> ipywidgets.Image:
-    """Return an output for a PNG, on a white card at most as wide as the panel."""
-    return on_card(ipywidgets.Image(format="png"), width)
+    """Return an output for a PNG, hidden until there is one.
 
-
-def on_card(widget: ipywidgets.DOMWidget, width: str) -> Any:
-    """Put an image widget, of this width where there is room, on a white card."""
-    widget.layout = {
-        "width": width, "max_width": "100%", "height": "auto", "margin": "0",
-        "align_self": "flex-start",
-    }  # fmt: skip
-    widget.add_class("isa-card")
+    A figure is as wide as ``width``, and wider in a wide panel; ``width`` "auto" is for
+    images of samples, which keep their pixels and, in a dark theme, their lightness.
+    """
+    is_figure = width != "auto"
+    widget = ipywidgets.Image(
+        value=BLANK, format="png",
+        layout={
+            "width": f"max({width}, 50%)" if is_figure else width, "max_width": "100%",
+            "height": "auto", "margin": "0", "align_self": "flex-start", "display": "none",
+        },
+    )  # fmt: skip
+    widget.add_class("isa-figure" if is_figure else "isa-samples")
     return widget
 
 
 def is_image(widget: Any) -> bool:
     """Return whether a widget shows an image."""
     return isinstance(getattr(widget, "value", None), bytes | memoryview)
+
+
+def is_picture(value: Any) -> bool:
+    """Return whether a value of an output is a PNG, and not ``BLANK`` or empty."""
+    return isinstance(value, bytes | memoryview) and bytes(value) not in (BLANK, b"")
 
 
 def images_png(rows: Sequence[np.ndarray], *, side: int) -> bytes:
@@ -190,9 +242,41 @@ def bar(fraction: float) -> Markup:
     return Markup('<span class="isa-bar" style="width:{:.2f}em"></span>').format(width)
 
 
+def thumbnails(images: np.ndarray, *, side: int = 48) -> Markup:
+    """Return images as a row of pictures for a cell of a table."""
+    source = base64.b64encode(images_png([images], side=side)).decode()
+    return Markup('<img class="isa-samples" src="data:image/png;base64,{}">').format(
+        source
+    )
+
+
+def legend(colours: Mapping[str, str]) -> str:
+    """Return names with their colours as HTML."""
+    dot = Markup('<span class="isa-dot" style="color:{}">\N{BLACK CIRCLE}</span> {}')
+    return Markup('<div class="isa-legend">{}</div>').format(
+        Markup(" &emsp;").join(
+            dot.format(colour, name) for name, colour in colours.items()
+        )
+    )
+
+
 def _cell(cell: Any) -> str:
     is_bar = isinstance(cell, Markup)
     return f"<td{' class=isa-left' if is_bar else ''}>{escape(cell)}</td>"
+
+
+def still(title: str, parts: Iterable[str | bytes]) -> str:
+    """Return HTML of what a panel shows, without the panel's CSS: on GitHub there is none."""
+    made = [f"<p><b>{escape(title)}</b></p>"]
+    for part in parts:
+        if isinstance(part, str):
+            made.append(part)
+        elif is_picture(part):
+            source = f"data:image/png;base64,{base64.b64encode(part).decode()}"
+            made.append(
+                f'<p><img alt="{escape(title)}" style="max-width:100%" src="{source}"></p>'
+            )
+    return "\n".join(filter(None, made))
 
 
 def plain_text(markup: str) -> str:
@@ -229,6 +313,16 @@ def column(
         list(widgets),
         layout={"max_width": "100%", "width": width, "grid_gap": "8px"},
     )
+
+
+def grid(least: str) -> ipywidgets.GridBox:
+    """Return an output for views of one width, at least ``least``, side by side."""
+    return ipywidgets.GridBox(
+        layout={
+            "grid_template_columns": f"repeat(auto-fit, minmax(min(100%, {least}), 1fr))",
+            "grid_gap": "8px", "max_width": "100%",
+        },
+    )  # fmt: skip
 
 
 def flow(

@@ -4,11 +4,15 @@ The panel calls that function when a control changes and writes its result into 
 outputs. Changes from a browser arrive one message at a time, faster than a figure is
 drawn; they are coalesced, so that the last value is drawn and few before it. Changes from
 Python are drawn at once. Each panel's own file says what it computes.
+
+Where no widget is alive (GitHub, nbconvert), a panel is what it showed when its cell ran:
+its pictures, tables and captions.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import errno
 import functools
 import threading
@@ -30,6 +34,7 @@ Action = Callable[["Panel"], Any]
 _DRAWING = threading.RLock()
 # Long enough to read the waiting messages, too short to be noticed.
 _PAUSE_S = 0.02
+_POLL_S = 0.05
 _LONGEST = 400
 
 
@@ -42,7 +47,7 @@ class Panel:
         controls: Widgets by name; those with a value are observed, buttons are not.
         outputs: Widgets by name whose ``value`` the panel writes.
         update: Function from values of the controls to values of ``outputs``; it may leave
-            some out.
+            some out, and ``layout.STALE`` greys an output that is no longer of these values.
         about: One sentence under the heading.
         groups: Names of the controls of each row; all in one row by default.
         actions: Function of the panel for each button in ``controls``, called on a click.
@@ -50,6 +55,8 @@ class Panel:
             a column.
         model: Object behind the panel, if there is one; its public attributes can be read
             from the panel.
+        still: Function that draws a PNG of what is shown, or None if nothing is, for a panel
+            whose picture is drawn by the browser.
 
     Attributes:
         controls: Widgets by name.
@@ -72,13 +79,14 @@ class Panel:
         arrange: Callable[[Mapping[str, ipywidgets.Widget]], ipywidgets.Widget]
         | None = None,
         model: Any = None,
+        still: Callable[[], bytes | None] | None = None,
     ) -> None:
         self.title, self.model = title, model
         self.controls: dict[str, Any] = dict(controls)
         self.outputs: dict[str, Any] = dict(outputs)
         self.last_error: BaseException | None = None
         self.refreshes = 0
-        self._update = update
+        self._update, self._still = update, still
         self._pending: asyncio.TimerHandle | None = None
         self._took_s = 0.0
         self._paused = 0
@@ -117,8 +125,24 @@ class Panel:
         raise AttributeError(f"the panel has no {name!r}; it has {self!r}")
 
     def _repr_mimebundle_(self, **settings: Any) -> dict[str, str]:
+        """Return the live view, and what it shows now as a PNG and as HTML."""
         bundle: Any = self.view._repr_mimebundle_(**settings)
-        return {**bundle, "text/plain": repr(self)}
+        drawn = self._still() if self._still is not None else None
+        shown: list[Any] = [] if drawn is None else [drawn]
+        shown += [
+            bytes(widget.value) if layout.is_image(widget) else widget.value
+            for widget in self.outputs.values()
+            if isinstance(widget, ipywidgets.HTML) or layout.is_image(widget)
+        ]
+        parts = [self._status.value, self._error.value, *shown]
+        pictures = [part for part in shown if layout.is_picture(part)]
+        if pictures:
+            bundle["image/png"] = base64.b64encode(pictures[0]).decode()
+        return {
+            **bundle,
+            "text/html": layout.still(self.title, parts),
+            "text/plain": repr(self),
+        }
 
     @property
     def values(self) -> dict[str, Any]:
@@ -189,8 +213,23 @@ class Panel:
         if self.last_error is not None:
             raise self.last_error
 
+    async def finished(self) -> None:
+        """Wait for the end of the background work, and raise its error if it has failed.
+
+        ``await panel.finished()`` in a cell leaves the kernel free for the panel: its
+        controls work, and *Stop* ends the work. ``wait`` blocks them.
+
+        Raises:
+            Exception: The last refresh or action has failed; whatever it raised.
+        """
+        while self.is_busy:
+            await asyncio.sleep(_POLL_S)
+        self.check()
+
     def wait(self, timeout_s: float | None = None) -> None:
-        """Wait for the end of the background work that a button started.
+        """Block until the end of the background work that a button started.
+
+        In a notebook, ``await panel.finished()`` keeps *Stop* usable meanwhile.
 
         Args:
             timeout_s: Maximum time to wait in seconds; None for no limit.
@@ -285,16 +324,20 @@ class Panel:
         """Write the value of each output by name, or several of its traits by name."""
         for name, value in shown.items():
             widget = self.outputs[name]
+            if value is layout.STALE:
+                widget.add_class("isa-stale")
+                continue
             if isinstance(value, Mapping):
                 with widget.hold_sync():  # one message, so that they agree
                     for trait, part in value.items():
                         setattr(widget, trait, part)
             else:
                 widget.value = value
+            widget.remove_class("isa-stale")
             if layout.is_image(widget):
                 # An image that is not there yet takes no space.
-                is_blank = bytes(widget.value) == layout.BLANK
-                widget.layout.display = "none" if is_blank else None
+                is_there = layout.is_picture(widget.value)
+                widget.layout.display = None if is_there else "none"
 
 
 def sentence(error: BaseException) -> str:

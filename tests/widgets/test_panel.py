@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import threading
 import time
 
@@ -191,10 +192,34 @@ def test_work_that_fails_is_raised_by_check():
         panel.check()
 
 
-def test_a_panel_displays_as_its_view():
+def test_a_notebook_awaits_work_and_its_loop_goes_on_meanwhile():
+    gate = threading.Event()
+    panel, drawn = counter(
+        actions={
+            "run": lambda panel: panel.start(lambda: gate.wait(5), done=lambda: 1 / 0),
+            "stop": lambda _: gate.set(),
+        }
+    )
+
+    async def cell():
+        panel.run.click()
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.1, lambda: panel.share.set_state({"value": 0.4}))
+        loop.call_later(0.3, panel.stop.click)
+        await panel.finished()
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(cell())
+    assert drawn == [0.4]
+
+
+def test_a_panel_displays_as_its_view_and_as_what_it_shows():
     panel, _ = counter()
+    panel.refresh()
     bundle = panel._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert "<b>0.20</b>" in bundle["text/html"]
+    assert "image/png" not in bundle
     assert bundle["text/plain"] == "<panel 'Test': share, run, stop>"
     assert isinstance(panel.view, ipywidgets.VBox)
     with pytest.raises(AttributeError, match="the panel has no 'fly'"):
@@ -216,16 +241,56 @@ def test_tables_escape_what_they_are_caption():
     assert 'style="width:2.50em"' in made
 
 
-def test_a_picture_that_is_not_there_takes_no_room():
-    panel = Panel(
+def pictured(**settings):
+    """Return a panel whose picture is drawn, missing, or no longer of its control."""
+    return Panel(
         "Picture",
-        controls={"there": layout.checkbox("there", False, help="why")},
-        outputs={"picture": layout.image()},
-        update=lambda values: {
-            "picture": b"drawn" if values["there"] else layout.BLANK
+        controls={
+            "there": layout.dropdown(
+                "there", "no", options=["no", "yes", "old"], help="x"
+            )
         },
+        outputs={"first": layout.image(), "picture": layout.image()},
+        update=lambda values: {
+            "picture": {"no": layout.BLANK, "yes": b"drawn", "old": layout.STALE}[
+                values["there"]
+            ]
+        },
+        **settings,
     )
+
+
+def test_a_picture_that_is_not_there_takes_no_room():
+    panel = pictured()
     panel.refresh()
     assert panel.picture.layout.display == "none"
-    panel.there.value = True
+    panel.there.value = "yes"
     assert panel.picture.layout.display is None
+
+
+def test_an_old_picture_stays_greyed_until_there_is_a_new_one():
+    panel = pictured()
+    panel.there.value = "yes"
+    panel.there.value = "old"
+    assert bytes(panel.picture.value) == b"drawn"
+    assert "isa-stale" in panel.picture._dom_classes
+    panel.there.value = "yes"
+    assert "isa-stale" not in panel.picture._dom_classes
+
+
+def test_a_stored_panel_is_its_pictures_and_none_that_is_not_there():
+    panel = pictured()
+    assert "image/png" not in panel._repr_mimebundle_()
+    panel.there.value = "yes"
+    bundle = panel._repr_mimebundle_()
+    assert base64.b64decode(bundle["image/png"]) == b"drawn"
+    assert bundle["text/html"].count("<img") == 1
+    assert bundle["image/png"] in bundle["text/html"]
+
+
+def test_a_picture_of_the_browser_is_drawn_for_the_stored_panel():
+    panel = pictured(still=lambda: b"map")
+    panel.there.value = "yes"
+    bundle = panel._repr_mimebundle_()
+    assert base64.b64decode(bundle["image/png"]) == b"map"
+    assert bundle["text/html"].count("<img") == 2
