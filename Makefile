@@ -14,7 +14,7 @@ QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1
 TEST_ENV := JAX_PLATFORMS=cpu MPLBACKEND=agg XLA_PYTHON_CLIENT_PREALLOCATE=false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lab clean
+.PHONY: help demo test check docs lab clean
 # A recipe that fails leaves no stamp behind.
 .DELETE_ON_ERROR:
 
@@ -40,11 +40,16 @@ check: $(VENV)/.dev  ## lint, format, import layers, types, docstrings
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/interrogate isa_toolkit
 
+docs: $(VENV)/.docs  ## build the documentation into docs/_build/html
+	JAX_PLATFORMS=cpu $(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html $(ARGS)
+
+# The whole project is served, so that runs/, results/ and docs/ can be opened.
 lab: $(VENV)/.notebooks  ## open JupyterLab at the first notebook
-	$(BIN)/python -m jupyterlab notebooks/01_quickstart.ipynb
+	$(BIN)/python -m jupyterlab --ServerApp.root_dir=. \
+	  $$(test "$$(id -u)" -ne 0 || echo --allow-root) $(ARGS) notebooks/01_quickstart.ipynb
 
 clean:  ## remove the environment and caches; runs/ and results/ stay
-	rm -rf .venv build dist .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv build dist docs/_build docs/notebooks .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # --- the environment -------------------------------------------------------------
@@ -59,9 +64,13 @@ $(VENV)/.notebooks: $(VENV)/.python pyproject.toml
 	$(QUIET) $(BIN)/python -m pip install --quiet --editable '.[notebooks]'
 	@touch $@ $(VENV)/.core
 
+$(VENV)/.docs: $(VENV)/.python pyproject.toml
+	$(QUIET) $(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@touch $@ $(VENV)/.core $(VENV)/.notebooks
+
 $(VENV)/.dev: $(VENV)/.python pyproject.toml
 	$(QUIET) $(BIN)/python -m pip install --quiet --editable '.[dev]'
-	@touch $@ $(VENV)/.core $(VENV)/.notebooks
+	@touch $@ $(VENV)/.core $(VENV)/.notebooks $(VENV)/.docs
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -1,17 +1,24 @@
-"""What the documents print runs as printed."""
+"""The site is whole, and what its pages print runs as printed."""
 
 from __future__ import annotations
 
+import html.parser
+import os
 import re
+import subprocess
+import sys
+import urllib.parse
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import isa_toolkit as isa
 from isa_toolkit.datasets import load_dataset
 from isa_toolkit.evaluation import evaluation, random_real, train
 
-PAGE = Path(__file__).parents[1] / "docs" / "using_distilled_sets.md"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = DOCS / "using_distilled_sets.md"
 
 
 def snippets() -> list[str]:
@@ -43,3 +50,67 @@ def test_the_snippets_on_distilled_sets_run(
 def one_guess(*arguments: object, **rest: object) -> object:
     del arguments, rest
     return train.TestResult(np.array([0.5]), np.array([0.5]), {})
+
+
+class Links(html.parser.HTMLParser):
+    """What a page links to, and what can be linked to in it."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.targets: set[str] = set()
+        self.names: set[str] = set()
+        self.feed(page.read_text("utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.names.add(found.get("id") or "")
+        link = found.get("href" if tag in ("a", "link") else "src") or ""
+        if not urllib.parse.urlsplit(link).scheme and not link.startswith("//"):
+            self.targets.add(urllib.parse.unquote(link))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the site, built with warnings as errors: each page is in a toctree."""
+    built = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", DOCS, built]
+    environment = {**os.environ, "PYTHONPATH": str(DOCS.parent)}
+    result = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return built
+
+
+@pytest.mark.slow
+def test_every_link_within_the_site_leads_somewhere(site: Path) -> None:
+    pages = {
+        page: Links(page)
+        for page in site.rglob("*.html")
+        if "_static" not in page.parts
+    }
+    broken = []
+    for page, links in pages.items():
+        for target in links.targets:
+            path, _, name = target.partition("#")
+            file = (page.parent / path.partition("?")[0]).resolve() if path else page
+            is_there = file.exists() and not file.is_dir()
+            if not is_there or (name and name not in pages[file].names):
+                broken.append(f"{page.relative_to(site)}: {target}")
+    assert len(pages) > 40
+    assert not broken
+
+
+@pytest.mark.slow
+def test_the_reference_holds_every_public_name(site: Path) -> None:
+    names = set()
+    for page in (site / "api").glob("*.html"):
+        names |= Links(page).names
+    wanted = {f"isa_toolkit.{name}" for name in isa.__all__}
+    for package in (getattr(isa, one) for one in isa.__all__):
+        for name in getattr(package, "__all__", ()):
+            origin = getattr(getattr(package, name), "__module__", package.__name__)
+            if name not in isa.__all__ and origin.startswith(package.__name__):
+                wanted.add(f"{package.__name__}.{name}")
+    assert len(wanted) > 80
+    assert not {one for one in wanted if not names & {one, f"module-{one}"}}

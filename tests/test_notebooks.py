@@ -37,9 +37,9 @@ def test_they_are_numbered_from_one_without_a_gap() -> None:
     assert [path.name[:3] for path in NOTEBOOKS] == [f"{n:02d}_" for n in range(1, 13)]
 
 
-def test_each_is_a_row_of_the_readme() -> None:
-    readme = (FOLDER.parent / "README.md").read_text("utf-8")
-    rows = re.findall(r"^\| \[\d\d\]\(notebooks/(\w+\.ipynb)\)", readme, re.MULTILINE)
+def test_each_is_a_row_of_the_list() -> None:
+    page = (FOLDER.parent / "docs" / "notebooks.md").read_text("utf-8")
+    rows = re.findall(r"^\| \[\d\d\]\(../notebooks/(\w+\.ipynb)\)", page, re.MULTILINE)
     assert rows == [path.name for path in NOTEBOOKS]
 
 

@@ -84,6 +84,7 @@ def test_the_conda_environment_is_in_step_with_pyproject() -> None:
         + extras["notebooks"]
         + extras["ray"]
         + extras["slurm"]
+        + extras["docs"]
         + extras["dev"]
     )
     environment = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
@@ -99,8 +100,8 @@ def test_the_conda_environment_is_in_step_with_pyproject() -> None:
 
 def test_extras_name_what_they_are_for() -> None:
     extras = PYPROJECT["project"]["optional-dependencies"]
-    assert set(extras) == {"notebooks", "ray", "slurm", "cuda13", "dev"}
-    assert "isa-toolkit[notebooks,ray,slurm]" in extras["dev"]
+    assert set(extras) == {"notebooks", "ray", "slurm", "cuda13", "docs", "dev"}
+    assert "isa-toolkit[notebooks,ray,slurm,docs]" in extras["dev"]
 
 
 def test_the_version_is_the_same_everywhere() -> None:
@@ -116,9 +117,10 @@ def test_the_version_is_the_same_everywhere() -> None:
 def test_documents_name_only_targets_that_the_makefile_has() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE))
-    assert targets >= {"demo", "test", "check", "lab", "clean", "help"}
+    assert targets >= {"demo", "test", "check", "docs", "lab", "clean", "help"}
     documents = [
         *ROOT.glob("*.md"),
+        *(ROOT / "docs").glob("*.md"),
         *(ROOT / ".github").rglob("*.yml"),
         ROOT / ".ci/run",
     ]
@@ -209,6 +211,7 @@ def test_the_workflows_run_what_people_run() -> None:
             assert words[:2] in (
                 ["make", "check"],
                 ["make", "test"],
+                ["make", "docs"],
                 ["make", ".venv/.dev"],
                 [".venv/bin/python", "-m"],
             ), file.name
