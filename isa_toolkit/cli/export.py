@@ -71,7 +71,7 @@ def import_(
         kind: Origin of the file: frepo or rcig (Flax checkpoint), rfad (best.npz), dc, dsa
             (of DSA or DM) or npz (an export, or images and labels).
         dataset: Name of the data set that was distilled.
-        root: Path of its files; whitened images need them.
+        root: Path of its files, which whitened images need.
         index: Index of the set in a file of several.
         out: Path of the file to write; without it, next to the file.
         overwrite: Replace a file at that path.

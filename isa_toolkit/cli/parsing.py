@@ -366,8 +366,7 @@ def _why_unknown(flag: str, method: str, names: Collection[str]) -> str:
             in {field.name for field in dataclasses.fields(_settings_class(other))}
         ]
         if others:
-            verb = "has" if len(others) == 1 else "have"
-            return f"{method} has no {flag}; {' and '.join(others)} {verb}."
+            return f"{method} has no {flag}, unlike {', '.join(others)}."
     close = difflib.get_close_matches(name, names, 1)
     hint = f" Did you mean {_as_flag(close[0])}?" if close else ""
     return f"{flag} is not an option.{hint}"

@@ -56,7 +56,7 @@ def run(
             slurm_partition=gpu (slurm).
         pack: Largest number of runs in one program; without it, all that fit on an
             accelerator and 1 on a CPU.
-        wait: Wait for the end; --no-wait leaves the work to a process of its own.
+        wait: Wait until the sweep ends; --no-wait runs it in a separate process.
         checkpoint_s: Number of seconds between checkpoints.
         keep_checkpoints: Number of checkpoints of a run to keep, the last ones, or all;
             other runs can start from them.

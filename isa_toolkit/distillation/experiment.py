@@ -45,7 +45,7 @@ class Experiment:
     """What to distil, how, and for how long.
 
     Attributes:
-        dataset: Name that ``load_dataset`` knows, or a ``Dataset``.
+        dataset: Data set, or a name that ``load_dataset`` takes.
         method: Settings of a method, such as ``FRePo(drop_easy=0.3)``, or the name of a
             method for its default settings.
         images_per_class: Number of distilled images of each class.
@@ -72,16 +72,16 @@ class Experiment:
             published 10,000.
         validation_networks: Number of networks to train in each validation; None for 2,
             or the published 5 with ``"released"``.
-        validation_steps: Number of training steps of each of them; None for the
-            published number.
+        validation_steps: Number of training steps of each validation network; None for
+            the published number.
         log_every: Number of steps per row of metrics, which holds means over them; None
             for a hundredth of the run, at most 100.
         start_from: Run, or path of a run folder, whose state to start from (images,
             labels, optimiser, networks) instead of real images; with the same method,
-            network, images per class and data. None to start anew. Steps count from that
-            of the state; with the settings and the seed of that run, the branch goes on
-            as that run does. Settings that only a first state depends on, such as
-            label_scale, have no effect.
+            network, images per class and data. None to start anew. Steps are counted on
+            from that state; with the settings and the seed of that run, the branch
+            continues exactly as that run does. Settings that only the first state depends
+            on, such as label_scale, have no effect.
         start_step: Step of the checkpoint to start from; None for the last one.
         source: Origin of a named data set; None lets ``load_dataset`` choose.
         root: Folder or file of a local data set.

@@ -7,6 +7,7 @@ so a resumed run neither repeats nor skips one.
 from __future__ import annotations
 
 import dataclasses
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,9 +73,10 @@ def writing(path: Path) -> Iterator[None]:
         if isinstance(error, FileExistsError) and not path.is_dir():
             error = NotADirectoryError(error.errno, "not a folder")
         reason = error.strerror or str(error)
+        fix = "free some space or choose" if error.errno == errno.ENOSPC else "choose"
         raise type(error)(
             f"The run folder {path} cannot be written: {reason}. What is already in it "
-            "is kept; free some space or choose another out."
+            f"is kept; {fix} another out."
         ) from error
 
 

@@ -86,8 +86,8 @@ class DM:
             distance to the distilled mean of its class), in [0, 1).
         drop_hard: Fraction of each class of the real batch to drop from the hard end, in
             [0, 1).
-        select_from: Fraction of the steps from which on samples are dropped, in [0, 1]: 0 for
-            the start, 1 for never. Before, all are kept; the segment applies all along.
+        select_from: Fraction of the steps after which samples are dropped, in [0, 1]: 0 from
+            the start, 1 never. Until then all are kept; the segment applies throughout.
         select_from_accuracy: Accuracy on the real batch of a step (``target_accuracy``, of the
             nearest distilled class mean) from which on samples are dropped, in [0, 1].
         segment: Ends (a, b) of the ISA segment in units of ``z_i - z_partner``; (0, 0) for

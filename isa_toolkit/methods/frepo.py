@@ -102,8 +102,8 @@ class FRePo:
     Attributes:
         drop_easy: Fraction of each target batch to drop from the easy end, in [0, 1).
         drop_hard: Fraction of each target batch to drop from the hard end, in [0, 1).
-        select_from: Fraction of the steps from which on samples are dropped, in [0, 1]: 0 for
-            the start, 1 for never. Before, all are kept; the segment applies all along.
+        select_from: Fraction of the steps after which samples are dropped, in [0, 1]: 0 from
+            the start, 1 never. Until then all are kept; the segment applies throughout.
         select_from_accuracy: Accuracy of the predictor on the batch of a step
             (``target_accuracy``) from which on samples are dropped, in [0, 1].
         segment: Ends (a, b) of the ISA segment in units of ``z_i - z_partner``. (0, 0): no
@@ -114,7 +114,7 @@ class FRePo:
             it; or ``"mixup"``, vanilla MixUp of target images and labels (a second feature
             pass over the batch; pairs by a random permutation whatever ``partner`` is;
             needs segment (0, 0)). The last two are our reading of the ablation of Figure
-            3c: their details are UNKNOWN.
+            3c, of which the paper gives no details.
         partner: Partner of each kept target: the ``"nearest"`` kept target by cosine, a
             ``"random"`` kept target, the nearest of the ``"same_class"``, or ``"none"``
             (needs segment (0, 0)).
@@ -126,21 +126,23 @@ class FRePo:
             None for the published choice of the data set (for your own data: no).
         label_scale: Number that the first, centred one-hot labels are divided by; None for
             sqrt(C/10).
-        learn_labels: Whether to step the labels, too.
+        learn_labels: Whether to learn the labels, too.
         label_margin: Whether to add the label-margin hinge.
         optimizer: Optimizer of images and labels: ``"lamb"`` or ``"adam"``.
         learning_rate: Learning rate of images and labels at step 0.
         final_learning_rate: Fraction of the learning rate left after the cosine decay, in
             [0, 1].
         pool_size: Number of networks in the pool.
-        max_online_updates: Age past which a network is replaced.
-        stagger: Whether to start the ages spread over a life (the counters only).
-        online_learning_rate: Learning rate of Adam, of the networks.
+        max_online_updates: Number of online steps after which a network is replaced.
+        stagger: Whether the counters of online steps start evenly spread; all networks
+            start untrained.
+        online_learning_rate: Learning rate of the networks, which Adam trains.
         online_batch_size: Number of distilled images per online step.
-        target_precision: Precision of what reads the real batch (most of a step) and looks
-            for the nearest partner: ``"default"``, the device's own (TensorFloat-32 on
-            NVIDIA GPUs, float32 on the CPU); ``"float32"``; or ``"bfloat16"``, for
-            accelerators. The ridge kernel and its solve stay at the highest.
+        target_precision: Precision of the features of the real batch (most of a step) and
+            of the search for the nearest partner: ``"default"``, the device's own
+            (TensorFloat-32 on NVIDIA GPUs, float32 on the CPU); ``"float32"``; or
+            ``"bfloat16"``, for accelerators. The ridge kernel and its solve always use the
+            highest precision.
 
     Raises:
         InvalidValueError: A value out of its range, a combination that has no meaning.

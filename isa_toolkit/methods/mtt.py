@@ -104,8 +104,8 @@ class MTT:
         drop_easy: Fraction of the candidates to drop from the easy end (small loss), in
             [0, 1).
         drop_hard: Fraction of the candidates to drop from the hard end, in [0, 1).
-        select_from: Fraction of the steps from which on candidates are dropped, in [0, 1]: 0
-            for the start, 1 for never. Before, all are kept; the segment applies all along.
+        select_from: Fraction of the steps after which candidates are dropped, in [0, 1]: 0
+            from the start, 1 never. Until then all are kept; the segment applies throughout.
         segment: Ends (a, b) of the target's segment in units of the expert's last epoch: 0
             is the target itself, -1 one epoch before it, above 0 beyond it.
         candidates: Number of trajectory pieces (expert and first epoch) per step; a step

@@ -150,8 +150,8 @@ class RCIG:
             ``"mse"``, half the sum of squares over classes.
         drop_easy: Fraction of each target batch to drop from the easy end, in [0, 1).
         drop_hard: Fraction of each target batch to drop from the hard end, in [0, 1).
-        select_from: Fraction of the steps from which on samples are dropped, in [0, 1]: 0 for
-            the start, 1 for never. Before, all are kept; the segment applies all along.
+        select_from: Fraction of the steps after which samples are dropped, in [0, 1]: 0 from
+            the start, 1 never. Until then all are kept; the segment applies throughout.
         select_from_accuracy: Accuracy of the predictor on the batch of a step
             (``target_accuracy``) from which on samples are dropped, in [0, 1].
         segment: Ends (a, b) of the ISA segment in units of ``z_i - z_partner``, within
@@ -164,7 +164,7 @@ class RCIG:
             published one (5e-4, at depth 5 .05).
         flips: Whether to double the distilled set with horizontal flips; None for the
             published choice of the data set (for your own data: no).
-        learn_labels: Whether to step the labels, too.
+        learn_labels: Whether to learn the labels, too.
         label_margin: Whether to add the label-margin hinge, here up to 1/(2C).
         learning_rate: Learning rate of AdaBelief, of images and labels; None for the
             published 3e-3 (for digits our own).
@@ -192,7 +192,7 @@ class RCIG:
         max_online_updates: Age at which a network is replaced.
         most_online_steps: Largest number of steps that a network takes after it was used;
             the smallest is 1.
-        online_learning_rate: Learning rate of Adam, of the networks.
+        online_learning_rate: Learning rate of the networks, which Adam trains.
 
     Raises:
         InvalidValueError: A value out of its range, a combination that has no meaning.

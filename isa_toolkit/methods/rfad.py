@@ -97,8 +97,8 @@ class RFAD:
             or ``"mse"``, half the mean of squares over all entries.
         drop_easy: Fraction of each target batch to drop from the easy end, in [0, 1).
         drop_hard: Fraction of each target batch to drop from the hard end, in [0, 1).
-        select_from: Fraction of the steps from which on samples are dropped, in [0, 1]: 0 for
-            the start, 1 for never. Before, all are kept; the segment applies all along.
+        select_from: Fraction of the steps after which samples are dropped, in [0, 1]: 0 from
+            the start, 1 never. Until then all are kept; the segment applies throughout.
         select_from_accuracy: Accuracy of the predictor on the batch of a step
             (``target_accuracy``) from which on samples are dropped, in [0, 1].
         segment: Ends (a, b) of the ISA segment in units of ``z_i - z_partner``, within
@@ -112,7 +112,7 @@ class RFAD:
         transform: Whether to learn a linear map of the flattened images, D x D for D
             numbers per image (12 D^2 bytes with its moments: 113 MB at 32x32x3, 1.8 GB at
             64x64x3).
-        learn_labels: Whether to step the labels, too.
+        learn_labels: Whether to learn the labels, too.
         learning_rate: Learning rate of AdaBelief, of images and labels; None for the
             published 1e-3 (for digits our own).
         transform_learning_rate: Learning rate of the linear map.
