@@ -73,7 +73,7 @@ def evaluate(
     from isa_toolkit.released_sets import loading_options
 
     is_run = path.is_dir()
-    distilled = DistilledSet.load(_file_of(path))
+    distilled = DistilledSet.load(file_of_set(path, "evaluate"))
     data = dataclasses.replace(data, dataset=data.dataset or _dataset_of(distilled))
     if data.dataset is None:
         raise fail("dataset", "be given for a set without provenance", None)
@@ -126,8 +126,10 @@ def evaluate(
     write_result(result, lines, json=json)
 
 
-def _file_of(path: Path) -> Path:
+def file_of_set(path: Path, command: str) -> Path:
     """Return the file of a distilled set: itself, or that of a run folder.
+
+    ``command`` is what the sentence of an error suggests to run on a single run.
 
     Raises:
         InvalidValueError: The path is a folder of several runs; the sentence lists them.
@@ -141,7 +143,7 @@ def _file_of(path: Path) -> Path:
             str(path),
             "be one run",
             as_text(f"a folder of {len(runs)}: {', '.join(runs)}"),
-            f"Try: isa-toolkit evaluate {path / runs[0]}",
+            f"Try: isa-toolkit {command} {path / runs[0]}",
         )
     return file
 

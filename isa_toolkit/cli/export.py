@@ -7,6 +7,7 @@ from typing import Literal
 
 import tyro
 
+from isa_toolkit.cli.evaluate import file_of_set
 from isa_toolkit.cli.output import command_line, write_result
 
 
@@ -34,8 +35,7 @@ def export(
     from isa_toolkit.distilled import DistilledSet
     from isa_toolkit.formats import clipped_fraction
 
-    if path.is_dir():
-        path = path / "distilled.safetensors"
+    path = file_of_set(path, "export")
     distilled = DistilledSet.load(path)
     name = f"{path.stem}-png" if kind == "png" else f"{path.stem}-export.{kind}"
     out = distilled.export(out or path.with_name(name), kind=kind, overwrite=overwrite)

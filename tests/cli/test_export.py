@@ -46,6 +46,15 @@ def test_a_run_or_a_file_becomes_class_folders(
     ]
 
 
+def test_of_a_folder_of_runs_the_runs_are_listed(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, stored: DistilledSet
+) -> None:
+    stored.save(tmp_path / "other" / "distilled.safetensors")
+    code, out, err = run(capfd, f"export {tmp_path}")
+    assert (code, out) == (USAGE, "")
+    assert "got a folder of 2: other, run. Try: isa-toolkit export" in err
+
+
 @pytest.mark.parametrize("kind", ["png", "npz", "safetensors"])
 def test_without_a_name_it_lies_beside_the_set(
     kind: str, capfd: pytest.CaptureFixture[str], stored: DistilledSet
