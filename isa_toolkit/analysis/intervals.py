@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Real
-from scipy.special import stdtrit
 
 from isa_toolkit.checks import as_text, check_number, fail
 
@@ -67,6 +66,8 @@ def mean_interval(
         raise fail("level", "lie between 0 and 1", level, "Write 95 % as level=0.95.")
     n, mean, half = array.size, float(array.mean()), math.nan
     if n > 1:
+        from scipy.special import stdtrit
+
         # Not scipy.stats.ttest_1samp: it warns where all values are equal.
         quantile = float(stdtrit(n - 1, (1 + level) / 2))
         half = quantile * float(array.std(ddof=1)) / math.sqrt(n)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -129,13 +130,17 @@ def _read_digits() -> Source:
     Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI
     (1998), the test part, as scikit-learn ships it.
     """
-    from sklearn.datasets import load_digits
-
-    digits: Any = load_digits()
-    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    names = tuple(map(str, digits.target_names))
+    package = find_spec("sklearn")
+    assert package is not None
+    assert package.origin is not None
+    # The file that load_digits reads: to import scikit-learn takes a second.
+    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    rows = np.loadtxt(path, delimiter=",")
+    images = np.rint(rows[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    labels = rows[:, -1].astype(int)
+    names = tuple(map(str, range(10)))
     facts = {"source": "digits", "files": ["sklearn.datasets.load_digits"]}
-    return Source(from_arrays("digits", images, digits.target), None, names, facts)
+    return Source(from_arrays("digits", images, labels), None, names, facts)
 
 
 def _read_hub(spec: DatasetSpec | None, name: str, revision: str | None) -> Source:
