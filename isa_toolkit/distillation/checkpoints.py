@@ -9,6 +9,7 @@ import hashlib
 import logging
 import shutil
 import warnings
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,17 +47,28 @@ class Checkpoints:
     def __init__(
         self, folder: Path, *, keep: int | None = None, read_only: bool = False
     ) -> None:
+        if not read_only:
+            folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._keep, self._read_only = folder, keep, read_only
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        if "_manager" in vars(self):
+            self._manager.close()
+
+    @cached_property
+    def _manager(self) -> Any:
+        """Orbax's manager; to import it takes half a second, so not before it is used."""
         # Orbax logs each save at INFO and WARNING level and damage at ERROR level; the
         # messages of this module replace them.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         import orbax.checkpoint as ocp
 
-        if not read_only:
-            folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._args = folder, ocp.args
         options: dict[str, Any] = {
-            "max_to_keep": keep,
-            "read_only": read_only,
+            "max_to_keep": self._keep,
+            "read_only": self._read_only,
             "enable_async_checkpointing": False,
         }
         if distributed.is_distributed():
@@ -65,20 +77,14 @@ class Checkpoints:
             options["multiprocessing_options"] = ocp.options.MultiprocessingOptions(
                 primary_host=0, active_processes={0}, barrier_sync_key_prefix="isa"
             )
-        self._manager = ocp.CheckpointManager(
-            folder, options=ocp.CheckpointManagerOptions(**options)
+        return ocp.CheckpointManager(
+            self._folder, options=ocp.CheckpointManagerOptions(**options)
         )
-
-    def __enter__(self) -> Checkpoints:
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        self._manager.close()
 
     @property
     def steps(self) -> list[int]:
         """Steps of the stored checkpoints, in order."""
-        return sorted(self._manager.all_steps())
+        return stored_steps(self._folder)
 
     def save(self, step: int, state: Any, notes: dict[str, Any]) -> None:
         """Write a checkpoint with JSON-able notes; it is complete when this returns."""
@@ -86,13 +92,14 @@ class Checkpoints:
             return
         # NumPy arrays: Orbax ties arrays of JAX to their devices.
         arrays = jax.tree.map(np.asarray, _leaves(state))
-        self._manager.save(
-            step,
-            args=self._args.Composite(
-                state=self._args.StandardSave(arrays), notes=self._args.JsonSave(notes)
-            ),
+        manager = self._manager
+        from orbax.checkpoint import args
+
+        state_and_notes = args.Composite(
+            state=args.StandardSave(arrays), notes=args.JsonSave(notes)
         )
-        self._manager.wait_until_finished()
+        manager.save(step, args=state_and_notes)
+        manager.wait_until_finished()
         folder = self._folder / str(step)
         write_json(folder / _SUMS, _sums(folder))
 
@@ -157,8 +164,10 @@ class Checkpoints:
         sums = read_json(folder / _SUMS) if (folder / _SUMS).exists() else _sums(folder)
         if sums != _sums(folder):
             raise OSError("wrong check sums")
-        restore: Any = self._manager.restore
-        notes = restore(step, args=self._args.Composite(notes=self._args.JsonRestore()))
+        restore = self._manager.restore
+        from orbax.checkpoint import args
+
+        notes = restore(step, args=args.Composite(notes=args.JsonRestore()))
         notes = notes["notes"]
         if notes.get("experiment") != experiment:
             raise InvalidValueError(
@@ -167,8 +176,8 @@ class Checkpoints:
             )
         wanted = _leaves(like)
         template = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), wanted)
-        args = self._args.Composite(state=self._args.StandardRestore(template))
-        stored = restore(step, args=args)["state"]
+        wanted_state = args.Composite(state=args.StandardRestore(template))
+        stored = restore(step, args=wanted_state)["state"]
         leaves = [np.asarray(stored[name]) for name in wanted]
         for leaf, expected in zip(leaves, wanted.values(), strict=True):
             if leaf.shape != expected.shape or leaf.dtype != expected.dtype:
