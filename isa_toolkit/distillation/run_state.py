@@ -34,7 +34,7 @@ class Progress(NamedTuple):
 
     step: Number of steps taken.
     steps: Number of steps of the whole run.
-    steps_per_s: Speed of the last chunk.
+    steps_per_s: Speed of the last chunk; 0 for the first one, which compiles.
     rows: Metrics that are new since the last call.
     distilled: Function that returns the current distilled set.
     path: Path of the run folder.
@@ -116,6 +116,7 @@ class RunState:
         self.state: Callable[[], PyTree]
         self.is_active = False
         self.is_new = True
+        self.is_compiled = False
         self.failure: DivergedError | None = None
         self.unsaved_s = 0.0
 
@@ -219,7 +220,10 @@ class RunState:
         self.step += steps.done
         self.elapsed_s += own_seconds
         self.unsaved_s += seconds
-        self.steps_per_s = steps.done / seconds
+        # The first chunk of a process compiles and says nothing about the speed.
+        if self.is_compiled:
+            self.steps_per_s = steps.done / seconds
+        self.is_compiled = True
 
     def record(self) -> list[dict[str, Any]]:
         """Write metrics, validation and snapshot of this step; return the new rows."""

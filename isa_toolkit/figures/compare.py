@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from isa_toolkit import checks
 from isa_toolkit.distillation import Run
+from isa_toolkit.distillation.run_names import differing_settings, settings_text
 from isa_toolkit.figures import results_table
 from isa_toolkit.figures.strip_plot import draw_strips
 from isa_toolkit.figures.variants import SETTINGS, Setting
@@ -106,8 +107,8 @@ def compare(
     experiments = [run.experiment for run in runs]
     if not experiments:
         raise checks.fail("runs", "hold a run", checks.as_text("none"))
-    varying = _varying(experiments)
-    names = [_name(one) for one in varying]
+    varying = differing_settings(experiments, hidden=("seed", "start_from"))
+    names = [settings_text(one) or "all runs" for one in varying]
     chosen = [
         name
         for name, one in zip(names, varying, strict=True)
@@ -140,36 +141,6 @@ def compare(
     subtracted = chosen[0] if chosen else names[0]
     table = results_table.with_means(results_table.measured(cells), subtracted)
     return RunComparison(table, subtracted)
-
-
-def _varying(experiments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the settings of each run in which runs of one method, or methods, differ."""
-    flat = []
-    for one in experiments:
-        parts = {**one, **one["method"], **one["network"]}
-        parts |= {
-            "dataset": one["dataset"]["name"],
-            "method": one["method"]["name"],
-            "network": one["network"]["name"],
-        }
-        apart = ("name", "seed", "hash", "start_from")
-        flat.append({name: parts[name] for name in parts if name not in apart})
-
-    def differs(name: str, method: str) -> bool:
-        others = flat if name == "method" else [
-            one for one in flat if one["method"] == method
-        ]  # fmt: skip
-        return any(one.get(name) != others[0].get(name) for one in others)
-
-    return [
-        {name: value for name, value in one.items() if differs(name, one["method"])}
-        for one in flat
-    ]
-
-
-def _name(values: Mapping[str, Any]) -> str:
-    """Return "drop_easy=0.2, steps=400"."""
-    return ", ".join(f"{name}={value}" for name, value in values.items()) or "all runs"
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

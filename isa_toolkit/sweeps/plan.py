@@ -188,8 +188,7 @@ def measured_pace(
         stored = read_json(path) or {}
         step = int(status.get("step", 0)) - int(stored.get("start_step") or 0)
         speed = float(status.get("steps_per_s", 0))
-        # The first step compiles and says nothing about the speed.
-        if step < 2 or not speed or not starts or starts[-1].get("device") != here:
+        if not speed or not starts or starts[-1].get("device") != here:
             continue
         if _program(stored) == _program(description):
             elapsed = float(status["elapsed_s"])

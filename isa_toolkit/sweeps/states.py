@@ -59,9 +59,8 @@ class RunStatus(NamedTuple):
     @property
     def eta_s(self) -> float:
         """Number of seconds left at the present speed; NaN if unknown."""
-        # The first step compiles and says nothing about the speed.
-        is_known = self.steps_per_s > 0 and self.step > 1
-        return (self.steps - self.step) / self.steps_per_s if is_known else math.nan
+        left = self.steps - self.step
+        return left / self.steps_per_s if self.steps_per_s else math.nan
 
 
 def run_status(run: Path, group: Path | None = None) -> RunStatus:

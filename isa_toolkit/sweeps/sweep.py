@@ -24,6 +24,7 @@ from tqdm import tqdm
 from isa_toolkit import checks
 from isa_toolkit.distillation import Run
 from isa_toolkit.distillation.api import PREPARED_LIMIT_BYTES
+from isa_toolkit.distillation.run_names import differing_settings, settings_text
 from isa_toolkit.distillation.signals import catch_signals
 from isa_toolkit.distillation.store import is_locked, lock_folder
 from isa_toolkit.errors import RunLockedError
@@ -197,27 +198,14 @@ class Plan:
     @functools.cached_property
     def _differences(self) -> list[str]:
         """Settings in which each run differs from similar ones of the plan, as text."""
-        import pandas as pd
-
-        descriptions = [
-            run.description
-            | {
-                "start_from": str(run.description["start_from"])[:8],
-                "start_step": str(run.description["start_step"]),
-            }
-            for run in self.runs
-        ]
-        table = pd.json_normalize(descriptions).map(_as_text)
-        # These have columns of their own, or follow from the number of steps.
-        hidden = r"(dataset\.|seed$|steps$|validation_every$|log_every$)"
-        shown = table.columns[~table.columns.str.match(hidden)]
-        datasets = [run.where["dataset"] for run in self.runs]
-        texts = pd.Series("", index=table.index)
-        for _, alike in table.groupby(["method.name", "images_per_class", datasets]):
-            for name in shown[alike[shown].nunique(dropna=False) > 1]:
-                short = name.rpartition(".")[2] if name != "network.name" else "network"
-                texts[alike.index] += f", {short}=" + alike[name]
-        return [text.removeprefix(", ") for text in texts]
+        # These have columns of their own.
+        hidden = ("dataset", "images_per_class", "method", "seed", "steps")
+        differing = differing_settings(
+            [run.description for run in self.runs],
+            alike=("dataset", "images_per_class", "method"),
+            hidden=hidden,
+        )
+        return [settings_text(values) for values in differing]
 
     @property
     def summary(self) -> str:
@@ -476,9 +464,3 @@ def _follow(
         requests[1].touch()
         stop(True)
         raise
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    return f"({', '.join(map(str, value))})" if isinstance(value, list) else str(value)

@@ -67,6 +67,7 @@ def test_the_loop_comes_back_at_each_validation_and_at_the_end(
 
 def test_steps_are_counted_and_their_diagnostics_await_a_row(run: RunState) -> None:
     run.advance(steps(3), seconds=2.0, own_seconds=0.5)
+    assert run.steps_per_s == 0  # the first chunk compiles
     run.advance(steps(2), seconds=1.0, own_seconds=0.5)
     assert (run.step, run.elapsed_s, run.unsaved_s) == (5, 1.0, 3.0)
     assert run.steps_per_s == 2
