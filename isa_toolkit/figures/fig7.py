@@ -6,7 +6,7 @@ of sampled losses beside the closed form.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -26,8 +26,26 @@ _DROP_EASY = 0.2
 _BATCH = 1024
 _DRAWS = 10_000
 _SEGMENT = (-1.0, 0.0)
-PARTNERS = ("nearest", "random")
 _KEPT, _DROPPED, _PAIR = "#0072B2", "#bbbbbb", "#D55E00"
+
+
+class Batch(NamedTuple):
+    """Real images with features and residuals, from which pairs are chosen.
+
+    features: Features of the images, [n, d].
+    residuals: Prediction minus label, [n, c].
+    scores: Half the squared residual of each, [n].
+    kept: Whether each image is kept, [n].
+    images: Pixels in [0, 255], [n, h, w, ch].
+    labels: Names of their classes, [n].
+    """
+
+    features: np.ndarray
+    residuals: np.ndarray
+    scores: np.ndarray
+    kept: np.ndarray
+    images: np.ndarray
+    labels: np.ndarray
 
 
 class Pair(NamedTuple):
@@ -40,6 +58,7 @@ class Pair(NamedTuple):
     scores: Half the squared residual of each.
     points: Coordinates of the whole batch in that plane, [n, 2].
     kept: Whether each image of the batch is kept, [n].
+    indices: Indices of both in the batch.
     """
 
     residuals: np.ndarray
@@ -49,6 +68,7 @@ class Pair(NamedTuple):
     scores: tuple[float, float]
     points: np.ndarray
     kept: np.ndarray
+    indices: tuple[int, int] = (0, 1)
 
 
 # --- numbers ----------------------------------------------------------------------------
@@ -81,17 +101,26 @@ def find_pair(
     study: Study,
     images_per_class: int = 1,
     *,
-    partner: Literal["nearest", "random"] = "nearest",
     drop_easy: float = _DROP_EASY,
     seed: int = 0,
 ) -> Pair | None:
-    """Return the pair of :func:`compute`, or None if there is no such run.
+    """Return the pair of :func:`compute`, or None; arguments as for ``find_batch``."""
+    batch = find_batch(study, images_per_class, drop_easy=drop_easy, seed=seed)
+    return None if batch is None else pair_of(batch)
 
-    The partner is the "nearest" kept sample by cosine, or a "random" one; ``drop_easy`` is
-    the fraction of the batch to drop, and the seed that of the distilled set, of the batch
-    and of random partners.
+
+def find_batch(
+    study: Study,
+    images_per_class: int = 1,
+    *,
+    drop_easy: float = _DROP_EASY,
+    seed: int = 0,
+) -> Batch | None:
+    """Return a scored batch of real images, or None if there is no such run.
+
+    ``drop_easy`` is the fraction of the batch to drop, and ``seed`` that of the ISA set and
+    of the batch.
     """
-    checks.check_one_of("partner", partner, PARTNERS)
     variant = Variant("isa")
     runs = check_study(study).runs([variant], images_per_class)
     if (variant, seed) not in runs:
@@ -106,22 +135,52 @@ def find_pair(
     weights = ridge_weights(network.features(distilled.images), distilled.labels)
     residual = real @ weights - labels[chosen]
     scores = 0.5 * np.square(residual).sum(1)
-    kept = ranking.kept(scores, drop_easy=drop_easy)
-    classes = dataset.train.labels[chosen]
-    shuffle = seed if partner == "random" else None
-    first, second = _pair(real, scores, kept, classes, shuffle)
-    plane = _plane(real, first, second)
-    both = [first, second]
-    names = [dataset.class_names[label] for label in classes[both]]
-    pixels = dataset.train.images[chosen[both]].astype(np.float32) / 255
+    return Batch(
+        features=real,
+        residuals=residual,
+        scores=scores,
+        kept=ranking.kept(scores, drop_easy=drop_easy),
+        images=dataset.train.images[chosen],
+        labels=np.array(dataset.class_names)[dataset.train.labels[chosen]],
+    )
+
+
+def pair_of(batch: Batch, sample: int | None = None, *, partner: int = 1) -> Pair:
+    """Return a kept sample of a batch with its partner.
+
+    Args:
+        batch: Scored real images, at least two of them kept.
+        sample: Index of the sample in the batch; None for that of :func:`compute`.
+        partner: Rank of the partner among the other kept samples: 1 for the nearest one by
+            cosine, as in a run, 2 for the next nearest.
+
+    Raises:
+        InvalidValueError: The sample is not kept, or there is no such partner.
+    """
+    kept = np.flatnonzero(batch.kept)
+    lengths = np.linalg.norm(batch.features, axis=1, keepdims=True)
+    unit = batch.features / np.where(lengths, lengths, 1)
+    if sample is None:
+        sample = _middle(batch, unit, kept)
+    elif sample not in kept:
+        raise checks.fail("sample", "be the index of a kept sample", sample)
+    checks.check_integer("partner", partner)
+    others = kept[kept != sample]
+    if partner > len(others):
+        raise checks.fail("partner", f"be at most {len(others)}", partner)
+    nearest = np.argsort(-(unit[others] @ unit[sample]), kind="stable")
+    both = [int(sample), int(others[nearest[partner - 1]])]
+    plane = _plane(batch.features, *both)
+    pixels = batch.images[both].astype(np.float32) / 255
     return Pair(
-        residuals=residual[both],
+        residuals=batch.residuals[both],
         ends=plane[both],
         images=(pixels[0], pixels[1]),
-        labels=(names[0], names[1]),
-        scores=(float(scores[first]), float(scores[second])),
+        labels=(str(batch.labels[both[0]]), str(batch.labels[both[1]])),
+        scores=(float(batch.scores[both[0]]), float(batch.scores[both[1]])),
         points=plane,
-        kept=kept,
+        kept=batch.kept,
+        indices=(both[0], both[1]),
     )
 
 
@@ -176,30 +235,16 @@ def segment_table(
     return pd.concat(tables, ignore_index=True).assign(start=start, stop=stop)
 
 
-def _pair(
-    real: np.ndarray,
-    scores: np.ndarray,
-    kept: np.ndarray,
-    classes: np.ndarray,
-    shuffle: int | None,
-) -> tuple[int, int]:
-    """Return a kept sample and its partner, of another class if there is any.
-
-    The partner is the nearest kept sample, or a random one if ``shuffle`` is a seed.
-    """
-    unit = real / np.linalg.norm(real, axis=1, keepdims=True)
-    similarity = unit @ unit.T
-    if shuffle is not None:
-        similarity = np.random.default_rng(shuffle).random(similarity.shape)
-    similarity[:, ~kept] = -np.inf
+def _middle(batch: Batch, unit: np.ndarray, kept: np.ndarray) -> int:
+    """Return the sample of median score whose partner is of another class, if any is."""
+    similarity = unit[kept] @ unit[kept].T
     np.fill_diagonal(similarity, -np.inf)
-    partner = similarity.argmax(1)
-    candidates = np.flatnonzero(kept & (classes != classes[partner]))
+    partner = kept[similarity.argmax(1)]
+    candidates = kept[batch.labels[kept] != batch.labels[partner]]
     if len(candidates) == 0:
-        candidates = np.flatnonzero(kept)
-    middle = np.median(scores[candidates])
-    first = int(candidates[np.abs(scores[candidates] - middle).argmin()])
-    return first, int(partner[first])
+        candidates = kept
+    scores = batch.scores[candidates]
+    return int(candidates[np.abs(scores - np.median(scores)).argmin()])
 
 
 def _loss(a: np.ndarray, b: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -215,11 +260,15 @@ def _closed_form(a: np.ndarray, b: np.ndarray, start: float, stop: float) -> flo
 
 def _plane(real: np.ndarray, first: int, second: int) -> np.ndarray:
     """Return coordinates in the plane of the pair and the direction of most variance."""
+    from scipy.sparse.linalg import svds
+
     along = real[second] - real[first]
-    along = along / np.linalg.norm(along)
+    along = along / max(np.linalg.norm(along), 1e-12)
     centred = real - real[first]
     rest = centred - np.outer(centred @ along, along)
-    across = np.linalg.svd(rest - rest.mean(0), full_matrices=False)[2][0]
+    rest = rest - rest.mean(0)
+    # One direction of many: far cheaper than all of them.
+    across = svds(rest, k=1, v0=np.ones(min(rest.shape)))[2][0]
     return np.stack([centred @ along, centred @ across], axis=1)
 
 

@@ -47,13 +47,19 @@ def test_the_curve_is_the_loss_at_single_points():
         )
 
 
+def batch(real, scores, labels):
+    kept = ranking.kept(scores, drop_easy=0.2)
+    images = np.zeros((len(real), 2, 2, 1))
+    return fig7.Batch(real, real, scores, kept, images, np.asarray(labels))
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_the_pair_is_a_kept_sample_and_its_nearest_partner(seed):
     draw = np.random.default_rng(seed)
     real, scores = draw.normal(size=(50, 6)), draw.uniform(size=50)
-    classes = draw.integers(0, 3, 50)
-    kept = ranking.kept(scores, drop_easy=0.2)
-    first, second = fig7._pair(real, scores, kept, classes, None)
+    some = batch(real, scores, draw.integers(0, 3, 50).astype(str))
+    kept, classes = some.kept, some.labels
+    first, second = fig7.pair_of(some).indices
     with double_precision():
         partners = isa.nearest_partners(jnp.asarray(real), jnp.asarray(kept, float))
     partners = np.asarray(partners)
@@ -69,10 +75,8 @@ def test_the_pair_is_a_kept_sample_and_its_nearest_partner(seed):
 
 def test_of_one_class_the_pair_is_of_that_class():
     draw = np.random.default_rng(0)
-    real, scores = draw.normal(size=(20, 3)), draw.uniform(size=20)
-    kept = np.ones(20, bool)
-    first, second = fig7._pair(real, scores, kept, np.zeros(20, int), None)
-    assert first != second
+    some = batch(draw.normal(size=(20, 3)), draw.uniform(size=20), ["a"] * 20)
+    assert len(set(fig7.pair_of(some).indices)) == 2
 
 
 def test_the_table_is_a_step_of_the_run(tiny):

@@ -16,53 +16,78 @@ def panel(study):
     return ISA(study)
 
 
-def test_the_ends_move_the_picture_and_the_numbers(panel):
+def test_the_ends_move_the_numbers_and_not_the_pair(panel):
     panel.check()
-    before = bytes(panel.picture.value), panel.caption.value
-    panel.controls["stop"].value = 0.5
+    before, data = panel.caption.value, panel.segment.data
+    panel.segment.value = (-1.0, 0.5)
     panel.check()
-    assert bytes(panel.picture.value) != before[0]
     assert "Segment [-1, 0.5]" in panel.caption.value
-    panel.controls["start"].value = 1.0
+    assert panel.segment.data is data
+    panel.set(segment=(1.0, 0.5))
     assert panel.error.startswith("start must be at most stop, got 1 and 0.5.")
-    panel.set(start=-1.0, stop=0.0)
-    assert (bytes(panel.picture.value), panel.caption.value) == before
+    panel.set(segment=(-1.0, 0.0))
+    assert panel.caption.value == before
 
 
-def test_more_samples_come_closer_to_the_closed_form(panel):
-    panel.set(start=-1.0, stop=0.5, samples=100_000)
+def test_the_samples_come_close_to_the_closed_form(panel):
+    panel.set(segment=(-1.0, 0.5))
     text = panel.caption.value
     exact, sampled, error = map(
         float, re.findall(r"(\d+\.\d+)(?= in closed| ±|\s\(standard)", text)
     )
     assert abs(exact - sampled) < 4 * error + 1e-5
-    panel.set(samples=10)
-    few = float(re.search(r"± (\d+\.\d+)", panel.caption.value)[1])
-    assert few > 20 * error
+    # The browser has the same samples, and all that the closed form needs.
+    draws = np.frombuffer(panel.segment.draws, np.float32) * 1.5 - 1
+    data = panel.segment.data
+    losses = (data["aa"] + 2 * draws * data["ab"] + draws**2 * data["bb"]) / 2
+    assert losses.mean() == pytest.approx(sampled, abs=1e-5)
 
 
-def test_the_partner_can_be_random(panel):
-    panel.set(partner="nearest", samples=1000)
-    nearest = bytes(panel.picture.value)
-    panel.partner.value = "random"
+def test_any_kept_sample_and_partner_can_be_chosen(panel):
+    kept = np.flatnonzero(panel.pair.kept)
+    panel.segment.picked = int(kept[3])
     panel.check()
-    assert bytes(panel.picture.value) != nearest
-    panel.partner.value = "nearest"
-    assert bytes(panel.picture.value) == nearest
+    first = panel.pair.indices
+    assert first[0] == panel.segment.data["pair"][0] == kept[3]
+    panel.partner.value = 2
+    panel.check()
+    assert panel.pair.indices[0] == first[0]
+    assert panel.pair.indices[1] != first[1]
+    # A sample that is dropped is not shown.
+    panel.drop_easy.value = 0.9
+    panel.check()
+    assert panel.pair.kept[list(panel.pair.indices)].all()
+    panel.partner.value = 999
+    assert panel.error.startswith("partner must be at most")
+    panel.segment.picked = -1
+    panel.set(partner=1, drop_easy=0.2)
+    panel.check()
 
 
-def test_the_nearest_partner_is_the_most_alike_by_cosine():
+def test_partners_are_ranked_by_cosine_among_the_kept():
     draw = np.random.default_rng(0)
     real, scores = draw.normal(size=(40, 5)), draw.random(40)
-    kept, classes = scores > 0.2, np.arange(40) % 3
-    first, second = fig7._pair(real, scores, kept, classes, 0)
+    kept = scores > 0.2
+    batch = fig7.Batch(
+        real, draw.normal(size=(40, 3)), scores, kept,
+        np.zeros((40, 2, 2, 1)), np.array(list("abc") * 13 + ["a"]),
+    )  # fmt: skip
+    first, second = fig7.pair_of(batch).indices
+    assert kept[first]
+    assert batch.labels[first] != batch.labels[second]
     unit = real / np.linalg.norm(real, axis=1, keepdims=True)
     others = [at for at in np.flatnonzero(kept) if at != first]
-    assert second == max(others, key=lambda at: unit[first] @ unit[at])
-    assert kept[first]
-    assert classes[first] != classes[second]
-    _, random = fig7._pair(real, scores, kept, classes, 1)
-    assert kept[random]
+    ranked = sorted(others, key=lambda at: -(unit[first] @ unit[at]))
+    assert second == ranked[0]
+    for rank in (2, len(ranked)):
+        pair = fig7.pair_of(batch, first, partner=rank)
+        assert pair.indices == (first, ranked[rank - 1])
+        # The plane contains the pair, and keeps its distance.
+        distance = np.linalg.norm(pair.ends[0] - pair.ends[1])
+        apart = np.linalg.norm(real[first] - real[pair.indices[1]])
+        assert distance == pytest.approx(apart)
+    with pytest.raises(ValueError, match="index of a kept sample"):
+        fig7.pair_of(batch, int(np.flatnonzero(~kept)[0]))
 
 
 def test_no_width_means_one_point():
