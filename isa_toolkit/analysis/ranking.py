@@ -106,6 +106,27 @@ def kept(
     return mask
 
 
+def within_class(
+    scores: Real[np.ndarray, " n"], labels: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """Return scores that rank each class like all: a fraction drops as much of each.
+
+    The sample at a quantile of its class gets the score at that quantile of all samples,
+    so all classes have the same distribution, and ranks within a class stay.
+
+    Source: quantile normalisation (Bolstad et al., 2003), with classes as groups.
+    """
+    values = as_scores("scores", scores)
+    names = as_labels("labels", labels, len(values), "scores")
+    quantiles = np.empty(len(values))
+    for name in np.unique(names):
+        mine = np.flatnonzero(names == name)
+        quantiles[mine[order(values[mine])]] = (np.arange(len(mine)) + 0.5) / len(mine)
+    ranked = np.empty(len(values))
+    ranked[np.lexsort((values, quantiles))] = np.sort(values)
+    return ranked
+
+
 def easiest(scores: Real[np.ndarray, " n"], count: int) -> Int[np.ndarray, " k"]:
     """Return the indices of the ``count`` easiest samples, the easiest first."""
     ascending = order(scores)

@@ -2,68 +2,133 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from isa_toolkit.analysis import ranking
 from isa_toolkit.datasets import Dataset
-from isa_toolkit.figures.style import house_style
+from isa_toolkit.figures.style import house_style, new_figure
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-_BINS = 60
+_BINS, _CLASSES = 60, 20
+_UNIT = "score: half squared error of the ridge predictor"
 _COLOURS = {"easy": "#E69F00", "kept": "#0072B2", "hard": "#009E73"}
+
+
+class _Histogram(NamedTuple):
+    """Scores in bins that are equally wide in the logarithm.
+
+    ascending: Scores, from the easiest to the hardest, those next to 0 clipped, [n].
+    edges: Ends of the bins, [bins + 1].
+    counts: Number of scores in each bin, [bins].
+    """
+
+    ascending: np.ndarray
+    edges: np.ndarray
+    counts: np.ndarray
+
+    def cut(self, below: int) -> float:
+        """Return the position between the ``below`` smallest scores and the others."""
+        if below in (0, len(self.ascending)):
+            return float(self.edges[-1 if below else 0])
+        return float(np.sqrt(np.prod(self.ascending[below - 1 : below + 1])))
+
+
+def _histogram(scores: np.ndarray) -> _Histogram:
+    # Clip the smallest scores, since the logarithm of one next to 0 is unbounded.
+    floor = max(float(np.quantile(scores, 0.001)), float(np.finfo(np.float32).tiny))
+    ascending = np.sort(np.maximum(np.asarray(scores, np.float64), floor))
+    low, high = ascending[0], ascending[-1]
+    edges = np.geomspace(low, max(high, low * (1 + 1e-6)), _BINS + 1)
+    # Rounding must not exclude an extreme score.
+    edges[0], edges[-1] = low, max(high, edges[-1])
+    return _Histogram(ascending, edges, np.histogram(ascending, edges)[0])
 
 
 def compute(
     scores: np.ndarray, *, drop_easy: float = 0.0, drop_hard: float = 0.0
 ) -> pd.DataFrame:
-    """Return the histogram of the scores of easy, kept and hard samples.
+    """Return the histogram of the scores, split into easy, kept and hard samples.
 
-    ``scores`` are those of ``information.scores``, [n]; ``drop_easy`` and ``drop_hard``
-    the fractions to drop from either end.
+    ``scores`` are such as those of ``information.scores``, [n]; ``drop_easy`` and
+    ``drop_hard`` the fractions to drop from either end.
 
     Returns:
-        One row per bin and part ("easy", "kept", "hard"): ``part``, ``left`` and ``right``
-        (ends of the bin, equally wide in the logarithm), ``count``, and for the whole part
-        the number of ``samples`` and their range ``least`` to ``largest``.
+        One row per bin and part ("easy", "kept", "hard"), two for a bin that is cut:
+        ``part``, ``left`` and ``right`` (ends of the bin or of its piece, equally wide in
+        the logarithm), ``count`` (scores in the whole bin), and ``samples`` (scores in
+        the whole part).
 
     Source: ranks and counts as the losses drop them, over all images instead of a batch.
     """
     import pandas as pd
 
-    kept = ranking.kept(scores, drop_easy=drop_easy, drop_hard=drop_hard)
-    order = ranking.order(scores)
-    easy = ranking.dropped_count(len(order), drop_easy)
-    part_of = np.where(kept, "kept", "hard")
-    part_of[order[:easy]] = "easy"
-    # Clip the smallest scores, since the logarithm of one next to 0 is unbounded.
-    floor = max(float(np.quantile(scores, 0.001)), float(np.finfo(np.float32).tiny))
-    positive = np.maximum(scores, floor)
-    low, high = positive.min(), positive.max()
-    edges = np.geomspace(low, max(high, low * (1 + 1e-6)), _BINS + 1)
-    # Rounding must not exclude an extreme score.
-    edges[0], edges[-1] = low, max(high, edges[-1])
+    kept = int(ranking.kept(scores, drop_easy=drop_easy, drop_hard=drop_hard).sum())
+    easy = ranking.dropped_count(len(scores), drop_easy)
+    found = _histogram(scores)
+    below = [0, easy, easy + kept, len(scores)]
     parts = []
-    for name in _COLOURS:
-        mine = positive[part_of == name]
+    for name, first, last in zip(_COLOURS, below[:-1], below[1:], strict=True):
+        inside = np.clip(found.edges, found.cut(first), found.cut(last))
+        is_there = inside[1:] > inside[:-1]
+        if first < last and not is_there.any():  # its scores are all equal
+            is_there[np.searchsorted(found.edges[1:-1], inside[0])] = True
         parts.append(
             pd.DataFrame(
                 {
                     "part": name,
-                    "left": edges[:-1],
-                    "right": edges[1:],
-                    "count": np.histogram(mine, edges)[0],
-                    "samples": len(mine),
-                    "least": mine.min() if len(mine) else np.nan,
-                    "largest": mine.max() if len(mine) else np.nan,
+                    "left": inside[:-1][is_there],
+                    "right": inside[1:][is_there],
+                    "count": found.counts[is_there],
+                    "samples": last - first,
                 }
             )
         )
     return pd.concat(parts, ignore_index=True)
+
+
+def for_browser(scores: np.ndarray, dataset: Dataset) -> dict[str, Any]:
+    """Return all that a browser needs to draw the histogram for any two fractions.
+
+    Returns:
+        ``counts`` of the bins and their ``edges``; ``cuts``, the positions of the cut for
+        0, 1, ... percent to drop from the "easy" and the "hard" end, both in decadic
+        logarithms; ``total``, the number of scores; ``classes``, for each of the first 20
+        classes its ``name``, its ``size`` and how many of its samples 0, 1, ... percent
+        drop from either end; ``more``, the number of other classes; ``unit``, the name
+        of the score.
+    """
+    found, total = _histogram(scores), len(scores)
+    order, labels = ranking.order(scores), dataset.train.labels
+    dropped = [ranking.dropped_count(total, percent / 100) for percent in range(91)]
+    below = {"easy": np.array(dropped), "hard": total - np.array(dropped)}
+    classes = []
+    for number, name in enumerate(dataset.class_names[:_CLASSES]):
+        sums = np.append(0, np.cumsum(labels[order] == number))
+        classes.append(
+            {
+                "name": str(name),
+                "size": max(int(sums[-1]), 1),
+                "easy": sums[below["easy"]].tolist(),
+                "hard": (sums[-1] - sums[below["hard"]]).tolist(),
+            }
+        )
+    return {
+        "counts": found.counts.tolist(),
+        "edges": np.log10(found.edges).tolist(),
+        "cuts": {
+            end: np.log10([found.cut(one) for one in ranks.tolist()]).tolist()
+            for end, ranks in below.items()
+        },
+        "total": total,
+        "classes": classes,
+        "more": max(0, len(dataset.class_names) - _CLASSES),
+        "unit": _UNIT,
+    }
 
 
 def composition(
@@ -104,41 +169,36 @@ def composition(
 @house_style
 def draw(table: pd.DataFrame) -> Figure:
     """Return the histogram, its parts in colours, with lines at the cuts."""
-    from matplotlib.figure import Figure
-
-    # A fixed layout is fast enough to follow a slider.
-    figure = Figure(figsize=(5.2, 2.3))
-    ax = figure.add_axes((0.105, 0.2, 0.88, 0.68))
-    bottom = np.zeros(_BINS)
+    figure = new_figure(5.2, 2.3)
+    ax = figure.subplots()
     for name, colour in _COLOURS.items():
         mine = table[table.part == name]
-        samples = int(mine.samples.iloc[0])
-        if not samples:
+        if not len(mine):
             continue
-        edges = np.append(mine.left.to_numpy(), mine.right.iloc[-1])
+        samples = int(mine.samples.iloc[0])
         label = f"{name if name == 'kept' else f'{name}, dropped'} ({samples:,})"
-        top = bottom + mine["count"].to_numpy()
-        ax.stairs(top, edges, baseline=bottom, fill=True, color=colour, label=label)
-        bottom = top
-    kept = table[table.part == "kept"].iloc[0]
-    for name, position in (("easy", kept.least), ("hard", kept.largest)):
-        if table[table.part == name].samples.iloc[0]:
-            ax.axvline(position, color="black", lw=1)
+        edges = np.append(mine.left.to_numpy(), mine.right.iloc[-1])
+        ax.stairs(mine["count"], edges, fill=True, color=colour, label=label)
+        if name != "kept":
+            cut = edges[-1] if name == "easy" else edges[0]
+            ax.axvline(cut, color="black", lw=1)
     ax.set_xscale("log")
     ax.minorticks_off()
-    ax.set_ylim(0, 1.05 * max(bottom.max(), 1))
-    ax.set_xlabel("score: half squared error of the ridge predictor")
+    ax.set_ylim(0, 1.05 * table["count"].max())
+    ax.set_xlabel(_UNIT)
     ax.set_ylabel("real images")
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 0.98), ncols=3, fontsize=7.5)
+    figure.legend(loc="outside upper center", ncols=3, fontsize=7.5)
     return figure
 
 
 def caption(table: pd.DataFrame) -> str:
     """Return the caption of a table from ``compute``."""
-    first = table.groupby("part").first()
+    samples = (
+        table.groupby("part").samples.first().reindex(list(_COLOURS), fill_value=0)
+    )
     return (
-        f"{int(first.samples.sum()):,} real training images by score, in bins of equal "
-        f"width in the logarithm; {int(first.samples['easy']):,} are dropped from the easy "
-        f"end and {int(first.samples['hard']):,} from the hard one. A run drops the same "
-        "fractions of each batch, scored by the current networks of its pool."
+        f"{samples.sum():,} real training images by score, in bins of equal width in the "
+        f"logarithm; {samples['easy']:,} are dropped from the easy end and "
+        f"{samples['hard']:,} from the hard one. A run drops the same fractions of each "
+        "batch, scored by the current networks of its pool."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import ipywidgets
@@ -11,12 +11,12 @@ import numpy as np
 from isa_toolkit.analysis import ranking
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.errors import InvalidValueError
-from isa_toolkit.figures import fig5, score_histogram
-from isa_toolkit.figures.information import scores
+from isa_toolkit.figures import fig5, samples, score_histogram
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import png
 from isa_toolkit.figures.variants import Variant
-from isa_toolkit.widgets import layout
+from isa_toolkit.widgets import layout, pictures
+from isa_toolkit.widgets.charts import CutHistogram
 from isa_toolkit.widgets.compute_panel import (
     BackgroundTask,
     interval_rows,
@@ -26,51 +26,45 @@ from isa_toolkit.widgets.compute_panel import (
 from isa_toolkit.widgets.panel import Panel
 
 _SHOWN = 10
-# Low resolution: the histogram is drawn at each move of a slider.
-_DPI = 130
-_WIDTH = "590px"
-_ROWS = {
-    "easiest": "Easiest, the easiest first",
-    "easy_cut": "At the easy cut: the left half is dropped",
-    "hard_cut": "At the hard cut: the right half is dropped",
-    "hardest": "Hardest, the hardest first",
-}
+_ENDS: tuple[ranking.End, ...] = ("easy", "hard")
 
 
 def CrucialSamples(
-    study: Study, *, distilled: DistilledSet | None = None, seed: int = 0
+    study: Study,
+    *,
+    distilled: DistilledSet | None = None,
+    networks: int = samples.NETWORKS,
 ) -> Panel:
     """Return the panel of discard ratios: the dropped samples at once, accuracies on *Run*.
 
-    The real training images are scored once, by the ridge predictor of a distilled set on
-    features of a network trained on real images; the sliders only select. *Run* distils
-    and evaluates plain FRePo and the chosen fractions, each end by itself and with every
-    seed; fractions of earlier runs stay in the comparison. *Figure 5* runs all fractions of
-    that figure.
+    The real training images are scored once, as in a run: by ridge regression on a distilled
+    set, in features of networks that are trained on that set; scores are means over sets and
+    networks. The handles of the histogram only select. *Run* distils and evaluates plain
+    FRePo and the chosen fractions, each end by itself and with every seed; fractions of
+    earlier runs stay in the comparison. *Figure 5* runs all fractions of that figure.
 
     Args:
         study: Study with the data and the runs.
-        distilled: Distilled set that scores the samples; None for the study's FRePo set of
-            ``seed`` at its smallest size, which is distilled if it is missing.
-        seed: Seed of that set.
+        distilled: Distilled set that scores the samples; None for the study's FRePo sets of
+            all seeds at its smallest size, which are distilled if they are missing.
+        networks: Number of networks that are trained on each set.
 
     Returns:
-        The panel; ``panel.scores`` holds the scores (large is hard), [n].
+        The panel; ``panel.scores`` holds the scores (large is hard), [n], and
+        ``panel.drop.value`` the fractions to drop from the easy and from the hard end.
 
     Raises:
         ValueError: The study has no such set and may not distil one.
 
     Source: the paper, section B; docs/algorithms.md, sections 6.1 and 6.2.
     """
-    model = _Crucial(study, _scoring_set(study, distilled, seed))
+    sets = _scoring_sets(study) if distilled is None else [distilled]
+    model = _Crucial(study, sets, networks)
     controls: dict[str, ipywidgets.Widget] = {
-        "drop_easy": layout.slider(
-            "Drop easy, fraction", 0.2, min=0, max=0.9, step=0.01,
-            help="Fraction of the images to drop from the easy end",
-        ),
-        "drop_hard": layout.slider(
-            "Drop hard, fraction", 0.0, min=0, max=0.9, step=0.01,
-            help="Fraction of the images to drop from the hard end",
+        "drop": CutHistogram((0.2, 0.0)),
+        "within": layout.checkbox(
+            "Rank within class", False,
+            help="Rank each image among those of its class, so that all classes lose alike",
         ),
         "images_per_class": size_dropdown(study, study.sizes[0]),
         "seeds": layout.int_slider(
@@ -86,80 +80,73 @@ def CrucialSamples(
             "Clear", icon="eraser", help="Clear the comparison"
         ),
     }  # fmt: skip
+
+    def arrange(outputs: Mapping[str, ipywidgets.Widget]) -> ipywidgets.Widget:
+        chosen = [controls["drop"], outputs["images"], outputs["caption"]]
+        left, right = layout.column(chosen), layout.column(
+            [outputs["comparison"], outputs["table"], outputs["compared"]]
+        )  # fmt: skip
+        left.layout.flex, right.layout.flex = "3 1 680px", "2 1 420px"
+        return layout.flow([left, right])
+
     panel = Panel(
         "Crucial samples",
-        about="Move the sliders to see what is dropped; press Run to see the accuracy.",
+        about="Drag the lines to see what is dropped; press Run to see the accuracy.",
         controls=controls,
         groups=[
-            ["drop_easy", "drop_hard"],
-            ["images_per_class", "seeds"],
+            ["images_per_class", "seeds", "within"],
             ["run", "stop", "figure5", "clear"],
         ],
         outputs={
-            "histogram": layout.image(_WIDTH),
-            "classes": layout.text(),
-            **{name: layout.image("auto") for name in _ROWS},
-            **{f"{name}_caption": layout.text() for name in _ROWS},
+            "images": layout.text(),
             "caption": layout.text(),
             "comparison": layout.image(),
             "table": layout.text(),
             "compared": layout.text(),
         },
-        update=model.update,
+        update=lambda values: model.update(panel, values),
         actions={
             "run": model.on_run, "stop": model.task.stop, "figure5": model.on_figure5,
             "clear": model.on_clear,
         },
-        arrange=_arrange,
+        arrange=arrange,
         model=model,
+        still=lambda: model.still(panel.values),
     )  # fmt: skip
     panel.refresh()
     return panel
 
 
-def _scoring_set(
-    study: Study, distilled: DistilledSet | None, seed: int
-) -> DistilledSet:
-    if distilled is not None:
-        return distilled
-    variant = Variant("frepo")
-    found = study.runs([variant], study.sizes[0])
-    if (variant, seed) not in found:
+def _scoring_sets(study: Study) -> list[DistilledSet]:
+    found = study.runs([Variant("frepo")], study.sizes[0])
+    if not found:
         raise InvalidValueError(
-            f"The study must hold the FRePo set of seed {seed}, got none in "
-            f"{study.folder}. Give a distilled set, or let run_missing be True."
+            f"The study must hold a FRePo set, got none in {study.folder}. Give a "
+            "distilled set, or let run_missing be True."
         )
-    return found[variant, seed].distilled
-
-
-def _arrange(outputs: Mapping[str, ipywidgets.Widget]) -> ipywidgets.Widget:
-    left = layout.column([outputs["histogram"], outputs["caption"]], width=_WIDTH)
-    right = layout.column([outputs["classes"]], width="385px")
-    upper = layout.flow([left, right])
-    strips = layout.flow(
-        layout.column([outputs[f"{name}_caption"], outputs[name]]) for name in _ROWS
-    )
-    lower = layout.flow([outputs["comparison"], outputs["table"]])
-    return layout.column([upper, strips, lower, outputs["compared"]])
+    return [run.distilled for run in found.values()]
 
 
 @final
 class _Crucial:
     """Scores, the fractions that are compared, and their table."""
 
-    def __init__(self, study: Study, distilled: DistilledSet) -> None:
+    def __init__(
+        self, study: Study, sets: Sequence[DistilledSet], networks: int
+    ) -> None:
         self.task = BackgroundTask(study)
         self.dataset = study.dataset
-        self.scores = scores(
-            study.feature_network(),
-            distilled,
-            study.real_features(),
-            self.dataset.targets("train"),
-        )
+        self.scores = samples.mean_scores(study, sets, networks=networks)
+        self._averaged = len(sets) * networks
+        self._ranked = {
+            False: self.scores,
+            True: ranking.within_class(self.scores, self.dataset.train.labels),
+        }
+        self._drawn_within: bool | None = None
         self.easy: set[float] = set()
         self.hard: set[float] = set()
         self._drawn: tuple[Any, bytes] | None = None
-        self._ends: dict[str, bytes] = {}
+        self._sources: dict[int, str] = {}
 
     @property
     def tables(self) -> dict[Any, Any]:
@@ -167,12 +154,11 @@ class _Crucial:
 
     def on_run(self, panel: Panel) -> None:
         """Compare the fractions of the sliders, and those compared before."""
-        values = panel.values
-        easy, hard = round(values["drop_easy"], 2), round(values["drop_hard"], 2)
+        easy, hard = (round(one, 2) for one in panel.values["drop"])
         if not easy and not hard:
             raise InvalidValueError(
-                "drop_easy or drop_hard must be above 0 to compare with plain FRePo, "
-                "got 0 for both."
+                "A fraction to drop must be above 0 to compare with plain FRePo, got 0 "
+                "for both ends. Drag a line of the histogram."
             )
         self.easy |= {easy} - {0.0}
         self.hard |= {hard} - {0.0}
@@ -202,64 +188,87 @@ class _Crucial:
             seeds=seeds,
         )
 
-    def update(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the selection, and the comparison if there is one."""
-        easy, hard = values["drop_easy"], values["drop_hard"]
-        if easy + hard >= 1:
+    def update(self, panel: Panel, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the images at the cuts, and the comparison if there is one."""
+        (easy, hard), within = values["drop"], values["within"]
+        if min(easy, hard) < 0 or easy + hard >= 1:
             raise InvalidValueError(
-                f"drop_easy + drop_hard must be below 1, got {easy + hard:.2f}. "
-                "Something must be left to learn from."
+                f"The fractions to drop must be at least 0 and below 1 together, got {easy:g} "
+                f"from the easy end and {hard:g} from the hard end."
             )
-        table = score_histogram.compute(self.scores, drop_easy=easy, drop_hard=hard)
+        ranked = self._ranked[within]
+        if within != self._drawn_within:
+            panel.controls["drop"].data = score_histogram.for_browser(
+                ranked, self.dataset
+            )
+            self._drawn_within = within
         return {
-            "histogram": png(score_histogram.draw(table), dpi=_DPI),
-            "caption": layout.caption(score_histogram.caption(table)),
-            "classes": self._classes(easy, hard),
-            **self._images(easy, hard),
+            "images": self._images(ranked, easy, hard),
+            "caption": layout.caption(self._caption(ranked, easy, hard)),
             **self._comparison(values),
         }
 
-    def _images(self, easy: float, hard: float) -> dict[str, Any]:
-        count = min(_SHOWN, len(self.scores))
-        if not self._ends:  # they do not depend on the sliders
-            self._ends = {
-                "easiest": self._strip(ranking.easiest(self.scores, count)),
-                "hardest": self._strip(ranking.hardest(self.scores, count)),
-            }
-        made: dict[str, Any] = dict.fromkeys(_ROWS, layout.BLANK) | self._ends
-        for end, fraction in _ends(easy, hard).items():
-            near = ranking.borderline(self.scores, count, fraction=fraction, end=end)
-            made[f"{end}_cut"] = self._strip(near)
-        for name, text in _ROWS.items():
-            is_blank = made[name] == layout.BLANK
-            made[f"{name}_caption"] = "" if is_blank else layout.note(text)
-        return made
-
-    def _strip(self, indices: np.ndarray) -> bytes:
-        return layout.images_png([self.dataset.train.images[indices]], side=40)
-
-    def _classes(self, easy: float, hard: float) -> str:
-        tables = {
-            end: score_histogram.composition(
-                self.scores, self.dataset, fraction=fraction, end=end
-            )
-            for end, fraction in _ends(easy, hard).items()
-        }
-        if not tables:
-            return layout.note("Nothing is dropped.")
-        heads, names = ["class"], next(iter(tables.values())).label
-        rows: list[list[Any]] = [[name] for name in names]
-        for end, table in tables.items():
-            heads += [f"{end},\N{NO-BREAK SPACE}%", ""]
-            for row, percent in zip(rows, table.dropped_percent, strict=True):
-                row += [f"{percent:.0f}", layout.bar(percent / 100)]
-        notes = "; ".join(
-            f"{table.expected_percent[0]:.0f} % from the {end} end (chi-square p = "
-            f"{table.p_value[0]:.2g})"
-            for end, table in tables.items()
+    def still(self, values: Mapping[str, Any]) -> bytes:
+        """Return the histogram as a PNG, for where no browser draws it."""
+        easy, hard = values["drop"]
+        table = score_histogram.compute(
+            self._ranked[values["within"]], drop_easy=easy, drop_hard=hard
         )
-        text = f"Dropped fraction of each class. If classes did not matter: {notes}."
-        return layout.table(heads, rows[:20]) + layout.caption(text)
+        return png(score_histogram.draw(table))
+
+    def _images(self, ranked: np.ndarray, easy: float, hard: float) -> str:
+        count = min(_SHOWN, len(ranked))
+        kept = ranking.kept(ranked, drop_easy=easy, drop_hard=hard)
+        texts = {
+            "easy": "At the easy cut: orange is dropped, blue is kept",
+            "hard": "At the hard cut: blue is kept, green is dropped",
+        }
+        rows = [
+            (texts[end], ranking.borderline(ranked, count, fraction=fraction, end=end))
+            for end, fraction in zip(_ENDS, (easy, hard), strict=True)
+            if fraction
+        ]
+        rows += [
+            ("Easiest, the easiest first", ranking.easiest(ranked, count)),
+            ("Hardest, the hardest first", ranking.hardest(ranked, count)),
+        ]
+        middle = ranking.order(ranked)[len(ranked) // 2]
+        colours = np.where(ranked < ranked[middle], "#e69f00", "#009e73")
+        colours[kept] = "#0072b2"
+        return "".join(
+            pictures.strip(
+                text, (self._figure(int(index), colours[index]) for index in indices)
+            )
+            for text, indices in rows
+        )
+
+    def _figure(self, index: int, colour: str) -> str:
+        train = self.dataset.train
+        if index not in self._sources:
+            self._sources[index] = pictures.source(train.images[index])
+        name = self.dataset.class_names[train.labels[index]]
+        text = f"class {name}, score {self.scores[index]:.3g}"
+        return pictures.figure(self._sources[index], text, colour)
+
+    def _caption(self, ranked: np.ndarray, easy: float, hard: float) -> str:
+        means = f"Means of {self._averaged} networks, each trained on a distilled set."
+        tests = [
+            f"{end} {composition.expected_percent[0]:.0f} %: p = "
+            f"{composition.p_value[0]:.2g}"
+            for end, fraction in zip(_ENDS, (easy, hard), strict=True)
+            if fraction
+            for composition in [
+                score_histogram.composition(
+                    ranked, self.dataset, fraction=fraction, end=end
+                )
+            ]
+        ]
+        if not tests:
+            return f"{means} Nothing is dropped."
+        return (
+            f"{means} Do all classes lose alike (dashed)? Chi-square test, "
+            f"{'; '.join(tests)}. A run scores each batch anew."
+        )
 
     def _comparison(self, values: Mapping[str, Any]) -> dict[str, Any]:
         table = self.task.table(self._key(values))
@@ -280,9 +289,3 @@ class _Crucial:
         if self._drawn is None or self._drawn[0] is not table:
             self._drawn = (table, png(fig5.draw(table)))
         return self._drawn[1]
-
-
-def _ends(easy: float, hard: float) -> dict[ranking.End, float]:
-    """Return the fraction to drop from each end that loses something."""
-    ends: dict[ranking.End, float] = {"easy": easy, "hard": hard}
-    return {end: fraction for end, fraction in ends.items() if fraction}

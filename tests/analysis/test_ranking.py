@@ -20,6 +20,7 @@ from isa_toolkit.analysis.ranking import (
     kept,
     order,
     rank_stability,
+    within_class,
 )
 from isa_toolkit.losses import crucial
 
@@ -111,6 +112,20 @@ def test_unrelated_networks_overlap_as_chance_says(fraction):
     found = rank_stability(scores, fraction=fraction)
     assert found.jaccard == pytest.approx(found.jaccard_by_chance, abs=0.01)
     assert found.spearman == pytest.approx(0, abs=0.03)
+
+
+def test_within_classes_a_fraction_drops_as_much_of_each():
+    generator = np.random.default_rng(3)
+    labels = generator.integers(0, 4, 400)
+    scores = generator.gamma(1 + labels)  # classes differ much
+    ranked = within_class(scores, labels)
+    assert sorted(ranked) == sorted(scores)
+    gone = ~kept(ranked, drop_easy=0.3)
+    for name in range(4):
+        mine = labels == name
+        assert abs(gone[mine].sum() - 0.3 * mine.sum()) <= 1
+        assert (order(ranked[mine]) == order(scores[mine])).all()
+    assert within_class(scores, np.zeros(400, int)).tolist() == scores.tolist()
 
 
 def test_composition_agrees_with_scipy():

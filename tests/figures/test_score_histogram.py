@@ -12,33 +12,64 @@ from isa_toolkit.figures import score_histogram
 SCORES = np.random.default_rng(0).gamma(1.0, 0.3, 1000)
 
 
-def test_every_sample_is_in_one_part_and_one_bin():
+def test_parts_hold_what_is_dropped_and_meet_at_the_cuts():
     table = score_histogram.compute(SCORES, drop_easy=0.2, drop_hard=0.1)
-    samples = table.groupby("part")["count"].sum()
-    assert dict(samples) == {"easy": 200, "hard": 100, "kept": 700}
-    kept = table[table.part == "kept"].iloc[0]
-    mask = ranking.kept(SCORES, drop_easy=0.2, drop_hard=0.1)
-    assert (kept.least, kept.largest) == (SCORES[mask].min(), SCORES[mask].max())
+    parts = table.groupby("part")
+    assert dict(parts.samples.first()) == {"easy": 200, "hard": 100, "kept": 700}
+    ascending = np.sort(SCORES)
+    left, right = parts.left.min(), parts.right.max()
+    assert ascending[199] < right["easy"] == left["kept"] < ascending[200]
+    assert ascending[899] < right["kept"] == left["hard"] < ascending[900]
     words = score_histogram.caption(table)
     assert "1,000 real" in words
     assert "200 are dropped from the easy end and 100 from the hard one" in words
 
 
+def test_the_bins_are_those_of_all_scores_wherever_the_cuts_are():
+    whole = score_histogram.compute(SCORES)
+    assert whole["count"].sum() == len(SCORES)
+    cut = score_histogram.compute(SCORES, drop_easy=0.2, drop_hard=0.1)
+    for row in cut.itertuples():
+        [around] = whole[
+            (whole.left <= row.left) & (whole.right >= row.right)
+        ].itertuples()
+        assert row.count == around.count
+    assert len(cut) == len(whole) + 2  # one bin at each cut is split
+
+
 def test_equal_and_zero_scores_can_be_drawn():
     for scores in (np.zeros(10), np.full(10, 0.5)):
         table = score_histogram.compute(scores, drop_easy=0.2)
-        assert table["count"].sum() == 10
+        assert table.groupby("part").samples.first().sum() == 10
         assert score_histogram.draw(table).axes
 
 
-def test_bars_stack_to_the_counts_and_lines_stand_at_the_cuts():
+def test_bars_and_lines_are_those_of_the_table():
     table = score_histogram.compute(SCORES, drop_easy=0.2, drop_hard=0.1)
     [ax] = score_histogram.draw(table).axes
-    tops = [patch.get_data().values for patch in ax.patches]
-    total = table.groupby("left")["count"].sum().to_numpy()
-    assert tops[-1] == pytest.approx(total)
-    kept = table[table.part == "kept"].iloc[0]
-    assert [line.get_xdata()[0] for line in ax.lines] == [kept.least, kept.largest]
+    drawn = [patch.get_data() for patch in ax.patches]
+    assert np.concatenate([one.values for one in drawn]).tolist() == list(
+        table["count"]
+    )
+    kept = table[table.part == "kept"]
+    lines = [line.get_xdata()[0] for line in ax.lines]
+    assert lines == [kept.left.min(), kept.right.max()]
+
+
+def test_a_browser_has_the_cuts_and_classes_of_each_percent():
+    digits = load_dataset("digits", limit=200)
+    labels = digits.train.labels
+    scores = np.random.default_rng(1).random(len(labels))
+    data = score_histogram.for_browser(scores, digits)
+    for percent in (0, 1, 33, 90):
+        table = score_histogram.compute(scores, drop_hard=percent / 100)
+        kept = table[table.part == "kept"]
+        assert 10 ** data["cuts"]["hard"][percent] == pytest.approx(kept.right.max())
+        gone = ~ranking.kept(scores, drop_hard=percent / 100)
+        assert [one["hard"][percent] for one in data["classes"]] == [
+            gone[labels == number].sum() for number in range(10)
+        ]
+    assert sum(data["counts"]) == data["total"] == len(labels)
 
 
 def test_classes_of_what_is_dropped_add_up():
