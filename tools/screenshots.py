@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests/support")]
 import lab  # noqa: E402
 
 # Tall enough that nothing scrolls: what scrolls is cut from a picture.
-WIDTHS, HEIGHT = (1200, 700), 2400
+WIDTHS, HEIGHT = (1280, 700, 1900), 2400
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 # Enough colours for a screen of controls and figures, and fewer bytes.
 COLOURS = 256
@@ -95,12 +95,12 @@ SCENES = {
     "crucial-after": (
         True,
         "panel = widgets.CrucialSamples(study)",
-        "panel.drop_hard.value = 0.1; " + RUN,
+        "panel.drop.value = (0.2, 0.1); " + RUN,
     ),
     "crucial-error": (
         True,
         "panel = widgets.CrucialSamples(study)",
-        "panel.set(drop_easy=0.6, drop_hard=0.5)",
+        "panel.set(drop=(0.6, 0.5))",
     ),
     "isa": (True, "panel = widgets.ISA(study)", ""),
     "manifold": (True, "panel = widgets.Manifold(study)", RUN),
@@ -131,10 +131,10 @@ SCENES = {
 }
 # For the README: name of the picture -> (panel, theme, width).
 PICTURES = {
-    "crucial": ("crucial-after", "light", 1200),
-    "manifold": ("manifold", "light", 1200),
-    "job": ("job-running", "dark", 1200),
-    "isa": ("isa", "dark", 1200),
+    "crucial": ("crucial-after", "light", 1280),
+    "manifold": ("manifold", "light", 1280),
+    "job": ("job-running", "dark", 1280),
+    "isa": ("isa", "dark", 1280),
 }
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isa_toolkit.distillation import Run
+from isa_toolkit.distillation.run_names import differing_settings, settings_text
 from isa_toolkit.figures import snapshots
 from isa_toolkit.figures.images import image_sheet
 from isa_toolkit.figures.style import house_style, new_figure
@@ -29,6 +31,10 @@ _LINES: dict[str, dict[str, Any]] = {
     "accuracy": {"marker": "o", "ms": 4, "lw": 1.5},
     "ridge_accuracy": {"marker": "s", "ms": 3, "lw": 1.0, "ls": "--"},
 }
+_OBJECTIVE = (
+    "augmentation", "drop_easy", "drop_hard", "label_scale", "reduction", "segment",
+    "select_from", "select_from_accuracy",
+)  # fmt: skip
 # The palette of Okabe and Ito. The colours have no meaning outside this figure.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
@@ -36,36 +42,57 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 def compute(runs: Mapping[str, Run]) -> pd.DataFrame:
     """Return what runs, by name, have recorded so far.
 
-    One row per number: ``run`` (name), ``quantity`` (key of ``QUANTITIES``), ``step`` and
-    ``value`` (the loss, or an accuracy in percent). ``target_accuracy`` is on the real
-    training batch; the other accuracies are on validation images.
+    One row per number: ``run`` (name), ``quantity`` (key of ``QUANTITIES``), ``step``,
+    ``value`` (the loss, or an accuracy in percent) and ``objective``, which is the same for
+    runs whose losses can be compared. ``target_accuracy`` is on the real training batch; the
+    other accuracies are on validation images.
     """
     import pandas as pd
 
     rows = []
-    for name, run in runs.items():
+    objectives = differing_settings(
+        [_objective(run.experiment) for run in runs.values()]
+    )
+    for (name, run), values in zip(runs.items(), objectives, strict=True):
+        objective = settings_text(values)
         for row in run.metrics.to_dict("records"):
             for quantity, (kind, _) in QUANTITIES.items():
                 if row["kind"] == kind and quantity in row:
                     scale = 1 if quantity == "loss" else 100
-                    rows.append((name, quantity, row["step"], scale * row[quantity]))
-    return pd.DataFrame(rows, columns=["run", "quantity", "step", "value"])
+                    value = scale * row[quantity]
+                    rows.append((name, quantity, row["step"], value, objective))
+    columns = ["run", "quantity", "step", "value", "objective"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _objective(experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that decide over which samples, and of what, a loss is a mean."""
+    method = experiment.get("method", {})
+    wanted = {"name": method.get("name", "")}
+    wanted |= {name: method[name] for name in _OBJECTIVE if name in method}
+    return {
+        "dataset": {"name": experiment.get("dataset", {}).get("name", "")},
+        "method": wanted,
+        "network": {"name": ""},
+    }
 
 
 @house_style
 def draw(table: pd.DataFrame) -> Figure:
     """Return the figure: the loss on the left, accuracies in percent on the right.
 
-    Colours distinguish the accuracies of one run, or several runs.
+    Colours distinguish the accuracies of one run, or several runs. Losses that are means
+    over other samples, or of other terms, have axes of their own.
     """
-    figure = new_figure(6.6, 2.5)
+    figure = new_figure(4.4 + 2.2 * max(table.objective.nunique(), 1), 2.5)
     _draw_curves(figure, table)
     return figure
 
 
 def _draw_curves(figure: Figure | SubFigure, table: pd.DataFrame) -> None:
-    left, right = figure.subplots(1, 2)
     names = list(dict.fromkeys(table.run))
+    objectives = list(dict.fromkeys(table.objective)) or [""]
+    *lefts, right = figure.subplots(1, len(objectives) + 1)
     for run_index, name in enumerate(names):
         for index, (quantity, (_, label)) in enumerate(QUANTITIES.items()):
             line = table[(table.run == name) & (table.quantity == quantity)]
@@ -73,6 +100,7 @@ def _draw_curves(figure: Figure | SubFigure, table: pd.DataFrame) -> None:
                 continue
             line = line.sort_values("step")
             at = index if len(names) == 1 else run_index
+            left = lefts[objectives.index(line.objective.iloc[0])]
             ax = left if quantity == "loss" else right
             is_named = len(names) == 1 or quantity == "loss"
             ax.plot(
@@ -80,16 +108,23 @@ def _draw_curves(figure: Figure | SubFigure, table: pd.DataFrame) -> None:
                 label=(label if len(names) == 1 else name) if is_named else None,
                 **_LINES[quantity],
             )  # fmt: skip
-    if (table.quantity == "loss").any() and (table.value > 0).all():
-        left.set_yscale("log")
-    for ax in (left, right):
+    losses = table[table.quantity == "loss"]
+    for left, objective in zip(lefts, objectives, strict=True):
+        mine = losses[losses.objective == objective]
+        if len(mine) and (mine.value > 0).all():
+            left.set_yscale("log")
+        left.set_title(objective)
+    for ax in (*lefts, right):
         ax.set_xlabel("outer step")
         ax.set_xlim(left=0)
-    left.set_ylabel("loss, mean over the batch")
+    lefts[0].set_ylabel("loss, mean over the batch")
     right.set_ylabel("accuracy, %")
     if len(names) > 1:
-        handles = left.get_legend_handles_labels()
-        figure.legend(*handles, loc="outside upper center", ncols=min(len(names), 3))
+        found = [ax.get_legend_handles_labels() for ax in lefts]
+        handles, labels = (
+            list(itertools.chain(*part)) for part in zip(*found, strict=True)
+        )
+        figure.legend(handles, labels, loc="outside upper center", ncols=2)
     elif right.lines:
         handles = right.get_legend_handles_labels()
         figure.legend(*handles, loc="outside upper right", ncols=3, fontsize=7)
@@ -99,6 +134,11 @@ def caption(table: pd.DataFrame) -> str:
     """Return the caption of a table from ``compute``."""
     names = len(set(table.run))
     which = "" if names == 1 else f"{names} runs. "
+    if table.objective.nunique() > 1:
+        which += (
+            "Losses have axes of their own where they are means over other samples, or of "
+            "other terms: they cannot be compared. "
+        )
     return (
         f"{which}Left: loss of the outer step, means over logging intervals. Right: solid "
         "dots, new networks trained on the distilled set, on validation images; dashed, the "

@@ -1,5 +1,4 @@
-# pyright: reportAttributeAccessIssue=false
-"""Panel of a folder of runs: a table of all, and the training curves of the picked ones."""
+"""Panel of a folder of runs: those that are picked, in a table and in one figure."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from isa_toolkit.figures.style import png
 from isa_toolkit.sweeps import Job
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
-from isa_toolkit.widgets.polling import begun_runs, list_again, run_options
+from isa_toolkit.widgets.polling import RunList
 
 _HEADS = (
     "run", "state", "step", "per class", "drop easy", "drop hard", "segment", "seed",
@@ -21,25 +20,26 @@ _HEADS = (
 
 
 def CompareRuns(folder: str | Path = "runs") -> Panel:
-    """Return the panel of all runs in a folder, with the picked ones in one plot.
+    """Return the panel of the runs of a folder: the picked ones in one figure and a table.
 
     Args:
-        folder: Path of the folder that holds the run folders.
+        folder: Path of the folder that holds the run folders; runs are named by what
+            differs between them.
 
     Returns:
-        The panel. *Refresh list* reads the folder again.
+        The panel; ``panel.pick.value`` holds the folders of the picked runs. *Refresh list*
+        reads the folder again.
     """
-    path = Path(folder).absolute()
+    runs = RunList(folder, lambda job: True)
 
     def update(values: Mapping[str, Any]) -> Mapping[str, Any]:
-        jobs = begun_runs(path)
-        shown = {"table": layout.table(_HEADS, map(_row, jobs))}
-        runs = {
-            job.path.name: job.run for job in jobs if job.path.name in values["pick"]
-        }
-        table = training_curves.compute(runs)
+        names = runs.picked(panel, values)
+        jobs = {runs.names[name]: Job.attach(runs.folder / name) for name in names}
+        rows = [_row(text, job) for text, job in jobs.items()]
+        shown = {"table": layout.table(_HEADS, rows) if rows else ""}
+        table = training_curves.compute({text: job.run for text, job in jobs.items()})
         if not len(table):
-            text = "No metrics yet." if runs else "Pick runs that have metrics."
+            text = "No metrics yet." if jobs else "Pick runs that have metrics."
             return {**shown, "picture": layout.BLANK, "caption": layout.note(text)}
         return {
             **shown,
@@ -47,33 +47,24 @@ def CompareRuns(folder: str | Path = "runs") -> Panel:
             "caption": layout.caption(training_curves.caption(table)),
         }
 
-    def refresh_list(panel: Panel) -> None:
-        list_again(panel, panel.pick, run_options(begun_runs(path)))
-
-    found = run_options(begun_runs(path))
     panel = Panel(
         "Runs of a folder",
         about="Pick runs to compare their training curves.",
-        controls={
-            "pick": layout.several(
-                "Runs", [name for _, name in found[:2]], options=found, rows=6,
-                width=layout.WIDE,
-            ),
-            "refresh_list": layout.refresh_button(),
-        },
+        controls=runs.controls(picked=2),
+        groups=[["search", "refresh_list"], ["pick"]],
         outputs={
             "picture": layout.image(),
             "caption": layout.text(),
             "table": layout.text(),
         },
         update=update,
-        actions={"refresh_list": refresh_list},
-    )  # fmt: skip
+        actions={"refresh_list": runs.on_refresh_list},
+    )
     panel.refresh()
     return panel
 
 
-def _row(job: Job) -> list[str]:
+def _row(text: str, job: Job) -> list[str]:
     """Return one run as a row of the table."""
     run, status = job.run, job.status
     experiment, metrics = run.experiment, run.metrics
@@ -82,7 +73,7 @@ def _row(job: Job) -> list[str]:
     ends = [f"{method[x]:g}" if x in method else "" for x in ("drop_easy", "drop_hard")]
     segment = method.get("segment")
     return [
-        job.path.name,
+        text,
         status.state,
         f"{status.step:,} of {status.steps:,}",
         str(experiment["images_per_class"]),

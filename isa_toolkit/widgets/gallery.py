@@ -1,5 +1,4 @@
-# pyright: reportAttributeAccessIssue=false
-"""Panel of distilled images: any run of a folder, at any stored step."""
+"""Panel of distilled images: runs of a folder side by side, at any stored step."""
 
 from __future__ import annotations
 
@@ -7,111 +6,148 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ipywidgets
+
 from isa_toolkit.distillation import Run
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.errors import InvalidValueError
 from isa_toolkit.figures import gallery
 from isa_toolkit.figures.style import png
-from isa_toolkit.widgets import layout
+from isa_toolkit.widgets import layout, pictures
 from isa_toolkit.widgets.panel import Panel
-from isa_toolkit.widgets.polling import begun_runs, list_again, run_options
+from isa_toolkit.widgets.polling import RunList
 
 _RESULT = -1
-_MOST_LABELS = 200
+# Most images of a class in a row, and of a set.
+_COLUMNS, _MOST = 10, 200
 
 
 def Gallery(folder: str | Path = "runs") -> Panel:
-    """Return the panel of the distilled images of any run in a folder.
+    """Return the panel of the distilled images of runs in a folder, side by side.
 
     Args:
         folder: Path of the folder that holds the run folders; runs with a result or a
-            snapshot are listed.
+            snapshot are listed, named by what differs between them.
 
     Returns:
-        The panel. *Refresh list* reads the folder again.
+        The panel. ``panel.pick.value`` holds the folders of the shown runs, and
+        ``panel.step.value`` a step, -1 for the results; a run without that step shows the
+        stored step before it. *Refresh list* reads the folder again.
     """
-    path = Path(folder).absolute()
+    runs = RunList(folder, lambda job: job.run.is_done or bool(job.run.snapshots))
 
-    def found() -> list[tuple[str, str]]:
-        jobs = begun_runs(path)
-        return run_options(job for job in jobs if job.run.is_done or job.run.snapshots)
+    def shown(values: Mapping[str, Any]) -> list[tuple[str, Run, DistilledSet]]:
+        """Return the text, the run and the distilled set of each picked run."""
+        found = [
+            (name, Run.open(runs.folder / name)) for name in runs.picked(panel, values)
+        ]
+        stored = {
+            name: [*run.snapshots, *([_RESULT] if run.is_done else [])]
+            for name, run in found
+        }
+        steps = sorted(set().union(*stored.values()) - {_RESULT})
+        options = [(f"{step:,}", step) for step in steps]
+        if not found or any(_RESULT in one for one in stored.values()):
+            options.append(("result", _RESULT))
+        offered = [step for _, step in options]
+        wanted = values["step"] if values["step"] in offered else offered[-1]
+        with panel.quietly():
+            layout.set_options(panel.controls["step"], options)
+            panel.controls["step"].value = wanted
+        sets = []
+        for name, run in found:
+            step = _stored_step(stored[name], wanted)
+            distilled = run.distilled if step == _RESULT else run.distilled_at(step)
+            sets.append((runs.names[name], run, distilled))
+        return sets
 
     def update(values: Mapping[str, Any]) -> Mapping[str, Any]:
-        name = values["found"]
-        if name is None:
-            text = f"No run in {path} has images yet. Start one, then refresh the list."
-            note = layout.note(text)
-            return {"picture": layout.BLANK, "caption": note, "table": ""}
-        run = Run.open(path / name)
-        step = _offer_steps(panel, run, values["step"])
-        distilled = run.distilled if step == _RESULT else run.distilled_at(step)
-        table = gallery.table_of(distilled, run.experiment["dataset"]["name"])
-        figure = gallery.draw(table)
+        found = shown(values)
+        if not found:
+            note = "Pick runs to see their images."
+            if not runs.names:
+                note = (
+                    f"No run in {runs.folder} has images yet. Start one, then refresh."
+                )
+            return {"images": "", "caption": layout.note(note), "table": ""}
+        cards, tables = [], []
+        for text, run, distilled in found:
+            step = distilled.manifest.get("selection", {}).get("step", "unknown")
+            title = f"{text}: step {step}"
+            table = gallery.table_of(distilled, run.experiment["dataset"]["name"])
+            cards.append(
+                _card(title, table, side=pictures.SIDE if len(found) == 1 else 40)
+            )
+            if values["labels"]:
+                tables.append(layout.note(title) + _labels(table))
+        text = (
+            "Whitening is undone; pixels are clipped to the range of real images. Rest the "
+            "pointer on an image to see its label."
+        )
         return {
-            # At the resolution of the grid each pixel is a whole square.
-            "picture": png(figure, dpi=figure.dpi),
-            "caption": layout.caption(_caption(run, distilled)),
-            "table": _labels(table) if values["labels"] else "",
+            "images": pictures.side_by_side(cards),
+            "caption": layout.caption(text),
+            "table": pictures.side_by_side(tables),
         }
 
-    def refresh_list(panel: Panel) -> None:
-        list_again(panel, panel.found, found())
+    def still() -> bytes | None:
+        """Return the images of the first picked run as a PNG, where no browser is."""
+        for _, run, distilled in shown(panel.values)[:1]:
+            name = run.experiment["dataset"]["name"]
+            figure = gallery.draw(gallery.table_of(distilled, name))
+            # At the resolution of the grid each pixel is a whole square.
+            return png(figure, dpi=figure.dpi)
+        return None
 
     panel = Panel(
         "Distilled images",
-        about="The distilled images of any run, at any stored step.",
+        about="The distilled images of runs, side by side, at any stored step.",
         controls={
-            "found": layout.dropdown(
-                "Run", options=found(), help=f"Runs in {path}", width=layout.WIDE
-            ),
-            "step": layout.dropdown(
-                "Step",
-                options=[("result", _RESULT)],
-                help="The result, or a stored step",
+            **runs.controls(picked=1),
+            "step": layout.control(
+                ipywidgets.SelectionSlider, "Step", _RESULT,
+                options=[("result", _RESULT)], help="A stored step, or the results",
             ),
             "labels": layout.checkbox(
-                "Learned labels",
-                False,
+                "Learned labels", False,
                 help="List the two largest entries of each label",
             ),
-            "refresh_list": layout.refresh_button(),
         },
-        groups=[["found", "refresh_list"], ["step", "labels"]],
+        groups=[["search", "refresh_list"], ["pick"], ["step", "labels"]],
         outputs={
-            "picture": layout.image("auto"),
+            "images": layout.text(),
             "caption": layout.text(),
             "table": layout.text(),
         },
         update=update,
-        actions={"refresh_list": refresh_list},
-    )
+        actions={"refresh_list": runs.on_refresh_list},
+        still=still,
+    )  # fmt: skip
     panel.refresh()
     return panel
 
 
-def _offer_steps(panel: Panel, run: Run, wanted: int) -> int:
-    """List the stored steps of a run; return the one to show."""
-    options = [("result", _RESULT)] if run.is_done else []
-    options += [(f"{step:,}", step) for step in run.snapshots]
-    if not options:
-        raise InvalidValueError(f"The run {run.path.name} has no images yet.")
-    with panel.quietly():
-        layout.set_options(panel.step, options)
-    steps = [value for _, value in options]
-    return wanted if wanted in steps else steps[0]
+def _stored_step(stored: list[int], wanted: int) -> int:
+    """Return the wanted step, or the stored one before it, or the first one."""
+    if wanted in stored:
+        return wanted
+    before = [step for step in stored if wanted == _RESULT or 0 <= step < wanted]
+    return before[-1] if before else stored[0]
 
 
-def _caption(run: Run, distilled: DistilledSet) -> str:
-    experiment = run.experiment
-    method = experiment["method"]
-    step = distilled.manifest.get("selection", {}).get("step", "unknown")
-    names = [name for name in ("drop_easy", "drop_hard", "segment") if name in method]
-    ends = ", ".join(f"{name} {method[name]}" for name in names)
-    return (
-        f"{experiment['dataset']['name']}, {experiment['images_per_class']} image(s) per "
-        f"class, {method['name']} ({ends}), seed {experiment['seed']}, step {step}. "
-        "Whitening is undone; pixels are clipped to the range of real images."
-    )
+def _card(title: str, table: Any, *, side: int) -> str:
+    """Return the images of a set under a title, a row per class or one for all."""
+    first = table.groupby("label", sort=False).head(_COLUMNS).head(_MOST)
+    per_class = int((first.label == first.label.iloc[0]).sum())
+    figures = [
+        pictures.figure(
+            pictures.source(row.pixels),
+            f"class {row.label}: {row.first:.2f}, then {row.runner_up}: {row.second:.2f}",
+            side=side,
+        )
+        for row in first.itertuples()
+    ]
+    columns = _COLUMNS if per_class == 1 else per_class
+    return pictures.strip(title, figures, columns=columns)
 
 
 def _labels(table: Any) -> str:
@@ -122,6 +158,6 @@ def _labels(table: Any) -> str:
             ["label", "index", "first", "runner_up", "second"]
         ].itertuples(index=False)
     ]
-    more = len(rows) - _MOST_LABELS
+    more = len(rows) - _MOST
     rest = layout.caption(f"{more} more images.") if more > 0 else ""
-    return layout.table(heads, rows[:_MOST_LABELS]) + rest
+    return layout.table(heads, rows[:_MOST]) + rest

@@ -1,4 +1,4 @@
-"""What the panels of runs and of sweeps share: they list a folder, and follow one item."""
+"""What the panels of runs and of sweeps share: they list a folder, or follow one item."""
 
 from __future__ import annotations
 
@@ -6,35 +6,102 @@ import abc
 import contextlib
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import ipywidgets
 
 from isa_toolkit.checks import check_number
+from isa_toolkit.distillation.run_names import run_names
 from isa_toolkit.errors import InvalidValueError
+from isa_toolkit.files import read_json
 from isa_toolkit.sweeps import Job, runs_in
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
 
 
-def begun_runs(folder: Path) -> list[Job]:
-    """Return the runs of a folder that have begun."""
-    return [job for job in runs_in(folder) if (job.path / "experiment.json").is_file()]
+def run_texts(jobs: Iterable[Job]) -> dict[str, str]:
+    """Return what tells runs apart, sorted, by the names of their folders."""
+    stored = {
+        job.path.name: read_json(job.path / "experiment.json") or {} for job in jobs
+    }
+    named = {name: one for name, one in stored.items() if "method" in one}
+    texts = dict(zip(named, run_names(list(named.values())), strict=True))
+    found = {name: texts.get(name, name) for name in stored}
+    return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
 def run_options(jobs: Iterable[Job]) -> list[tuple[str, str]]:
-    """Return runs with their states, as options of a list."""
-    return [(f"{job.path.name} ({job.status.state})", job.path.name) for job in jobs]
+    """Return runs with what tells them apart and their states, as options of a list."""
+    listed = {job.path.name: job for job in jobs}
+    texts = run_texts(listed.values())
+    return [
+        (f"{text} ({listed[name].status.state})", name) for name, text in texts.items()
+    ]
 
 
-def list_again(panel: Panel, control: Any, options: list[tuple[str, str]]) -> None:
-    """Replace the options of a list, then draw what is chosen."""
-    with panel.quietly():
-        layout.set_options(control, options)
-    panel.refresh()
-    panel.check()
+class RunList:
+    """Runs of a folder to pick from, filtered by words.
+
+    Attributes:
+        folder: Path of the folder of run folders.
+        names: Text of each run of the list, by the name of its folder.
+    """
+
+    def __init__(self, folder: str | Path, is_listed: Callable[[Job], bool]) -> None:
+        self.folder, self._is_listed = Path(folder).absolute(), is_listed
+        self.names: dict[str, str] = {}
+        self.read()
+
+    def read(self) -> None:
+        """Read the folder again; runs that have not begun are not listed."""
+        begun = [
+            job
+            for job in runs_in(self.folder)
+            if (job.path / "experiment.json").is_file() and self._is_listed(job)
+        ]
+        self.names = run_texts(begun)
+
+    def controls(self, picked: int) -> dict[str, ipywidgets.Widget]:
+        """Return a search field, the list with its first runs picked, and its button."""
+        options = [(text, name) for name, text in self.names.items()]
+        pick = layout.several(
+            "Runs",
+            list(self.names)[:picked],
+            options=options,
+            rows=6,
+            width=layout.WIDE,
+        )
+        pick.layout.grid_column = "1 / -1"
+        return {
+            "search": layout.control(
+                ipywidgets.Text, "Search", placeholder="drop_easy=0.2 seed=0",
+                help="List the runs whose names have all of these words",
+            ),
+            "pick": pick,
+            "refresh_list": layout.refresh_button(),
+        }  # fmt: skip
+
+    def picked(self, panel: Panel, values: Mapping[str, Any]) -> list[str]:
+        """Return the names of the picked runs, and list those that fit the search."""
+        words = values["search"].split()
+        with panel.quietly():
+            layout.set_options(
+                panel.controls["pick"],
+                [
+                    (text, name)
+                    for name, text in self.names.items()
+                    if name in values["pick"] or all(word in text for word in words)
+                ],
+            )
+        return list(panel.controls["pick"].value)
+
+    def on_refresh_list(self, panel: Panel) -> None:
+        """Read the folder again, then draw what is picked."""
+        self.read()
+        panel.refresh()
+        panel.check()
 
 
 class FolderWatcher(abc.ABC):

@@ -189,9 +189,12 @@ class _JobWatcher(FolderWatcher):
         return Job.attach(self.out / name)
 
     def watch(self, item: Job) -> None:
-        """Show a run with new pictures, and poll it as long as it runs."""
+        """Show a run with new pictures, choose it in the list, and poll it while it runs."""
         self._shown, self._drawn_at = {}, 0.0
         super().watch(item)
+        found = self.panel.controls["found"]
+        if item.path.name in [name for _, name in found.options]:
+            found.value = item.path.name
 
     def state(self) -> tuple[str, bool]:
         status = self.item.status

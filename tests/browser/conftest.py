@@ -37,8 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     from isa_toolkit.sweeps.job import runs_in
 
     made = tmp_path_factory.mktemp("served")
-    for name in ("02_crucial_samples", "04_manifold"):
-        lab.small_copy(name, made)
+    lab.small_copy("04_manifold", made)
     for name, cells in lab.SCRATCH.items():
         (made / name).write_text(lab.notebook(cells))
     yield made
@@ -50,16 +49,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def ran(browser: Any, server: lab.Lab) -> Iterator[tuple[Any, list[str]]]:
-    """Open notebook 02 and run all of its cells, once."""
+    """Open a notebook of panels and run all of its cells, once."""
     with lab.new_page(browser) as (made, errors):
-        server.open(made, "02_crucial_samples.ipynb")
+        server.open(made, "panels.ipynb")
         server.run_all(made)
         yield made, errors
 
 
 @pytest.fixture
-def crucial(ran: tuple[Any, list[str]]) -> Iterator[Any]:
-    """Return the page of notebook 02; errors that it tells fail the test."""
+def panels(ran: tuple[Any, list[str]]) -> Iterator[Any]:
+    """Return the page of the panels; errors that it tells fail the test."""
     made, errors = ran
     yield made
     reported = "\n".join(errors)

@@ -34,22 +34,90 @@ def step_of(panel):
     return int(found[1].replace(",", "")) if found else 0
 
 
-def test_a_slider_that_is_moved_by_keyboard_changes_number_and_pixels(crucial):
-    page, panel = crucial, panel_of(crucial, "Crucial samples")
-    handle, readout = slider_of(panel, "Drop easy")
-    panel.scroll_into_view_if_needed()
-    lab.until(page, lambda: readout.inner_text() == "0.30")
-    picture = panel.locator("img").first
-    before = picture.screenshot()
-    handle.focus()
-    page.keyboard.press("ArrowRight")
-    lab.until(page, lambda: readout.inner_text() == "0.31")
-    lab.until(page, lambda: picture.screenshot() != before)
+def handle_of(panel, label):
+    return panel.get_by_role("slider", name=label)
+
+
+def place_of(handle):
+    return float(handle.get_attribute("aria-valuenow"))
+
+
+def drag(page, handle, across):
+    """Drag a handle of a chart, and keep the button pressed."""
+    handle.scroll_into_view_if_needed()
+    box = handle.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + 12
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + across, y, steps=10)
+
+
+@pytest.mark.parametrize(("end", "across"), [("easy", 90), ("hard", -90)])
+def test_a_cut_is_dragged_on_the_histogram(panels, end, across):
+    page, panel = panels, panel_of(panels, "Crucial samples")
+    handle = handle_of(panel, f"Drop {end}, fraction")
+    legend = panel.locator(".isa-legend span").filter(has_text=f"{end}, dropped")
+    images = panel.locator(".isa-note + div img")
+    before = place_of(handle), legend.inner_text()
+    sources = images.evaluate_all("all => all.map(one => one.src)")
+    drag(page, handle, across)
+    # The browser counts what is dropped, before the button is released.
+    assert place_of(handle) > before[0]
+    assert f"({round(100 * place_of(handle))} %)" in legend.inner_text() != before[1]
+    page.mouse.up()
+    lab.until(
+        page, lambda: images.evaluate_all("all => all.map(one => one.src)") != sources
+    )
     assert panel.locator(".isa-error").count() == 0
 
 
-def test_a_run_is_started_watched_found_again_and_stopped(crucial, server):
-    page, panel = crucial, panel_of(crucial, "Distillation run")
+def test_a_cut_is_moved_by_keyboard(panels):
+    page, panel = panels, panel_of(panels, "Crucial samples")
+    handle = handle_of(panel, "Drop easy, fraction")
+    handle.focus()
+    page.keyboard.press("Home")
+    assert place_of(handle) == 0
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("PageUp")
+    assert place_of(handle) == pytest.approx(0.11)
+    caption = panel.locator(".isa-caption").first
+    lab.until(page, lambda: "easy 11 %" in caption.inner_text())
+    bar = panel.locator(".isa-classes rect").first
+    assert "easy, dropped" in bar.locator("title").text_content()
+
+
+def test_the_ends_of_a_segment_are_dragged_and_a_sample_is_clicked(panels):
+    page, panel = panels, panel_of(panels, "Infinite semantic augmentation")
+    formula, caption = panel.locator("math"), panel.locator(".isa-caption").first
+    handle = handle_of(panel, "Segment, end b")
+    before, told = formula.inner_text(), caption.inner_text()
+    drag(page, handle, 40)
+    assert place_of(handle) > 0
+    assert formula.inner_text() != before
+    page.mouse.up()
+    lab.until(page, lambda: caption.inner_text() != told)
+    sample = panel.locator(".isa-plane image").first
+    shown = sample.get_attribute("href")
+    dots = panel.locator(".isa-plane circle[opacity='0.65']")
+    dots.first.click(force=True)
+    lab.until(page, lambda: sample.get_attribute("href") != shown)
+    assert panel.locator(".isa-error").count() == 0
+
+
+def test_images_follow_the_slider_of_steps(panels):
+    page, panel = panels, panel_of(panels, "Distilled images")
+    note = panel.locator(".isa-note", has_text="step").first
+    handle, readout = slider_of(panel, "Step")
+    lab.until(page, lambda: readout.inner_text() == "result")
+    before = note.inner_text()
+    handle.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowLeft")
+    lab.until(page, lambda: note.inner_text() != before)
+
+
+def test_a_run_is_started_watched_found_again_stopped_and_resumed(panels, server):
+    page, panel = panels, panel_of(panels, "Distillation run")
     button_of(panel, "Run").click()
     lab.until(page, lambda: ": running" in panel.inner_text() and step_of(panel) > 1)
     first = step_of(panel)
@@ -61,6 +129,11 @@ def test_a_run_is_started_watched_found_again_and_stopped(crucial, server):
     panel.wait_for()
     seen = step_of(panel)
     lab.until(page, lambda: step_of(panel) > seen)
+    other = panel_of(page, "Crucial samples")
+    before = other.locator(".isa-caption").first.inner_text()
+    handle_of(other, "Drop easy, fraction").focus()
+    page.keyboard.press("PageUp")
+    lab.until(page, lambda: other.locator(".isa-caption").first.inner_text() != before)
 
     # Another kernel finds the run by its folder and stops it.
     server.open(page, "attach.ipynb")
@@ -80,6 +153,12 @@ def test_a_run_is_started_watched_found_again_and_stopped(crucial, server):
     stopped = step_of(other)
     assert stopped < lab.MANY
     assert button_of(other, "Stop").is_disabled()
+    button_of(other, "Resume").click()
+    lab.until(
+        page, lambda: ": running" in other.inner_text() and step_of(other) > stopped
+    )
+    button_of(other, "Stop").click()
+    lab.until(page, lambda: ": stopped" in other.inner_text())
 
 
 def test_a_star_is_picked_by_pointer_keyboard_and_slider(page, server):

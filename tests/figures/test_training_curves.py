@@ -11,7 +11,7 @@ from isa_toolkit.distillation import Run
 from isa_toolkit.figures import training_curves
 
 
-def recorded(path: Path, shift: float = 0.0) -> Run:
+def recorded(path: Path, shift: float = 0.0, **method) -> Run:
     """Return a run folder with these metrics."""
     rows = [
         {"step": 0, "kind": "validation", "accuracy": 0.1, "ridge_accuracy": 0.2},
@@ -20,7 +20,8 @@ def recorded(path: Path, shift: float = 0.0) -> Run:
         {"step": 8, "kind": "validation", "accuracy": 0.5, "ridge_accuracy": 0.6},
     ]
     path.mkdir()
-    (path / "experiment.json").write_text("{}")
+    settings = {"method": {"name": "frepo", **method}}
+    (path / "experiment.json").write_text(json.dumps(settings))
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (path / "metrics.jsonl").write_text(lines)
     return Run.open(path)
@@ -49,6 +50,25 @@ def test_several_runs_have_a_colour_each_and_are_named_once(tmp_path):
     [legend] = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["one", "two"]
     assert training_curves.caption(table).startswith("2 runs. ")
+
+
+def test_losses_over_other_samples_have_axes_of_their_own(tmp_path):
+    runs = {
+        f"{drop} {seed}": recorded(
+            tmp_path / f"{drop}{seed}", drop_easy=drop, pool=seed
+        )
+        for drop in (0, 0.2)
+        for seed in (0, 1)
+    }
+    table = training_curves.compute(runs)
+    *losses, accuracies = training_curves.draw(table).axes
+    assert [ax.get_title() for ax in losses] == ["drop_easy=0", "drop_easy=0.2"]
+    assert [len(ax.lines) for ax in losses] == [2, 2]
+    assert len(accuracies.lines) == 4 * 3
+    assert "cannot be compared" in training_curves.caption(table)
+    alike = training_curves.compute({name: runs[name] for name in ("0 0", "0 1")})
+    assert len(training_curves.draw(alike).axes) == 2
+    assert "cannot be compared" not in training_curves.caption(alike)
 
 
 def test_a_run_without_metrics_yet_draws_empty_axes(tmp_path):

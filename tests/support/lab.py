@@ -245,16 +245,30 @@ def small_copy(name: str, folder: Path) -> None:
     nbformat.write(made, folder / f"{name}.ipynb")
 
 
-SMALL = f"""
+SMALL = """
 from types import MappingProxyType
 from widget_study import BUDGET
 from isa_toolkit.figures import study
-study.BUDGETS = MappingProxyType({{"quick": BUDGET}})
-seeds, folder, watched_steps = 2, "runs", {MANY}
-regime_table = {str(ROOT / "docs/tables/regime-digits.csv")!r}
+study.BUDGETS = MappingProxyType({"quick": BUDGET})
+seeds, folder = 2, "runs"
 """
 # Notebooks beside the copies: their cells.
 SCRATCH = {
+    "panels.ipynb": [
+        "import pytest\n"
+        "import isa_toolkit as isa\n"
+        "from isa_toolkit import widgets\n"
+        "from widget_study import tiny_study\n"
+        "study = tiny_study(pytest.MonkeyPatch(), 'runs')",
+        "widgets.CrucialSamples(study, networks=1)",
+        "widgets.ISA(study)",
+        "widgets.Gallery('runs')",
+        "experiment = isa.Experiment(\n"
+        "    'digits', method=isa.FRePo(), network=isa.NetworkSettings(width=4),\n"
+        f"    batch_size=32, steps={MANY}, selection='last', validation_every=1000,\n"
+        ")\n"
+        "widgets.JobWatcher(experiment, out='runs')",
+    ],
     "attach.ipynb": [
         "from isa_toolkit.widgets import JobWatcher\nJobWatcher(out='runs')"
     ],

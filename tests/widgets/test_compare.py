@@ -10,7 +10,7 @@ from isa_toolkit.figures.variants import Variant
 from isa_toolkit.widgets import CompareRuns, layout
 
 
-def test_what_is_picked_is_what_is_drawn(study, whole, tmp_path):
+def test_what_is_picked_is_what_is_drawn_and_listed(study, whole, tmp_path):
     frepo = Variant("frepo")
     other = study.runs([frepo], 2)[frepo, 0]
     for run in (whole, other):
@@ -19,19 +19,41 @@ def test_what_is_picked_is_what_is_drawn(study, whole, tmp_path):
     panel.check()
     assert len(panel.pick.value) == 2
     both = bytes(panel.picture.value)
+    texts = dict(panel.pick.options)
+    assert set(texts.values()) == {whole.path.name, other.path.name}
+    assert all(text in panel.table.value for text in texts)
     panel.pick.value = [whole.path.name]
     panel.check()
-    one = png(training_curves.draw(training_curves.compute({whole.path.name: whole})))
+    [text] = [text for text, name in texts.items() if name == whole.path.name]
+    one = png(training_curves.draw(training_curves.compute({text: whole})))
     assert bytes(panel.picture.value) == one != both
+    assert panel.table.value.count("<tr>") == 2
     panel.pick.value = []
     assert "Pick runs" in panel.caption.value
 
 
-def test_the_table_tells_what_tells_runs_apart(whole):
+def test_a_search_lists_the_runs_with_all_words_and_keeps_the_picked(
+    study, whole, tmp_path
+):
+    frepo = Variant("frepo")
+    runs = [*study.runs([frepo], 2).values(), whole]
+    for run in runs:
+        shutil.copytree(run.path, tmp_path / run.path.name)
+    panel = CompareRuns(tmp_path)
+    panel.set(pick=[whole.path.name])
+    panel.set(search="2 per seed=1")
+    listed = [name for _, name in panel.pick.options]
+    assert sorted(listed) == sorted([runs[1].path.name, whole.path.name])
+    assert panel.pick.value == (whole.path.name,)
+    panel.set(search="")
+    assert len(panel.pick.options) == len(runs)
+
+
+def test_the_table_has_the_settings_of_a_run(whole):
     panel = CompareRuns(whole.path.parent)
     words = layout.plain_text(panel.table.value).split()
     best = 100 * whole.metrics.accuracy.max()
-    assert words[words.index(whole.path.name) :][1:] == [
+    assert words[words.index("frepo") :][1:] == [
         "done", "2,500", "of", "2,500", "1", "0.2", "0", "0", "to", "0.5", "0",
         f"{best:.1f}",
     ]  # fmt: skip
@@ -44,10 +66,10 @@ def test_a_folder_without_runs_says_so_and_fills(whole, tmp_path):
     shutil.copytree(whole.path, tmp_path / "none" / whole.path.name)
     panel.refresh_list.click()
     panel.check()
-    assert whole.path.name in panel.table.value
     panel.pick.value = [whole.path.name]
     panel.check()
+    assert "2,500 of 2,500" in panel.table.value
     shutil.rmtree(tmp_path / "none")
     panel.refresh_list.click()
-    panel.check()
     assert panel.pick.value == ()
+    assert panel.pick.options == ()

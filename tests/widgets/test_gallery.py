@@ -2,45 +2,71 @@
 
 from __future__ import annotations
 
-import errno
 import json
+import re
 import shutil
 
 import pytest
 from tiny_run import tiny
 
-from isa_toolkit.figures import gallery, style
-from isa_toolkit.figures.style import png
-from isa_toolkit.widgets import Gallery
-from isa_toolkit.widgets import gallery as gallery_panel
+from isa_toolkit.figures import gallery
+from isa_toolkit.figures.variants import Variant
+from isa_toolkit.widgets import Gallery, pictures
 
 
-def drawn(distilled) -> bytes:
-    figure = gallery.draw(gallery.table_of(distilled, "digits"))
-    return png(figure, dpi=figure.dpi)
+def sources(distilled) -> list[str]:
+    table = gallery.table_of(distilled, "digits")
+    return [pictures.source(pixels) for pixels in table.pixels]
 
 
-def test_the_picture_is_that_of_the_figure_at_every_step(whole):
+def shown(panel) -> list[str]:
+    return re.findall(r'src="([^"]+)"', panel.images.value)
+
+
+def test_the_images_are_those_of_the_set_at_every_step(whole):
     panel = Gallery(whole.path.parent)
     panel.check()
-    assert bytes(panel.picture.value) == drawn(whole.distilled)
+    assert shown(panel) == sources(whole.distilled)
     steps = [value for _, value in panel.step.options]
-    assert steps == [-1, *whole.snapshots]
-    last = steps[-1]
-    panel.step.value = last
-    panel.check()
-    assert bytes(panel.picture.value) == drawn(whole.distilled_at(last))
-    assert f"step {last}." in panel.caption.value
-    assert "drop_easy 0.2" in panel.caption.value
+    assert steps == [*whole.snapshots, -1]
+    for step in (steps[0], steps[-2]):
+        panel.step.value = step
+        panel.check()
+        assert shown(panel) == sources(whole.distilled_at(step))
+        assert f"step {step}" in panel.images.value
 
 
-def test_labels_are_listed_on_demand(whole):
+def test_labels_are_shown_on_hover_and_listed_on_demand(whole):
     panel = Gallery(whole.path.parent)
+    label = whole.distilled.labels[0].max()
+    assert f'title="class 0: {label:.2f}, then' in panel.images.value
     assert panel.table.value == ""
     panel.labels.value = True
     panel.check()
     assert panel.table.value.count("<tr>") == 1 + len(whole.distilled.images)
-    assert f"{whole.distilled.labels[0].max():.3f}" in panel.table.value
+    assert f"{label:.3f}" in panel.table.value
+
+
+def test_runs_stand_side_by_side_at_the_last_step_that_each_has(whole, study, tmp_path):
+    frepo = Variant("frepo")
+    other = study.runs([frepo], 2)[frepo, 0]
+    for run in (whole, other):
+        shutil.copytree(run.path, tmp_path / run.path.name)
+    panel = Gallery(tmp_path)
+    panel.pick.value = [other.path.name, whole.path.name]
+    panel.check()
+    steps = sorted({*whole.snapshots, *other.snapshots})
+    assert [value for _, value in panel.step.options] == [*steps, -1]
+    panel.step.value = late = max(whole.snapshots)
+    panel.check()
+    expected = [
+        sources(
+            other.distilled_at(max(step for step in other.snapshots if step <= late))
+        ),
+        sources(whole.distilled_at(late)),
+    ]
+    found = shown(panel)
+    assert sorted(found) == sorted([*expected[0], *expected[1]])
 
 
 def test_a_run_that_appears_is_listed_and_one_that_goes_is_said(whole, tmp_path):
@@ -48,47 +74,18 @@ def test_a_run_that_appears_is_listed_and_one_that_goes_is_said(whole, tmp_path)
     assert "has images yet" in panel.caption.value
     path = shutil.copytree(whole.path, tmp_path / whole.path.name)
     panel.refresh_list.click()
+    panel.pick.value = [path.name]
     panel.check()
-    assert panel.found.value == path.name
-    assert panel.caption.value.startswith('<div class="isa-caption">digits, 1 image')
+    assert shown(panel) == sources(whole.distilled)
     shutil.rmtree(path)
+    before = panel.images.value
     panel.labels.value = True
     assert panel.error.startswith("There is no run at")
+    assert panel.images.value == before
     with pytest.raises(FileNotFoundError):
         panel.check()
     panel.refresh_list.click()
     panel.check()
-
-
-def test_a_disk_that_is_full_for_a_figure_is_one_line_and_the_panel_goes_on(
-    whole, monkeypatch, tmp_path
-):
-    def kept(figure, dpi=None):
-        style.save(figure, tmp_path / "figure")
-        return png(figure, dpi)
-
-    def full(path, content):
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
-
-    monkeypatch.setattr(gallery_panel, "png", kept)
-    panel = Gallery(whole.path.parent)
-    panel.check()
-    before = bytes(panel.picture.value)
-    with monkeypatch.context() as patch:
-        patch.setattr(style, "write_atomically", full)
-        panel.step.value = panel.step.options[-1][1]
-        assert panel.error == (
-            "The disk is full (No space left on device). Free some space and try again."
-        )
-        # What was there is still shown.
-        assert bytes(panel.picture.value) == before
-        with pytest.raises(OSError, match="No space left"):
-            panel.check()
-    panel.labels.value = True
-    panel.check()
-    assert panel.error == ""
-    assert bytes(panel.picture.value) != before
-    assert (tmp_path / "figure.pdf").is_file()
 
 
 def test_a_run_that_has_no_result_shows_its_snapshots(whole, tmp_path):
@@ -100,5 +97,5 @@ def test_a_run_that_has_no_result_shows_its_snapshots(whole, tmp_path):
     (bare / "experiment.json").write_text(json.dumps({}))
     panel = Gallery(tmp_path)
     panel.check()
-    assert [value for _, value in panel.found.options] == [path.name]
+    assert [value for _, value in panel.pick.options] == [path.name]
     assert [value for _, value in panel.step.options] == list(whole.snapshots)

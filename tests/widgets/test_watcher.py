@@ -59,7 +59,7 @@ def test_a_finished_run_is_shown_with_its_curves_and_images(whole):
     panel = JobWatcher(out=whole.path.parent)
     assert "run" not in panel.controls
     blank = picture(panel.curves)
-    assert panel.found.options == ((f"{whole.path.name} (done)", whole.path.name),)
+    assert panel.found.options == (("frepo (done)", whole.path.name),)
     panel.attach.click()
     panel.check()
     assert panel.bar.value == 1.0
@@ -90,6 +90,7 @@ def test_progress_is_shown_until_the_worker_dies(tmp_path, monkeypatch):
     panel.check()
     wait_for(lambda: panel.bar.value == 0.5)
     wait_for(lambda: "2 steps/s, 00:02 left" in panel.details.value)
+    assert panel.found.value == panel.job.path.name
     [pid] = worker_pids(tmp_path / "runs/sweeps" / panel.job.path.name)
     os.kill(pid, signal.SIGKILL)
     panel.join(10)
