@@ -18,7 +18,7 @@ const STYLE = `
 .isa-handle path { fill: var(--isa-ink); stroke: var(--jp-layout-color0, #fff); stroke-width: 1; }
 .isa-handle:focus-visible path, .isa-handle:hover path { fill: var(--jp-brand-color1, #1976d2); }
 .isa-handle:focus-visible path { stroke: var(--jp-brand-color1, #1976d2); stroke-width: 3; }
-.isa-formula { color: var(--isa-ink); font-size: 17px; line-height: 2; overflow-x: auto; flex: 1 1 100%; }
+.isa-formula { color: var(--isa-ink); font-size: 17px; line-height: 2.2; overflow-x: auto; flex: 1 1 100%; }
 `;
 
 function start(el, className = "") {

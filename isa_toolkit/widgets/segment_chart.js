@@ -41,7 +41,7 @@ function render({ model, el }) {
     const line = mark(svg, "path", { stroke: "var(--isa-pair)", "stroke-width": 2.4, fill: "none" });
     const virtual = Array.from({ length: 9 }, () => mark(svg, "circle", { r: 3, fill: "var(--isa-pair)" }));
     images.forEach(({ source, label, score }, index) => {
-      const left = width * (index ? 0.56 : 0.06);
+      const left = width * (index ? 0.53 : 0.02);
       const [px, py] = place([here, there][index]);
       mark(svg, "line", { x1: left + 32, y1: 68, x2: px, y2: py, stroke: "var(--isa-ink)", "stroke-width": 0.7, opacity: 0.7 });
       mark(svg, "circle", { cx: px, cy: py, r: 5, fill: "var(--isa-pair)", stroke: "var(--isa-ink)" });
@@ -133,7 +133,7 @@ function render({ model, el }) {
       });
       const level = exact([a, b]);
       const reach = Math.max(...rows.map(([, mean, error]) => Math.abs(mean - level) + error), 1e-6 * (1 + level));
-      const x = scale(Math.log10(2), Math.log10(draws.length), LEFT, width - 16);
+      const x = scale(Math.log10(2), Math.log10(draws.length), LEFT, width - 24);
       const y = scale(level - 1.1 * reach, level + 1.1 * reach, BOTTOM, TOP);
       const place = rows.map(([n, mean, error]) => [x(Math.log10(n)), y(mean), y(mean + error), y(mean - error)]);
       mark(svg, "path", {
@@ -141,8 +141,8 @@ function render({ model, el }) {
         fill: "var(--isa-pair)", opacity: 0.25,
       });
       mark(svg, "path", { d: path(place.map((one) => one.slice(0, 2))), fill: "none", stroke: "var(--isa-pair)", "stroke-width": 1.5 });
-      mark(svg, "line", { x1: LEFT, x2: width - 16, y1: y(level), y2: y(level), stroke: "var(--isa-ink)", "stroke-width": 1.4, "stroke-dasharray": "5 3" });
-      axisX(svg, x, [LEFT, width - 16], BOTTOM, [1, 2, 3, 4], "number of sampled t", (one) => (10 ** one).toLocaleString("en"));
+      mark(svg, "line", { x1: LEFT, x2: width - 24, y1: y(level), y2: y(level), stroke: "var(--isa-ink)", "stroke-width": 1.4, "stroke-dasharray": "5 3" });
+      axisX(svg, x, [LEFT, width - 24], BOTTOM, [1, 2, 3, 4], "number of sampled t", (one) => (10 ** one).toLocaleString("en"));
       axisY(svg, y, [BOTTOM, TOP], LEFT, ticks(y.invert(BOTTOM), y.invert(TOP), 4), "mean of the samples");
     };
     refresh[2]();
@@ -162,8 +162,8 @@ function render({ model, el }) {
       <mfrac><mn>1</mn><mn>2</mn></mfrac>${sum}<mo>(</mo>${squared("A")}
       <mo>+</mo><mo>(</mo><mi>a</mi><mo>+</mo><mi>b</mi><mo>)</mo>${product}
       <mo>+</mo><mfrac><mrow><msup><mi>a</mi><mn>2</mn></msup><mo>+</mo><mi>a</mi><mi>b</mi><mo>+</mo>
-      <msup><mi>b</mi><mn>2</mn></msup></mrow><mn>3</mn></mfrac>${squared("B")}<mo>)</mo>
-      <mo>=</mo><mfrac><mn>1</mn><mn>2</mn></mfrac><mo>(</mo>${number(data().aa)}
+      <msup><mi>b</mi><mn>2</mn></msup></mrow><mn>3</mn></mfrac>${squared("B")}<mo>)</mo></mrow></math>
+      <math display="inline"><mrow><mo>=</mo><mfrac><mn>1</mn><mn>2</mn></mfrac><mo>(</mo>${number(data().aa)}
       <mo>+</mo>${number(a + b, 2)}<mo>·</mo>${number(data().ab)}
       <mo>+</mo>${number((a * a + a * b + b * b) / 3)}<mo>·</mo>${number(data().bb)}<mo>)</mo>
       <mo>=</mo>${number(exact([a, b]), 4)}</mrow></math>`;
