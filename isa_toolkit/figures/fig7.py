@@ -268,7 +268,7 @@ def _plane(real: np.ndarray, first: int, second: int) -> np.ndarray:
     rest = centred - np.outer(centred @ along, along)
     rest = rest - rest.mean(0)
     # One direction of many: far cheaper than all of them.
-    across = svds(rest, k=1, v0=np.ones(min(rest.shape)))[2][0]
+    across = np.asarray(svds(rest, k=1, v0=np.ones(min(rest.shape)))[2])[0]
     return np.stack([centred @ along, centred @ across], axis=1)
 
 

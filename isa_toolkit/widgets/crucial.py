@@ -7,6 +7,7 @@ from typing import Any, final
 
 import ipywidgets
 import numpy as np
+from markupsafe import Markup
 
 from isa_toolkit.analysis import ranking
 from isa_toolkit.distilled import DistilledSet
@@ -237,12 +238,13 @@ class _Crucial:
         colours[kept] = "#0072b2"
         return "".join(
             pictures.strip(
-                text, (self._figure(int(index), colours[index]) for index in indices)
+                text,
+                (self._figure(int(index), str(colours[index])) for index in indices),
             )
             for text, indices in rows
         )
 
-    def _figure(self, index: int, colour: str) -> str:
+    def _figure(self, index: int, colour: str) -> Markup:
         train = self.dataset.train
         if index not in self._sources:
             self._sources[index] = pictures.source(train.images[index])

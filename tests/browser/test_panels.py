@@ -88,7 +88,10 @@ def test_a_cut_is_moved_by_keyboard(panels):
 
 def test_the_ends_of_a_segment_are_dragged_and_a_sample_is_clicked(panels):
     page, panel = panels, panel_of(panels, "Infinite semantic augmentation")
-    formula, caption = panel.locator(".isa-formula"), panel.locator(".isa-caption").first
+    formula, caption = (
+        panel.locator(".isa-formula"),
+        panel.locator(".isa-caption").first,
+    )
     handle = handle_of(panel, "Segment, end b")
     before, told = formula.inner_text(), caption.inner_text()
     drag(page, handle, 40)
