@@ -276,8 +276,10 @@ class _Crucial:
         table = self.task.table(self._key(values))
         if table is None:
             text = "No comparison for these settings yet: press Run, or Figure 5."
-            note = layout.note(text)
-            return {"comparison": layout.BLANK, "table": "", "compared": note}
+            shown: dict[str, Any] = {"comparison": layout.BLANK, "table": ""}
+            if self._drawn is not None and (self.easy or self.hard):
+                shown = dict.fromkeys(shown, layout.STALE)
+            return {**shown, "compared": layout.note(text)}
         heads = ["test accuracy, %", "mean", "95 %", "difference", "95 %", "seeds"]
         rows = interval_rows(table[table.predictor == "network"])
         return {

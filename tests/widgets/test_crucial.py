@@ -142,7 +142,12 @@ def test_run_compares_shares_and_overlays_them(study):
     drawn = bytes(panel.comparison.value)
     panel.drop.value = (0.4, 0.1)
     assert bytes(panel.comparison.value) == drawn
+    # That of other settings stays, greyed, until there is a new one.
+    panel.seeds.value = 1
+    assert "No comparison" in panel.compared.value
+    assert "isa-stale" in panel.comparison._dom_classes
     panel.clear.click()
+    assert bytes(panel.comparison.value) == blank
     assert "No comparison" in panel.compared.value
 
 
