@@ -12,7 +12,6 @@ single run is a batch of one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +25,7 @@ from isa_toolkit.distillation.sharding import RUNS, DeviceMesh
 from isa_toolkit.methods import METHODS
 from isa_toolkit.methods.base import Batch
 from isa_toolkit.networks import Network
+from isa_toolkit.networks.compilation_cache import cache_once
 from isa_toolkit.networks.pool import put, take
 
 # The longest chunk: number of steps whose diagnostics one call returns.
@@ -124,7 +124,7 @@ def chunk(
     return _chunk(network, batch_size, vmapped, mesh, streamed)
 
 
-@cache
+@cache_once
 def _chunk(
     network: Network,
     batch_size: int,

@@ -12,7 +12,7 @@ import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import jax
@@ -28,6 +28,7 @@ from isa_toolkit.distillation.sampling import TrainData, train_data
 from isa_toolkit.distillation.sharding import DeviceMesh
 from isa_toolkit.environment import available_bytes
 from isa_toolkit.errors import CancelledError
+from isa_toolkit.networks.compilation_cache import cache_once
 from isa_toolkit.networks.pool import stack, take
 
 # Chunks grow and shrink to about this length, so that a stop request is answered soon.
@@ -419,7 +420,7 @@ def _account(runs: list[RunState], parts: list[Steps], seconds: float) -> int:
     return taken
 
 
-@cache
+@cache_once
 def _take_on(mesh: DeviceMesh | None) -> Callable[..., PyTree]:
     """Return ``take``, compiled, whose result is whole on every device."""
     return jax.jit(take, out_shardings=None if mesh is None else mesh.replicated)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +22,7 @@ from isa_toolkit.datasets import Dataset
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.environment import cache_folder, kept_or_made
 from isa_toolkit.networks import Network, NetworkSettings, build
+from isa_toolkit.networks.compilation_cache import cache_once
 from isa_toolkit.networks.training import FitSettings, fit
 
 _BATCH_SIZE = 128
@@ -131,7 +131,7 @@ def _train(
 _fit = jax.jit(fit, static_argnames="network")
 
 
-@cache
+@cache_once
 def _forward(network: Network) -> Any:
     return jax.jit(network.apply)
 

@@ -7,7 +7,7 @@ and the learning rate are arguments.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -21,6 +21,7 @@ from isa_toolkit.evaluation.rfad import RFADSettings, fit_centred
 from isa_toolkit.losses import ridge as ridge_readout
 from isa_toolkit.methods.base import add_flips
 from isa_toolkit.networks import Network
+from isa_toolkit.networks.compilation_cache import cache_once
 from isa_toolkit.networks.training import fit
 
 
@@ -42,7 +43,7 @@ class TestResult(NamedTuple):
     details: dict[str, Array]
 
 
-@cache
+@cache_once
 def train_and_test(
     network: Network,
     *,

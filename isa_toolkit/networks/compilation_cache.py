@@ -1,4 +1,4 @@
-"""Persistent cache of compiled programs: a process finds what another one compiled.
+"""Compiled programs are made once: a thread or process finds what another one compiled.
 
 Compiling takes most of the time of a short run. JAX can store its programs in a folder;
 this module chooses one, unless the user has, before the first program is built.
@@ -8,16 +8,37 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import threading
 import warnings
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import jax
 
 from isa_toolkit.environment import cache_folder
 
+P = ParamSpec("P")
+T = TypeVar("T")
 # Programs that compile faster are not worth a file.
 _LEAST_SECONDS = 0.2
+
+
+def cache_once(function: Callable[P, T]) -> Callable[P, T]:
+    """Return ``function`` with a cache that also holds for threads at the same time.
+
+    ``functools.cache`` calls the function once for each thread that comes before the first
+    result is there. Networks and jitted functions made twice are compiled twice.
+    """
+    cached, lock = cache(function), threading.RLock()
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        with lock:
+            return cached(*args, **kwargs)  # pyright: ignore[reportArgumentType]
+
+    return call
 
 
 @cache

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -17,7 +17,7 @@ from flax import linen as nn
 
 from isa_toolkit import checks
 from isa_toolkit.networks.base import Network, from_module
-from isa_toolkit.networks.compilation_cache import use_compilation_cache
+from isa_toolkit.networks.compilation_cache import cache_once, use_compilation_cache
 from isa_toolkit.networks.convnet import ConvNet, check_depth, default_depth
 from isa_toolkit.networks.plain import ALEXNET, VGG11, PlainNet
 from isa_toolkit.networks.resnet import ResNet18
@@ -186,7 +186,7 @@ def build(
     return _build(settings.resolve(shape), shape, int(num_classes))
 
 
-@cache
+@cache_once
 def _build(
     settings: NetworkSettings, image_shape: tuple[int, int, int], num_classes: int
 ) -> Network:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
 import pytest
 
 from isa_toolkit.networks import compilation_cache
+
+pytestmark = pytest.mark.slow
 
 NAME = "jax_compilation_cache_dir"
 PROGRAM = """
@@ -73,6 +78,27 @@ def test_the_users_own_cache_is_left_alone_and_off_means_off(tmp_path):
     assert not (tmp_path / "a").exists()
     assert _run(tmp_path / "b", JAX_ENABLE_COMPILATION_CACHE="false") == "None"
     assert not (tmp_path / "b").exists()
+
+
+def test_threads_that_ask_at_the_same_time_get_one_object():
+    both = threading.Barrier(2, timeout=60)
+    made = []
+
+    @compilation_cache.cache_once
+    def make(size: int) -> object:
+        made.append(size)
+        time.sleep(0.2)  # the other thread is at the door
+        return object()
+
+    def ask(_: int) -> object:
+        both.wait()
+        return make(3)
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(ask, range(2))
+    assert one is other
+    assert made == [3]
+    assert make(4) is not one
 
 
 def test_a_folder_that_cannot_be_written_costs_a_warning(tmp_path, monkeypatch):
