@@ -25,7 +25,7 @@ import numpy as np
 from isa_toolkit import checks, presets
 from isa_toolkit.datasets import Dataset, load_dataset
 from isa_toolkit.distillation import Experiment, Run, distill
-from isa_toolkit.errors import CancelledError, InvalidTypeError
+from isa_toolkit.errors import CancelledError, InvalidTypeError, RunLockedError
 from isa_toolkit.evaluation import Evaluation, EvaluationSettings, evaluate
 from isa_toolkit.evaluation.baselines import full_data, kmeans_real
 from isa_toolkit.evaluation.features import (
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # Number of snapshots of the distilled set in a run, besides the initial images.
 _SNAPSHOTS = 5
+# Seconds between looks at a run that another process makes.
+_LOCK_POLL_S = 0.5
 # Training on all real images needs neither soft steps nor many epochs.
 _FULL_FIT = FitSettings(steps=1200, batch_size=64, learning_rate=3e-3, warmup_steps=50)
 
@@ -286,13 +288,13 @@ class Study:
     ) -> dict[tuple[Variant, int], Run]:
         """Return (variant, seed) -> finished run, for every seed.
 
-        Missing runs are left out where ``run_missing`` is False. ``images_per_class`` is
-        one of ``sizes``.
+        Missing runs are left out where ``run_missing`` is False; one that another process
+        makes is waited for on a CPU. ``images_per_class`` is one of ``sizes``.
 
         Raises:
             CancelledError: If the study was cancelled.
             DivergedError: If the numbers of a run are not finite.
-            RunLockedError: If another process works on one of them.
+            RunLockedError: If, on an accelerator, another process works on one of them.
             OSError: If the folder cannot be written.
         """
         keys = [(variant, seed) for seed in self.seed_range for variant in variants]
@@ -338,16 +340,24 @@ class Study:
             return Run.open(path)
         if not self.run_missing:
             return None
-        run = distill(
-            experiment,
-            out=self.folder,
-            progress=False,
-            keep_checkpoints=keep_checkpoints,
-            callbacks=[lambda _: self._cancel.is_set()],
-        )
-        if not run.is_done:
-            raise CancelledError(f"Cancelled at step {run.step} of {run.path}.")
-        return run
+        while True:
+            try:
+                run = distill(
+                    experiment,
+                    out=self.folder,
+                    progress=False,
+                    keep_checkpoints=keep_checkpoints,
+                    callbacks=[lambda _: self._cancel.is_set()],
+                )
+            except RunLockedError as holder:  # another notebook needs the same run
+                if self._cancel.wait(_LOCK_POLL_S):
+                    raise CancelledError(
+                        f"Cancelled before {path} was done."
+                    ) from holder
+                continue
+            if not run.is_done:
+                raise CancelledError(f"Cancelled at step {run.step} of {run.path}.")
+            return run
 
     def accuracies(
         self,

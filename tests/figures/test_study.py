@@ -6,13 +6,15 @@ import dataclasses
 import json
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from tiny_study import STEPS, TINY, three_digits, tiny_study
 
 from isa_toolkit.datasets import Dataset
-from isa_toolkit.distillation import Run
+from isa_toolkit.distillation import Run, distill
+from isa_toolkit.distillation.store import RunStore
 from isa_toolkit.errors import CancelledError
 from isa_toolkit.figures import comparisons
 from isa_toolkit.figures import study as studies
@@ -20,6 +22,8 @@ from isa_toolkit.figures.registry import DEMO, ITEMS
 from isa_toolkit.figures.results_table import as_table
 from isa_toolkit.figures.study import BUDGETS, Study, evaluate_run
 from isa_toolkit.figures.variants import Variant
+
+pytestmark = pytest.mark.slow
 
 FREPO, ISA = Variant("frepo"), Variant("isa")
 
@@ -85,6 +89,36 @@ def test_runs_made_together_stop_with_checkpoints(tiny, monkeypatch, tmp_path):
     assert {run.status["status"] for run in stopped} == {"stopped"}
     again = tiny_study(tmp_path).runs([FREPO, ISA], 1)
     assert all(run.is_done for run in again.values())
+
+
+def test_a_run_that_another_process_makes_is_waited_for(tiny, monkeypatch, tmp_path):
+    done = tiny.runs([FREPO], 1)[FREPO, 0]
+    store = RunStore(tmp_path / done.path.name)
+    looked = threading.Event()
+
+    def noted(*args, **kwargs):
+        looked.set()
+        return distill(*args, **kwargs)
+
+    monkeypatch.setattr(studies, "distill", noted)
+    study = tiny_study(tmp_path, seeds=1)
+    with ThreadPoolExecutor(1) as pool:
+        with store.lock():
+            asked = pool.submit(study.runs, [FREPO], 1)
+            assert looked.wait(60)
+            with pytest.raises(TimeoutError):
+                asked.result(2 * studies._LOCK_POLL_S)
+            shutil.copytree(done.path, store.path, dirs_exist_ok=True)
+        [found] = asked.result(60).values()
+        assert found.distilled.manifest == done.distilled.manifest
+        (store.path / "distilled.safetensors").unlink()
+        with store.lock():
+            looked.clear()
+            asked = pool.submit(study.runs, [FREPO], 1)
+            assert looked.wait(60)
+            study.cancel()
+            with pytest.raises(CancelledError, match="was done"):
+                asked.result(60)
 
 
 def test_a_study_is_short_to_print_and_loads_a_data_set_by_name(tmp_path):
