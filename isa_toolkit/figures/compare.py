@@ -101,7 +101,8 @@ def compare(
         ... )
         >>> grid = {"drop_easy": [0, 0.2], "seed": range(2)}
         >>> runs = isa.distill_grid(base, grid, out=tempfile.mkdtemp(), progress=False)
-        >>> isa.compare(runs, {"drop_easy": 0}, networks=1)
+        >>> fit = isa.networks.FitSettings(steps=20, learning_rate=1e-2)
+        >>> isa.compare(runs, {"drop_easy": 0}, networks=1, fit=fit, ops=())
         RunComparison(2 settings, 2 seeds, against 'drop_easy=0')
     """
     experiments = [run.experiment for run in runs]
