@@ -4,8 +4,9 @@
 PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
-# Tests side by side; a file's tests stay together, since they share what is compiled.
-WORKERS ?= -n auto --maxprocesses 4 --dist loadscope
+# Files of tests, and notebooks, side by side. What a file holds stays together, since it
+# shares what is compiled; slow files come first (tests/conftest.py).
+WORKERS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 BIN   := $(VENV)/bin
 QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -14,7 +15,7 @@ QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1
 TEST_ENV := JAX_PLATFORMS=cpu MPLBACKEND=agg XLA_PYTHON_CLIENT_PREALLOCATE=false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs lab clean
+.PHONY: help demo test quick check docs lab clean
 # A recipe that fails leaves no stamp behind.
 .DELETE_ON_ERROR:
 
@@ -28,10 +29,14 @@ test: $(VENV)/.dev  ## run the tests, then the notebooks
 	$(TEST_ENV) $(BIN)/python -m pytest $(WORKERS) $(ARGS)
 	@if ls notebooks/*.ipynb >/dev/null 2>&1; then \
 	  set -x; \
-	  $(TEST_ENV) $(BIN)/python -m pytest -o addopts= -p no:python \
+	  $(TEST_ENV) $(BIN)/python -m pytest $(WORKERS) -o addopts= -p no:python \
 	    --nbval --nbval-current-env --nbval-sanitize-with notebooks/sanitize.cfg \
-	    --nbval-cell-timeout 300 --nbval-kernel-startup-timeout 120 notebooks; \
+	    --nbval-cell-timeout 900 --nbval-kernel-startup-timeout 120 notebooks; \
 	fi
+
+quick: $(VENV)/.dev  ## run the tests that need no runs, browser or notebooks
+	$(TEST_ENV) $(BIN)/python -m pytest $(WORKERS) -m 'not (slow or browser or gpu)' \
+	  $(or $(ARGS),tests)
 
 check: $(VENV)/.dev  ## lint, format, import layers, types, docstrings
 	$(BIN)/ruff check .

@@ -45,6 +45,12 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         os.environ["ISA_CACHE_DIR"] = before
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with slow tests first, so that no worker ends long after the others."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 # Linux lets a process map 65,530 areas of memory. Each compiled program takes some, and XLA
 # aborts the process where it gets no more.
 _MOST_MAPS = 20_000

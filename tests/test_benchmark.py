@@ -12,6 +12,8 @@ from isa_toolkit import benchmark
 from isa_toolkit.cli import main
 from isa_toolkit.errors import DivergedError
 
+pytestmark = pytest.mark.slow
+
 TINY = benchmark.SETTINGS["tiny"]
 
 

@@ -117,7 +117,7 @@ def test_the_version_is_the_same_everywhere() -> None:
 def test_documents_name_only_targets_that_the_makefile_has() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE))
-    assert targets >= {"demo", "test", "check", "docs", "lab", "clean", "help"}
+    assert targets >= {"demo", "test", "quick", "check", "docs", "lab", "clean", "help"}
     documents = [
         *ROOT.glob("*.md"),
         *(ROOT / "docs").glob("*.md"),
@@ -184,6 +184,7 @@ def test_the_hooks_call_what_the_environment_holds() -> None:
         assert Path(sys.executable).with_name(tool).exists()
 
 
+@pytest.mark.slow
 def test_the_notebook_hook_leaves_the_committed_notebooks_alone(tmp_path: Path) -> None:
     _, *options = _hooks()["notebook-metadata"]
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -214,6 +215,7 @@ def test_the_workflows_run_what_people_run() -> None:
                 ["make", "docs"],
                 ["make", ".venv/.dev"],
                 [".venv/bin/python", "-m"],
+                [".venv/bin/python", "tools/mutants.py"],
             ), file.name
 
 

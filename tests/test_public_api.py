@@ -42,6 +42,7 @@ def test_dir_lists_every_name_and_every_name_is_there() -> None:
         isa.distil  # noqa: B018
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "modules", list(itertools.permutations(["distillation", "evaluation", "sweeps"], 2))
 )

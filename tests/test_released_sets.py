@@ -67,6 +67,7 @@ def first_of_each(digits: Dataset) -> np.ndarray:
     return np.concatenate([np.flatnonzero(labels == c)[:6] for c in range(10)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", [from_npz, from_folder])
 def test_it_goes_through_evaluation_and_analysis(made, digits, tmp_path):
     distilled = made(tmp_path, digits)
@@ -155,6 +156,7 @@ def test_an_export_comes_back_as_it_was(digits, tmp_path):
     assert again.preprocessing == few.preprocessing
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_set_that_evaluate_reads(digits, tmp_path, capsys):
     pixels = digits.train.images[first_of_each(digits)[::6]]
     np.savez(tmp_path / "plain.npz", images=pixels, labels=np.arange(10))

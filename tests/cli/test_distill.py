@@ -18,6 +18,8 @@ import isa_toolkit.distillation
 from isa_toolkit.cli import FAILED, OK, USAGE, main
 from isa_toolkit.distillation import distributed as processes
 
+pytestmark = pytest.mark.slow
+
 TINY = [
     *("--steps", "6", "--batch-size", "32", "--width", "4", "--depth", "2"),
     *("--validation-steps", "3", "--validation-networks", "1", "--pool-size", "2"),
@@ -134,7 +136,6 @@ def test_a_negative_segment_is_read(capsys, tmp_path):
     assert stored["method"]["segment"] == [-1, 0]
 
 
-@pytest.mark.slow
 def test_a_killed_process_ends_the_other_with_a_sentence(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

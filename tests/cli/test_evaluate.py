@@ -11,6 +11,8 @@ import pytest
 from isa_toolkit.cli import main
 from isa_toolkit.distilled import DistilledSet
 
+pytestmark = pytest.mark.slow
+
 TINY = [
     *("--steps", "6", "--batch-size", "32", "--width", "4", "--depth", "2"),
     *("--validation-steps", "3", "--validation-networks", "1", "--pool-size", "2"),

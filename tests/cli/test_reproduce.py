@@ -12,6 +12,8 @@ from isa_toolkit.cli import main
 from isa_toolkit.cli.output import command_line
 from isa_toolkit.figures.registry import ITEMS
 
+pytestmark = pytest.mark.slow
+
 
 def run(capsys, *words):
     code = main(["reproduce", *map(str, words)])

@@ -15,6 +15,8 @@ import pytest
 from isa_toolkit import benchmark
 from isa_toolkit.networks.precision import PRECISIONS
 
+pytestmark = pytest.mark.slow
+
 # No other test compiles a loop of this shape: programs are kept by their settings, and these
 # were made for another device than the tests run on.
 SHAPE = benchmark.SETTINGS["tiny"]._replace(

@@ -23,6 +23,8 @@ from isa_toolkit.distillation.store import RunStore
 from isa_toolkit.errors import DivergedError, RunLockedError
 from isa_toolkit.networks import build
 
+pytestmark = pytest.mark.slow
+
 SHORT = 16
 THREE = (
     tiny(),

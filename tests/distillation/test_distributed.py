@@ -17,6 +17,8 @@ from tiny_run import metric_rows
 
 from isa_toolkit.distillation import Run, distributed
 
+pytestmark = pytest.mark.slow
+
 SUPPORT = Path(__file__).parents[1] / "support"
 # Of the largest number. Measured: 3e-7 for images, 7e-8 for labels.
 RESULT = 5e-5
@@ -85,7 +87,6 @@ def assert_alike(one: Run, other: Run) -> None:
         assert np.abs(ours - theirs).max() <= RESULT * np.abs(theirs).max()
 
 
-@pytest.mark.slow
 def test_two_processes_write_the_run_of_one(two: Two, whole: Run) -> None:
     expected = [[whole.path.name, "done", 24]]
     assert [reported["whole"] for reported in two.reported] == [expected, expected]
@@ -98,7 +99,6 @@ def test_two_processes_write_the_run_of_one(two: Two, whole: Run) -> None:
     assert len(environment["starts"]) == 1
 
 
-@pytest.mark.slow
 def test_a_run_that_another_process_computed_is_written_by_the_first(
     two: Two, whole: Run
 ) -> None:
@@ -111,7 +111,6 @@ def test_a_run_that_another_process_computed_is_written_by_the_first(
     assert_alike(Run.open(two.out / "grid" / name), whole)
 
 
-@pytest.mark.slow
 def test_the_first_process_stops_both_and_both_go_on(two: Two, whole: Run) -> None:
     for reported in two.reported:
         assert reported["stop"] == [[whole.path.name, "stopped", 11]]
@@ -119,7 +118,6 @@ def test_the_first_process_stops_both_and_both_go_on(two: Two, whole: Run) -> No
     assert_alike(only_run(two.out / "again"), whole)
 
 
-@pytest.mark.slow
 def test_a_signal_to_either_process_stops_both(two: Two) -> None:
     first, second = two.reported
     assert first["signal"] == second["signal"]
@@ -128,7 +126,6 @@ def test_a_signal_to_either_process_stops_both(two: Two) -> None:
     assert (status, step) == ("stopped", 7)
 
 
-@pytest.mark.slow
 def test_an_error_of_the_first_process_ends_both(two: Two) -> None:
     first, second = two.reported
     assert first["failed"] == ["ZeroDivisionError", "of process 0"]
@@ -139,7 +136,6 @@ def test_an_error_of_the_first_process_ends_both(two: Two) -> None:
     assert only_run(two.out / "failed").status["status"] == "failed"
 
 
-@pytest.mark.slow
 def test_what_another_process_cannot_load_ends_both(two: Two) -> None:
     first, second = two.reported
     assert first["lost"] == [
@@ -149,7 +145,6 @@ def test_what_another_process_cannot_load_ends_both(two: Two) -> None:
     assert second["lost"] == ["FileNotFoundError", "no data here"]
 
 
-@pytest.mark.slow
 def test_processes_must_be_asked_alike_and_for_all_devices(two: Two) -> None:
     for reported in two.reported:
         assert reported["unlike"][0] == reported["some"][0] == "InvalidValueError"

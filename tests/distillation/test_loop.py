@@ -20,6 +20,8 @@ from isa_toolkit.networks import build
 from isa_toolkit.networks.pool import take
 from isa_toolkit.networks.training import batch_indices
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = FRePo(pool_size=2, max_online_updates=5, label_scale=1.0, flips=False)
 METHOD = METHODS["frepo"]
 STEPS = 20

@@ -16,6 +16,8 @@ from isa_toolkit.distillation import Experiment, distill, trainer
 from isa_toolkit.methods import DM, MTT
 from isa_toolkit.networks import NetworkSettings
 
+pytestmark = pytest.mark.slow
+
 METHODS = {
     "dm": DM(ops=("crop",)),
     "mtt": MTT(
@@ -46,7 +48,6 @@ def experiment(name: str, **changes) -> Experiment:
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_a_stopped_run_goes_on_to_the_same_bytes(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -70,7 +71,6 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
         assert manifest["learned"] != whole.distilled_at(0).manifest["learned"]
 
 
-@pytest.mark.slow
 def test_validation_is_the_published_one_and_experts_are_shared(tmp_path: Path) -> None:
     made = []
     for seed in (0, 1):

@@ -14,6 +14,8 @@ from isa_toolkit.distillation import Experiment, distill
 from isa_toolkit.methods import RCIG, RFAD, method_of
 from isa_toolkit.networks import NetworkSettings
 
+pytestmark = pytest.mark.slow
+
 METHODS = {
     "rfad": RFAD(networks=2),
     # Nothing to learn in a map that is not there: an array without numbers.
@@ -35,7 +37,6 @@ def experiment(method: Any) -> Experiment:
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_a_resumed_run_equals_an_uninterrupted_one(name: str, tmp_path: Path) -> None:
     asked = experiment(METHODS[name])
@@ -55,7 +56,6 @@ def test_a_resumed_run_equals_an_uninterrupted_one(name: str, tmp_path: Path) ->
     assert network["name"] == method_of(METHODS[name]).network
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", ["rfad", "rcig"])
 def test_the_command_line_offers_the_settings_of_the_method(
     method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -23,6 +23,8 @@ from isa_toolkit.distillation.prefetch import PrefetchLoader, choose_placement
 from isa_toolkit.methods import DM, MTT
 from isa_toolkit.networks import NetworkSettings, build
 
+pytestmark = pytest.mark.slow
+
 IMAGE_BYTES = 8 * 8
 
 

@@ -14,6 +14,8 @@ from tiny_run import STEPS, tiny
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distillation import Run, distill, run
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no run at .*\(no experiment\.json\)"):
@@ -71,7 +73,6 @@ def test_a_run_that_is_not_done_has_no_result(stopped: Run) -> None:
         _ = stopped.distilled
 
 
-@pytest.mark.slow
 def test_released_judges_by_test_images_and_last_by_none(
     whole: Run, tmp_path: Path
 ) -> None:

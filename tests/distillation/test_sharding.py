@@ -23,6 +23,8 @@ from isa_toolkit.distillation.sharding import (
     make_mesh,
 )
 
+pytestmark = pytest.mark.slow
+
 SUPPORT = Path(__file__).parents[1] / "support"
 # Of the largest number of each array, pool and moments included. Measured after 1, 2 and
 # 20 steps: 3e-5 for a whole state, 7e-6 for distilled images and labels.
@@ -62,7 +64,6 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
     return Reported(json.loads((out / "reported.json").read_text()))
 
 
-@pytest.mark.slow
 def test_a_run_takes_the_steps_of_one_device(reported: Reported) -> None:
     steps = reported["steps"]
     assert max(steps["apart"]) < STATE
@@ -72,7 +73,6 @@ def test_a_run_takes_the_steps_of_one_device(reported: Reported) -> None:
         assert one == eight
 
 
-@pytest.mark.slow
 def test_ranks_kept_samples_and_partners_are_of_the_whole_batch(
     reported: Reported,
 ) -> None:
@@ -85,7 +85,6 @@ def test_ranks_kept_samples_and_partners_are_of_the_whole_batch(
     assert sum(crossing) > 16
 
 
-@pytest.mark.slow
 def test_each_device_convolves_its_own_rows_alone(reported: Reported) -> None:
     # Maps of the first layer are 12 x 12 x 4; four rows of the batch of 32 are a device's.
     one, eight = map(set, reported["sizes"])
@@ -96,7 +95,6 @@ def test_each_device_convolves_its_own_rows_alone(reported: Reported) -> None:
     assert not whole & eight
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("vmapped", ["False", "True"])
 def test_runs_on_rows_of_devices_are_single_runs(
     vmapped: str, reported: Reported
@@ -108,7 +106,6 @@ def test_runs_on_rows_of_devices_are_single_runs(
         assert run["apart"] < RESULT
 
 
-@pytest.mark.slow
 def test_hyperparameters_compile_nothing_on_devices(reported: Reported) -> None:
     assert reported["hyperparameters"] == [1, 1]
     for grid in reported["grids"].values():
@@ -116,7 +113,6 @@ def test_hyperparameters_compile_nothing_on_devices(reported: Reported) -> None:
         assert grid["more"] == ["done"] * 4
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_a_run_goes_on_with_other_devices(way: str, reported: Reported) -> None:
     run = reported["resumed"][way]
@@ -126,7 +122,6 @@ def test_a_run_goes_on_with_other_devices(way: str, reported: Reported) -> None:
     assert run["apart"] < RESULT
 
 
-@pytest.mark.slow
 def test_streamed_images_reach_all_devices(reported: Reported) -> None:
     run = reported["streamed"]
     assert run["steps"] == [20, 20]
@@ -134,12 +129,10 @@ def test_streamed_images_reach_all_devices(reported: Reported) -> None:
     assert run["apart"] < RESULT
 
 
-@pytest.mark.slow
 def test_chunks_move_nothing_by_the_way(reported: Reported) -> None:
     assert reported["guarded"] == [3, 3]
 
 
-@pytest.mark.slow
 def test_what_devices_cannot_divide_gets_one_sentence(reported: Reported) -> None:
     assert reported["refused"] == [
         "devices must be at most 8 in total, the number that JAX finds, got 9. "

@@ -22,6 +22,8 @@ from isa_toolkit.distillation import (
 from isa_toolkit.methods import DM
 from isa_toolkit.networks import NetworkSettings
 
+pytestmark = pytest.mark.slow
+
 START = 8
 
 

@@ -42,6 +42,8 @@ from isa_toolkit.distillation.checkpoints import Checkpoints
 from isa_toolkit.distillation.run_state import RunState
 from isa_toolkit.errors import DivergedError, RunLockedError
 
+pytestmark = pytest.mark.slow
+
 
 def copy_of(original: Run, out: Path) -> Path:
     """Copy a run folder into ``out`` and return the copy."""
@@ -367,7 +369,6 @@ def test_a_damaged_checkpoint_costs_steps_but_changes_nothing(
 # --- processes ----------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_kill_9_costs_nothing_and_frees_the_lock(whole: Run, tmp_path: Path) -> None:
     child = start_child(tmp_path)
     try:
@@ -393,7 +394,6 @@ def test_kill_9_costs_nothing_and_frees_the_lock(whole: Run, tmp_path: Path) -> 
     assert_same_result(resumed, whole)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_with_a_checkpoint(
     number: signal.Signals, whole: Run, tmp_path: Path

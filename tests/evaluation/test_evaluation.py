@@ -25,6 +25,8 @@ from isa_toolkit.evaluation.train import TestResult
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.training import FitSettings
 
+pytestmark = pytest.mark.slow
+
 # No augmentation: its ops take longer to compile than all the rest.
 SMALL = EvaluationSettings(
     network=NetworkSettings(width=4, depth=2, norm="none"),
@@ -77,7 +79,6 @@ def test_defaults_are_the_width_and_depth_of_the_distillation(distilled, digits)
     assert settings.network == SMALL.network
 
 
-@pytest.mark.slow
 def test_another_architecture(distilled, digits):
     network = NetworkSettings(name="convnet_in", width=4, depth=2)
     result = evaluate(distilled, digits, SMALL, network=network, networks=1)

@@ -16,6 +16,8 @@ from isa_toolkit.evaluation.features import (
 )
 from isa_toolkit.networks import NetworkSettings
 
+pytestmark = pytest.mark.slow
+
 SMALL = FeatureSettings(network=NetworkSettings(width=8, norm="none"), steps=600)
 
 

@@ -22,6 +22,8 @@ from isa_toolkit.evaluation.train import TestResult
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.training import FitSettings, SGDSettings, dsa_fit
 
+pytestmark = pytest.mark.slow
+
 DIGITS = load_dataset("digits")
 
 

@@ -23,6 +23,8 @@ from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.base import Network, NetworkOutput
 from isa_toolkit.networks.random_features import draw_random
 
+pytestmark = pytest.mark.slow
+
 M, PIXELS, CLASSES = 6, 4, 3
 USUAL = {
     "learning_rate": 3.0,

@@ -14,6 +14,8 @@ from toy import SIDE, dense_network, quick_jit, toy_problem
 from isa_toolkit.evaluation.train import train_and_test
 from isa_toolkit.networks.training import ORDERS, FitSettings
 
+pytestmark = pytest.mark.slow
+
 
 def published(**changes):
     """Return the evaluation of the toy network, full batch and without augmentation."""

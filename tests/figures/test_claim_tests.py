@@ -11,6 +11,8 @@ from isa_toolkit.figures.claim_tests import check_claims, published_claims
 from isa_toolkit.figures.registry import ITEMS
 from isa_toolkit.figures.results_table import as_table
 
+pytestmark = pytest.mark.slow
+
 CLAIMS = list(published_claims().itertuples())
 
 

@@ -71,6 +71,7 @@ def test_the_rows_follow_from_the_seconds(tiny, monkeypatch):
     assert "1 per class 1.13 [" in cost.caption(table)
 
 
+@pytest.mark.slow
 def test_compiled_loops_are_timed(tiny, monkeypatch):
     monkeypatch.setattr(cost, "_STEPS", 2)
     timed = TimedLoop(tiny_study(tiny.folder).experiment(cost.VARIANTS[1], 1, 0))

@@ -13,6 +13,8 @@ from isa_toolkit.figures import fig6
 from isa_toolkit.figures.style import png
 from isa_toolkit.figures.variants import setting
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_panels_show_exactly_the_points():
     table = fig6_table()

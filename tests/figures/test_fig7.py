@@ -14,6 +14,8 @@ from isa_toolkit.figures import fig7
 from isa_toolkit.figures.variants import Variant
 from isa_toolkit.losses import crucial, isa, ridge
 
+pytestmark = pytest.mark.slow
+
 
 def residuals(seed=0, classes=4):
     draw = np.random.default_rng(seed)

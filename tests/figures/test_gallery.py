@@ -108,6 +108,7 @@ def test_a_published_gallery_is_named_by_its_letter():
     assert "of the paper" not in gallery.caption(table.assign(dataset="toy"))
 
 
+@pytest.mark.slow
 def test_the_gallery_is_of_the_isa_set_of_seed_0(tiny):
     table = gallery.compute(tiny, 10)
     run = tiny.runs([gallery.Variant("isa")], 10)[gallery.Variant("isa"), 0]

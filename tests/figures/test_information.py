@@ -15,6 +15,7 @@ from isa_toolkit.figures import information
 from isa_toolkit.losses import ridge
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("distilled", "features"), [(6, 10), (12, 5)])
 def test_scores_are_half_the_squared_residual_of_the_outer_loss(
     monkeypatch, distilled, features

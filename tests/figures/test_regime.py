@@ -10,6 +10,8 @@ from isa_toolkit.distillation import Run
 from isa_toolkit.figures import regime
 from isa_toolkit.figures.variants import setting
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_figure_shows_gains_against_the_accuracy_reached():
     table = regime_table()

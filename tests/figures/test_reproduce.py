@@ -18,6 +18,8 @@ from isa_toolkit.figures.registry import ITEMS
 from isa_toolkit.figures.results_table import COLUMNS
 from isa_toolkit.figures.variants import label_of
 
+pytestmark = pytest.mark.slow
+
 
 def by_hand(monkeypatch):
     """Replace the computation of every item by its hand-written table."""

@@ -23,6 +23,7 @@ def drawings(run):
     }
 
 
+@pytest.mark.slow
 def test_pictures_heed_no_settings_of_the_reader_and_change_none(tiny):
     run = tiny.runs([Variant("frepo")], 1)[Variant("frepo"), 0]
     for draw in drawings(run).values():

@@ -152,6 +152,7 @@ def hard_problem(samples: int, equal: bool) -> tuple[np.ndarray, ...]:
     return features, labels, targets
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("samples", [16, 60, 64, 66, 128])
 def test_single_precision_is_accurate_or_the_ridge_is_raised(samples):
     # Near equality of samples and dimensions, and with equal samples, a plain Cholesky

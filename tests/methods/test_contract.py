@@ -28,6 +28,8 @@ from toy import (
 from isa_toolkit.methods import METHODS, Batch, Method
 from isa_toolkit.methods.base import as_arrays, static_fields
 
+pytestmark = pytest.mark.slow
+
 STEPS = 30
 
 # Settings under which a registered method is another program, tested as one more method.

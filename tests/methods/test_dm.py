@@ -22,6 +22,8 @@ from isa_toolkit.methods import DM, METHODS, Batch
 from isa_toolkit.methods.base import as_arrays
 from isa_toolkit.networks import Network, base
 
+pytestmark = pytest.mark.slow
+
 PLAIN = DM(drop_easy=0, segment=(0, 0), partner="none", ops=(), learning_rate=0.5)
 
 

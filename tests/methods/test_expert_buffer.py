@@ -26,6 +26,8 @@ from isa_toolkit.methods.expert_buffer import (
 )
 from isa_toolkit.networks.base import NetworkOutput
 
+pytestmark = pytest.mark.slow
+
 N = 12
 
 

@@ -27,6 +27,8 @@ from isa_toolkit.methods.frepo import FRePo
 from isa_toolkit.networks import base
 from isa_toolkit.networks.pool import fresh_learner, online_step
 
+pytestmark = pytest.mark.slow
+
 PLAIN = FRePo(
     drop_easy=0.0,
     segment=(0.0, 0.0),
@@ -83,7 +85,6 @@ def test_nothing_dropped_and_no_segment_is_plain_frepo_to_the_bit(partner):
     assert_equals_plain_frepo(partner, dense_network(), quick_jit)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("network", [dense_network, toy_convnet])
 def test_the_same_at_full_optimisation(network):
     assert_equals_plain_frepo("nearest", network(), jax.jit)

@@ -22,6 +22,8 @@ from toy import (
 from isa_toolkit.methods import implicit_gradient as inner
 from isa_toolkit.networks.base import Network, NetworkOutput
 
+pytestmark = pytest.mark.slow
+
 PENALTY = 0.3
 
 

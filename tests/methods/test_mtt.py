@@ -28,6 +28,8 @@ from isa_toolkit.methods.mtt import skip_unused, unroll
 from isa_toolkit.networks import NetworkSettings, build
 from isa_toolkit.networks.base import Network, NetworkOutput
 
+pytestmark = pytest.mark.slow
+
 PLAIN = MTT(
     candidates=1,
     drop_easy=0,

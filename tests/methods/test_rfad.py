@@ -17,6 +17,8 @@ from isa_toolkit.methods.base import as_arrays
 from isa_toolkit.networks.random_features import draw_random
 from isa_toolkit.presets import preset
 
+pytestmark = pytest.mark.slow
+
 CLASSES = 3
 
 

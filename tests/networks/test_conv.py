@@ -14,6 +14,7 @@ from isa_toolkit.networks.conv import Conv
 
 
 # Below and above the size up to which the forward pass, too, is a product of patches.
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [6, 16])
 @pytest.mark.parametrize(
     "settings",
@@ -48,6 +49,7 @@ def test_values_and_gradients_are_those_of_flax(side, settings):
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [6, 16])
 def test_parameters_are_float32_in_double_precision_too(side):
     maps = jnp.asarray(draw_images((2, side, side, 1)), jnp.float32)

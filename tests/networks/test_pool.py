@@ -13,6 +13,8 @@ from toy import assert_same_bytes, dense_network, quick_jit, toy_convnet, toy_pr
 from isa_toolkit.networks import pool
 from isa_toolkit.networks.pool import put, take
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def convnet_learner():

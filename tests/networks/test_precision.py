@@ -17,6 +17,8 @@ from isa_toolkit.networks.precision import (
     products_of_rows,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def read() -> dict[str, np.ndarray]:

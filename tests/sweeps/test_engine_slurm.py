@@ -25,6 +25,8 @@ from stand_in_workers import (
 from isa_toolkit.sweeps import Sweep, plan
 from isa_toolkit.sweeps.engines import SlurmEngine
 
+pytestmark = pytest.mark.slow
+
 
 def test_without_submitit_or_slurm_the_message_has_the_way_out(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -85,7 +87,6 @@ def test_debug_runs_one_group_after_the_other(tmp_path, monkeypatch):
     gc.collect()
 
 
-@pytest.mark.slow
 def test_a_job_at_its_time_limit_is_queued_again_and_resumes(whole, tmp_path):
     del whole
     made = plan(endless(), out=tmp_path)

@@ -17,6 +17,8 @@ from tiny_run import result_bytes, tiny
 from isa_toolkit.distillation.store import lock_folder
 from isa_toolkit.sweeps import Job, JobFailedError, runs_in
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -117,7 +119,6 @@ os._exit(0)  # as a kernel that is killed
 """
 
 
-@pytest.mark.slow
 def test_kernel_restart_kill_9_and_stop_cost_nothing(whole, tmp_path):
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'support'}"}
     command = [sys.executable, "-c", _KERNEL, str(tmp_path)]

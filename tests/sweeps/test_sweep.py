@@ -35,6 +35,8 @@ from isa_toolkit.errors import RunLockedError
 from isa_toolkit.sweeps import Sweep, plan, sweep, sweeps_in
 from isa_toolkit.sweeps.sweep import write
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -173,7 +175,6 @@ def test_a_driver_of_its_own_that_does_not_start_is_an_error(tmp_path, monkeypat
 # --- real processes ---------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_killed_worker_is_resumed_to_the_byte_and_nothing_is_repeated(
     whole, tmp_path, monkeypatch
 ):
@@ -211,7 +212,6 @@ sweep(endless(), {"seed": range(2)}, out=sys.argv[1], name="two", slots=2, progr
 """
 
 
-@pytest.mark.slow
 def test_a_killed_driver_leaves_checkpoints_and_no_orphans(whole, tmp_path):
     del whole
     home = f"{ROOT}:{ROOT / 'tests' / 'support'}"

@@ -17,6 +17,8 @@ from isa_toolkit.sweeps.states import run_status
 from isa_toolkit.sweeps.sweep import write
 from isa_toolkit.sweeps.worker import run_group
 
+pytestmark = pytest.mark.slow
+
 
 def group(out: Path, *experiments) -> Path:
     """Write the folder of a group, as a launch does."""

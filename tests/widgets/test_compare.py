@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import shutil
 
+import pytest
+
 from isa_toolkit.figures import training_curves
 from isa_toolkit.figures.style import png
 from isa_toolkit.figures.variants import Variant
 from isa_toolkit.widgets import CompareRuns, layout
+
+pytestmark = pytest.mark.slow
 
 
 def test_what_is_picked_is_what_is_drawn_and_listed(study, whole, tmp_path):

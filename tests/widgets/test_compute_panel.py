@@ -18,6 +18,8 @@ from isa_toolkit.widgets import (
     layout,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def ran(panel):
     panel.run.click()
@@ -64,7 +66,6 @@ def test_a_full_disk_ends_the_work_in_one_line_and_run_can_be_pressed_again(
         assert panel.stop.disabled
 
 
-@pytest.mark.slow
 def test_stop_ends_the_work_and_run_goes_on(study, tmp_path):
     panel = Predictors(changed(study, folder=tmp_path))
     panel.run.click()
@@ -76,7 +77,6 @@ def test_stop_ends_the_work_and_run_goes_on(study, tmp_path):
     assert not list(tmp_path.glob("*/distilled.safetensors"))
 
 
-@pytest.mark.slow
 def test_diversity_redraws_for_the_space_and_asks_for_k(study, monkeypatch):
     panel = ran(Diversity(study))
     features = bytes(panel.picture.value), panel.table.value
@@ -99,7 +99,6 @@ def test_diversity_redraws_for_the_space_and_asks_for_k(study, monkeypatch):
     assert (bytes(panel.picture.value), panel.table.value) == features
 
 
-@pytest.mark.slow
 def test_predictors_list_rows_of_either(study):
     panel = ran(Predictors(study))
     both = layout.plain_text(panel.table.value)
@@ -126,7 +125,6 @@ def test_regime_lists_each_branch_of_a_predictor(study):
     assert bytes(panel.picture.value) != before
 
 
-@pytest.mark.slow
 def test_information_takes_any_share(study):
     panel = Information(study)
     panel.fraction.value = 0.4
@@ -136,7 +134,6 @@ def test_information_takes_any_share(study):
     assert panel.tables.keys() == {(0.4, 2)}
 
 
-@pytest.mark.slow
 def test_the_map_rings_a_star_and_shows_its_neighbours(study, monkeypatch):
     panel = ran(Manifold(study))
     before = {

@@ -14,6 +14,8 @@ from isa_toolkit.figures.information import read_and_score
 from isa_toolkit.figures.variants import Variant
 from isa_toolkit.widgets import CrucialSamples, layout
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def panel(study):
@@ -116,7 +118,6 @@ def test_both_ends_must_leave_something(panel):
     assert panel.error.startswith("A fraction to drop must be above 0 to compare")
 
 
-@pytest.mark.slow
 def test_run_compares_shares_and_overlays_them(study):
     panel = CrucialSamples(study)
     blank = bytes(panel.comparison.value)

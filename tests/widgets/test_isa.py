@@ -10,6 +10,8 @@ import pytest
 from isa_toolkit.figures import fig7
 from isa_toolkit.widgets import ISA
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def panel(study):

@@ -21,6 +21,8 @@ from isa_toolkit.sweeps import Sweep, plan
 from isa_toolkit.sweeps.sweep import write
 from isa_toolkit.widgets import SweepPanel
 
+pytestmark = pytest.mark.slow
+
 
 def test_before_a_launch_the_plan_is_shown_with_what_it_costs(tmp_path):
     made = three(tmp_path)
@@ -77,7 +79,6 @@ def test_what_another_process_has_launched_is_watched_and_cancelled(
     assert not panel.controls["run"].disabled
 
 
-@pytest.mark.slow
 def test_a_launch_is_a_process_of_its_own_that_any_panel_can_follow(whole, tmp_path):
     made = plan(long_run(), out=tmp_path, name="one")
     panel = SweepPanel(made, poll_s=0.05, retries=3)

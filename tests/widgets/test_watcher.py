@@ -16,6 +16,8 @@ from tiny_run import result_bytes, tiny
 
 from isa_toolkit.widgets import JobFailedError, JobWatcher
 
+pytestmark = pytest.mark.slow
+
 # It holds the lock of the run, as a worker does.
 RUNNING = [
     BEGUN,
@@ -98,7 +100,6 @@ def test_progress_is_shown_until_the_worker_dies(tmp_path, monkeypatch):
     assert "failed at step" in panel.error
 
 
-@pytest.mark.slow
 def test_two_panels_on_one_run_that_is_killed_and_resumed(whole, tmp_path):
     one = JobWatcher(long_run(), out=tmp_path, poll_s=0.05)
     one.run.click()
