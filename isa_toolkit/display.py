@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+class Markdown(str):
+    """Text in Markdown, which a notebook renders."""
+
+    __slots__ = ()
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
+
 def class_rows(
     images: Num[Any, "n h w ch"],
     classes: Num[np.ndarray, " n"],

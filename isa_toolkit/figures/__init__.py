@@ -5,3 +5,24 @@ images of each class. ``draw`` and ``caption`` take the table that it returns: r
 ``results_table``, unless its docstring says otherwise. The table is empty if the study has
 no such run and may not distil one.
 """
+
+from importlib import resources
+
+import lazy_loader
+
+# Modules are imported when they are first used: ``isa.figures.fig5``.
+_MODULES = [
+    file.name.removesuffix(".py")
+    for file in resources.files(__name__).iterdir()
+    if file.name.endswith(".py") and file.name != "__init__.py"
+]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    _MODULES,
+    {
+        "claim_tests": ["check_claims"],
+        "comparisons": ["FIG3C", "TABLE4", "TABLE8"],
+        "results_table": ["findings", "mean_of", "summary"],
+        "variants": ["Variant"],
+    },
+)

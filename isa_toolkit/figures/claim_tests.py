@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isa_toolkit.figures.published_results import AGREES, DIFFERS, NOISE, NOT_RUN
+from isa_toolkit.figures.results_table import format_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,3 +72,27 @@ def check_claims(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     table = claims.reindex(columns=columns)
     verdict = table.verdict.astype(object).where(table.verdict.notna(), NOT_RUN)
     return table.assign(verdict=verdict)
+
+
+def as_text(claims: pd.DataFrame) -> pd.DataFrame:
+    """Return the tested claims of ``check_claims`` for a notebook, a row for each.
+
+    The index is the claim; columns are ``images per class``, ``difference [95 % interval]``
+    and ``verdict``.
+    """
+    import pandas as pd
+
+    rows = {}
+    tested = claims[claims.verdict != NOT_RUN]
+    for one in tested.itertuples():
+        mean, interval = format_interval(one.value, one.low, one.high, signed=True)
+        difference = f"{mean} [{interval.replace(' to ', ', ')}]" if interval else mean
+        rows[one.Index] = [
+            one.claim,
+            str(one.images_per_class),
+            difference,
+            one.verdict,
+        ]
+    heads = ["claim", "images per class", "difference [95 % interval]", "verdict"]
+    made = pd.DataFrame.from_dict(rows, orient="index", columns=heads)
+    return made.set_index("claim")

@@ -10,11 +10,13 @@ seed by seed: such a row is a paired difference. What does not apply is missing.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, SupportsInt
 
 from isa_toolkit import checks
 from isa_toolkit.analysis.intervals import Interval, mean_interval, paired_interval
+from isa_toolkit.display import Markdown
 from isa_toolkit.figures.variants import label_of
 
 if TYPE_CHECKING:
@@ -29,11 +31,20 @@ COLUMNS = {
 }  # fmt: skip
 # What rows of several seeds share, besides the setting.
 _KEYS = ["dataset", "images_per_class", "predictor", "quantity", "x"]
-# Columns that distinguish rows of a summary -> their heading.
-_HEADINGS = {
-    "images_per_class": "per class", "x": "at", "predictor": "predictor",
-    "quantity": "quantity",
-}  # fmt: skip
+# Quantity, without its number of neighbours and its space -> its name, if it has another.
+_NAMES = {
+    "accuracy_percent": "test accuracy",
+    "vendi": "Vendi score",
+    "kid": "kernel distance",
+    "mse_easy_20_from_hard_80": "easiest from the rest",
+    "mse_random_20_from_80": "random part from the rest",
+    "mse_hard_20_from_easy_80": "hardest from the rest",
+    "spearman_networks": "rank correlation between networks",
+    "spearman_training": "rank correlation between stages",
+    "jaccard_networks": "overlap of the easiest between networks",
+    "jaccard_training": "overlap of the easiest between stages",
+    "jaccard_by_chance": "overlap of the easiest by chance",
+}
 _LEVEL = 0.95
 
 
@@ -121,55 +132,176 @@ def _columns(interval: Interval) -> dict[str, Any]:
 # --- reading a table --------------------------------------------------------------------
 
 
-def summary(table: pd.DataFrame, *, decimals: int = 1, **where: Any) -> pd.DataFrame:
-    """Return the means and paired differences of a table as text, a short row for each.
+def summary(
+    table: pd.DataFrame, *, decimals: int | None = None, **where: Any
+) -> pd.DataFrame:
+    """Return the means and paired differences of a table as text.
 
     Args:
         table: Rows of this module.
-        decimals: Number of decimals, at least 0.
-        where: Column -> value that rows must have, such as ``predictor="network"``.
+        decimals: Number of decimals, at least 0; None for one of percentages, and else for
+            three significant digits of the largest mean.
+        where: Column -> value that rows must have, or list of values, such as
+            ``predictor="network"``.
 
     Returns:
-        Table whose index is the label of the setting. Its columns are ``minus`` (the
-        subtracted setting, where there is one), whatever else distinguishes the rows,
-        ``mean``, ``95 %`` (the interval) and ``n``.
+        Table with a row for each setting, position and size; for each quantity, if there is
+        one setting. A column holds the means of a quantity and predictor, or their
+        differences to a baseline, each with its 95 % interval and a star if the interval of
+        a difference excludes 0. The name of the columns says so.
 
     Raises:
         ValueError: If a column is unknown, or ``decimals`` is below 0.
 
     Example:
-        >>> by_seed = as_table([{"setting": "frepo", "quantity": "q"}] * 2)
+        >>> by_seed = as_table([{"setting": "frepo", "quantity": "vendi"}] * 2)
         >>> by_seed["seed"] = by_seed["value"] = [1, 3]
         >>> print(summary(with_means(by_seed)))
-              mean           95 %  n
-        FRePo  2.0  -10.7 to 14.7  2
+        mean [95 % interval], n = 2           Vendi score
+        FRePo                        2.00 [-10.71, 14.71]
     """
     import pandas as pd
 
-    checks.check_integer("decimals", decimals, minimum=0)
-    found = _where(table[table.seed.isna()], where)
-    names = [name for name in _HEADINGS if found[name].nunique(dropna=False) > 1]
-    rows = []
-    for one in found.to_dict("records"):
-        is_difference = not pd.isna(one["against"])
-        mean, interval = format_interval(
-            one["value"], one["low"], one["high"],
-            decimals=decimals, signed=is_difference,
-        )  # fmt: skip
-        rows.append(
-            {
-                "setting": label_of(one["setting"]),
-                "minus": label_of(one["against"]) if is_difference else "",
-                **{_HEADINGS[name]: _text(one[name]) for name in names},
-                "mean": mean,
-                "95 %": interval,
-                "n": str(one["n"]),
-            }
-        )
-    if not rows:
+    if decimals is not None:
+        checks.check_integer("decimals", decimals, minimum=0)
+    found = _described(table, where)
+    if not len(found):
         return pd.DataFrame()
-    made = pd.DataFrame(rows).set_index("setting").rename_axis(None)
-    return made if made["minus"].any() else made.drop(columns="minus")
+    corner = f"mean [95 % interval], n = {_counts(found)}"
+    bases = [base for base in found.base.unique() if base]
+    is_difference = found.base != ""
+    rows, columns = found.row, found.metric
+    if len(bases) > 1:
+        rows = rows.where(~is_difference, rows + " minus " + found.base)
+    elif is_difference.all():
+        corner = f"minus {bases[0]}: {corner}"
+    else:
+        minus = "minus " + found.base
+        if columns.nunique() > 1:
+            minus = columns.str.removesuffix(", %") + ", " + minus
+        columns = columns.where(~is_difference, minus)
+    made: dict[str, dict[str, str]] = {}
+    for row, column, one in zip(rows, columns, found.itertuples(), strict=True):
+        digits = one.decimals if decimals is None else decimals
+        star = " *" if one.base and _excludes_zero(one) else ""
+        made.setdefault(column, {})[row] = _bracketed(one, digits) + star
+        if star and not corner.endswith("0"):
+            corner += "; * excludes 0"
+    shown = pd.DataFrame(made).reindex(list(dict.fromkeys(rows))).fillna("")
+    return shown.rename_axis(columns=corner)
+
+
+def findings(table: pd.DataFrame, **where: Any) -> Markdown:
+    """Return what the paired differences of a table show, as text for a notebook.
+
+    Args:
+        table: Rows of this module.
+        where: Column -> value that rows must have, or list of values.
+
+    Returns:
+        A line for each difference whose interval excludes 0, and one that lists the others.
+
+    Raises:
+        ValueError: If a column is unknown.
+
+    Example:
+        >>> by_seed = as_table([{"setting": "frepo", "quantity": "vendi"}] * 2)
+        >>> by_seed["seed"] = by_seed["value"] = [1, 2]
+        >>> other = by_seed.assign(setting="isa", value=[2, 4])
+        >>> text = findings(with_means(concatenate([by_seed, other]), "frepo"))
+        >>> "difference from FRePo" in text, "ISA +1.50 [-4.85, +7.85]" in text
+        (True, True)
+    """
+    found = _described(table, where)
+    found = found[found.base != ""]
+    lines, others = [], []
+    for one in found.itertuples():
+        metric = (
+            f", {one.metric.removesuffix(', %')}" if found.metric.nunique() > 1 else ""
+        )
+        text = _bracketed(one, one.decimals)
+        if _excludes_zero(one):
+            way = "higher" if one.value > 0 else "lower"
+            lines.append(f"* **{one.row}**{metric}: {text}, {way} than {one.base}.")
+        else:
+            minus = "" if found.base.nunique() == 1 else f" minus {one.base}"
+            others.append(f"{one.row}{minus}{metric} {text}")
+    if others:
+        base = f" from {found.base.iloc[0]}" if found.base.nunique() == 1 else ""
+        start = f"* No significant difference{base} (the interval includes 0)"
+        lines.append(f"{start}: {'; '.join(others)}.")
+    note = "not corrected for the number of comparisons"
+    return Markdown(
+        "\n".join([*lines, "", f"95 % intervals, n = {_counts(found)}, {note}."])
+    )
+
+
+def _described(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
+    """Return means and differences with the texts that tell them apart.
+
+    Columns ``row``, ``metric``, ``base`` (empty for means) and ``decimals``.
+    """
+    overall = table[table.seed.isna()]
+    found = _where(overall, where)
+    varied = {name for name in found if found[name].nunique(dropna=False) > 1}
+    is_quantity = "quantity" in varied and "setting" not in varied
+    rows, metrics, decimals = [], [], []
+    for one in found.itertuples():
+        name = quantity_name(one.quantity) if is_quantity else label_of(one.setting)
+        parts = [name]
+        if "images_per_class" in varied:
+            parts.append(f"{one.images_per_class} per class")
+        if "x" in varied and one.x == one.x:
+            is_fraction = 0 < one.x < 1
+            parts.append(f"{100 * one.x:.3g} %" if is_fraction else f"step {one.x:.0f}")
+        rows.append(", ".join(parts))
+        is_percent = str(one.quantity).endswith("_percent")
+        metric = "mean" if is_quantity else quantity_name(one.quantity)
+        if "predictor" in varied and isinstance(one.predictor, str):
+            is_only = "quantity" not in varied
+            metric = one.predictor if is_only else f"{metric} ({one.predictor})"
+        metrics.append(metric + (", %" if is_percent else ""))
+        means = overall[(overall.quantity == one.quantity) & overall.against.isna()]
+        decimals.append(1 if is_percent else _digits(means.value))
+    if is_quantity:
+        decimals = [max(decimals)] * len(decimals)
+    bases = [_base_name(key) for key in found.against]
+    return found.assign(row=rows, metric=metrics, base=bases, decimals=decimals)
+
+
+def quantity_name(quantity: str) -> str:
+    """Return the name of a quantity in tables and sentences."""
+    plain, _, space = str(quantity).partition("_pixels")
+    plain = re.sub(r"_k\d+$", "", plain) + space
+    name = _NAMES.get(plain, plain.removesuffix("_percent").replace("_", " "))
+    return f"{name} (pixels)" if "_pixels" in str(quantity) else name
+
+
+def _base_name(key: Any) -> str:
+    """Return the name of what was subtracted: a setting, or a quantity; empty for nothing."""
+    return _NAMES.get(key, label_of(key)) if isinstance(key, str) else ""
+
+
+def _excludes_zero(one: Any) -> bool:
+    return one.low > 0 or one.high < 0
+
+
+def _counts(found: pd.DataFrame) -> str:
+    return ", ".join(str(count) for count in sorted(found.n.unique()))
+
+
+def _bracketed(one: Any, decimals: int) -> str:
+    """Return "87.5 [83.2, 91.7]", or with signs for a difference."""
+    mean, interval = format_interval(
+        one.value, one.low, one.high, decimals=decimals, signed=bool(one.base)
+    )
+    return f"{mean} [{interval.replace(' to ', ', ')}]" if interval else mean
+
+
+def _digits(values: Iterable[float]) -> int:
+    """Return the number of decimals that gives the largest number three digits."""
+    largest = max((abs(value) for value in values if value == value), default=0) or 1.0
+    return max(0, min(6, 2 - math.floor(math.log10(largest))))
 
 
 def mean_of(
@@ -207,7 +339,8 @@ def mean_of(
 def _where(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
     for name, value in where.items():
         checks.check_one_of("column", name, COLUMNS)
-        table = table[(table[name] == value).fillna(False).astype(bool)]
+        wanted = value if isinstance(value, list | tuple) else [value]
+        table = table[table[name].isin(wanted)]
     return table
 
 
@@ -230,9 +363,7 @@ def format_interval(
     if math.isnan(value):
         return "–", ""
     if decimals is None:
-        sizes = [abs(end) for end in (value, low, high) if end == end and end != 0]
-        largest = max(sizes, default=1.0)
-        decimals = max(0, min(6, 2 - math.floor(math.log10(largest))))
+        decimals = _digits((value, low, high))
     # "z": what rounds to zero has no minus.
     form = f"{'+' if signed else ''}z.{decimals}f"
     interval = "" if math.isnan(low) else f"{low:{form}} to {high:{form}}"
@@ -249,11 +380,3 @@ def describe(table: pd.DataFrame) -> str:
     one = table[table.seed.isna()].iloc[0]
     size = format_images_per_class(one.images_per_class)
     return f"{one.dataset}, {size}, {one.n} seeds"
-
-
-def _text(value: Any) -> str:
-    import pandas as pd
-
-    if pd.isna(value):
-        return ""
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -10,7 +10,9 @@ from isa_toolkit.analysis.intervals import mean_interval, paired_interval
 from isa_toolkit.figures.results_table import (
     COLUMNS,
     as_table,
+    concatenate,
     differences,
+    findings,
     format_interval,
     mean_of,
     means,
@@ -113,28 +115,68 @@ def accuracies(predictors=("network",)):
     return with_means(as_table(rows), against="frepo")
 
 
-def test_every_mean_and_difference_is_a_row():
+def test_a_summary_holds_every_mean_and_difference():
     made = summary(accuracies())
-    assert list(made.columns) == ["minus", "mean", "95 %", "n"]
-    assert list(made.index) == [
-        "FRePo",
-        "FRePo + crucial + ISA",
-        "FRePo + crucial + ISA",
-    ]
+    assert made.columns.name == "mean [95 % interval], n = 2"
+    assert list(made.columns) == ["test accuracy, %", "minus FRePo"]
+    assert list(made.index) == ["FRePo", "FRePo + crucial + ISA"]
     expected = paired_interval([11.0, 53.0], [10.0, 50.0])
-    [frepo, isa, gain] = made.to_dict("records")
-    assert (frepo["mean"], frepo["minus"], isa["mean"]) == ("30.0", "", "32.0")
-    assert (gain["minus"], gain["mean"]) == ("FRePo", "+2.0")
-    assert gain["95 %"] == f"{expected.low:+.1f} to {expected.high:+.1f}"
+    gain = f"+2.0 [{expected.low:+.1f}, {expected.high:+.1f}]"
+    assert list(made["minus FRePo"]) == ["", gain]
+    assert made.iloc[1, 0].startswith("32.0 [")
 
 
-def test_what_tells_rows_apart_has_a_column():
+def test_a_difference_that_excludes_zero_has_a_star():
+    table = accuracies()
+    shifted = table.against.notna()
+    table.loc[shifted, "low"] = 0.5
+    table.loc[shifted, "high"] = 3.5
+    made = summary(table)
+    assert made.columns.name.endswith("; * excludes 0")
+    assert made.iloc[1, 1].endswith("] *")
+    assert not made.iloc[0, 0].endswith("*")
+    assert "**FRePo + crucial + ISA**: +2.0 [+0.5, " in findings(table)
+    assert "higher than FRePo" in findings(table)
+    table.loc[shifted, ["value", "low", "high"]] = -2, -3, -1
+    assert "lower than FRePo" in findings(table)
+
+
+def test_what_tells_rows_apart_is_in_a_summary():
     both = accuracies(("network", "ridge"))
-    assert set(summary(both).predictor) == {"network", "ridge"}
-    assert "predictor" not in summary(both, predictor="ridge")
-    assert len(summary(both, predictor="ridge", setting="isa")) == 2
-    assert summary(both, decimals=0)["mean"].iloc[0] == "30"
+    assert "ridge, minus FRePo" in summary(both)
+    assert list(summary(both, predictor="ridge")) == ["test accuracy, %", "minus FRePo"]
+    gains = summary(both, against="frepo", predictor=["network", "ridge"])
+    assert gains.columns.name.startswith("minus FRePo: mean")
+    assert list(gains) == ["network, %", "ridge, %"]
+    assert summary(both, decimals=0).iloc[0, 0].startswith("30 [")
     assert summary(both, setting="mixup").empty
+    at = [0.1 if key == "frepo" else 200 for key in both.setting]
+    assert list(summary(both.assign(x=at)).index) == [
+        "FRePo, 10 %",
+        "FRePo + crucial + ISA, step 200",
+    ]
+
+
+def test_differences_to_several_baselines_are_rows():
+    table = accuracies()
+    other = table[table.against.notna()].assign(setting="mixup", against="isa")
+    made = summary(concatenate([table, other]))
+    assert list(made.columns) == ["test accuracy, %"]
+    assert list(made.index[2:]) == [
+        "FRePo + crucial + ISA minus FRePo",
+        "crucial + MixUp minus FRePo + crucial + ISA",
+    ]
+
+
+def test_quantities_of_one_setting_are_rows():
+    rows = [
+        {"setting": "frepo", "quantity": name, "seed": seed, "value": value + seed}
+        for name, value in (("recall_k5", 1), ("vendi_pixels", 3))
+        for seed in (0, 1)
+    ]
+    made = summary(with_means(as_table(rows)))
+    assert list(made.index) == ["recall", "Vendi score (pixels)"]
+    assert list(made.columns) == ["mean"]
 
 
 def test_one_seed_has_no_interval_and_no_difference_no_column():
@@ -143,8 +185,17 @@ def test_one_seed_has_no_interval_and_no_difference_no_column():
     )
     made = summary(one)
     assert list(made.index) == ["other one"]
-    assert made.to_dict("records") == [{"mean": "1.0", "95 %": "", "n": "1"}]
+    assert made.to_dict("records") == [{"q": "1.00"}]
     assert math.isnan(mean_of(one, "other_one").low)
+
+
+def test_findings_name_every_difference():
+    text = findings(accuracies(("network", "ridge")))
+    assert "from FRePo" in text
+    for predictor in ("network", "ridge"):
+        assert f"FRePo + crucial + ISA, {predictor} +2.0 [" in text
+    assert "**" not in text
+    assert text._repr_markdown_() == str(text)
 
 
 def test_one_mean_is_the_interval_itself():
