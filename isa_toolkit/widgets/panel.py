@@ -226,6 +226,19 @@ class Panel:
             await asyncio.sleep(_POLL_S)
         self.check()
 
+    async def show_run(self) -> None:
+        """Display the panel, press *Run*, and wait as ``finished`` does.
+
+        The panel can be used meanwhile; a stored notebook keeps what it shows at the end.
+        """
+        from IPython.display import display
+
+        handle = display(self, display_id=True)
+        self.run.click()
+        await self.finished()
+        if handle is not None:  # None outside of IPython
+            handle.update(self)
+
     def wait(self, timeout_s: float | None = None) -> None:
         """Block until the end of the background work that a button started.
 

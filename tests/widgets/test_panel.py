@@ -213,6 +213,21 @@ def test_a_notebook_awaits_work_and_its_loop_goes_on_meanwhile():
     assert drawn == [0.4]
 
 
+def test_a_panel_is_shown_and_run_in_one_line(capsys):
+    made = []
+    panel, _ = counter(
+        actions={
+            "run": lambda panel: panel.start(
+                lambda: made.append(1), done=lambda: made.append(2)
+            ),
+            "stop": lambda _: None,
+        }
+    )
+    asyncio.run(panel.show_run())
+    assert made == [1, 2]
+    assert repr(panel) in capsys.readouterr().out
+
+
 def test_a_panel_displays_as_its_view_and_as_what_it_shows():
     panel, _ = counter()
     panel.refresh()
