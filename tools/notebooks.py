@@ -3,15 +3,17 @@
     python tools/notebooks.py            # all, one after the other
     python tools/notebooks.py 02 04      # some
 
-Outputs stay, for readers on GitHub and for nbval; the state of widgets, timings and what
-went to standard error do not.
+Outputs stay, for readers on GitHub and for nbval; the state of widgets, progress bars,
+timings and what went to standard error do not.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import nbformat
@@ -19,6 +21,7 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 VIEW = "application/vnd.jupyter.widget-view+json"
+PNG = "image/png"
 
 
 def main(words: list[str]) -> int:
@@ -61,7 +64,7 @@ def main(words: list[str]) -> int:
 
 
 def kept(outputs: list) -> list:
-    """Return the outputs to store: one text for each stream, no widget views.
+    """Return the outputs to store: one text for each stream, no widget views, no bars.
 
     Args:
         outputs: of one cell.
@@ -69,8 +72,11 @@ def kept(outputs: list) -> list:
     made: list = []
     for output in outputs:
         if "data" in output:
-            output.data.pop(VIEW, None)
-            output.metadata = {}
+            if output.data.pop(VIEW, None) and is_bar(output.data):
+                continue
+            # Size and alternative text of a picture.
+            look = output.metadata.get(PNG)
+            output.metadata = {} if look is None else {PNG: look}
         if output.output_type == "stream":
             if output.name == "stderr":
                 sys.stderr.write(output.text)
@@ -80,6 +86,15 @@ def kept(outputs: list) -> list:
                 continue
         made.append(output)
     return made
+
+
+def is_bar(data: Mapping[str, str]) -> bool:
+    """Return whether an output is a progress bar.
+
+    Args:
+        data: Its texts and pictures by type.
+    """
+    return re.search(r"\d%\|", data.get("text/plain", "")) is not None
 
 
 if __name__ == "__main__":
