@@ -103,7 +103,22 @@ SCENES = {
         "panel.set(drop=(0.6, 0.5))",
     ),
     "isa": (True, "panel = widgets.ISA(study)", ""),
-    "manifold": (True, "panel = widgets.Manifold(study)", RUN),
+    "manifold": (
+        True,
+        "panel = widgets.Manifold(study)",
+        RUN + "; panel.select([0, 1, len(panel.points) - 1])",
+    ),
+    "manifold-hardness": (
+        True,
+        "panel = widgets.Manifold(study)",
+        "panel.classes.value = tuple(range(10)); panel.colour_by.value = 'hardness'; "
+        + RUN,
+    ),
+    "manifold-method": (
+        True,
+        "panel = widgets.Manifold(study)",
+        "panel.colour_by.value = 'method'; " + RUN,
+    ),
     "manifold-before": (True, "panel = widgets.Manifold(study)", ""),
     "diversity": (True, "panel = widgets.Diversity(study)", RUN),
     "information": (True, "panel = widgets.Information(study)", RUN),

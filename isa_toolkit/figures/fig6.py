@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import colorsys
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from isa_toolkit import checks
 from isa_toolkit.analysis import class_geometry, manifold
-from isa_toolkit.figures import results_table
+from isa_toolkit.figures import information, results_table
 from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import house_style, new_figure
 from isa_toolkit.figures.variants import Variant, setting
@@ -17,13 +18,29 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from isa_toolkit.distilled import DistilledSet
+
 VARIANTS = tuple(
     Variant(key) for key in ("frepo", "frepo+drop_hard", "frepo+drop_easy", "isa")
 )
 MODES = ("anchored", "joint")
 SPACES = ("features", "pixels")
+COLOURS = ("class", "hardness", "method")
 K = 5
-_CLASS_COLOURS = ("#E69F00", "#0072B2", "#009E73")
+# Of Okabe and Ito, then of Paul Tol; further classes get computed colours.
+_CLASS_COLOURS = (
+    "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#332288",
+    "#999933", "#882255", "#44AA99", "#661100", "#888888",
+)  # fmt: skip
+# Fifths of the training images by score; light is easy.
+_FIFTHS = {
+    "easiest fifth": "#fdd49e",
+    "second fifth": "#fdbb84",
+    "third fifth": "#fc8d59",
+    "fourth fifth": "#d7301f",
+    "hardest fifth": "#7f0000",
+}
+_START = "start"
 
 
 def pictures(study: Study) -> dict[str, dict[str, Any]]:
@@ -51,9 +68,13 @@ def compute(
 
     Returns:
         One row per point: ``setting`` (the panel; real points of an anchored map are the
-        same in each), ``kind`` ("real" or "distilled"), ``label`` (class name), ``x``,
-        ``y``, and for the whole map ``mode``, ``space``, ``trustworthiness``, ``dataset``
-        and ``images_per_class``. Empty if there is no such run.
+        same in each), ``kind`` ("real" or "distilled"), ``index`` (in the training images
+        or in the distilled set), ``class_index`` and ``label`` (its name), ``x``, ``y``;
+        of a real image ``hardness`` (the fraction of training images that the first set
+        predicts better); of a distilled one in an anchored map ``start_x`` and ``start_y``
+        (the real image that it started from); and for the whole map ``mode``, ``space``,
+        ``trustworthiness``, ``dataset``, ``images_per_class`` and ``seed``. Empty if there
+        is no such run.
     """
     import pandas as pd
 
@@ -61,22 +82,28 @@ def compute(
     checks.check_one_of("space", space, SPACES)
     size = check_study(study).size(images_per_class)
     runs = study.runs(VARIANTS, size)
-    shown = {
-        variant.key: run.distilled for (variant, at), run in runs.items() if at == seed
-    }
-    if not shown:
+    mine = {variant.key: run for (variant, at), run in runs.items() if at == seed}
+    if not mine:
         return pd.DataFrame()
     labels = study.dataset.train.labels
     indices = _sample_each_class(labels, classes, study.budget.map_points)
     real = study.points(study.dataset.inputs("train")[indices], space)
-    sets, kinds = {}, {}
-    for key, distilled in shown.items():
-        mine = np.isin(distilled.classes, classes)
-        sets[key] = study.points(distilled.images[mine], space)
-        kinds[key] = distilled.classes[mine]
+    shown = {key: run.distilled for key, run in mine.items()}
+    chosen = {
+        key: np.flatnonzero(np.isin(distilled.classes, classes))
+        for key, distilled in shown.items()
+    }
+    sets = {
+        key: study.points(distilled.images[chosen[key]], space)
+        for key, distilled in shown.items()
+    }
     perplexity = min(30.0, (len(real) - 1) / 3)
+    start = {}
     if mode == "anchored":
-        anchored = manifold.tsne_map(real, sets, perplexity=perplexity)
+        # All settings of a seed start from the same real images.
+        key, run = next(iter(mine.items()))
+        start = {_START: study.points(run.distilled_at(0).images[chosen[key]], space)}
+        anchored = manifold.tsne_map(real, {**sets, **start}, perplexity=perplexity)
         maps = dict.fromkeys(sets, anchored)
     else:
         maps = {
@@ -84,22 +111,38 @@ def compute(
             for key, points in sets.items()
         }
     names = np.array(study.dataset.class_names)
-    parts = [
-        pd.DataFrame(points, columns=["x", "y"]).assign(
-            setting=key,
-            kind=kind,
-            label=names[of],
-            trustworthiness=made.trustworthiness,
-        )
-        for key, made in maps.items()
-        for kind, points, of in (
-            ("real", made.real, labels[indices]),
-            ("distilled", made.distilled[key], kinds[key]),
-        )
-    ]
+    hardness = _hardness(study, next(iter(shown.values())))[indices]
+    parts = []
+    for key, made in maps.items():
+        for kind, points, index, of in (
+            ("real", made.real, indices, labels),
+            ("distilled", made.distilled[key], chosen[key], shown[key].classes),
+        ):
+            part = pd.DataFrame(points, columns=["x", "y"]).assign(
+                setting=key, kind=kind, index=index, class_index=of[index],
+                label=names[of[index]], trustworthiness=made.trustworthiness,
+            )  # fmt: skip
+            if kind == "real":
+                part["hardness"] = hardness
+            else:
+                first = made.distilled[_START] if start else np.nan
+                part[["start_x", "start_y"]] = first
+            parts.append(part)
     return pd.concat(parts, ignore_index=True).assign(
-        dataset=study.dataset.name, images_per_class=size, mode=mode, space=space
+        dataset=study.dataset.name, images_per_class=size, mode=mode, space=space,
+        seed=seed,
+    )  # fmt: skip
+
+
+def _hardness(study: Study, distilled: DistilledSet) -> np.ndarray:
+    """Return the fraction of training images with a smaller score, for each of them."""
+    scores = information.scores(
+        study.feature_network(),
+        distilled,
+        study.real_features(),
+        study.dataset.targets("train"),
     )
+    return scores.argsort(kind="stable").argsort() / len(scores)
 
 
 def measures(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
@@ -149,54 +192,120 @@ def _sample_each_class(
     return np.sort(np.concatenate(chosen))
 
 
+def points_of(table: pd.DataFrame) -> pd.DataFrame:
+    """Return each image of a table once: real ones, then the distilled sets.
+
+    Positions of real images are those of the first panel.
+    """
+    import pandas as pd
+
+    is_real = table.kind == "real"
+    first = table.setting == table.setting.iloc[0]
+    return pd.concat([table[first & is_real], table[~is_real]], ignore_index=True)
+
+
+def colouring(
+    table: pd.DataFrame, by: Literal["class", "hardness", "method"]
+) -> tuple[pd.Series, dict[str, str]]:
+    """Return the group of each point, and the colour of each group in the legend's order.
+
+    ``by`` is the class, the fifth of the training images by hardness (distilled images
+    are one more group), or the setting (real images are one more group).
+    """
+    checks.check_one_of("colour_by", by, COLOURS)
+    is_real = table.kind == "real"
+    if by == "class":
+        order = table.drop_duplicates("class_index").sort_values("class_index")
+        pairs = order[["label", "class_index"]].itertuples(index=False)
+        return table.label, {label: class_colour(index) for label, index in pairs}
+    if by == "hardness":
+        fifths = np.array(list(_FIFTHS))
+        index = (5 * table.hardness.fillna(0)).astype(int).clip(0, 4)
+        groups = table.label.where(~is_real, fifths[index]).where(is_real, "distilled")
+        return groups, {**_FIFTHS, "distilled": "#000000"}
+    looks = {key: setting(key) for key in dict.fromkeys(table.setting)}
+    groups = table.setting.map({key: look.label for key, look in looks.items()})
+    colours = {look.label: look.colour for look in looks.values()}
+    return groups.where(~is_real, "real"), {"real": "#999999", **colours}
+
+
+def class_colour(index: int) -> str:
+    """Return the colour of a class by its number; no two classes have the same."""
+    if index < len(_CLASS_COLOURS):
+        return _CLASS_COLOURS[index]
+    # Steps of the golden ratio keep the hues apart, however many there are.
+    hue, lightness = (0.618034 * index) % 1, (0.35, 0.5, 0.65)[index % 3]
+    return "#" + "".join(
+        f"{round(255 * part):02X}" for part in colorsys.hls_to_rgb(hue, lightness, 0.7)
+    )
+
+
+def is_one_map(table: pd.DataFrame, colour_by: str) -> bool:
+    """Return whether all settings are drawn in one panel, which only some maps allow."""
+    return colour_by == "method" and table["mode"].iloc[0] == "anchored"
+
+
 @house_style
-def draw(table: pd.DataFrame) -> Figure:
-    """Return the panels: real images as dots, distilled ones as stars."""
+def draw(
+    table: pd.DataFrame,
+    *,
+    colour_by: Literal["class", "hardness", "method"] = "class",
+) -> Figure:
+    """Return a panel per setting: real images as dots, distilled ones as stars.
+
+    A line leads to a star from the real image that it started from. Coloured by method, an
+    anchored map is one panel with the stars of all settings.
+    """
+    from matplotlib.lines import Line2D
+
+    groups, colours = colouring(table, colour_by)
     keys = list(dict.fromkeys(table.setting))
-    names = list(dict.fromkeys(table.label))
-    columns = 2 if len(keys) > 1 else 1
-    lines = -(-len(keys) // columns)
-    figure = new_figure(3.3 * columns, 2.75 * lines + 0.3)
+    rows = {setting(key).label: table.setting == key for key in keys}
+    if is_one_map(table, colour_by):
+        of_first = (table.setting == keys[0]) | (table.kind == "distilled")
+        rows = {"all methods" if len(keys) > 1 else next(iter(rows)): of_first}
+    columns = 2 if len(rows) > 1 else 1
+    lines = -(-len(rows) // columns)
+    height = 2.75 * lines if columns > 1 else 4.4
+    figure = new_figure(6.6, height + 0.3)
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
-    for ax in axes[len(keys) :]:
+    for ax in axes[len(rows) :]:
         ax.set_visible(False)
-    for ax, key in zip(axes, keys, strict=False):
-        panel = table[table.setting == key]
-        for name, colour in zip(names, _CLASS_COLOURS * 10, strict=False):
-            mine = panel[panel.label == name]
+    for ax, (title, at) in zip(axes, rows.items(), strict=False):
+        panel = table[at]
+        moved = panel.dropna(subset=["start_x"])
+        for row in moved.itertuples():
+            ax.plot([row.start_x, row.x], [row.start_y, row.y], color="#777777", lw=0.5)
+        for name, colour in colours.items():
+            mine = panel[groups[at] == name]
             real = mine[mine.kind == "real"]
             stars = mine[mine.kind == "distilled"]
-            ax.scatter(real.x, real.y, s=5, color=colour, alpha=0.35, lw=0)
+            ax.scatter(
+                real.x, real.y, s=5, color=colour, lw=0, label=name,
+                alpha=0.35 if colour_by != "hardness" else 0.8,
+            )  # fmt: skip
             ax.scatter(
                 stars.x, stars.y, s=75, marker="*", color=colour, edgecolor="black",
                 lw=0.6, zorder=3, label=name,
             )  # fmt: skip
-        ax.set_title(setting(key).label)
+        ax.set_title(title)
         ax.set_xticks([])
         ax.set_yticks([])
         ax.spines[:].set_visible(True)
         ax.spines[:].set_color("#bbbbbb")
-    handles = axes[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside upper center", ncols=len(names), title="class")
+    seen = groups[np.logical_or.reduce(list(rows.values()))]
+    handles = [
+        Line2D([], [], marker="o", ls="", ms=5, color=colour, label=name)
+        for name, colour in colours.items()
+        if (seen == name).any()
+    ]
+    # Inches of a handle with the longest name, of which as many fit as the figure is wide.
+    wide = 0.58 + 0.05 * max(len(name) for name in colours)
+    figure.legend(
+        handles=handles, loc="outside upper center", ncols=max(1, int(6.4 / wide)),
+        title=f"{colour_by} (dot: real image, star: distilled image)",
+    )  # fmt: skip
     return figure
-
-
-def star_positions(figure: Figure, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the positions of the stars in a figure that has been saved or rendered.
-
-    One row per star: ``setting``, ``star`` (its index within the setting), ``label``, and
-    ``left`` and ``top``, in fractions of the figure's width and height.
-    """
-    stars = table[table.kind == "distilled"].copy()
-    stars["star"] = stars.groupby("setting", sort=False).cumcount()
-    for ax, key in zip(figure.axes, dict.fromkeys(table.setting), strict=False):
-        mine = stars.setting == key
-        dots = ax.transData.transform(stars.loc[mine, ["x", "y"]])
-        across = figure.transFigure.inverted().transform(dots)
-        stars.loc[mine, "left"] = across[:, 0]
-        stars.loc[mine, "top"] = 1 - across[:, 1]
-    wanted = ["setting", "star", "label", "left", "top"]
-    return stars.loc[:, wanted].reset_index(drop=True)
 
 
 def caption(table: pd.DataFrame) -> str:
@@ -215,9 +324,17 @@ def caption(table: pd.DataFrame) -> str:
         else "network inputs"
     )
     size = results_table.format_images_per_class(one.images_per_class)
+    order = table.drop_duplicates("class_index").sort_values("class_index").label
+    names = ", ".join(order) if len(order) <= 5 else f"{len(order)} classes"
+    what = f"the class{'es' * (len(order) > 1)} {names}" if len(order) <= 5 else names
+    lines = (
+        "; a line leads to a star from the real image that it started from"
+        if table.start_x.notna().any()
+        else ""
+    )
     return (
-        f"{one.dataset}, {size}, seed 0; dots are real, stars distilled images of three "
-        f"classes, in {space}. Mode: {one['mode']} ({how}). Trustworthiness of the map (5 "
-        f"neighbours) {one.trustworthiness:.3f}. Distances in the map mean little; overlap, "
+        f"{one.dataset}, {size}, seed {one.seed}; dots are real, stars distilled images of "
+        f"{what}, in {space}{lines}. Mode: {one['mode']} ({how}). Trustworthiness of the map "
+        f"(5 neighbours) {one.trustworthiness:.3f}. Distances in the map mean little; overlap, "
         "spread and evenness in feature space, with intervals over seeds, are in the table."
     )

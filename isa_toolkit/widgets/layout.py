@@ -7,6 +7,7 @@ dark ink on white; in a dark theme the browser inverts their lightness and keeps
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,10 @@ import ipywidgets
 import numpy as np
 import traitlets
 from markupsafe import Markup, escape
+from PIL import Image
 
 from isa_toolkit.display import picture_grid
+from isa_toolkit.errors import InvalidValueError
 
 # Widths of a label, and of a label with its control: at least, at most, for long names.
 _LABEL, _LEAST, _CONTROL, WIDE = "8.5em", "22em", "34em", "46em"
@@ -99,6 +102,9 @@ class Chips(ipywidgets.HBox):
     """
 
     value = traitlets.Tuple()
+    # Not for the browser: a box with a tooltip fails there (ipywidgets 8.1).
+    tooltip = traitlets.Unicode()
+    _is_writing = False
 
     def __init__(
         self, label: str, value: Sequence[Any], *, options: Sequence[tuple[str, Any]],
@@ -112,23 +118,36 @@ class Chips(ipywidgets.HBox):
             for name, each in options
         }  # fmt: skip
         super().__init__(
-            [ipywidgets.Label(label, layout={"width": _LABEL}), *self._buttons.values()],
-            tooltip=help, layout={"flex_flow": "row wrap", "grid_column": "1 / -1"},
+            [
+                ipywidgets.Label(label, layout={"width": _LABEL, "flex": "none"}),
+                flow(self._buttons.values(), gap="0"),
+            ],
+            tooltip=help, layout={"max_width": "100%"},
         )  # fmt: skip
         self.add_class("isa-chips")
-        self._read()
+        self.value = tuple(value)
         for button in self._buttons.values():
             button.observe(self._read, "value")
 
-    def _read(self, change: Any = None) -> None:
-        del change
-        self.value = tuple(k for k, button in self._buttons.items() if button.value)
+    @traitlets.validate("value")
+    def _in_order(self, proposal: Any) -> tuple[Any, ...]:
+        if unknown := set(proposal["value"]) - set(self._buttons):
+            raise InvalidValueError(
+                f"value must be among {list(self._buttons)}, got {unknown.pop()!r}."
+            )
+        return tuple(each for each in self._buttons if each in proposal["value"])
 
     @traitlets.observe("value")
     def _write(self, change: Any) -> None:
-        with self.hold_trait_notifications():
-            for each, button in self._buttons.items():
-                button.value = each in change["new"]
+        self._is_writing = True
+        for each, button in self._buttons.items():
+            button.value = each in change["new"]
+        self._is_writing = False
+
+    def _read(self, change: Any) -> None:
+        del change
+        if not self._is_writing:
+            self.value = tuple(k for k, button in self._buttons.items() if button.value)
 
 
 def set_options(widget: Any, options: list[tuple[str, Any]]) -> None:
@@ -185,6 +204,14 @@ def is_picture(value: Any) -> bool:
 def images_png(rows: Sequence[np.ndarray], *, side: int) -> bytes:
     """Return rows of images as a PNG, each at least ``side`` screen pixels wide."""
     return picture_grid(rows, side=side)._repr_png_() or BLANK
+
+
+def fewer_colours(png: bytes) -> bytes:
+    """Return the PNG of a figure with 128 colours, which is a third of its size."""
+    made = io.BytesIO()
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    picture.quantize(128, dither=Image.Dither.NONE).save(made, "PNG", optimize=True)
+    return made.getvalue()
 
 
 def progress_bar() -> ipywidgets.FloatProgress:
@@ -293,7 +320,7 @@ def row(widgets: Iterable[ipywidgets.Widget]) -> ipywidgets.Box:
     Labelled controls form columns of one width; rows with a button are packed.
     """
     children = list(widgets)
-    if any(isinstance(one, ipywidgets.Button) for one in children):
+    if any(isinstance(one, ipywidgets.Button | Chips) for one in children):
         return flow(children, gap="2px 6px")
     columns = f"repeat(auto-fill, minmax(min(100%, {_LEAST}), 1fr))"
     return ipywidgets.GridBox(

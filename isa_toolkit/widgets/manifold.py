@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, final
 
 import ipywidgets
 import numpy as np
@@ -16,14 +16,22 @@ from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import png
 from isa_toolkit.figures.variants import setting
 from isa_toolkit.widgets import layout
-from isa_toolkit.widgets.clickable_image import ClickableImage
-from isa_toolkit.widgets.compute_panel import compute_panel, size_dropdown
+from isa_toolkit.widgets.compute_panel import (
+    BackgroundTask,
+    compute_panel,
+    size_dropdown,
+)
 from isa_toolkit.widgets.panel import Panel
 
-# Number of nearest real images, images per row, and their approximate width.
-_NEAREST, _ROW = 8, 4
-_PIXELS = 64
+# Nearest training images beside a selected point, and points that are listed.
+_NEAREST, _LISTED = 8, 24
+# A stored map is in a notebook twice, as PNG and in HTML.
+_DPI = 120
 _MEASURES = ("overlap", "spread", "evenness")
+_MISSING = (
+    "This map is a picture only: jupyter-scatter, which lets it be zoomed, pointed at and "
+    "lassoed, is not installed. Install it with: pip install jupyter-scatter"
+)
 
 
 class _Made(NamedTuple):
@@ -43,87 +51,50 @@ class _Made(NamedTuple):
 
 
 def Manifold(study: Study, *, seed: int = 0) -> Panel:
-    """Return the panel of Figure 6: the map, its measures, and each star (distilled image).
+    """Return the panel of Figure 6: a map per method, its measures, and chosen points.
 
-    Point at a star, or set *Star of* and *Star*: it gets a ring in the map and is shown with
-    the real images nearest to it in feature space, which a map only approximates.
+    Drag to pan and scroll to zoom, in all maps at once; point at a dot to see its image;
+    click one, or lasso many, to list them beside their nearest training images. Without
+    jupyter-scatter the map is a picture.
 
     Args:
         study: Study with the data and the runs.
         seed: Seed of the distilled sets that are shown.
 
     Returns:
-        The panel; *Run* computes the map for classes, space, mode and size; methods and
-        stars only redraw. ``panel.picture.selected`` is the index of the star in
-        ``panel.picture.spots``; setting it selects a star.
+        The panel. *Run* computes the map for classes, space, mode and size; methods and
+        colours only redraw. ``panel.points`` holds a row for each point of the map,
+        ``panel.selected`` the rows that are selected, and ``panel.select(rows)`` selects.
 
     Source: the paper, Figure 6.
     """
     names = list(study.dataset.class_names)
     keys = [variant.key for variant in fig6.VARIANTS]
-    labels = [(setting(key).label, key) for key in keys]
-
-    def compute(working: Study, values: Mapping[str, Any]) -> _Made:
-        classes = tuple(sorted(values["classes"]))
-        if not classes:
-            raise InvalidValueError("classes must name at least one class, got none.")
-        size = values["images_per_class"]
-        table = fig6.compute(
-            working, size, classes=classes, mode=values["mode"],
-            space=values["space"], seed=seed,
-        )  # fmt: skip
-        found = working.runs(fig6.VARIANTS, size)
-        sets = {
-            one.key: run.distilled for (one, at), run in found.items() if at == seed
-        }
-        return _Made(table, fig6.measures(working, size), sets)
-
-    def draw(made: _Made, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        methods = [key for key in keys if key in values["methods"]]
-        if not methods:
-            raise InvalidValueError("methods must name at least one method, got none.")
-        shown = made.table[made.table.setting.isin(methods)]
-        figure = fig6.draw(shown)
-        method = values["method"] if values["method"] in made.sets else methods[0]
-        distilled = made.sets[method]
-        mine = np.flatnonzero(np.isin(distilled.classes, sorted(values["classes"])))
-        star = min(values["star"], len(mine) - 1)
-        with panel.quietly():
-            panel.star.max = len(mine) - 1
-        if method in methods:
-            order = list(dict.fromkeys(shown.setting))
-            points = shown[(shown.setting == method) & (shown.kind == "distilled")]
-            one = points.iloc[star]
-            ax = figure.axes[order.index(method)]
-            ax.plot(one.x, one.y, "o", ms=15, mfc="none", mec="black", mew=1.4)
-        images, text = _neighbours(study, distilled, int(mine[star]), values["space"])
-        drawn = png(figure)
-        stars = fig6.star_positions(figure, shown)
-        mark = stars.index[(stars.setting == method) & (stars.star == star)]
-        return {
-            "picture": {
-                "value": drawn,
-                "spots": [_spot(row) for row in stars.itertuples()],
-                "selected": int(mark[0]) if len(mark) else -1,
-            },
-            "table": _numbers(made.measures),
-            "caption": layout.caption(fig6.caption(shown)),
-            "star_image": images,
-            "star_caption": layout.caption(
-                f"{setting(method).label}, star {star}: {text}"
-            ),
-        }
-
+    model = _Manifold(study, seed)
+    is_live = _linked_maps() is not None
+    outputs: dict[str, ipywidgets.Widget] = {"legend": layout.text()}
+    if is_live:
+        outputs["picture"] = layout.grid("370px")
+    outputs |= {"gallery": layout.text(), "table": layout.text()}
     panel = compute_panel(
         "Map of real and distilled images",
         study,
-        about="Distances in a map mean little; the measures below it are of feature space.",
+        about="" if is_live else _MISSING,
         controls={
-            "classes": layout.several(
-                "Classes", list(range(min(3, len(names)))),
+            "classes": layout.Chips(
+                "Classes", range(min(3, len(names))),
                 options=[(name, index) for index, name in enumerate(names)],
+                help="Classes whose images are mapped",
             ),
-            "methods": layout.several("Methods", keys, options=labels),
+            "methods": layout.Chips(
+                "Methods", keys, options=[(setting(key).label, key) for key in keys],
+                help="Methods whose distilled images are shown",
+            ),
+            "colour_by": layout.dropdown(
+                "Colour by", "class", options=fig6.COLOURS,
+                help="Class; how badly FRePo's set predicts a real image; or the method, "
+                "all in one map",
+            ),
             "space": layout.dropdown(
                 "Space", "features", options=fig6.SPACES,
                 help="Features of a network trained on real images, or network inputs",
@@ -133,82 +104,194 @@ def Manifold(study: Study, *, seed: int = 0) -> Panel:
                 help="One map of the real images for all methods, or one for each method",
             ),
             "images_per_class": size_dropdown(study, study.default_size),
-            "method": layout.dropdown(
-                "Star of", keys[0], options=labels,
-                help="Method whose distilled image is shown",
-            ),
-            "star": layout.int_slider(
-                "Star", 0, min=0, max=3 * study.default_size - 1,
-                help="Index of the distilled image to show", continuous_update=False,
-            ),
         },
         depends_on=("classes", "space", "mode", "images_per_class"),
-        compute=compute,
-        draw=draw,
+        compute=model.compute,
+        draw=model.draw,
         groups=[
-            ["classes", "methods"], ["space", "mode", "images_per_class"],
-            ["method", "star"],
+            ["classes"], ["methods"], ["colour_by", "space", "mode", "images_per_class"],
         ],
-        outputs={
-            "picture": ClickableImage(alt="Map of real and distilled images"),
-            "star_image": layout.image("auto"),
-            "star_caption": layout.text(),
-        },
-        arrange=_arrange,
+        outputs=outputs,
+        arrange=lambda shown: layout.column(
+            [shown[name] for name in ("legend", "picture", "gallery", "table", "caption")]
+        ),
+        task=model,
+        still=model.still if is_live else None,
     )  # fmt: skip
-
-    def pick(change: Any) -> None:
-        if change["new"] < 0:
-            return
-        spot = panel.picture.spots[change["new"]]
-        if (panel.method.value, panel.star.value) == (spot["setting"], spot["star"]):
-            return
-        with panel.quietly():
-            panel.method.value, panel.star.value = spot["setting"], spot["star"]
-        panel.follow(change)
-
-    panel.picture.observe(pick, "selected")
+    model.panel = panel
     return panel
 
 
-def _spot(row: Any) -> dict[str, Any]:
-    """Return the position of a star as a spot of the image."""
-    return {
-        "x": round(float(row.left), 4),
-        "y": round(float(row.top), 4),
-        "name": f"{setting(row.setting).label}, star {row.star}: class {row.label}",
-        "setting": row.setting,
-        "star": int(row.star),
-    }
+def _linked_maps() -> Any:
+    """Return the module of the maps in the browser; None without jupyter-scatter."""
+    try:
+        from isa_toolkit.widgets import linked_maps
+    except ModuleNotFoundError as error:
+        if error.name != "jscatter":
+            raise
+        return None
+    return linked_maps
 
 
-def _arrange(outputs: Mapping[str, ipywidgets.Widget]) -> ipywidgets.Widget:
-    star = [outputs["star_image"], outputs["star_caption"]]
-    upper = layout.flow([outputs["picture"], layout.column(star, width="310px")])
-    return layout.column([upper, outputs["table"], outputs["caption"]])
+@final
+class _Manifold(BackgroundTask):
+    """The map that is shown, and the points of it that are selected."""
+
+    panel: Panel
+
+    def __init__(self, study: Study, seed: int) -> None:
+        super().__init__(study)
+        self.seed = seed
+        self.points: Any = None
+        self.selected: list[int] = []
+        self._made: _Made | None = None
+        # Of the map that is shown: its plots, methods, space, and each point's image and name.
+        self._maps: Any = None
+        self._methods: list[str] = []
+        self._space: Any = ""
+        self._images = np.empty(0)
+        self._names: list[str] = []
+
+    def compute(self, working: Study, values: Mapping[str, Any]) -> _Made:
+        if not values["classes"]:
+            raise InvalidValueError("classes must name at least one class, got none.")
+        size = values["images_per_class"]
+        table = fig6.compute(
+            working, size, classes=values["classes"], mode=values["mode"],
+            space=values["space"], seed=self.seed,
+        )  # fmt: skip
+        found = working.runs(fig6.VARIANTS, size)
+        sets = {
+            one.key: run.distilled
+            for (one, at), run in found.items()
+            if at == self.seed
+        }
+        return _Made(table, fig6.measures(working, size), sets)
+
+    def draw(self, made: _Made, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        methods = [key for key in made.sets if key in values["methods"]]
+        if not methods:
+            raise InvalidValueError("methods must name at least one method, got none.")
+        before = self._maps
+        if made is not self._made:
+            self._take(made, values["space"])
+        self._methods, by = methods, values["colour_by"]
+        shown = self._shown
+        _, colours = fig6.colouring(shown, by)
+        outputs = {
+            "legend": layout.legend(colours),
+            "gallery": self._gallery(),
+            "table": _numbers(made.measures),
+            "caption": layout.caption(fig6.caption(shown)),
+        }
+        if self._maps is None:
+            return {**outputs, "picture": self.still() or layout.BLANK}
+        views = self._maps.views(methods, by)
+        self._maps.select(np.array(self.selected, int))
+        self.panel.picture.children = views
+        if before is not None and before is not self._maps:
+            before.close()
+        return {**outputs, "picture": {"children": views}}
+
+    @property
+    def _shown(self) -> Any:
+        assert self._made is not None
+        return self._made.table[self._made.table.setting.isin(self._methods)]
+
+    def still(self) -> bytes | None:
+        """Return the map as a PNG, or None before there is one."""
+        if self._made is None:
+            return None
+        figure = fig6.draw(self._shown, colour_by=self.panel.values["colour_by"])
+        return layout.fewer_colours(png(figure, dpi=_DPI))
+
+    def select(self, rows: Sequence[int] | np.ndarray) -> None:
+        """Select points by their rows in ``points``; none for an empty sequence.
+
+        Raises:
+            ValueError: A row is not in ``points``.
+        """
+        chosen = [int(row) for row in rows]
+        most = 0 if self.points is None else len(self.points)
+        if wrong := [row for row in chosen if not 0 <= row < most]:
+            raise InvalidValueError(
+                f"rows must be below {most}, the number of points, got {wrong[0]}."
+            )
+        if chosen == self.selected:
+            return
+        self.selected = chosen
+        if self._maps is not None:
+            self._maps.select(np.array(chosen, int))
+        self.panel.write({"gallery": self._gallery()})
+
+    def _take(self, made: _Made, space: str) -> None:
+        """Show another map; nothing of it is selected yet."""
+        self._made, self._space, self.selected = made, space, []
+        self.points = fig6.points_of(made.table)
+        pixels = {
+            key: np.rint(255 * one.to_pixels()).astype(np.uint8)
+            for key, one in made.sets.items()
+        }
+        real = self.study.dataset.train.images
+        self._images = np.concatenate(
+            [
+                (real if kind == "real" else pixels[key])[mine["index"].to_numpy()]
+                for (kind, key), mine in self.points.groupby(
+                    ["kind", "setting"], sort=False
+                )
+            ]
+        )
+        self._names = [_name(row) for row in self.points.itertuples()]
+        if module := _linked_maps():
+            self._maps = module.LinkedMaps(
+                made.table, self._images, self._names, self.select
+            )
+
+    def _gallery(self) -> str:
+        """Return the selected points beside their nearest training images."""
+        if not self.selected:
+            return layout.note(
+                "Large dots are distilled images, small dots real ones. Click a dot, or lasso "
+                "several, to list them here."
+                if self._maps is not None
+                else "panel.select(rows) lists points of panel.points here."
+            )
+        made, train = self._made, self.study.dataset.train
+        assert made is not None
+        listed = self.points.iloc[self.selected[:_LISTED]]
+        if self._space == "features":
+            real = self.study.real_features()
+        else:
+            real = self.study.points(self.study.dataset.inputs("train"), "pixels")
+        rows = []
+        for row in listed.itertuples():
+            if row.kind == "real":
+                mine = real[row.index]
+            else:
+                images = made.sets[row.setting].images[row.index : row.index + 1]
+                mine = self.study.points(images, self._space)[0]
+            near = np.argsort(np.square(real - mine).sum(axis=1), kind="stable")
+            if row.kind == "real":
+                near = near[near != row.index]
+            near = near[:_NEAREST]
+            same = int((train.labels[near] == row.class_index).sum())
+            pictures = map(
+                layout.thumbnails, (self._images[[row.Index]], train.images[near])
+            )
+            rows.append([self._names[row.Index], *pictures, f"{same} of {len(near)}"])
+        heads = ["point", "image", f"nearest in {self._space}", "of its class"]
+        more = len(self.selected) - len(listed)
+        rest = layout.caption(f"{more} more points are selected.") if more else ""
+        return layout.table(heads, rows) + rest
 
 
-def _neighbours(
-    study: Study, distilled: DistilledSet, index: int, space: str
-) -> tuple[bytes, str]:
-    """Return a distilled image above its nearest real images as PNG, and a caption."""
-    real = study.dataset.train
-    if space == "pixels":
-        points = study.dataset.inputs("train").reshape(len(real.labels), -1)
-        mine = distilled.images[index].reshape(-1)
-    else:
-        points = study.real_features()
-        mine = study.feature_network().features(distilled.images[index : index + 1])[0]
-    distances = np.square(points - mine).sum(axis=1)
-    nearest = np.argsort(distances, kind="stable")[:_NEAREST]
-    own = distilled.to_pixels()[index : index + 1]
-    images = real.images[nearest]
-    names = np.array(distilled.class_names)
-    classes = ", ".join(names[real.labels[nearest]])
+def _name(row: Any) -> str:
+    """Return the text below the image of a point."""
+    if row.kind == "real":
+        what = f"training image {row.index}: class {row.label}"
+        return f"{what}, harder than {100 * row.hardness:.0f} %"
     return (
-        layout.images_png([own, images[:_ROW], images[_ROW:]], side=_PIXELS),
-        f"class {names[distilled.classes[index]]}. Below it, the {len(nearest)} real training "
-        f"images nearest to it in {space}, of the classes {classes}.",
+        f"{setting(row.setting).label}, distilled image {row.index}: class {row.label}"
     )
 
 

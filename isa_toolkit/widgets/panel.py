@@ -129,11 +129,11 @@ class Panel:
         bundle: Any = self.view._repr_mimebundle_(**settings)
         drawn = self._still() if self._still is not None else None
         shown: list[Any] = [] if drawn is None else [drawn]
-        shown += [
-            bytes(widget.value) if layout.is_image(widget) else widget.value
-            for widget in self.outputs.values()
-            if isinstance(widget, ipywidgets.HTML) or layout.is_image(widget)
-        ]
+        for widget in self.outputs.values():
+            if layout.is_image(widget):
+                shown.append(bytes(widget.value))
+            elif isinstance(widget, ipywidgets.HTML):
+                shown.append(widget.value)
         parts = [self._status.value, self._error.value, *shown]
         pictures = [part for part in shown if layout.is_picture(part)]
         if pictures:

@@ -33,11 +33,10 @@ def page(browser: Any) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Return the folder that is served: copies of notebooks, small, and their runs."""
+    """Return the folder that is served: notebooks and their runs."""
     from isa_toolkit.sweeps.job import runs_in
 
     made = tmp_path_factory.mktemp("served")
-    lab.small_copy("04_manifold", made)
     for name, cells in lab.SCRATCH.items():
         (made / name).write_text(lab.notebook(cells))
     yield made

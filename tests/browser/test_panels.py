@@ -164,36 +164,61 @@ def test_a_run_is_started_watched_found_again_stopped_and_resumed(panels, server
     lab.until(page, lambda: ": stopped" in other.inner_text())
 
 
-def test_a_star_is_picked_by_pointer_keyboard_and_slider(page, server):
-    server.open(page, "04_manifold.ipynb")
-    server.run_all(page)
+# Where the points of the first map are: their positions in the page.
+POINTS = """panel => {
+    const map = [...panel.querySelectorAll('div')].find(part => part.api);
+    const { left, top } = map.getBoundingClientRect();
+    return Array.from({ length: map.api.get('points').length }, (_, index) => {
+        const [x, y] = map.api.getScreenPosition(index) ?? [NaN, NaN];
+        return [left + x, top + y];
+    });
+}"""
+
+
+def maps_of(page):
     panel = panel_of(page, "Map of real and distilled")
-    spots = panel.locator(".isa-spot")
-    assert spots.count() == 4 * 6
-    images = panel.locator("img:not(.isa-spots img)")
-    before = images.screenshot()
-    reported = panel.locator(".isa-caption").filter(has_text="nearest to it").first
+    lab.until(page, lambda: panel.locator("canvas").count() >= 4)
+    panel.locator("canvas").first.scroll_into_view_if_needed()
+    lab.until(
+        page,
+        lambda: panel.evaluate("p => [...p.querySelectorAll('div')].some(d => d.api)"),
+    )
+    return panel
 
-    def picked(index):
-        return spots.nth(index).get_attribute("aria-pressed") == "true"
 
-    spots.nth(8).hover(force=True)  # stars may lie on each other
-    lab.until(page, lambda: "FRePo, hard dropped, star" in reported.inner_text())
-    lab.until(page, lambda: images.screenshot() != before)
-    _, readout = slider_of(panel, "Star")
+def point_at(page, panel, index):
+    """Move the pointer to a point, until the browser shows its image."""
+    shown = page.locator(".isa-hover:not([hidden])")
 
-    page.mouse.move(0, 0)
-    spots.nth(1).focus()
-    page.keyboard.press("ArrowRight")
-    assert picked(2)
-    lab.until(page, lambda: "FRePo, star 2: class" in reported.inner_text())
-    assert readout.inner_text() == "2"
+    def is_shown():
+        x, y = panel.evaluate(POINTS)[index]
+        page.mouse.move(x + 60, y + 60)
+        page.mouse.move(x, y, steps=4)
+        page.wait_for_timeout(200)
+        return shown.count() == 1
 
-    handle, _ = slider_of(panel, "Star")
-    handle.focus()
-    page.keyboard.press("ArrowRight")
-    lab.until(page, lambda: picked(3))
-    lab.until(page, lambda: "FRePo, star 3: class" in reported.inner_text())
+    lab.until(page, is_shown)
+    assert "blob:" in shown.locator("div").first.get_attribute("style")
+    return shown.inner_text()
+
+
+def test_the_map_shows_the_image_under_the_pointer(page, server):
+    server.open(page, "map.ipynb")
+    server.run_all(page)
+    panel = maps_of(page)
+    assert "training image" in point_at(page, panel, 0)
+    page.mouse.move(5, 5)
+    lab.until(page, lambda: page.locator(".isa-hover:not([hidden])").count() == 0)
+
+
+def test_stop_works_while_a_cell_waits(page, server):
+    server.open(page, "long.ipynb")
+    server.start_all(page)
+    panel = panel_of(page, "Network and ridge predictor")
+    lab.until(page, lambda: "runs: 0 of" in panel.inner_text())
+    button_of(panel, "Stop").click()
+    lab.until(page, lambda: "Stopped: " in panel.inner_text())
+    server.wait_for_all(page)
 
 
 def test_a_panel_is_alive_in_voila(page, folder, tmp_path):

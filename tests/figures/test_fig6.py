@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
 from hand_tables import fig6_table
-from PIL import Image
 
 from isa_toolkit.figures import fig6
 from isa_toolkit.figures.style import png
@@ -16,41 +13,62 @@ from isa_toolkit.figures.variants import setting
 pytestmark = pytest.mark.slow
 
 
-def test_the_panels_show_exactly_the_points():
-    table = fig6_table()
-    figure = fig6.draw(table)
+def drawn(ax):
+    return [part.get_offsets().tolist() for part in ax.collections]
+
+
+@pytest.mark.parametrize("mode", fig6.MODES)
+@pytest.mark.parametrize("colour_by", fig6.COLOURS)
+def test_the_panels_show_exactly_the_points(mode, colour_by):
+    table = fig6_table(mode)
+    groups, colours = fig6.colouring(table, colour_by)
+    figure = fig6.draw(table, colour_by=colour_by)
     keys = list(dict.fromkeys(table.setting))
     panels = [ax for ax in figure.axes if ax.get_visible()]
-    assert [ax.get_title() for ax in panels] == [setting(key).label for key in keys]
-    for ax, key in zip(panels, keys, strict=True):
-        drawn = [part.get_offsets().tolist() for part in ax.collections]
-        expected = [
+    parts = {setting(key).label: table.setting == key for key in keys}
+    if (mode, colour_by) == ("anchored", "method"):
+        parts = {"all methods": (table.setting == keys[0]) | (table.kind != "real")}
+    assert [ax.get_title() for ax in panels] == list(parts)
+    for ax, at in zip(panels, parts.values(), strict=True):
+        assert drawn(ax) == [
             mine[mine.kind == kind][["x", "y"]].to_numpy().tolist()
-            for label in ("zero", "one", "two")
-            for mine in [table[(table.setting == key) & (table.label == label)]]
+            for name in colours
+            for mine in [table[at & (groups == name)]]
             for kind in ("real", "distilled")
         ]
-        assert drawn == expected
-        colours = [tuple(part.get_facecolor()[0][:3]) for part in ax.collections]
-        assert colours[::2] == colours[1::2]
-        assert len(set(colours)) == 3
+        lines = [line.get_xydata().tolist() for line in ax.lines]
+        stars = table[at & table.start_x.notna()]
+        assert lines == [
+            [[row.start_x, row.start_y], [row.x, row.y]] for row in stars.itertuples()
+        ]
     names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names == ["zero", "one", "two"]
+    assert names == [name for name in colours if (groups == name).any()]
 
 
-def test_each_star_is_where_it_is_said_to_be():
+def test_classes_have_their_own_colours_in_their_own_order():
+    names = tuple(f"class {at}" for at in range(10))
+    figure = fig6.draw(fig6_table(names=names))
+    shown = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert shown == list(names)
+    assert len({fig6.class_colour(at) for at in range(100)}) == 100
+    # The legend is inside the picture, with one panel too.
+    for table in (fig6_table(names=names), fig6_table(names=names)[:60]):
+        figure = fig6.draw(table)
+        png(figure)
+        box = figure.legends[0].get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.x1
+
+
+def test_the_caption_says_which_classes_and_which_seed():
     table = fig6_table()
-    figure = fig6.draw(table)
-    picture = np.asarray(Image.open(io.BytesIO(png(figure))).convert("RGB"))
-    places = fig6.star_positions(figure, table)
-    stars = table[table.kind == "distilled"]
-    assert places.setting.tolist() == stars.setting.tolist()
-    assert places.star.tolist() == 3 * list(range(6))
-    colours = dict(zip(("zero", "one", "two"), fig6._CLASS_COLOURS, strict=True))
-    height, width = picture.shape[:2]
-    for row in places.itertuples():
-        dot = picture[int(row.top * height), int(row.left * width)]
-        assert dot.tolist() == list(bytes.fromhex(colours[row.label][1:]))
+    assert "of the classes zero, one, two" in fig6.caption(table)
+    assert "of 10 classes" in fig6.caption(
+        fig6_table(names=tuple(map(str, range(10)))).assign(seed=3)
+    )
+    assert "seed 3" in fig6.caption(table.assign(seed=3))
+    assert "a line leads" in fig6.caption(table)
+    assert "a line leads" not in fig6.caption(fig6_table("joint"))
 
 
 @pytest.mark.parametrize("mode", fig6.MODES)
@@ -69,7 +87,8 @@ def test_the_map_holds_every_chosen_image(tiny, monkeypatch, mode):
     monkeypatch.setattr(manifold, name, pretend)
     table = fig6.compute(tiny, mode=mode, space="pixels", classes=(0, 2))
     keys = ["frepo", "frepo+drop_hard", "frepo+drop_easy", "isa"]
-    assert list(made) == ([tuple(keys)] if mode == "anchored" else [(k,) for k in keys])
+    sets = [(*keys, "start")] if mode == "anchored" else [(key,) for key in keys]
+    assert list(made) == sets
     assert set(table.label) == {"zero", "two"}
     for key in keys:
         panel = table[table.setting == key]
@@ -83,6 +102,11 @@ def test_the_map_holds_every_chosen_image(tiny, monkeypatch, mode):
         mine = run.images[np.isin(run.classes, (0, 2))].reshape(20, -1)
         stars = panel[panel.kind == "distilled"]
         np.testing.assert_array_equal(stars[["x", "y"]], mine[:, :2] + 1)
+        assert stars.start_x.notna().all() == (mode == "anchored")
+        real = panel[panel.kind == "real"]
+        labels = tiny.dataset.train.labels[real["index"]]
+        np.testing.assert_array_equal(labels, real.class_index)
+        assert real.hardness.between(0, 1, inclusive="left").all()
     assert f"Mode: {mode}" in fig6.caption(table)
     assert "network inputs" in fig6.caption(table)
 

@@ -169,18 +169,23 @@ def information_table(seeds: int = 3) -> pd.DataFrame:
     return pd.concat([table, as_table(paired)], ignore_index=True)
 
 
-def fig6_table() -> pd.DataFrame:
+def fig6_table(
+    mode: str = "anchored", names: tuple[str, ...] = ("zero", "one", "two")
+) -> pd.DataFrame:
     draw = np.random.default_rng(1)
     rows = [
         {
             "dataset": "toy", "images_per_class": 2, "setting": key, "kind": kind,
-            "label": label, "x": x, "y": y, "mode": "anchored", "space": "features",
-            "trustworthiness": 0.9,
+            "label": label, "x": x, "y": y, "mode": mode, "space": "features",
+            "trustworthiness": 0.9, "seed": 0, "class_index": at, "index": index,
+            "hardness": draw.random() if kind == "real" else np.nan,
+            "start_x": at if (kind, mode) == ("distilled", "anchored") else np.nan,
+            "start_y": index if (kind, mode) == ("distilled", "anchored") else np.nan,
         }
         for key in ("frepo", "frepo+drop_hard", "isa")
         for kind, count in (("real", 4), ("distilled", 2))
-        for label in ("zero", "one", "two")
-        for x, y in draw.normal(size=(count, 2))
+        for at, label in reversed(list(enumerate(names)))
+        for index, (x, y) in enumerate(draw.normal(size=(count, 2)))
     ]  # fmt: skip
     return pd.DataFrame(rows)
 

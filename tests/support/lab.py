@@ -217,6 +217,11 @@ class Lab:
 
     def run_all(self, page: Any) -> None:
         """Run all cells and wait for the last one; a cell that fails ends it at once."""
+        self.start_all(page)
+        self.wait_for_all(page)
+
+    def start_all(self, page: Any) -> None:
+        """Run all cells, and do not wait for them."""
         page.evaluate(
             """() => {
                 window.ranAll = false;
@@ -224,6 +229,9 @@ class Lab:
                     .finally(() => { window.ranAll = true; });
             }"""
         )
+
+    def wait_for_all(self, page: Any) -> None:
+        """Wait for the last cell that ``start_all`` runs; a cell that fails ends it at once."""
         page.wait_for_function("() => window.ranAll")
         failed = page.evaluate(_ERRORS)
         assert not failed, failed
@@ -235,31 +243,14 @@ _ERRORS = """() => jupyterapp.shell.currentWidget.content.model.sharedModel.toJS
     .map(output => output.ename + ': ' + output.evalue)"""
 
 
-def small_copy(name: str, folder: Path) -> None:
-    """Copy a notebook of the project, its study a tiny one of seconds."""
-    import nbformat
-
-    made = nbformat.read(ROOT / f"notebooks/{name}.ipynb", as_version=4)
-    [cell] = [one for one in made.cells if "parameters" in one.metadata.get("tags", [])]
-    cell.source += SMALL
-    nbformat.write(made, folder / f"{name}.ipynb")
-
-
-SMALL = """
-from types import MappingProxyType
-from widget_study import BUDGET
-from isa_toolkit.figures import study
-study.BUDGETS = MappingProxyType({"quick": BUDGET})
-seeds, folder = 2, "runs"
+TINY = """import pytest
+from widget_study import tiny_study
+study = tiny_study(pytest.MonkeyPatch(), "runs")
 """
-# Notebooks beside the copies: their cells.
+# Notebooks that are served: their cells.
 SCRATCH = {
     "panels.ipynb": [
-        "import pytest\n"
-        "import isa_toolkit as isa\n"
-        "from isa_toolkit import widgets\n"
-        "from widget_study import tiny_study\n"
-        "study = tiny_study(pytest.MonkeyPatch(), 'runs')",
+        TINY + "import isa_toolkit as isa\nfrom isa_toolkit import widgets",
         "widgets.CrucialSamples(study, networks=1)",
         "widgets.ISA(study)",
         "widgets.Gallery('runs')",
@@ -268,6 +259,17 @@ SCRATCH = {
         f"    batch_size=32, steps={MANY}, selection='last', validation_every=1000,\n"
         ")\n"
         "widgets.JobWatcher(experiment, out='runs')",
+    ],
+    "map.ipynb": [
+        TINY
+        + "from isa_toolkit.widgets import Manifold\npanel = Manifold(study)\npanel",
+        "panel.run.click()\nawait panel.finished()",
+    ],
+    "long.ipynb": [
+        TINY.replace("runs", "long")
+        + f"study.budget = study.budget._replace(steps={{2: {MANY}}})\n"
+        + "from isa_toolkit.widgets import Predictors\npanel = Predictors(study)\npanel",
+        "panel.run.click()\nawait panel.finished()",
     ],
     "attach.ipynb": [
         "from isa_toolkit.widgets import JobWatcher\nJobWatcher(out='runs')"

@@ -12,7 +12,6 @@ from isa_toolkit.figures import study as figures_study
 from isa_toolkit.widgets import (
     Diversity,
     Information,
-    Manifold,
     Predictors,
     Regime,
     layout,
@@ -32,7 +31,7 @@ def never(*arguments, **settings):
     raise AssertionError("a redraw asked for work")
 
 
-@pytest.mark.parametrize("make", [Diversity, Information, Manifold, Predictors, Regime])
+@pytest.mark.parametrize("make", [Diversity, Information, Predictors, Regime])
 def test_before_run_a_panel_says_what_to_press(make, study):
     panel = make(study)
     panel.check()
@@ -132,43 +131,3 @@ def test_information_takes_any_share(study):
     assert "Of the easiest 40 %" in panel.caption.value
     assert panel.table.value.count("<tr>") == 4
     assert panel.tables.keys() == {(0.4, 2)}
-
-
-def test_the_map_rings_a_star_and_shows_its_neighbours(study, monkeypatch):
-    panel = ran(Manifold(study))
-    before = {
-        name: bytes(panel.outputs[name].value) for name in ("picture", "star_image")
-    }
-    assert "overlap" in panel.table.value
-    monkeypatch.setattr(panel.model, "start", never)
-    assert panel.star.max == 5
-    panel.star.value = 4
-    panel.check()
-    for name, picture in before.items():
-        assert bytes(panel.outputs[name].value) != picture
-    assert "FRePo, star 4: class 2." in panel.star_caption.value
-    # A spot and the controls are the same choice, both ways.
-    spots = panel.picture.spots
-    assert len(spots) == 4 * 6
-    assert spots[panel.picture.selected]["name"] == "FRePo, star 4: class 2"
-    panel.picture.selected = 7
-    assert (panel.method.value, panel.star.value) == ("frepo+drop_hard", 1)
-    assert f"{spots[7]['name'][:-9]}: class 0" in panel.star_caption.value
-    panel.check()
-    drawn = panel.refreshes
-    panel.picture.selected = -1
-    panel.picture.selected = 99
-    assert (panel.picture.selected, panel.refreshes) == (-1, drawn)
-    panel.set(method="frepo", star=4)
-    panel.method.value = "isa"
-    assert "FRePo + crucial + ISA, star 4" in panel.star_caption.value
-    assert panel.picture.selected == 3 * 6 + 4
-    panel.methods.value = ["isa"]
-    panel.check()
-    assert (len(panel.picture.spots), panel.picture.selected) == (6, 4)
-    panel.methods.value = []
-    assert panel.error == "methods must name at least one method, got none."
-    panel.methods.value = ["isa", "frepo"]
-    panel.check()
-    panel.mode.value = "joint"
-    assert "press Run" in panel.message

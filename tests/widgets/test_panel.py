@@ -249,6 +249,28 @@ def test_every_control_has_help_and_labels_are_aligned():
     ).style.description_width  # fmt: skip
 
 
+def test_chips_are_on_in_the_order_of_the_options_and_draw_once():
+    drawn = []
+    chips = layout.Chips(
+        "Classes", (2, 0), options=[("zero", 0), ("one", 1), ("two", 2)], help="which"
+    )
+    panel = Panel(
+        "Chips",
+        controls={"classes": chips},
+        outputs={},
+        update=lambda values: drawn.append(values["classes"]) or {},
+    )
+    assert chips.value == (0, 2)
+    buttons = chips.children[1].children
+    buttons[1].value = True
+    assert chips.value == (0, 1, 2)
+    panel.classes.value = [1]
+    assert [button.value for button in buttons] == [False, True, False]
+    assert drawn == [(0, 1, 2), (1,)]
+    with pytest.raises(ValueError, match=r"value must be among \[0, 1, 2\], got 3"):
+        chips.value = (3,)
+
+
 def test_tables_escape_what_they_are_caption():
     made = layout.table(["a", "<b>"], [["x & y", 1], ["z", layout.bar(0.5)]])
     assert "&lt;b&gt;" in made
