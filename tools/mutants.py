@@ -71,11 +71,11 @@ MUTANTS = (
         ["losses/test_crucial.py"],
     ),
     Mutant(
-        "a gradient flows through the choice of samples",
+        "all samples can be dropped",
         "losses/crucial.py",
-        "    values = jax.lax.stop_gradient(values)\n    count",
-        "    count",
-        ["losses/test_crucial.py", "losses/test_selection.py"],
+        "return jnp.clip(dropped, 0, count - 1)",
+        "return jnp.clip(dropped, 0, count)",
+        ["losses/test_crucial.py"],
     ),
     Mutant(
         "the ridge is not relative to the number of samples",
