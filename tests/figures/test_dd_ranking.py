@@ -11,6 +11,8 @@ from isa_toolkit.evaluation.dd_scores import SCORES
 from isa_toolkit.figures import dd_ranking
 from isa_toolkit.figures.variants import setting
 
+pytestmark = pytest.mark.slow
+
 
 def test_each_panel_shows_the_means_of_a_score():
     table = dd_ranking_table()

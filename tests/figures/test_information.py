@@ -80,6 +80,7 @@ def test_in_a_batch_819_predict_205(monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_each_split_is_paired_with_the_random_one(tiny):
     table = information.compute(tiny)
     by_seed = table[table.seed.notna()]

@@ -13,6 +13,8 @@ from isa_toolkit.figures import table6
 from isa_toolkit.figures.registry import ITEMS
 from isa_toolkit.figures.variants import setting
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_bars_show_exactly_the_table():
     table = table6_table()

@@ -75,6 +75,7 @@ def test_methods_differ_by_their_column_and_not_by_their_settings(tmp_path):
     assert list(made.table().differs) == ["", ""]
 
 
+@pytest.mark.slow
 def test_the_time_is_measured_in_runs_of_the_same_program(tmp_path):
     run = distill(tiny(), out=tmp_path)
     status = run.status

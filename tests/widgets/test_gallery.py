@@ -13,6 +13,8 @@ from isa_toolkit.figures import gallery
 from isa_toolkit.figures.variants import Variant
 from isa_toolkit.widgets import Gallery, pictures
 
+pytestmark = pytest.mark.slow
+
 
 def sources(distilled) -> list[str]:
     table = gallery.table_of(distilled, "digits")
