@@ -202,13 +202,39 @@ def point_at(page, panel, index):
     return shown.inner_text()
 
 
-def test_the_map_shows_the_image_under_the_pointer(page, server):
+def test_the_map_shows_images_lists_a_lasso_and_keeps_the_old_picture(page, server):
     server.open(page, "map.ipynb")
     server.run_all(page)
     panel = maps_of(page)
     assert "training image" in point_at(page, panel, 0)
     page.mouse.move(5, 5)
     lab.until(page, lambda: page.locator(".isa-hover:not([hidden])").count() == 0)
+
+    # Around all of the first map.
+    box = panel.locator("canvas").first.bounding_box()
+    left, top = box["x"] + 8, box["y"] + 8
+    right, low = left + box["width"] - 16, top + box["height"] - 16
+    panel.locator(".isa-figure").first.locator("button").nth(1).click()
+    page.mouse.move(left + 40, top)
+    page.mouse.down()
+    for x, y in ((right, top), (right, low), (left, low), (left, top)):
+        page.mouse.move(x, y, steps=4)
+    page.mouse.up()
+    gallery = panel.locator("table").filter(has_text="nearest in features")
+    lab.until(page, lambda: gallery.locator("img").count() == 2 * 24)
+    assert "FRePo" in panel.inner_text()
+
+    before = panel.locator("canvas").count()
+    button_of(panel, "3").click()
+    lab.until(page, lambda: "press Run" in panel.inner_text())
+    assert panel.locator("canvas").count() == before
+    assert panel.locator(".isa-stale canvas").count() == before
+    assert panel.locator(".isa-error").count() == 0
+
+    page.evaluate("jupyterapp.commands.execute('docmanager:save')")
+    page.reload()
+    panel = maps_of(page)
+    assert "training image" in point_at(page, panel, 0)
 
 
 def test_stop_works_while_a_cell_waits(page, server):
