@@ -54,12 +54,32 @@ def test_each_begins_with_its_question_and_what_it_costs(
         assert f"\n| `{scale}` |" in source(first)
 
 
-def test_each_ends_with_its_limits_and_a_checked_cell(notebook: dict[str, Any]) -> None:
-    texts = [source(c) for c in notebook["cells"] if c["cell_type"] == "markdown"]
-    assert texts[-1].startswith("## How to read this, and its limits\n")
-    last = notebook["cells"][-1]
-    assert tags(last) == ["nbval-check-output"]
+def test_each_ends_with_its_limits_a_folded_check_and_a_link(
+    notebook: dict[str, Any],
+) -> None:
+    limits, heading, last, pointer = notebook["cells"][-4:]
+    assert source(limits).startswith("## How to read this, and its limits\n")
+    assert source(heading).startswith("### ")
+    assert "\n" not in source(heading)
+    assert "nbval-check-output" in tags(last)
+    assert last["metadata"]["jupyter"] == {"source_hidden": True}
     assert ": True\n" in "".join(last["outputs"][0]["text"])
+    links = re.findall(r"\]\((\d\d_\w+\.ipynb)\)", source(pointer))
+    assert source(pointer).startswith("**Next:**")
+    assert links
+
+
+def test_links_between_notebooks_lead_somewhere(notebook: dict[str, Any]) -> None:
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            for name in re.findall(r"\]\((\w+\.ipynb)\)", source(cell)):
+                assert (FOLDER / name).is_file()
+
+
+def test_the_toolkit_is_imported_in_one_line(notebook: dict[str, Any]) -> None:
+    text = "\n".join(source(cell) for cell in code(notebook))
+    lines = re.findall(r"^.*import.*isa_toolkit.*$|^from isa_toolkit.*$", text, re.M)
+    assert lines == ["import isa_toolkit as isa"]
 
 
 def test_the_first_code_cell_holds_papermills_parameters(
@@ -99,7 +119,7 @@ def test_no_widget_state_time_or_random_name_is_stored(
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
     for place, cell in enumerate(notebook["cells"]):
         assert cell["id"] == f"cell-{place:02d}"
-        assert set(cell["metadata"]) <= {"tags"}
+        assert set(cell["metadata"]) <= {"tags", "jupyter"}
         for one in cell.get("outputs", []):
             assert WIDGET not in one.get("data", {})
 

@@ -7,7 +7,7 @@ import math
 import pytest
 from hand_tables import TABLES
 
-from isa_toolkit.figures.claim_tests import check_claims, published_claims
+from isa_toolkit.figures.claim_tests import as_text, check_claims, published_claims
 from isa_toolkit.figures.registry import ITEMS
 from isa_toolkit.figures.results_table import as_table
 
@@ -110,3 +110,16 @@ def test_items_give_what_the_claims_are_about(claim, tiny):
     mine = checked[checked.claim == claim.claim]
     assert len(mine) > 0
     assert "not run" not in set(mine.verdict)
+
+
+def test_the_text_of_claims_has_a_row_for_each_that_was_tested():
+    checked = check_claims({"table6": as_table([difference(0.1, 0.5)])})
+    made = as_text(checked)
+    assert len(checked) > len(made) == 1
+    assert made.to_dict("records") == [
+        {
+            "images per class": "1",
+            "difference [95 % interval]": "+0.300 [+0.100, +0.500]",
+            "verdict": "agrees",
+        }
+    ]
