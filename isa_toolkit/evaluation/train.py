@@ -129,7 +129,12 @@ def train_and_test(
     def many(keys: Key[Array, " k"], *arguments: PyTree) -> TestResult:
         # A while loop that each network leaves at its own step cannot be batched cheaply.
         is_alone = jax.default_backend() == "cpu" or bool(arguments[-1])
-        at_once = 1 if is_alone else keys.shape[0]
-        return jax.lax.map(lambda key: one(key, *arguments), keys, batch_size=at_once)
+
+        def of_key(key: Key[Array, ""]) -> TestResult:
+            return one(key, *arguments)
+
+        if is_alone:  # a batch of one would compute every op of the augmentation
+            return jax.lax.map(of_key, keys)
+        return jax.vmap(of_key)(keys)
 
     return jax.jit(many)
