@@ -21,8 +21,8 @@ from isa_toolkit.environment import cache_folder
 
 P = ParamSpec("P")
 T = TypeVar("T")
-# Programs that compile faster are not worth a file.
-_LEAST_SECONDS = 0.2
+# To compile the smallest programs of a run takes longer than to read them.
+_LEAST_SECONDS = 0.0
 
 
 def cache_once(function: Callable[P, T]) -> Callable[P, T]:
