@@ -45,7 +45,7 @@ def distill(
         checkpoint_s: Number of seconds between checkpoints.
         keep_checkpoints: Number of checkpoints to keep, the last ones, or all; other runs
             can start from them.
-        progress: Show a progress bar; without this flag only on terminals.
+        progress: Show progress: a bar on terminals, a line every few seconds elsewhere.
         prepared_limit_bytes: Maximum size in bytes of precomputed data (MTT's expert
             trajectories).
         placement: Memory of the real images: device (preprocessed), device_bytes

@@ -72,8 +72,8 @@ def distill(
             one).
         keep_checkpoints: Number of checkpoints to keep, the last ones; None for all. Runs
             can start from those that are kept (``Experiment.start_from``).
-        progress: Whether to show a progress bar; None: only on a terminal or in a
-            notebook.
+        progress: Whether to show progress, None as True: a bar on a terminal or in a
+            notebook, elsewhere a line of text every few seconds.
         prepared_limit_bytes: Maximum size in bytes of precomputed data (MTT's expert
             trajectories), which are kept in ``<out>/shared`` for every run that needs
             the same.
@@ -185,7 +185,7 @@ def distill_grid(
         callbacks: Functions to call with the ``Progress`` of each run after each chunk.
         checkpoint_s: Number of seconds between checkpoints of a run.
         keep_checkpoints: Number of checkpoints of a run to keep; None for all.
-        progress: Whether to show a progress bar.
+        progress: Whether to show progress.
         prepared_limit_bytes: Maximum size in bytes of precomputed data.
         vmap: Whether to vmap the runs; None: unless the device is a CPU, or the batch is
             divided over devices (XLA does not divide the grouped convolutions that

@@ -59,17 +59,18 @@ class Experiment:
             out.
         seed: Seed of the first images, the networks, the order of the data and
             everything else that is random.
-        selection: Rule that selects the step whose images are the result.
-            ``"validation"``: the best accuracy on held-out training images; ``"last"``:
-            the last step, nothing is held out; ``"released"``: the best *test*
-            accuracy, as in the released code, which reports the maximum over 52
-            checkpoints of a run of 500,000 steps (optimistic, and above what ``"last"``
-            gives; only to reproduce it).
-        validation_fraction: Fraction of the training images to hold out.
-        validation_every: Number of steps between validations; None for a fifth of the
-            run, 0 for no validation (only with selection ``"last"``). With
-            ``"released"`` also steps 1 and 3,000 are validated, and None is at most the
-            published 10,000.
+        selection: Rule that selects the step whose images are the result. ``"last"``:
+            the last step; nothing is held out, and no network is trained to choose.
+            ``"validation"``: the best accuracy on held-out training images;
+            ``"released"``: the best *test* accuracy, as in the released code, which
+            reports the maximum over 52 checkpoints of a run of 500,000 steps
+            (optimistic, and above what ``"last"`` gives; only to reproduce it).
+        validation_fraction: Fraction of the training images to hold out with selection
+            ``"validation"``.
+        validation_every: Number of steps between snapshots (images and a checkpoint),
+            which are validated unless the selection is ``"last"``; None for a fifth of
+            the run, 0 for none (only with ``"last"``). With ``"released"`` also steps 1
+            and 3,000 are validated, and None is at most the published 10,000.
         validation_networks: Number of networks to train in each validation; None for 2,
             or the published 5 with ``"released"``.
         validation_steps: Number of training steps of each validation network; None for
@@ -110,7 +111,7 @@ class Experiment:
     steps: int = 500_000
     batch_size: int | None = None
     seed: int = 0
-    selection: Selection = "validation"
+    selection: Selection = "last"
     validation_fraction: float = 0.1
     validation_every: int | None = None
     validation_networks: int | None = None

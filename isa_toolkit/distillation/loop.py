@@ -70,7 +70,13 @@ def run_keys(seed: int) -> RunKeys:
     They depend on the seed only, so runs with different settings start from the same
     images and networks and see the same batches: comparisons are paired.
     """
-    return RunKeys(*jax.random.split(jax.random.key(seed), len(RunKeys._fields)))
+    return _split(jax.random.key(seed))
+
+
+# In one program: each operation outside of one is compiled on its own.
+@jax.jit
+def _split(key: Key[Array, ""]) -> RunKeys:
+    return RunKeys(*jax.random.split(key, len(RunKeys._fields)))
 
 
 def all_finite(state: PyTree) -> Bool[Array, ""]:

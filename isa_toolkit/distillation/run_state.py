@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from jaxtyping import PyTree
 from isa_toolkit.distillation import loop, schedule
 from isa_toolkit.distillation.checkpoints import Checkpoint, Checkpoints
 from isa_toolkit.distillation.experiment import ResolvedExperiment
+from isa_toolkit.distillation.progress import ProgressDisplay
 from isa_toolkit.distillation.signals import StopRequest
 from isa_toolkit.distillation.store import RunStore, versions
 from isa_toolkit.distilled import DistilledSet
@@ -93,6 +95,7 @@ class RunState:
         is_new: Whether there was no checkpoint to resume from.
         failure: Why the run cannot continue, or None.
         unsaved_s: Seconds of steps since the last checkpoint.
+        display: Where the progress of the run is shown.
     """
 
     def __init__(
@@ -119,6 +122,7 @@ class RunState:
         self.is_compiled = False
         self.failure: DivergedError | None = None
         self.unsaved_s = 0.0
+        self.display = ProgressDisplay(is_shown=False)
 
     @property
     def path(self) -> Path:
@@ -228,13 +232,26 @@ class RunState:
     def record(self) -> list[dict[str, Any]]:
         """Write metrics, validation and snapshot of this step; return the new rows."""
         rows, self.pending = schedule.summarise(self.pending, self.settings, self.step)
-        if self.is_validation or self.step == self.resolved.first_step:
+        is_first = self.step == self.resolved.first_step
+        if self.is_validation or is_first:
             self.distilled().save(self.store.snapshot_path(self.step))
-            if self.resolved.validation is not None:
-                accuracies = schedule.validate(self.resolved, *self._distilled())
-                rows.append({"step": self.step, "kind": "validation", **accuracies})
+            if self.resolved.validation is not None and not is_first:
+                rows.append(self._validate())
         self.store.append_metrics(rows)
         return rows
+
+    def _validate(self) -> dict[str, Any]:
+        """Return the row of a validation; say that it begins, and how long it took."""
+        began = time.monotonic()
+        self.display.announce("validation")
+        accuracies = schedule.validate(self.resolved, *self._distilled())
+        self.display.log(
+            f"{self.path.name}, step {self.step}: validation accuracy "
+            f"{100 * accuracies['accuracy']:.1f} % ({self.settings.validation_networks} "
+            f"networks, {self.settings.validation_steps} updates each; "
+            f"{time.monotonic() - began:.1f} s)"
+        )
+        return {"step": self.step, "kind": "validation", **accuracies}
 
     def call_back(self, rows: list[dict[str, Any]]) -> bool:
         """Call the callbacks with new metrics; return whether one asks to stop."""

@@ -25,12 +25,15 @@ def first_images(resolved: ResolvedExperiment) -> tuple[np.ndarray, np.ndarray]:
     settings, train = resolved.settings, resolved.train
     labels = train.train.labels
     key = loop.run_keys(settings.seed).first_images
-    order = np.asarray(jax.random.permutation(key, len(labels)))
+    order = np.asarray(_permutation(key, len(labels)))
     count = settings.images_per_class
     chosen = np.concatenate(
         [order[labels[order] == c][:count] for c in range(train.num_classes)]
     )
     return train.preprocessing.apply(train.train.images[chosen]), labels[chosen]
+
+
+_permutation = jax.jit(jax.random.permutation, static_argnums=1)
 
 
 def summarise(
@@ -96,8 +99,6 @@ def select_step(rows: list[Row], settings: Experiment) -> dict[str, Any]:
     if rule == "last":
         return {"rule": rule, "step": settings.steps}
     rows = [row for row in rows if row["kind"] == "validation"]
-    if rule == "released":  # which validates no real images
-        rows = [row for row in rows if row["step"] > 0]
-    # The earliest of equally good ones; step 0 is the real images.
+    # The earliest of equally good ones.
     best = max(rows, key=lambda row: (row["accuracy"], -row["step"]))
     return {"rule": rule, "step": best["step"], "accuracy": best["accuracy"]}

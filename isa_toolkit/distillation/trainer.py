@@ -23,6 +23,7 @@ from jaxtyping import PyTree
 from isa_toolkit.distillation import distributed, loop
 from isa_toolkit.distillation.checkpoints import Checkpoints
 from isa_toolkit.distillation.prefetch import Placement, PrefetchLoader
+from isa_toolkit.distillation.progress import ProgressDisplay
 from isa_toolkit.distillation.run_state import RunState, Steps, writing
 from isa_toolkit.distillation.sampling import TrainData, train_data
 from isa_toolkit.distillation.sharding import DeviceMesh
@@ -62,18 +63,20 @@ class Trainer:
             for program in self._programs(checkpoints):
                 runs = program.runs
                 self._agree(runs, partial(self._begin, runs))
-                with self._bar(runs) as bar:
+                with self._display(runs) as display:
+                    for run in runs:
+                        run.display = display
                     length, beat_at = 1, time.monotonic()
                     while any(run.is_active for run in runs):
                         began = time.monotonic()
                         with distributed.detect_lost_peer():
                             parts = program.take(length)
                         seconds = max(time.monotonic() - began, 1e-9)
-                        bar.update(_account(runs, parts, seconds))
+                        _show(display, runs, _account(runs, parts, seconds))
                         program.fetch_states()
                         beats = time.monotonic() - beat_at > _HEARTBEAT_S
                         beat_at = time.monotonic() if beats else beat_at
-                        write = partial(self._after_chunk, runs, beats, bar)
+                        write = partial(self._after_chunk, runs, beats)
                         seconds = self._agree(runs, write, seconds)
                         most = max(part.done for part in parts)
                         length = _next_length(length, seconds, is_full=most == length)
@@ -198,7 +201,7 @@ class Trainer:
                 elif run.is_stop_requested:
                     run.stop()
 
-    def _after_chunk(self, runs: list[RunState], beats: bool, bar: Any) -> None:
+    def _after_chunk(self, runs: list[RunState], beats: bool) -> None:
         """Write what is due at the steps of the runs; end those that are to end."""
         for run in runs:
             if not run.is_active:
@@ -211,10 +214,6 @@ class Trainer:
             with writing(run.path):
                 rows = run.record()
             stop = run.call_back(rows) or run.is_stop_requested
-            if len(runs) == 1 and rows:
-                last = rows[-1]
-                shown = {n: f"{last[n]:.4f}" for n in ("loss", "accuracy") if n in last}
-                bar.set_postfix(shown)
             with writing(run.path):
                 is_due = run.is_validation or run.unsaved_s > self.checkpoint_s
                 if stop or run.is_last or is_due:
@@ -225,9 +224,6 @@ class Trainer:
                     run.finish()
                 elif stop:
                     run.stop()
-        if len(runs) > 1:
-            active = sum(run.is_active for run in runs)
-            bar.set_postfix({"running": f"{active} of {len(runs)}"})
 
     @contextlib.contextmanager
     def _recorded_failure(self) -> Iterator[None]:
@@ -243,18 +239,14 @@ class Trainer:
                         run.write_status("failed", reason=reason)
             raise
 
-    def _bar(self, runs: list[RunState]) -> Any:
-        import tqdm.auto
-
+    def _display(self, runs: list[RunState]) -> ProgressDisplay:
         first = runs[0]
         name = f"{first.resolved.dataset.name}: {len(runs)} runs"
-        disable = None if self.progress is None else not self.progress
-        return tqdm.auto.tqdm(
-            total=sum(run.settings.steps for run in runs),
-            initial=sum(run.step for run in runs),
-            desc=first.path.name if len(runs) == 1 else name,
-            unit="step",
-            disable=disable if distributed.is_writer() else True,
+        return ProgressDisplay(
+            first.path.name if len(runs) == 1 else name,
+            steps=sum(run.settings.steps for run in runs),
+            done=sum(run.step for run in runs),
+            is_shown=self.progress is not False and distributed.is_writer(),
         )
 
     def _group_size(self, data: TrainData) -> int:
@@ -327,12 +319,13 @@ class _Program:
         self._idle = [0] * (size - len(runs))
         self._put = jax.device_put if mesh is None else mesh.shard_runs
         filled = [*runs, *(runs[-1] for _ in self._idle)]
-        stacked = [
-            stack([run.method_settings for run in filled]),
-            stack([run.keys for run in filled]),
-            stack([*states, *(states[-1] for _ in self._idle)]),
+        parts = [
+            (run.method_settings, run.keys, state)
+            for run, state in zip(
+                filled, [*states, *(states[-1] for _ in self._idle)], strict=True
+            )
         ]
-        self._settings, self._keys, self._state = self._put(stacked)
+        self._settings, self._keys, self._state = self._put(_stacked(parts))
         total = np.asarray([run.settings.steps for run in filled], np.int32)
         self._total = self._put(total)
         self._chunk = runs[0].chunk(vmapped=vmapped, mesh=mesh, streamed=streamed)
@@ -418,6 +411,23 @@ def _account(runs: list[RunState], parts: list[Steps], seconds: float) -> int:
         if run.is_active:
             run.advance(part, seconds, seconds * part.done / taken)
     return taken
+
+
+def _show(display: ProgressDisplay, runs: list[RunState], taken: int) -> None:
+    """Show that runs took some steps, and the last loss or how many are running."""
+    if len(runs) > 1:
+        active = sum(run.is_active and run.failure is None for run in runs)
+        display.update(taken, running=f"{active} of {len(runs)}")
+        return
+    last = runs[0].pending[-1] if runs[0].pending else {}
+    names = ("loss", "target_accuracy")
+    display.update(
+        taken, **{name: f"{last[name]:.3g}" for name in names if name in last}
+    )
+
+
+# One program instead of one for each shape.
+_stacked = jax.jit(stack)
 
 
 @cache_once

@@ -531,8 +531,9 @@ def evaluate_run(
     """
     distilled = run.distilled if step is None else run.distilled_at(step)
     resolved = settings.resolve_for(distilled, dataset)
-    name = "result" if step is None else f"{step:08d}"
-    path = evaluation_path(run, name, resolved, dataset)
+    if step is None:  # a snapshot has the same images
+        step = distilled.manifest["selection"]["step"]
+    path = evaluation_path(run, f"{step:08d}", resolved, dataset)
     if path.is_file():
         stored = json.loads(path.read_text())
         return Evaluation(

@@ -147,7 +147,7 @@ CASES = {
     ),
     "files without a name": Case("data --root data", ("--dataset",), files=npz()),
     "one image per class": Case(
-        "distill --dataset mine --root data",
+        "distill --dataset mine --root data --selection validation",
         ("--selection last",),
         files=npz(
             train_images=images(3),

@@ -36,14 +36,14 @@ def test_rows_do_not_depend_on_how_the_steps_came_in() -> None:
 
 def test_the_earliest_of_the_best_validations_is_the_result() -> None:
     rows = [
-        {"kind": "validation", "step": 0, "accuracy": 0.7},
         {"kind": "train", "step": 4, "loss": 1.0},
+        {"kind": "validation", "step": 4, "accuracy": 0.5},
         {"kind": "validation", "step": 8, "accuracy": 0.6},
         {"kind": "validation", "step": 16, "accuracy": 0.6},
     ]
     chosen = schedule.select_step(rows, tiny(selection="released"))
     assert chosen == {"rule": "released", "step": 8, "accuracy": 0.6}
     chosen = schedule.select_step(rows, tiny())
-    assert chosen == {"rule": "validation", "step": 0, "accuracy": 0.7}
+    assert chosen == {"rule": "validation", "step": 8, "accuracy": 0.6}
     last = schedule.select_step(rows, tiny(steps=20, selection="last"))
     assert last == {"rule": "last", "step": 20}

@@ -49,7 +49,7 @@ def test_runs_and_evaluations_are_made_once(tiny, monkeypatch):
     # Two settings, two seeds, two predictors; and each number is that of the file.
     assert len(table) == 8
     run = tiny.runs([ISA], 1)[ISA, 1]
-    [path] = (run.path / "evaluations").glob("result-*.json")
+    [path] = (run.path / "evaluations").glob(f"{STEPS:08d}-*.json")
     stored = json.loads(path.read_text())
     mine = table[(table.setting == "isa") & (table.seed == 1)].set_index("predictor")
     assert mine.value["network"] == 100 * np.mean(stored["network"])

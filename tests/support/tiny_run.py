@@ -30,6 +30,7 @@ def tiny(**changes: Any) -> Experiment:
         "network": NetworkSettings(width=4, depth=2),
         "steps": STEPS,
         "batch_size": 32,
+        "selection": "validation",
         "validation_every": 8,
         "validation_networks": 1,
         "validation_steps": 5,
