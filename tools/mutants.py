@@ -190,10 +190,10 @@ MUTANTS = (
         ["widgets/test_panel.py"],
     ),
     Mutant(
-        "the slider of the easy end moves nothing",
+        "the handles of the easy and the hard end are swapped",
         "widgets/crucial.py",
-        'easy, hard = values["drop_easy"], values["drop_hard"]\n        if',
-        'easy, hard = 0.2, values["drop_hard"]\n        if',
+        '(easy, hard), within = values["drop"], values["within"]',
+        '(hard, easy), within = values["drop"], values["within"]',
         ["widgets/test_crucial.py"],
     ),
     Mutant(
