@@ -264,7 +264,7 @@ def _described(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
         means = overall[(overall.quantity == one.quantity) & overall.against.isna()]
         decimals.append(1 if is_percent else _digits(means.value))
     if is_quantity:
-        decimals = [max(decimals)] * len(decimals)
+        decimals = [min(decimals)] * len(decimals)
     bases = [_base_name(key) for key in found.against]
     return found.assign(row=rows, metric=metrics, base=bases, decimals=decimals)
 
