@@ -140,7 +140,7 @@ def summary(
     Args:
         table: Rows of this module.
         decimals: Number of decimals, at least 0; None for one of percentages, and else for
-            three significant digits of the largest mean.
+            three significant digits of the largest mean, and two of the largest difference.
         where: Column -> value that rows must have, or list of values, such as
             ``predictor="network"``.
 
@@ -261,8 +261,13 @@ def _described(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
             is_only = "quantity" not in varied
             metric = one.predictor if is_only else f"{metric} ({one.predictor})"
         metrics.append(metric + (", %" if is_percent else ""))
-        means = overall[(overall.quantity == one.quantity) & overall.against.isna()]
-        decimals.append(1 if is_percent else _digits(means.value))
+        alike = overall[overall.quantity == one.quantity]
+        is_mean = alike.against.isna()
+        gains = alike[["low", "high"]][~is_mean].to_numpy().ravel()
+        needed = max(
+            _digits(alike.value[is_mean]), _digits(gains, 2) if len(gains) else 0
+        )
+        decimals.append(1 if is_percent else needed)
     if is_quantity:
         decimals = [min(decimals)] * len(decimals)
     bases = [_base_name(key) for key in found.against]
@@ -298,10 +303,10 @@ def _bracketed(one: Any, decimals: int) -> str:
     return f"{mean} [{interval.replace(' to ', ', ')}]" if interval else mean
 
 
-def _digits(values: Iterable[float]) -> int:
-    """Return the number of decimals that gives the largest number three digits."""
+def _digits(values: Iterable[float], digits: int = 3) -> int:
+    """Return the number of decimals that gives the largest number so many digits."""
     largest = max((abs(value) for value in values if value == value), default=0) or 1.0
-    return max(0, min(6, 2 - math.floor(math.log10(largest))))
+    return max(0, min(6, digits - 1 - math.floor(math.log10(largest))))
 
 
 def mean_of(
