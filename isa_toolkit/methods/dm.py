@@ -208,7 +208,8 @@ def step(
     classes_at_once = network.num_classes
     if not jax.tree.leaves(norms):
         per_class = targets[1].shape[1]
-        classes_at_once = max(1, images_at_once(network, params) // per_class)
+        images = images_at_once(network, params, frozen=True)
+        classes_at_once = max(1, images // per_class)
     target_features = jax.lax.stop_gradient(
         map_in_pieces(features_of, targets, classes_at_once)
     )

@@ -7,6 +7,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from isa_toolkit.networks.base import make_norm
+from isa_toolkit.networks.conv import Conv
 from isa_toolkit.networks.layers import first_padding, max_pool
 
 Layers = tuple[tuple[int, int, bool], ...]
@@ -72,7 +73,7 @@ class PlainNet(nn.Module):
             if layer == 0:
                 padding = first_padding(images.shape[-1], kernel)
             width = multiple * self.width // 2
-            maps = nn.Conv(width, (kernel, kernel), padding=padding)(maps)
+            maps = Conv(width, kernel_size=(kernel, kernel), padding=padding)(maps)
             maps = nn.relu(make_norm(self.norm, train, decay=0.9)(maps))
             if is_pooled:
                 maps = max_pool(maps)

@@ -45,7 +45,7 @@ def frozen_features(
                 return network.apply(params, state, some).features
         return network.apply(params, state, some).features
 
-    features = map_in_pieces(read, images, images_at_once(network, params))
+    features = map_in_pieces(read, images, images_at_once(network, params, frozen=True))
     return jax.lax.stop_gradient(features.astype(jnp.float32))
 
 

@@ -64,7 +64,7 @@ def random_features(
         return map_in_pieces(
             lambda some: network.apply(drawn, state, some).features,
             images,
-            max(1, images_at_once(network, drawn) // at_once),
+            max(1, images_at_once(network, drawn, frozen=True) // at_once),
         )
 
     features = jax.lax.map(of_one, params, batch_size=at_once)

@@ -7,6 +7,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from isa_toolkit.networks.base import make_norm
+from isa_toolkit.networks.conv import Conv
 from isa_toolkit.networks.layers import first_padding
 
 
@@ -35,14 +36,18 @@ class ResidualBlock(nn.Module):
         """Return the block's output."""
         has_bias = self.norm == "none"
         strides = (self.stride, self.stride)
-        inner = nn.Conv(self.width, (3, 3), strides, padding=1, use_bias=has_bias)(maps)
+        inner = Conv(self.width, strides=strides, padding=1, use_bias=has_bias)(maps)
         inner = nn.relu(make_norm(self.norm, train, decay=0.9)(inner))
-        inner = nn.Conv(self.width, (3, 3), padding=1, use_bias=has_bias)(inner)
+        inner = Conv(self.width, padding=1, use_bias=has_bias)(inner)
         inner = make_norm(self.norm, train, decay=0.9)(inner)
         if self.stride != 1 or maps.shape[-1] != self.width:
-            maps = nn.Conv(self.width, (1, 1), strides, padding=0, use_bias=has_bias)(
-                maps
-            )
+            maps = Conv(
+                self.width,
+                kernel_size=(1, 1),
+                strides=strides,
+                padding=0,
+                use_bias=has_bias,
+            )(maps)
             maps = make_norm(self.norm, train, decay=0.9)(maps)
         return nn.relu(inner + maps)
 
@@ -75,9 +80,8 @@ class ResNet18(nn.Module):
         self, images: Float[Array, "n h w ch"], train: bool = False
     ) -> tuple[Float[Array, "n c"], Float[Array, "n d"]]:
         """Return (logits, features)."""
-        maps = nn.Conv(
+        maps = Conv(
             self.width,
-            (3, 3),
             padding=first_padding(images.shape[-1], 3),
             use_bias=self.norm == "none",
         )(images)
