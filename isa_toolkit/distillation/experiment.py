@@ -318,6 +318,7 @@ class Experiment:
             else "Some images are held out: lower validation_fraction, or use "
             "selection='last'.",
         )
+        resolved._warn_of_clipped_batch()
         return resolved
 
 
@@ -383,6 +384,21 @@ class ResolvedExperiment:
             smallest = int(np.bincount(self.train.train.labels).min())
             return min(wanted, smallest) * self.train.num_classes
         return min(wanted, len(self.train.train.labels))
+
+    def _warn_of_clipped_batch(self) -> None:
+        """Warn where classes are smaller than the batch that the user chose."""
+        wanted, used = self.settings.batch_size, self.batch_size
+        published = method_of(self.method).batch_size
+        if self.sampling != "per_class" or wanted is None or wanted == published:
+            return
+        each = used // self.train.num_classes
+        if each < wanted:
+            warnings.warn(
+                f"batch_size {wanted} is the number of real images of each class, and the "
+                f"smallest class has {each}: a step takes {used} in all.",
+                UserWarning,
+                stacklevel=3,
+            )
 
     @property
     def evaluation(self) -> EvaluationSettings:

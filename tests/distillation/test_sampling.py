@@ -82,8 +82,10 @@ def test_the_batch_size_is_what_the_method_draws():
 
     smallest = int(np.bincount(load_dataset("digits").train.labels).min())
     assert size(DM(), batch_size=32).batch_size == 320
-    # 256 of each class are more than there are.
+    # 256 of each class, the published number, are more than there are.
     assert size(DM()).batch_size == 10 * smallest
+    with pytest.warns(UserWarning, match=f"the smallest class has {smallest}: a step"):
+        assert size(DM(), batch_size=999).batch_size == 10 * smallest
     assert size(DM()).settings.network.name == "convnet_in"
     assert size(MTT()).batch_size == 0
     with pytest.raises(
