@@ -8,6 +8,7 @@ alike.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import resource
 import sys
 import time
@@ -26,7 +27,7 @@ from isa_toolkit.analysis.intervals import Interval, mean_interval
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distillation import Experiment, loop
 from isa_toolkit.distillation.sampling import train_data
-from isa_toolkit.errors import DivergedError
+from isa_toolkit.errors import DivergedError, IsaError
 from isa_toolkit.methods import Batch, FRePo, method_of
 from isa_toolkit.methods.base import as_arrays
 from isa_toolkit.networks import NetworkSettings, build
@@ -66,6 +67,8 @@ SETTINGS = {
         BenchSetting("digits-10", (8, 8, 1), 10, 32, 256, 1438, 359),
         BenchSetting("mnist-1", (28, 28, 1), 1, 32, 256, 10_000, 10_000),
         BenchSetting("mnist-10", (28, 28, 1), 10, 32, 256, 10_000, 10_000),
+        BenchSetting("cifar-1", (32, 32, 3), 1, 64, 256, 10_000, 10_000, flips=True),
+        BenchSetting("cifar-10", (32, 32, 3), 10, 64, 256, 10_000, 10_000, flips=True),
         BenchSetting(
             "cifar10-1", (32, 32, 3), 1, 128, 1024, 50_000, 10_000, flips=True
         ),
@@ -78,6 +81,7 @@ SUITES = {
     "cpu": ("digits-1", "digits-10", "mnist-1", "mnist-10"),
     "gpu": ("cifar10-1", "cifar10-10"),
     "smoke": ("tiny",),
+    "six": ("digits-1", "digits-10", "mnist-1", "mnist-10", "cifar-1", "cifar-10"),
 }
 
 
@@ -427,6 +431,142 @@ def bench(
         floor=least,
         over_floor=seconds / least.seconds if least.seconds else 0.0,
     )
+
+
+# The same step in another implementation.
+
+_SECONDS, _MOST_STEPS = 1.0, 50  # of a round, where no number of steps is given
+
+
+class Comparison(NamedTuple):
+    """Our step and another implementation's at one setting, by processor time.
+
+    setting: Name of the setting.
+    isa: Whether the step has crucial samples and ISA; otherwise it is plain FRePo.
+    plain_over_ours_ratio: Paired ratio of processor times: above 1, ours is faster.
+    interval: Ends of the 95 % interval of that ratio.
+    plain_milliseconds: Processor time of their step, median of the rounds.
+    ours_milliseconds: Processor time of our step, median of the rounds.
+    ours_over_frepo_ratio: Paired ratio of our steps with and without ISA.
+    ours_over_frepo_interval: Ends of its 95 % interval.
+    rounds: Number of rounds.
+    steps: Number of steps per round.
+    """
+
+    setting: str
+    isa: bool
+    plain_over_ours_ratio: float
+    interval: tuple[float, float]
+    plain_milliseconds: float
+    ours_milliseconds: float
+    ours_over_frepo_ratio: float
+    ours_over_frepo_interval: tuple[float, float]
+    rounds: int
+    steps: int
+
+
+def load_plain(path: str | Path) -> Callable[[str, bool], Any]:
+    """Return ``Plain`` of a Python file, which is run.
+
+    ``Plain(name, isa).run(steps)`` takes whole steps at a setting, with or without crucial
+    samples and ISA, and waits for the last one.
+
+    Raises:
+        InvalidValueError: The file is no Python file with such a ``Plain``.
+    """
+    rule = "be the path of a Python file that defines Plain(name, isa) with run(steps)"
+    # Registered, since dataclasses look for the module of a class.
+    spec = importlib.util.spec_from_file_location("_isa_toolkit_plain", path)
+    if spec is None or spec.loader is None or not Path(path).is_file():
+        raise checks.fail("against", rule, str(path), "There is no such file.")
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        fix = f"Running it raised {type(error).__name__}: {error}."
+        raise checks.fail("against", rule, str(path), fix) from error
+    plain = getattr(module, "Plain", None)
+    if plain is None or not callable(getattr(plain, "run", None)):
+        raise checks.fail("against", rule, str(path), "It defines no such class.")
+    return plain
+
+
+def compare_with(
+    plain: Callable[[str, bool], Any],
+    setting: BenchSetting,
+    *,
+    steps: int | None = None,
+    rounds: int = 7,
+) -> list[Comparison]:
+    """Return the comparisons at a setting without and with ISA, from the same rounds.
+
+    Args:
+        plain: The other implementation, as :func:`load_plain` returns it.
+        setting: Shapes of the run.
+        steps: Number of steps per round, at most 512; None for about a second of them.
+        rounds: Number of rounds; the four steps take turns in each.
+
+    Raises:
+        IsaError: The other implementation fails at this setting.
+        ValueError: A number is out of its range.
+    """
+    checks.check_integer("rounds", rounds, minimum=2)
+    if steps is not None:
+        checks.check_integer("steps", steps)
+    data = made_data(setting)
+    runs: dict[str, Callable[[int], Any]] = {
+        "ours": timed_loop(setting, data, frepo(setting)).run,
+        "ours, isa": timed_loop(setting, data, isa(setting)).run,
+        "plain": _guarded(plain, setting.name, False),
+        "plain, isa": _guarded(plain, setting.name, True),
+    }
+    for run in runs.values():
+        run(1)  # compiles
+    if steps is None:
+        began = time.process_time()
+        runs["ours"](2)
+        each = (time.process_time() - began) / 2
+        steps = max(1, min(_MOST_STEPS, round(_SECONDS / max(each, 1e-9))))
+    functions = {name: functools.partial(run, steps) for name, run in runs.items()}
+    turns = take_turns(functions, rounds)
+    medians = 1000 / steps * turns.groupby("name")["cpu"].median()
+    own = paired_ratio(turns, "ours, isa", "ours", "cpu")
+    results = []
+    for with_isa in (False, True):
+        names = [f"{name}, isa" if with_isa else name for name in ("plain", "ours")]
+        ratio = paired_ratio(turns, *names, "cpu")
+        results.append(
+            Comparison(
+                setting=setting.name,
+                isa=with_isa,
+                plain_over_ours_ratio=ratio.mean,
+                interval=(ratio.low, ratio.high),
+                plain_milliseconds=float(medians[names[0]]),
+                ours_milliseconds=float(medians[names[1]]),
+                ours_over_frepo_ratio=own.mean,
+                ours_over_frepo_interval=(own.low, own.high),
+                rounds=rounds,
+                steps=steps,
+            )
+        )
+    return results
+
+
+def _guarded(
+    plain: Callable[[str, bool], Any], name: str, with_isa: bool
+) -> Callable[[int], Any]:
+    """Return ``run`` of the other implementation; its errors name the setting."""
+
+    def attempt(function: Callable[..., Any], *given: Any) -> Any:
+        try:
+            return function(*given)
+        except Exception as error:
+            raise IsaError(
+                f"Plain({name!r}, {with_isa}) fails: {type(error).__name__}: {error}. "
+                "Mend the file, or choose another setting with --setting."
+            ) from error
+
+    return functools.partial(attempt, attempt(plain, name, with_isa).run)
 
 
 def _peak_mib() -> float:

@@ -82,6 +82,76 @@ def test_the_command_measures_the_smoke_suite(capsys, tmp_path):
     assert list(tmp_path.rglob("*.xplane.pb"))
 
 
+PLAIN = """
+import json, pathlib
+log = pathlib.Path(__file__).with_suffix(".log")
+
+class Plain:
+    def __init__(self, name, isa):
+        if isa and name == "digits-1":
+            raise ValueError("no ISA here")
+        self.name, self.isa = name, isa
+
+    def run(self, steps):
+        with log.open("a") as file:
+            print(json.dumps([self.name, self.isa, steps]), file=file)
+"""
+
+
+def test_another_implementation_takes_turns_with_the_step(capsys, tmp_path):
+    path = tmp_path / "plain.py"
+    path.write_text(PLAIN)
+    argv = [
+        "--against",
+        str(path),
+        "--setting",
+        "tiny",
+        "--steps",
+        "2",
+        "--rounds",
+        "3",
+    ]
+    assert main(["bench", *argv, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(one["setting"], one["isa"]) for one in found] == [
+        ("tiny", False),
+        ("tiny", True),
+    ]
+    for one in found:
+        low, high = one["interval"]
+        # Theirs does nothing.
+        assert low <= one["plain_over_ours_ratio"] <= high
+        assert one["plain_milliseconds"] < one["ours_milliseconds"]
+        assert (one["rounds"], one["steps"]) == (3, 2)
+    calls = [
+        json.loads(line)
+        for line in path.with_suffix(".log").read_text().split("\n")[:-1]
+    ]
+    for with_isa in (False, True):
+        # One step that compiles, then the rounds.
+        of_one = [steps for _, other, steps in calls if other == with_isa]
+        assert of_one == [1, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "argv", "code", "message"),
+    [
+        (None, [], 2, "There is no such file."),
+        ("x = 1", [], 2, "It defines no such class."),
+        ("1 / 0", [], 2, "raised ZeroDivisionError"),
+        (PLAIN, ["--setting", "digits-1"], 1, "Plain('digits-1', True) fails"),
+    ],
+)
+def test_another_implementation_that_fails_is_named(
+    capsys, tmp_path, text, argv, code, message
+):
+    path = tmp_path / "plain.py"
+    if text is not None:
+        path.write_text(text)
+    assert main(["bench", "--against", str(path), *argv]) == code
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("argv", "name"),
     [

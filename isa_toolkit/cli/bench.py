@@ -7,33 +7,43 @@ from typing import TYPE_CHECKING, Any, Literal
 from isa_toolkit.cli.output import write_result
 
 if TYPE_CHECKING:
-    from isa_toolkit.benchmark import BenchResult
+    from isa_toolkit.benchmark import BenchResult, Comparison
 
 
 def bench(
-    suite: Literal["cpu", "gpu", "smoke"] | None = None,
+    suite: Literal["cpu", "gpu", "six", "smoke"] | None = None,
     setting: str | None = None,
-    steps: int = 20,
+    steps: int | None = None,
     rounds: int = 7,
     bfloat16: bool | None = None,
     profile: str | None = None,
+    against: str | None = None,
     json: bool = False,
 ) -> None:
     """Measure the time of a step: with and without ISA, and against the roofline.
 
+    With --against, compare it with another implementation, with and without ISA, by
+    processor time.
+
     Examples:
       isa-toolkit bench --suite cpu
       isa-toolkit bench --setting digits-10 --profile trace
+      isa-toolkit bench --against plain_step.py
 
     Args:
-        suite: Name of the suite; without it, the one for this device.
+        suite: Name of the suite; without it, the one for this device, or with --against
+            the six settings from digits-1 to cifar-10.
         setting: Name of one setting, such as digits-10, in place of a suite.
-        steps: Number of steps per round.
+        steps: Number of steps per round; without it 20, or with --against as many as take
+            about a second.
         rounds: Number of rounds; the loops that are compared take turns in each.
         bfloat16: Also time the step that reads the real images in bfloat16; without this
             flag only on accelerators.
         profile: Path of the folder for a profiler trace of the step with ISA, whose phases
             are named scopes; TensorBoard and Perfetto read it.
+        against: Path of a Python file that defines another implementation,
+            Plain(name, isa) with run(steps), which takes whole steps at a setting such as
+            digits-10. The file is run.
         json: Write JSON to standard output.
     """
     import jax
@@ -41,13 +51,28 @@ def bench(
 
     from isa_toolkit import benchmark, checks
 
-    checks.check_integer("steps", steps)
+    if steps is not None:
+        checks.check_integer("steps", steps)
     checks.check_integer("rounds", rounds, minimum=2)
     on_cpu = jax.default_backend() == "cpu"
-    suite = suite or ("cpu" if on_cpu else "gpu")
+    plain = None if against is None else benchmark.load_plain(against)
+    if suite is None:
+        suite = "six" if plain else "cpu" if on_cpu else "gpu"
     names = benchmark.SUITES[suite]
     if setting is not None:
         names = (checks.match_name("setting", setting, benchmark.SETTINGS),)
+    # On terminals only; it goes to standard error.
+    shown = tqdm.auto.tqdm(names, desc="settings", disable=None, leave=False)
+    if plain is not None:
+        found = [
+            one
+            for name in shown
+            for one in benchmark.compare_with(
+                plain, benchmark.SETTINGS[name], steps=steps, rounds=rounds
+            )
+        ]
+        write_result(found, _comparison_lines(found), json=json)
+        return
     rates = benchmark.measured_rates()
     device = jax.devices()[0].device_kind
     result: dict[str, Any] = {
@@ -57,12 +82,11 @@ def bench(
         f"{device}: {rates.flop_per_second / 1e9:.0f} GFLOP/s in a product, "
         f"{rates.bytes_per_second / 2**30:.1f} GiB/s in a copy"
     ]
-    # On terminals only; it goes to standard error.
-    for name in tqdm.auto.tqdm(names, desc="settings", disable=None, leave=False):
+    for name in shown:
         found = benchmark.bench(
             benchmark.SETTINGS[name],
             rates,
-            steps=steps,
+            steps=steps or 20,
             rounds=rounds,
             bfloat16=not on_cpu if bfloat16 is None else bfloat16,
             profile=profile,
@@ -70,6 +94,35 @@ def bench(
         result["settings"][name] = found._asdict()
         lines += ["", *_lines(found)]
     write_result(result, lines, json=json)
+
+
+def _comparison_lines(found: list[Comparison]) -> list[str]:
+    def ratio(mean: float, ends: tuple[float, float]) -> str:
+        return f"{mean:.2f} [{ends[0]:.2f}, {ends[1]:.2f}]"
+
+    rows = [
+        ("setting", "", "plain ms", "ours ms", "plain / ours", "our ISA / our FRePo")
+    ]
+    rows += [
+        (
+            one.setting,
+            "ISA" if one.isa else "FRePo",
+            f"{one.plain_milliseconds:.1f}",
+            f"{one.ours_milliseconds:.1f}",
+            ratio(one.plain_over_ours_ratio, one.interval),
+            ratio(one.ours_over_frepo_ratio, one.ours_over_frepo_interval)
+            if one.isa
+            else "",
+        )
+        for one in found
+    ]
+    return [
+        "Processor time per step, medians; paired ratios with 95 % intervals",
+        *(
+            f"{a:<12}{b:<7}{c:>10}{d:>10}  {e:<20}  {f}".rstrip()
+            for a, b, c, d, e, f in rows
+        ),
+    ]
 
 
 def _lines(found: BenchResult) -> list[str]:

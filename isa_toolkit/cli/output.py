@@ -27,7 +27,7 @@ def command_line(command: str, *arguments: object, **flags: object) -> str:
     return shlex.join(words)
 
 
-def write_result(result: dict[str, Any], lines: Iterable[str], *, json: bool) -> None:
+def write_result(result: Any, lines: Iterable[str], *, json: bool) -> None:
     """Write a result to standard output.
 
     Args:
@@ -41,7 +41,7 @@ def write_result(result: dict[str, Any], lines: Iterable[str], *, json: bool) ->
     sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
 
 
-def _as_json(result: dict[str, Any]) -> str:
+def _as_json(result: Any) -> str:
     return json.dumps(_finite(result), indent=2, default=str, allow_nan=False)
 
 
