@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,12 +10,11 @@ from isa_toolkit import checks
 from isa_toolkit.distillation import Run
 from isa_toolkit.distillation.run_names import differing_settings, settings_text
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.strip_plot import draw_strips
-from isa_toolkit.figures.variants import SETTINGS, Setting
+from isa_toolkit.figures.strip_plot import plot_strips, strip_rows
+from isa_toolkit.figures.style import Panels, Size, drawing
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from isa_toolkit.datasets import Dataset
 
@@ -41,14 +39,29 @@ class RunComparison(NamedTuple):
         """Return the means and differences as text, a row for each."""
         return results_table.summary(self.table)
 
-    def plot(self) -> Figure:
-        """Return a figure: each seed, means with intervals, and paired differences."""
-        colours = itertools.cycle(one.colour for one in SETTINGS.values() if one.build)
-        looks = {
-            name: Setting(name, colour)
-            for name, colour in zip(self.settings, colours, strict=False)
-        }
-        return draw_strips(self.table, self.settings, self.against, looks=looks)
+    def plot(self, *, ax: Any = None, size: Size = "page") -> Any:
+        """Return a figure of each seed, means with intervals, and paired differences.
+
+        ``ax`` are two axes to draw into; then nothing is returned. ``size`` is a width,
+        "column", "text" or "page", or (width, height) in inches.
+        """
+
+        def plot(panels: Panels, table: pd.DataFrame) -> None:
+            plot_strips(panels, table, self.settings, self.against)
+
+        rows = strip_rows(len(self.settings))
+        draw = drawing(rows, caption=lambda _: self.caption)(plot)
+        return draw(self.table, ax=ax, size=size)
+
+    @property
+    def caption(self) -> str:
+        """Caption of the plot."""
+        data = ", ".join(dict.fromkeys(self.table.dataset))
+        return (
+            f"{data}, {self.table.seed.nunique()} seeds. (a) Test accuracy of new "
+            "networks: each seed, and the mean with its 95 % interval over distilled sets. "
+            f"(b) The difference to {self.against}, seed by seed, with its 95 % interval."
+        )
 
     def __repr__(self) -> str:
         seeds = self.table.seed.nunique()
@@ -61,8 +74,9 @@ class RunComparison(NamedTuple):
 
 def compare(
     runs: Sequence[Run],
-    against: Mapping[str, Any] | None = None,
+    others: Sequence[Run] = (),
     *,
+    against: Mapping[str, Any] | None = None,
     dataset: Dataset | None = None,
     **settings: Any,
 ) -> RunComparison:
@@ -75,8 +89,10 @@ def compare(
     Args:
         runs: Finished runs, such as those of ``distill_grid``; the settings should have
             the same seeds.
+        others: Finished runs to subtract, of one setting, such as those of another
+            method. The runs may also be all in ``runs``.
         against: Values that select the setting to subtract, such as ``{"drop_easy": 0}``;
-            None for the setting of the first run.
+            None for the setting of ``others``, or of the first run.
         dataset: Data set whose test images to classify; None for that of each run.
         settings: Settings of the evaluation by name, such as ``networks=2``.
 
@@ -84,8 +100,8 @@ def compare(
         The comparison; a notebook shows its means and differences.
 
     Raises:
-        InvalidValueError: There is no run, two runs are equal, or ``against`` does not
-            select exactly one setting.
+        InvalidValueError: There is no run, two runs are equal, ``against`` does not
+            select exactly one setting, or is given together with ``others``.
         FileNotFoundError: A run is not finished.
 
     Example:
@@ -102,9 +118,15 @@ def compare(
         >>> grid = {"drop_easy": [0, 0.2], "seed": range(2)}
         >>> runs = isa.distill_grid(base, grid, out=tempfile.mkdtemp(), progress=False)
         >>> fit = isa.networks.FitSettings(steps=20, learning_rate=1e-2)
-        >>> isa.compare(runs, {"drop_easy": 0}, networks=1, fit=fit, ops=())
+        >>> short = {"networks": 1, "fit": fit, "ops": ()}
+        >>> isa.compare(runs, against={"drop_easy": 0}, **short)
+        RunComparison(2 settings, 2 seeds, against 'drop_easy=0')
+        >>> isa.compare(runs[2:], runs[:2], **short)
         RunComparison(2 settings, 2 seeds, against 'drop_easy=0')
     """
+    if others and against is not None:
+        raise checks.fail("against", "be left out with other runs", against)
+    runs = [*others, *runs]
     experiments = [run.experiment for run in runs]
     if not experiments:
         raise checks.fail("runs", "hold a run", checks.as_text("none"))
@@ -122,6 +144,9 @@ def compare(
             against,
             f"They are: {'; '.join(dict.fromkeys(names))}.",
         )
+    if len(set(names[: len(others)])) > 1:
+        listed = "; ".join(dict.fromkeys(names[: len(others)]))
+        raise checks.fail("others", "be runs of one setting", checks.as_text(listed))
     seeds = [(name, one["seed"]) for name, one in zip(names, experiments, strict=True)]
     for one in seeds:
         if seeds.count(one) > 1:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.strip_plot import draw_strips
+from isa_toolkit.figures.strip_plot import plot_strips, strip_rows
 from isa_toolkit.figures.study import Study, check_study
+from isa_toolkit.figures.style import Panels, Size, drawing
 from isa_toolkit.figures.variants import Variant
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 _EXPLANATION = (
-    "Left: each seed (dots) and the mean with its 95 % interval over distilled sets; "
-    "random real: the images that a seed starts from. Right: the difference, seed by "
-    "seed, with its 95 % interval."
+    "(a) Each seed (dots) and the mean with its 95 % interval over distilled sets; "
+    "random real: the images that a seed starts from. (b) The difference, seed by seed, "
+    "with its 95 % interval."
 )
 
 
@@ -26,7 +26,7 @@ class Comparison:
     """A figure that compares settings, each with a baseline seed by seed.
 
     Attributes:
-        pairs: Pairs (key of the baseline, key of the setting).
+        pairs: Pairs (baseline, setting): keys, or variants of the user.
         about: What the caption says about the settings.
         with_random: Whether the random real images that each seed starts from are shown
             and subtracted, too.
@@ -35,7 +35,7 @@ class Comparison:
         published_sizes: Whether they are at scale ``"paper"``.
     """
 
-    pairs: tuple[tuple[str, str], ...]
+    pairs: tuple[tuple[str | Variant, str | Variant], ...]
     about: str
     with_random: bool = False
     with_baselines: bool = False
@@ -43,9 +43,19 @@ class Comparison:
     published_sizes: bool = False
 
     @property
+    def variants(self) -> list[Variant]:
+        """Distilled settings, from top to bottom."""
+        listed = (_variant(one) for pair in self.pairs for one in pair)
+        return list(dict.fromkeys(listed))
+
+    @property
     def keys(self) -> list[str]:
         """Keys of the distilled settings, from top to bottom."""
-        return list(dict.fromkeys(key for pair in self.pairs for key in pair))
+        return [one.key for one in self.variants]
+
+    @property
+    def _pairs(self) -> list[tuple[str, str]]:
+        return [(_variant(base).key, _variant(one).key) for base, one in self.pairs]
 
     def compute(
         self, study: Study, images_per_class: int | None = None
@@ -66,21 +76,21 @@ class Comparison:
         )
 
     def _parts(self, study: Study, size: int) -> list[pd.DataFrame]:
-        by_seed = study.accuracies([Variant(key) for key in self.keys], size)
+        by_seed = study.accuracies(self.variants, size)
         random = results_table.as_table([])
         if self.with_random:
-            random = study.initial_accuracies(Variant(self.keys[0]), size)
+            random = study.initial_accuracies(self.variants[0], size)
         everything = results_table.concatenate([by_seed, random])
         parts = [everything, results_table.means(everything)]
         if self.with_baselines and len(by_seed):
             parts.append(study.baseline_accuracies(size))
-        for base, key in self.pairs:
+        for base, key in self._pairs:
             both = by_seed[by_seed.setting.isin((base, key))]
             parts.append(results_table.differences(both, base))
         # Random images are evaluated as the first setting is, at scale "paper" not as all.
         settings = {
-            key: study.evaluation_settings(Variant(key).method(1.0).name)
-            for key in self.keys
+            one.key: study.evaluation_settings(one.method(1.0).name)
+            for one in self.variants
         }
         first = settings[self.keys[0]]
         alike = ["random", *(key for key, one in settings.items() if one == first)]
@@ -88,19 +98,30 @@ class Comparison:
         parts.append(results_table.differences(everything[kept], "random"))
         return parts
 
-    def draw(self, table: pd.DataFrame) -> Figure:
-        """Return the figure: accuracies by seed, and the paired differences."""
+    def draw(self, table: pd.DataFrame, *, ax: Any = None, size: Size = "page") -> Any:
+        """Return a figure of accuracies by seed, and of the paired differences.
+
+        ``ax`` are two axes to draw into; then nothing is returned. ``size`` is a width,
+        "column", "text" or "page", or (width, height) in inches.
+        """
         smallest = table[table.images_per_class == table.images_per_class.min()]
-        bases = {base for base, _ in self.pairs}
-        return draw_strips(
-            smallest,
-            ["random", "kmeans", *self.keys, "full"],
-            bases.pop() if len(bases) == 1 else {key: base for base, key in self.pairs},
-        )
+        rows = strip_rows(smallest.setting.nunique())
+        draw = drawing(rows, caption=lambda _: self.caption(table))(self._plot)
+        return draw(smallest, ax=ax, size=size)
+
+    def _plot(self, panels: Panels, table: pd.DataFrame) -> None:
+        keys = ["random", "kmeans", *self.keys, "full"]
+        bases = {key: base for base, key in self._pairs}
+        against = set(bases.values())
+        plot_strips(panels, table, keys, against.pop() if len(against) == 1 else bases)
 
     def caption(self, table: pd.DataFrame) -> str:
         """Return the caption of a table from ``compute``."""
         return f"{results_table.describe(table)}. {self.about} {_EXPLANATION}"
+
+
+def _variant(one: str | Variant) -> Variant:
+    return Variant(one) if isinstance(one, str) else one
 
 
 # Source: the paper, section D; what its single step and MixUp are in detail is unknown,

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from isa_toolkit.benchmark import TimedLoop
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.strip_plot import draw_strips
+from isa_toolkit.figures.strip_plot import plot_strips, strip_rows
 from isa_toolkit.figures.study import Study, check_study
+from isa_toolkit.figures.style import Panels, drawing
 from isa_toolkit.figures.variants import Variant
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 # Plain FRePo looks for no partner.
 VARIANTS = (Variant("frepo", (("partner", "none"),)), Variant("isa"))
@@ -70,22 +70,6 @@ def _seconds_per_step(timed: TimedLoop) -> float:
     return (time.perf_counter() - began) / _STEPS
 
 
-def draw(table: pd.DataFrame) -> Figure:
-    """Return the figure: milliseconds per step at the largest size."""
-    size = table.images_per_class.max()
-    return draw_strips(
-        table[
-            (table.images_per_class == size)
-            & (table.quantity == "milliseconds_per_step")
-        ],
-        ["frepo", "isa"],
-        "frepo",
-        predictor=None,
-        unit="time per step, ms",
-        difference="ms",
-    )
-
-
 def caption(table: pd.DataFrame) -> str:
     """Return the caption of a table from ``compute``."""
     ratios = table[(table.quantity == "isa_over_frepo_ratio") & table.seed.isna()]
@@ -97,4 +81,22 @@ def caption(table: pd.DataFrame) -> str:
         f"{table.dataset.iloc[0]}. Time per whole step (outer and online) of compiled "
         f"loops that alternate in one process; {_REPEATS} repeats of {_STEPS} steps. Time "
         f"of ISA over that of plain FRePo, 95 % interval over repeats: {listed}."
+    )
+
+
+@drawing(strip_rows(2), caption=caption)
+def draw(panels: Panels, table: pd.DataFrame) -> None:
+    """Draw the milliseconds per step at the largest size, and the paired difference."""
+    size = table.images_per_class.max()
+    plot_strips(
+        panels,
+        table[
+            (table.images_per_class == size)
+            & (table.quantity == "milliseconds_per_step")
+        ],
+        ["frepo", "isa"],
+        "frepo",
+        predictor=None,
+        unit="time per step, ms",
+        difference="ms",
     )

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING
 
 from isa_toolkit.figures import results_table
 from isa_toolkit.figures.study import Study, check_study
-from isa_toolkit.figures.style import house_style, new_figure, plot_means
+from isa_toolkit.figures.style import (
+    Panels,
+    drawing,
+    plot_means,
+    plot_seeds,
+    zero_line,
+)
 from isa_toolkit.figures.variants import Variant, setting
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 RATIOS = (0.1, 0.2, 0.3)
 
@@ -55,12 +60,22 @@ def compute(
     return results_table.with_means(by_seed, against="frepo")
 
 
-@house_style
-def draw(table: pd.DataFrame) -> Figure:
-    """Return the figure: means with intervals on the left, paired differences right."""
-    figure = new_figure(6.6, 2.7)
-    left, right = figure.subplots(1, 2)
-    rows = table[(table.predictor == "network") & table.seed.isna()]
+def caption(table: pd.DataFrame) -> str:
+    """Return the caption of a table from ``compute``."""
+    return (
+        f"{results_table.describe(table)}. (a) Mean test accuracy of new networks "
+        "with its 95 % interval over distilled sets. (b) The difference to plain FRePo, "
+        "seed by seed (same initial images, batches and networks), with its 95 % interval. "
+        "An interval that includes 0 shows no difference."
+    )
+
+
+@drawing({"ab": 2.7}, caption=caption)
+def draw(panels: Panels, table: pd.DataFrame) -> None:
+    """Draw means with intervals, and paired differences, against the dropped fraction."""
+    left, right = panels
+    of_network = table[table.predictor == "network"]
+    rows = of_network[of_network.seed.isna()]
     values = rows[rows.against.isna()]
     plain = values[values.setting == "frepo"]
     look = setting("frepo")
@@ -68,7 +83,7 @@ def draw(table: pd.DataFrame) -> Figure:
         base = plain.iloc[0]
         left.axhline(base.value, color=look.colour, lw=1.5, label=look.label)
         left.axhspan(base.low, base.high, color=look.colour, alpha=0.12, lw=0)
-    right.axhline(0, color=look.colour, lw=1.5)
+    zero_line(right, look.label, colour=look.colour)
     fractions = sorted(rows.x.dropna().unique()) or list(RATIOS)
     for key, shift in (("frepo+drop_easy", -0.4), ("frepo+drop_hard", 0.4)):
         look = setting(key)
@@ -79,23 +94,12 @@ def draw(table: pd.DataFrame) -> Figure:
             line = part.sort_values("x")
             x = 100 * line.x + shift
             plot_means(ax, x, line, colour=look.colour, label=look.label)
-    for ax in (left, right):
+        seeds = of_network[(of_network.setting == key) & of_network.seed.notna()]
+        plot_seeds(left, 100 * seeds.x + shift, seeds, colour=look.colour)
+    for ax in panels:
         ax.set_xlabel("dropped fraction of each batch, %")
         ax.set_xticks([100 * fraction for fraction in fractions])
         ax.set_xlim(100 * fractions[0] - 5, 100 * fractions[-1] + 5)
     left.set_ylabel("test accuracy, %")
     right.set_ylabel("paired difference, points")
-    figure.legend(
-        *left.get_legend_handles_labels(), loc="outside upper center", ncols=3
-    )
-    return figure
-
-
-def caption(table: pd.DataFrame) -> str:
-    """Return the caption of a table from ``compute``."""
-    return (
-        f"{results_table.describe(table)}. Left: mean test accuracy of new networks "
-        "with its 95 % interval over distilled sets. Right: the difference to plain FRePo, "
-        "seed by seed (same initial images, batches and networks), with its 95 % interval. "
-        "An interval that includes 0 shows no difference."
-    )
+    panels.legend()

@@ -6,6 +6,7 @@ of sampled losses beside the closed form.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -14,13 +15,12 @@ from isa_toolkit import checks
 from isa_toolkit.analysis import ranking
 from isa_toolkit.analysis.cross_prediction import ridge_weights
 from isa_toolkit.figures.study import Study, check_study
-from isa_toolkit.figures.style import house_style, new_figure
+from isa_toolkit.figures.style import Panels, drawing, log_scale
 from isa_toolkit.figures.variants import Variant
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _DROP_EASY = 0.2
 _BATCH = 1024
@@ -275,23 +275,43 @@ def _plane(real: np.ndarray, first: int, second: int) -> np.ndarray:
 # --- drawing ----------------------------------------------------------------------------
 
 
-@house_style
-def draw(table: pd.DataFrame) -> Figure:
-    """Return the figure: the algorithm, the pair in feature space, the loss between."""
-    figure = new_figure(6.6, 4.0)
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1, 2.2])
-    _draw_algorithm(top.subplots())
-    left, right = bottom.subplots(1, 2)
-    _draw_plane(left, table)
-    _draw_curve(right, table)
-    return figure
+def caption(table: pd.DataFrame) -> str:
+    """Return the caption of a table from ``compute``."""
+    mean = table[table.kind == "mean"].iloc[0]
+    return (
+        f"{mean.dataset}: (a) one step of the algorithm. (b) A "
+        f"batch of {(table.kind == 'point').sum()} real images in the plane of feature space "
+        "that contains the pair; the easiest 20 % are dropped. (c) The loss at "
+        f"virtual samples along the segment [{mean.start:g}, {mean.stop:g}]; its mean is "
+        f"{mean.loss:.4f} in closed form, and {mean.sampled:.4f} over 10,000 sampled values "
+        "of t."
+    )
 
 
-@house_style
-def draw_segment(table: pd.DataFrame) -> Figure:
-    """Return the pair in its plane, the loss along the segment, and the running mean."""
-    figure = new_figure(9.4, 2.9)
-    plane, curve, means = figure.subplots(1, 3)
+def caption_segment(table: pd.DataFrame) -> str:
+    """Return the caption of ``draw_segment``, from the table of ``segment_table``."""
+    exact = table[table.kind == "mean"].iloc[0]
+    last = table[table.kind == "running"].iloc[-1]
+    return (
+        f"Segment [{exact.start:g}, {exact.stop:g}]: mean loss {exact.loss:.5f} in closed "
+        f"form; {last.loss:.5f} ± {last.error:.5f} (standard error) over {int(last.n):,} "
+        "sampled values of t."
+    )
+
+
+@drawing({"aa": 1.3, "bc": 2.7}, caption=caption)
+def draw(panels: Panels, table: pd.DataFrame) -> None:
+    """Draw the algorithm, the pair in feature space, and the loss between."""
+    algorithm, plane, curve = panels
+    _draw_algorithm(algorithm, per_row=3 if panels.stacked else 6)
+    _draw_plane(plane, table)
+    _draw_curve(curve, table)
+
+
+@drawing({"abc": 2.9}, caption=caption_segment, size=(9.4, 2.9))
+def draw_segment(panels: Panels, table: pd.DataFrame) -> None:
+    """Draw the pair in its plane, the loss along the segment, and the running mean."""
+    plane, curve, means = panels
     _draw_plane(plane, table)
     _draw_curve(curve, table)
     running = table[table.kind == "running"]
@@ -302,48 +322,59 @@ def draw_segment(table: pd.DataFrame) -> Figure:
         color=_PAIR, alpha=0.15, lw=0, label="its standard error",
     )  # fmt: skip
     means.axhline(exact, color="black", lw=1.2, ls="--", label="closed form")
-    means.set_xscale("log")
+    log_scale(means.xaxis)
     means.set_xlabel("n uniform values of t in the segment")
     means.set_ylabel("mean half squared error")
     means.legend(loc="upper right", fontsize=7)
-    return figure
 
 
-def _draw_algorithm(ax: Axes) -> None:
-    """Draw one outer and one inner step as boxes and arrows."""
-    ax.set_xlim(0, 100)
-    ax.set_ylim(1, 28)
+# Text and colour of each box.
+_BOXES = (
+    ("real batch\n$X_T, Y_T$", "#eeeeee"),
+    ("features by\na pool network\n$z = \\phi_\\theta(x)$", "#dce9f5"),
+    ("ridge readout\nof the\ndistilled set", "#dce9f5"),
+    ("drop the\neasiest $20\\,\\%$\n(crucial samples)", "#fbe8cc"),
+    ("mean loss over\nthe segment to\nthe partner (ISA)", "#f9dcc9"),
+    ("step\n$X_S, Y_S$", "#d9efe6"),
+)
+
+
+def _draw_algorithm(ax: Axes, *, per_row: int) -> None:
+    """Draw one outer and one inner step as boxes and arrows; a second row goes back."""
+    is_narrow = per_row < len(_BOXES)
+    size = 6 if is_narrow else 7
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1)
     ax.set_axis_off()
-    boxes = (
-        (0, "real batch\n$X_T, Y_T$", "#eeeeee"),
-        (17, "features by\na pool network\n$z = \\phi_\\theta(x)$", "#dce9f5"),
-        (35.5, "ridge readout\nof the\ndistilled set", "#dce9f5"),
-        (53, "drop the\neasiest $20\\,\\%$\n(crucial samples)", "#fbe8cc"),
-        (71.5, "mean loss over\nthe segment to\nthe partner (ISA)", "#f9dcc9"),
-        (89, "step\n$X_S, Y_S$", "#d9efe6"),
-    )
-    for index, (left, text, colour) in enumerate(boxes):
-        width = 11 if index in (0, 5) else 14.5
-        ax.text(
-            left + width / 2, 21, text, ha="center", va="center", fontsize=7,
+    boxes = []
+    for index, (text, colour) in enumerate(_BOXES):
+        row, column = divmod(index, per_row)
+        column = per_row - 1 - column if row % 2 else column
+        box = ax.text(
+            (column + 0.5) / per_row, (0.85, 0.45)[row] if is_narrow else 0.78, text,
+            ha="center", va="center", fontsize=size,
             bbox={"boxstyle": "round,pad=0.35", "fc": colour, "ec": "#888888", "lw": 0.7},
         )  # fmt: skip
-        if index + 1 < len(boxes):
-            ax.annotate(
-                "", (boxes[index + 1][0] - 0.4, 21), (left + width + 0.4, 21),
-                arrowprops={"arrowstyle": "->", "color": "#555555", "lw": 1},
-            )  # fmt: skip
-    ax.annotate(
-        "", (24, 12), (95, 12),
-        arrowprops={
-            "arrowstyle": "->", "color": "#555555", "lw": 1,
-            "connectionstyle": "bar,fraction=-0.05",
-        },
-    )  # fmt: skip
-    ax.text(
-        59.5, 3.5, "inner loop: train that network one step on the distilled set, "
+        boxes.append(box)
+    inner = "arc3" if is_narrow else "bar,angle=180,fraction=-0.08"
+    arrows = [*itertools.pairwise(boxes), (boxes[-1], boxes[1])]
+    for start, end in arrows:
+        ax.annotate(
+            "", end.get_position(), start.get_position(),
+            arrowprops={
+                "arrowstyle": "->", "color": "#555555", "lw": 1,
+                "shrinkA": 1, "shrinkB": 1,
+                "patchA": start.get_bbox_patch(), "patchB": end.get_bbox_patch(),
+                "connectionstyle": inner if start is boxes[-1] else "arc3",
+            },
+        )  # fmt: skip
+    lines = (
+        "inner loop: train that network one step on the distilled set,",
         "or draw a new one past its age",
-        ha="center", va="center", fontsize=7, color="#333333",
+    )
+    ax.text(
+        0.5, 0 if is_narrow else 0.2, ("\n" if is_narrow else " ").join(lines),
+        ha="center", va="bottom", fontsize=size, color="#333333",
     )  # fmt: skip
 
 
@@ -410,27 +441,3 @@ def _draw_curve(ax: Axes, table: pd.DataFrame) -> None:
         "\n$A$: residual at $x_1$;  $B = A_1 - A_2$",
         transform=ax.transAxes, va="top", fontsize=7.5,
     )  # fmt: skip
-
-
-def caption(table: pd.DataFrame) -> str:
-    """Return the caption of a table from ``compute``."""
-    mean = table[table.kind == "mean"].iloc[0]
-    return (
-        f"{mean.dataset}: one step of the algorithm, and a real pair in it. Lower left: a "
-        f"batch of {(table.kind == 'point').sum()} real images in the plane of feature space "
-        "that contains the pair; the easiest 20 % are dropped. Lower right: the loss at "
-        f"virtual samples along the segment [{mean.start:g}, {mean.stop:g}]; its mean is "
-        f"{mean.loss:.4f} in closed form, and {mean.sampled:.4f} over 10,000 sampled values "
-        "of t."
-    )
-
-
-def caption_segment(table: pd.DataFrame) -> str:
-    """Return the caption of ``draw_segment``, from the table of ``segment_table``."""
-    exact = table[table.kind == "mean"].iloc[0]
-    last = table[table.kind == "running"].iloc[-1]
-    return (
-        f"Segment [{exact.start:g}, {exact.stop:g}]: mean loss {exact.loss:.5f} in closed "
-        f"form; {last.loss:.5f} ± {last.error:.5f} (standard error) over {int(last.n):,} "
-        "sampled values of t."
-    )

@@ -7,17 +7,19 @@ pixel of an image cover a whole number of the figure's dots, so nothing is inter
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from isa_toolkit.checks import check_number
 from isa_toolkit.display import picture_grid
-from isa_toolkit.figures.style import house_style, new_figure
+from isa_toolkit.figures.style import Size, house_style, new_figure, width_in
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
 
 _LABEL_POINTS = 7
 # Margin of the figure, and gap between the grid and its labels.
@@ -54,54 +56,73 @@ def image_sheet(rows: Sequence[ImageRow]) -> UInt8[np.ndarray, "height width 3"]
     return np.asarray(picture_grid(coloured, side=1, gap=_gap(height, width)))
 
 
+def plot_grid(
+    ax: Axes, rows: Sequence[ImageRow], *, titles: Sequence[str] = ()
+) -> tuple[list[Annotation], list[Annotation]]:
+    """Draw rows of images into axes; return their labels and the titles of columns."""
+    picture = image_sheet(rows)
+    height, width = rows[0].images.shape[1:3]
+    gap = _gap(height, width)
+    ax.imshow(picture, interpolation="none")
+    ax.set_axis_off()
+    offset = 72 * _LABEL_GAP_IN
+    labels = [
+        ax.annotate(
+            row.label, (-0.5, index * (height + gap) + height / 2 - 0.5), (-offset, 0),
+            textcoords="offset points", color=row.colour, fontsize=_LABEL_POINTS,
+            ha="right", va="center",
+        )
+        for index, row in enumerate(rows)
+    ]  # fmt: skip
+    heads = [
+        ax.annotate(
+            title, (column * (width + gap) + width / 2 - 0.5, -0.5), (0, offset),
+            textcoords="offset points", fontsize=_LABEL_POINTS, ha="center", va="bottom",
+        )
+        for column, title in enumerate(titles)
+    ]  # fmt: skip
+    return labels, heads
+
+
 @house_style
 def draw_grid(
     rows: Sequence[ImageRow],
     *,
     titles: Sequence[str] = (),
     image_in: float = 0.43,
+    size: Size | None = None,
+    caption: str = "",
 ) -> Figure:
     """Return a figure of rows of images, as large as grid and labels need.
 
     Titles stand above the columns, rotated if they are wider than an image. An image is
-    about ``image_in`` inches wide and has at least one dot of the figure per pixel.
+    about ``image_in`` inches wide, or as wide as fits into the width of ``size``, and has
+    at least one dot of the figure per pixel. A notebook shows the ``caption``.
     """
     check_number("image_in", image_in, above=0)
-    picture = image_sheet(rows)
-    height, width = rows[0].images.shape[1:3]
-    gap = _gap(height, width)
-    figure = new_figure(1, 1)
+    figure: Any = new_figure(1, 1)
+    figure.make_caption = lambda: caption
     figure.set_layout_engine("none")
-    dots = max(1, round(image_in * figure.dpi / width))
-    down, across = (side * dots for side in picture.shape[:2])
-    figure.set_size_inches(across / figure.dpi, down / figure.dpi)
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.imshow(picture, interpolation="none", aspect="auto")
-    axes.set_axis_off()
-
-    space = _LABEL_GAP_IN * figure.dpi / dots
-    for index, row in enumerate(rows):
-        middle = index * (height + gap) + height / 2 - 0.5
-        axes.text(
-            -0.5 - space, middle, row.label, color=row.colour, fontsize=_LABEL_POINTS,
-            ha="right", va="center",
-        )  # fmt: skip
-    heads = [
-        axes.text(
-            column * (width + gap) + width / 2 - 0.5, -0.5 - space, title,
-            fontsize=_LABEL_POINTS, ha="center", va="bottom",
-        )
-        for column, title in enumerate(titles)
-    ]  # fmt: skip
-    if any(head.get_window_extent().width > (width + gap) * dots for head in heads):
-        for head in heads:
-            head.set_rotation(90)
+    labels, heads = plot_grid(axes, rows, titles=titles)
+    axes.set_aspect("auto")
+    down, across = axes.images[0].get_array().shape[:2]
+    columns = max(len(row.images) for row in rows)
 
     # The figure grows by what the texts need; each pixel keeps its whole number of dots.
-    box = axes.get_tightbbox() or axes.bbox
-    margin = round(_MARGIN_IN * figure.dpi)
-    left = margin + round(max(0, -box.x0))
-    top = margin + round(max(0, box.y1 - down))
+    margin, offset = (round(one * figure.dpi) for one in (_MARGIN_IN, _LABEL_GAP_IN))
+    widest = max(label.get_window_extent().width for label in labels)
+    left = margin + (round(widest) + offset if widest else 0)
+    dots = round(image_in * figure.dpi / rows[0].images.shape[2])
+    if size is not None:
+        dots = int((width_in(size) * figure.dpi - left - margin) / across)
+    dots = max(1, dots)
+    down, across = down * dots, across * dots
+    if any(head.get_window_extent().width > across / columns for head in heads):
+        for head in heads:
+            head.set_rotation(90)
+    tallest = max((head.get_window_extent().height for head in heads), default=0)
+    top = margin + (round(tallest) + offset if tallest else 0)
     whole = (left + across + margin, margin + down + top)
     # A thousandth of a dot, so that rounding down does not lose one.
     figure.set_size_inches(*((side + 1e-3) / figure.dpi for side in whole))

@@ -17,13 +17,13 @@ from isa_toolkit.evaluation.features import (
     distilled_network,
 )
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.strip_plot import draw_strips
+from isa_toolkit.figures.strip_plot import plot_strips, strip_rows
 from isa_toolkit.figures.study import Study, check_study
-from isa_toolkit.figures.variants import Setting, Variant
+from isa_toolkit.figures.style import Panels, drawing
+from isa_toolkit.figures.variants import Setting, Variant, setting
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 FRACTION = 0.2
 BASE = Variant("frepo")
@@ -37,9 +37,9 @@ _TRAINING_STEPS = 300
 _BATCH = 1024
 _BATCHES = 5
 _PARTS = {
-    EASY: Setting("easiest", "#E69F00"),
-    RANDOM: Setting("random", "#999999"),
-    HARD: Setting("hardest", "#009E73"),
+    EASY: Setting("easiest", setting("frepo+drop_easy").colour),
+    RANDOM: Setting("random", setting("random").colour),
+    HARD: Setting("hardest", setting("frepo+drop_hard").colour),
 }
 
 
@@ -228,25 +228,6 @@ def read_and_score(
     return real, scores(network, distilled, real, targets, flips=flips)
 
 
-def draw(table: pd.DataFrame, *, fraction: float = FRACTION) -> Figure:
-    """Return the figure: errors of the three splits, and their difference to chance."""
-    part = f"{100 * fraction:.0f} % from the rest"
-    figure = draw_strips(
-        table.assign(setting=table.quantity),
-        list(_PARTS),
-        RANDOM,
-        predictor="ridge",
-        unit="squared error, mean over classes",
-        difference="squared error",
-        looks={
-            key: look._replace(label=f"{look.label} {part}")
-            for key, look in _PARTS.items()
-        },
-    )
-    figure.axes[0].set_xlim(left=0)
-    return figure
-
-
 def caption(table: pd.DataFrame, *, fraction: float = FRACTION) -> str:
     """Return the caption of a table that was computed with this fraction."""
     one = table[table.seed.isna()].iloc[0]
@@ -262,11 +243,32 @@ def caption(table: pd.DataFrame, *, fraction: float = FRACTION) -> str:
     return (
         f"{one.dataset}, scored by FRePo sets of {size}, {one.n} seeds. One part of the "
         "real training images predicts the other by ridge regression on the features of a "
-        "network trained on the distilled set. Dots: seeds; diamonds: means with 95 % "
-        "intervals. The ranking of the images has a rank correlation of "
-        f"{mean['spearman_networks']:.2f} with that of another network, and of "
+        "network trained on the distilled set; errors are means over images and classes. "
+        "(a) Dots: seeds; diamonds: means with 95 % "
+        "intervals. (b) Paired difference to the random split. The ranking of the images "
+        f"has a rank correlation of {mean['spearman_networks']:.2f} with that of another "
+        "network, and of "
         f"{mean['spearman_training']:.2f} with that at another stage of the distillation. "
         f"Of the easiest {100 * fraction:.0f} %, {100 * mean['jaccard_networks']:.0f} % and "
         f"{100 * mean['jaccard_training']:.0f} % are the same (by chance "
         f"{100 * mean['jaccard_by_chance']:.0f} %).{batches}"
     )
+
+
+@drawing(strip_rows(len(_PARTS)), caption=caption)
+def draw(panels: Panels, table: pd.DataFrame, *, fraction: float = FRACTION) -> None:
+    """Draw the errors of the three splits, and their difference to the random one."""
+    plot_strips(
+        panels,
+        table.assign(setting=table.quantity),
+        list(_PARTS),
+        RANDOM,
+        predictor="ridge",
+        unit="mean squared error",
+        difference="squared error",
+        looks={
+            key: look._replace(label=f"{look.label} {100 * fraction:.0f} %")
+            for key, look in _PARTS.items()
+        },
+    )
+    panels[0].set_xlim(left=0)

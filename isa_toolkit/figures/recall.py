@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -10,13 +11,13 @@ from isa_toolkit.analysis.diversity import prdc, recall
 from isa_toolkit.analysis.kernels import kid, vendi_score
 from isa_toolkit.distillation import Run
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.strip_plot import draw_strips
+from isa_toolkit.figures.strip_plot import plot_strips, strip_rows
 from isa_toolkit.figures.study import Study, check_study
-from isa_toolkit.figures.variants import Variant
+from isa_toolkit.figures.style import Panels, drawing
+from isa_toolkit.figures.variants import Variant, looks_of
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 VARIANTS = tuple(
     Variant(key) for key in ("frepo", "frepo+drop_easy", "frepo+drop_hard", "isa")
@@ -29,7 +30,11 @@ _MOST_RADII = 5000
 
 
 def compute(
-    study: Study, images_per_class: int | None = None, *, k: int = K
+    study: Study,
+    images_per_class: int | None = None,
+    *,
+    k: int = K,
+    variants: Sequence[Variant] = VARIANTS,
 ) -> pd.DataFrame:
     """Return recall and its companions of every setting and seed, in features and pixels.
 
@@ -41,16 +46,17 @@ def compute(
         in features of a network trained on real images; ``recall_k5_pixels`` in network
         inputs. Precision, density and coverage compare with at most 5,000 real images.
         "random" is the real images that each seed starts from. Differences are to
-        "frepo". Empty without runs, or with at most k distilled images.
+        the first of the ``variants``. Empty without runs, or with at most k distilled images.
 
     Source: the paper, equations 8 and 9; it does not state its feature space.
     """
     size = check_study(study).size(images_per_class)
-    runs = study.runs(VARIANTS, size)
+    runs = study.runs(variants, size)
     if not runs or size * study.dataset.num_classes <= K:
         return results_table.as_table([])
+    base = variants[0].key
     sets = [(variant.key, seed, run, None) for (variant, seed), run in runs.items()]
-    sets += [("random", seed, run, 0) for key, seed, run, _ in sets if key == "frepo"]
+    sets += [("random", seed, run, 0) for key, seed, run, _ in sets if key == base]
     inputs = study.dataset.inputs("train")
     real = {
         "features": study.real_features(),
@@ -79,7 +85,7 @@ def compute(
         dataset=study.dataset.name,
         images_per_class=size,
     )
-    return results_table.with_means(table, against="frepo")
+    return results_table.with_means(table, against=base)
 
 
 def _measures(
@@ -96,23 +102,6 @@ def _measures(
     }
 
 
-def draw(
-    table: pd.DataFrame,
-    *,
-    k: int = K,
-    space: Literal["features", "pixels"] = "features",
-) -> Figure:
-    """Return the figure: recall by seed on the left, paired differences on the right."""
-    return draw_strips(
-        table[table.quantity == f"recall_k{k}{SPACES[space]}"],
-        ["random", *(variant.key for variant in VARIANTS)],
-        "frepo",
-        predictor=None,
-        unit=f"recall, k = {k}",
-        difference="recall",
-    )
-
-
 def caption(
     table: pd.DataFrame,
     *,
@@ -125,11 +114,43 @@ def caption(
         if space == "features"
         else "network inputs"
     )
+    key = _against(table)
+    base = looks_of([key])[key].label
     return (
         f"{results_table.describe(table)}. Fraction of the real training images in "
         "the balls around distilled ones, each of which reaches to the distilled "
-        f"neighbour number {k} (equations 8 and 9), in {where}. Left: each seed and the "
-        "mean with its 95 % interval over distilled sets. Right: paired difference to "
-        "FRePo. Recall alone can be raised by an outlier; precision, density, coverage, "
+        f"neighbour number {k} (equations 8 and 9), in {where}. (a) Each seed and the "
+        "mean with its 95 % interval over distilled sets. (b) Paired difference to "
+        f"{base}. Recall alone can be raised by an outlier; precision, density, coverage, "
         "Vendi score and kernel distance are in the CSV."
+    )
+
+
+def _keys(table: pd.DataFrame) -> list[str]:
+    """Return the settings from top to bottom: real images are the first."""
+    keys = dict.fromkeys(table.setting)
+    return sorted(keys, key=lambda key: key != "random")
+
+
+def _against(table: pd.DataFrame) -> str:
+    return next(iter(table.against.dropna()), "frepo")
+
+
+@drawing(lambda table, **_: strip_rows(len(_keys(table))), caption=caption)
+def draw(
+    panels: Panels,
+    table: pd.DataFrame,
+    *,
+    k: int = K,
+    space: Literal["features", "pixels"] = "features",
+) -> None:
+    """Draw recall by seed, and paired differences."""
+    plot_strips(
+        panels,
+        table[table.quantity == f"recall_k{k}{SPACES[space]}"],
+        _keys(table),
+        _against(table),
+        predictor=None,
+        unit=f"recall, k = {k}",
+        difference="recall",
     )

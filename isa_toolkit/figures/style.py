@@ -1,21 +1,50 @@
-"""One look for all figures: fonts and sizes, and how figures are saved."""
+"""One look for all figures: sizes, panels, how they are shown in notebooks and saved."""
 
 from __future__ import annotations
 
+import base64
 import functools
+import html
+import inspect
 import io
-from collections.abc import Callable
+import string
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    overload,
+    runtime_checkable,
+)
 
+import numpy as np
+
+from isa_toolkit import checks
 from isa_toolkit.files import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
+    AxesLike: TypeAlias = Axes | Sequence[Axes] | np.ndarray
+
+Size: TypeAlias = Literal["column", "text", "page"] | tuple[float, float]
+WIDTHS_IN = {"column": 3.25, "text": 5.5, "page": 6.75}
+"""Width in inches of one column and of both columns of a two-column paper (ICML, CVPR), and
+of the text of a one-column paper (NeurIPS, ICLR)."""
+
 _STYLE = Path(__file__).with_name("house.mplstyle")
+# Panels side by side are at least this wide; otherwise they stand below each other.
+_LEAST_IN = 2.2
+# Seeds are drawn one by one where they are fewer: intervals of so few are very wide.
+_FEW = 5
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -35,16 +64,221 @@ def house_style(draw: Callable[P, R]) -> Callable[P, R]:
 
 
 def new_figure(width_in: float, height_in: float) -> Figure:
-    """Return an empty figure that opens no window."""
+    """Return an empty figure that opens no window, and that a notebook shows as a picture."""
+    return _figure_class()(figsize=(width_in, height_in), layout="constrained")
+
+
+@functools.cache
+def _figure_class() -> type[Figure]:
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width_in, height_in), layout="constrained")
+    class ShownFigure(Figure):
+        """A figure that a notebook shows once, with its caption below it.
+
+        It does not belong to pyplot, which therefore does not show it again.
+        """
+
+        make_caption: Callable[[], str] = staticmethod(lambda: "")
+
+        @property
+        def caption(self) -> str:
+            return self.make_caption()
+
+        @house_style
+        def savefig(self, *args: Any, **kwargs: Any) -> None:
+            super().savefig(*args, **kwargs)
+
+        def _ipython_display_(self) -> None:
+            from IPython.display import display
+
+            width, height = (round(100 * side) for side in self.get_size_inches())
+            caption = self.caption
+            look = {"width": width, "height": height, "alt": caption or "Figure"}
+            data = {"image/png": base64.b64encode(png(self)).decode()}
+            display(data, raw=True, metadata={"image/png": look})
+            if caption:
+                style = "max-width:50rem;font-size:90%"
+                text = f'<p style="{style}">{html.escape(caption)}</p>'
+                display({"text/html": text}, raw=True)
+
+    return ShownFigure
+
+
+# --- panels -----------------------------------------------------------------------------
+
+
+class Panels(tuple[Any, ...]):
+    """The axes of a drawing, in reading order.
+
+    Attributes:
+        figure: Figure that was made for them; None for axes of the user.
+        stacked: Whether no two of them share their vertical axis on sight: they stand below
+            each other, or wherever the user put them.
+    """
+
+    figure: Figure | None = None
+    stacked: bool = True
+
+    def legend(self, *sources: Axes, columns: int = 3) -> None:
+        """Draw one legend of the first source, or of several, above all panels.
+
+        In axes of the user it stands in the first panel.
+        """
+        found: dict[str, Any] = {}
+        for source in sources or self[:1]:
+            for handle, label in zip(*source.get_legend_handles_labels(), strict=True):
+                found.setdefault(label, handle)
+        if not found:
+            return
+        if self.figure is None:
+            self[0].legend(found.values(), found)
+            return
+        # About 0.06 inches for a letter, and half an inch for the line before it.
+        widest = 0.5 + 0.06 * max(map(len, found))
+        fitting = int(self.figure.get_figwidth() / widest)
+        self.figure.legend(
+            found.values(),
+            found,
+            loc="outside upper center",
+            ncols=max(1, min(columns, fitting, len(found))),
+        )
+
+
+@runtime_checkable
+class Drawing(Protocol):
+    """A function that draws a table as a figure of its own, or into axes of the user."""
+
+    @overload
+    def __call__(
+        self, table: pd.DataFrame, *, ax: None = None, size: Size = ..., **how: Any
+    ) -> Figure: ...
+
+    @overload
+    def __call__(
+        self, table: pd.DataFrame, *, ax: AxesLike, size: Size = ..., **how: Any
+    ) -> None: ...
+
+
+_ARGUMENTS = """
+
+``ax`` are axes to draw into, one for each panel; then nothing is returned, and figure,
+style and panel letters are the user's. Without them the figure is new, and a notebook
+shows it. ``size`` is its width, "column" (3.25 inches), "text" (5.5) or "page" (6.75), or
+(width, height) in inches. Panels of a narrow figure stand below each other.
+"""
+
+
+def drawing(
+    rows: Mapping[str, float] | Callable[..., Mapping[str, float]],
+    *,
+    caption: Callable[..., str] | None = None,
+    size: Size = "page",
+) -> Callable[[Callable[..., None]], Drawing]:
+    """Decorate ``draw(panels, table, **how)`` to make its axes, or to take the user's.
+
+    Args:
+        rows: Rows of panels from top to bottom -> their height in inches: "ab" is two
+            panels side by side, "aa" one of their width. Or a function of the arguments of
+            the drawing that returns it.
+        caption: Function of the table that returns the caption shown in notebooks.
+        size: Size where none is given.
+
+    Returns:
+        The decorator; ``size`` (width, height) of a call keeps the proportions of the rows.
+    """
+
+    def decorate(inner: Callable[..., None]) -> Drawing:
+        @house_style
+        def drawn(table: pd.DataFrame, size: Size, how: dict[str, Any]) -> Figure:
+            heights = rows(table, **how) if callable(rows) else rows
+            panels = _new_panels(heights, size)
+            inner(panels, table, **how)
+            if len(panels) > 1:
+                for letter, ax in zip(string.ascii_lowercase, panels, strict=False):
+                    ax.set_title(letter, loc="left", fontweight="bold")
+            figure: Any = panels.figure
+            if caption is not None:
+                figure.make_caption = functools.partial(caption, table, **how)
+            return figure
+
+        def draw(
+            table: pd.DataFrame, *, ax: Any = None, size: Size = size, **how: Any
+        ) -> Any:
+            if ax is None:
+                return drawn(table, size, how)
+            heights = rows(table, **how) if callable(rows) else rows
+            inner(_panels_of(ax, len(_names(heights))), table, **how)
+            return None
+
+        mine = inspect.signature(draw).parameters
+        functools.update_wrapper(draw, inner)
+        draw.__doc__ = inspect.cleandoc(inner.__doc__ or "") + _ARGUMENTS
+        own = list(inspect.signature(inner).parameters.values())[1:]
+        added = [mine[name] for name in ("ax", "size")]
+        parameters = [own[0], *added, *own[1:]]
+        draw.__signature__ = inspect.Signature(parameters, return_annotation=Any)  # pyright: ignore
+        return draw
+
+    return decorate
+
+
+def _names(rows: Mapping[str, float]) -> list[str]:
+    """Return the names of the panels in the order of the rows."""
+    return list(dict.fromkeys("".join(rows)))
+
+
+def width_in(size: Size) -> float:
+    """Return the width of a size in inches."""
+    if isinstance(size, str):
+        return WIDTHS_IN[checks.check_one_of("size", size, WIDTHS_IN)]
+    return checks.check_number("size", size[0], above=0)
+
+
+def _new_panels(rows: Mapping[str, float], size: Size) -> Panels:
+    """Return the panels of a new figure."""
+    width, names = width_in(size), _names(rows)
+    side_by_side = max(len(set(row)) for row in rows)
+    is_stacked = side_by_side > 1 and width / side_by_side < _LEAST_IN
+    if is_stacked:
+        rows = {
+            name: next(height for row, height in rows.items() if name in row)
+            for name in names
+        }
+    heights = list(rows.values())
+    height = sum(heights) if isinstance(size, str) else size[1]
+    figure = new_figure(width, height)
+    made = figure.subplot_mosaic([list(row) for row in rows], height_ratios=heights)
+    panels = Panels(made[name] for name in names)
+    panels.figure = figure
+    panels.stacked = is_stacked or side_by_side == 1
+    return panels
+
+
+def _panels_of(ax: Any, count: int) -> Panels:
+    """Return axes of the user as panels."""
+    from matplotlib.axes import Axes
+
+    found = list(np.asarray(ax, dtype=object).ravel())
+    if len(found) != count or not all(isinstance(one, Axes) for one in found):
+        kinds = ", ".join(type(one).__name__ for one in found)
+        raise checks.fail(
+            "ax",
+            f"be {count} axes" if count > 1 else "be one axes",
+            checks.as_text(f"{len(found)} ({kinds})"),
+            f"Make them with plt.subplots(1, {count}).",
+        )
+    return Panels(found)
+
+
+# --- marks ------------------------------------------------------------------------------
 
 
 def plot_means(
     ax: Axes, x: pd.Series, line: pd.DataFrame, *, colour: str, label: str
 ) -> None:
     """Draw means with their intervals (``value``, ``low``, ``high``) as a line at x."""
+    if len(line) == 0:
+        return
     ax.errorbar(
         x,
         line.value,
@@ -58,9 +292,43 @@ def plot_means(
     )
 
 
+def plot_seeds(ax: Axes, x: Any, seeds: pd.DataFrame, *, colour: str) -> None:
+    """Draw the values of single seeds as dots at x, if there are fewer than five."""
+    if 0 < seeds.seed.nunique() < _FEW:
+        ax.plot(x, seeds.value, "o", color=colour, ms=2.5, alpha=0.45)
+
+
+def zero_line(
+    ax: Axes, label: str, *, colour: str = "#555555", axis: Literal["x", "y"] = "y"
+) -> None:
+    """Draw the line of no difference, with the name of what was subtracted at its end."""
+    if axis == "y":
+        ax.axhline(0, color=colour, lw=1.2)
+        place, where = (1.01, 0), {"va": "center", "ha": "left"}
+        transform = ax.get_yaxis_transform()
+    else:
+        ax.axvline(0, color=colour, lw=1.2)
+        place, where = (0, 1.01), {"va": "bottom", "ha": "center"}
+        transform = ax.get_xaxis_transform()
+    ax.text(*place, label, color=colour, fontsize="small", transform=transform, **where)
+
+
+def log_scale(axis: Axis) -> None:
+    """Give an axis a logarithmic scale, with ticks such as 0.2, 0.5 and 1."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})  # pyright: ignore
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+# --- files ------------------------------------------------------------------------------
+
+
 @house_style
 def png(figure: Figure, dpi: float | None = None) -> bytes:
-    """Return a figure as the bytes of a PNG file, for ``IPython.display.Image``."""
+    """Return a figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()

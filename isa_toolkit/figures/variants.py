@@ -6,7 +6,8 @@ Keys are those of ``paper_targets.csv``. A key has the same colour in every figu
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from isa_toolkit import checks
@@ -30,17 +31,26 @@ class Setting(NamedTuple):
 
 
 class Variant(NamedTuple):
-    """A setting, with some of its method's settings changed.
+    """A setting to distil: one of ``SETTINGS``, or any settings of a method under a label.
 
-    key: Key in ``SETTINGS``.
+    key: Key in ``SETTINGS``, or with ``own`` any label of figures and tables.
     changes: Pairs (name, value) that replace settings of the method.
+    own: Settings of a method, which keep their own learning rate.
+
+    Example:
+        >>> import isa_toolkit as isa
+        >>> Variant("half dropped", own=isa.FRePo(drop_easy=0.5)).method(1.0).drop_easy
+        0.5
     """
 
     key: str
     changes: tuple[tuple[str, Any], ...] = ()
+    own: Any = None
 
     def method(self, learning_rate: float) -> Any:
-        """Return the settings of the method, FRePo's at this learning rate."""
+        """Return the settings of the method, a built-in FRePo's at this learning rate."""
+        if self.own is not None:
+            return dataclasses.replace(self.own, **dict(self.changes))
         build = setting(self.key).build
         if build is None:
             distilled = [key for key, one in SETTINGS.items() if one.build]
@@ -51,6 +61,15 @@ class Variant(NamedTuple):
 def setting(key: str) -> Setting:
     """Return a setting by its key, or say which ones are known."""
     return SETTINGS[checks.check_one_of("setting", key, SETTINGS)]
+
+
+def looks_of(keys: Iterable[str]) -> dict[str, Setting]:
+    """Return label and colour of each key; labels of the user take colours in order."""
+    keys = list(keys)
+    spare = itertools.cycle(
+        one.colour for key, one in SETTINGS.items() if one.build and key not in keys
+    )
+    return {key: SETTINGS.get(key) or Setting(key, next(spare)) for key in keys}
 
 
 def label_of(key: Any) -> str:
@@ -64,22 +83,22 @@ def _frepo(**changes: Any) -> _Build:
     return lambda rate: FRePo(learning_rate=rate, **{**plain, **changes})
 
 
-# The palette of Okabe and Ito, then colours of Paul Tol's muted set; their colours
-# differ with the common kinds of colour blindness, too.
+# After the palette of Okabe and Ito and Paul Tol's muted set, which differ with the
+# common kinds of colour blindness, too; pale ones are darker, for a contrast of 3 on white.
 SETTINGS: dict[str, Setting] = {
     # The real images that a run starts from.
-    "random": Setting("Random real", "#999999"),
-    "kmeans": Setting("k-means real", "#56B4E9"),
+    "random": Setting("Random real", "#808080"),
+    "kmeans": Setting("k-means real", "#7B5B3A"),
     "full": Setting("Whole training set", "#000000"),
     "frepo": Setting("FRePo", "#0072B2", _frepo()),
-    "frepo+drop_easy": Setting("FRePo, easy dropped", "#E69F00", _frepo(drop_easy=0.2)),
+    "frepo+drop_easy": Setting("FRePo, easy dropped", "#B08000", _frepo(drop_easy=0.2)),
     "frepo+drop_late": Setting(
         "FRePo, easy dropped, second half",
         "#A65628",
         _frepo(drop_easy=0.2, select_from=0.5),
     ),
     "frepo+drop_hard": Setting("FRePo, hard dropped", "#009E73", _frepo(drop_hard=0.2)),
-    "frepo+isa": Setting("FRePo + ISA", "#F0E442", _frepo(segment=(0.0, 0.5))),
+    "frepo+isa": Setting("FRePo + ISA", "#6A51C8", _frepo(segment=(0.0, 0.5))),
     "frepo+toward": Setting(
         "FRePo + ISA, segment (-1, 0)", "#AA3377", _frepo(segment=(-1.0, 0.0))
     ),
@@ -97,20 +116,20 @@ SETTINGS: dict[str, Setting] = {
         _frepo(drop_easy=0.2, segment=(0.0, 0.5), augmentation="single"),
     ),
     # Each at its published learning rate; "ours" is the toolkit's reading.
-    "dm": Setting("DM", "#88CCEE", lambda _: DM(drop_easy=0.0, segment=(0.0, 0.0))),
+    "dm": Setting("DM", "#3B8EC2", lambda _: DM(drop_easy=0.0, segment=(0.0, 0.0))),
     "dm+ours": Setting("DM + crucial + ISA", "#332288", lambda _: DM()),
     "mtt": Setting(
         "MTT",
-        "#DDCC77",
+        "#A88B1F",
         lambda _: MTT(candidates=1, drop_easy=0.0, segment=(0.0, 0.0)),
     ),
-    "mtt+ours": Setting("MTT + crucial + ISA", "#999933", lambda _: MTT(candidates=2)),
+    "mtt+ours": Setting("MTT + crucial + ISA", "#5F6B1A", lambda _: MTT(candidates=2)),
     "rfad": Setting(
         "RFAD", "#CC6677", lambda _: RFAD(drop_easy=0.0, segment=(0.0, 0.0))
     ),
     "rfad+ours": Setting("RFAD + crucial", "#AA4499", lambda _: RFAD()),
     "rcig": Setting(
-        "RCIG", "#44AA99", lambda _: RCIG(drop_easy=0.0, segment=(0.0, 0.0))
+        "RCIG", "#329987", lambda _: RCIG(drop_easy=0.0, segment=(0.0, 0.0))
     ),
     "rcig+ours": Setting("RCIG + crucial", "#117733", lambda _: RCIG()),
 }

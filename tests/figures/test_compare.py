@@ -52,7 +52,7 @@ def runs():
 
 @pytest.mark.parametrize("against", [None, {"drop_easy": 0.0}])
 def test_means_and_paired_differences_are_those_of_the_seeds(runs, against):
-    found = compare(runs, against, networks=2)
+    found = compare(runs, against=against, networks=2)
     assert found.settings == ["drop_easy=0", "drop_easy=0.2"]
     assert found.against == "drop_easy=0"
     rows = found.table[found.table.predictor == "network"].set_index("setting")
@@ -70,12 +70,16 @@ def test_means_and_paired_differences_are_those_of_the_seeds(runs, against):
     assert expected.mean in [pytest.approx(x) for x, _ in points(right)]
     assert "drop easy=0.2" in found._repr_html_()
     assert repr(found) == "RunComparison(2 settings, 3 seeds, against 'drop_easy=0')"
+    assert "toy, 3 seeds" in found.caption
+    apart = compare(runs[3:], runs[:3], networks=2)
+    assert apart.against == found.against
+    assert apart.table.equals(found.table)
 
 
 def test_settings_of_other_methods_do_not_count(runs):
     other = FakeRun(0, 0, 0.9)
     other.experiment["method"] = {"name": "dm", "learning_rate": 1}
-    found = compare([*runs[:1], other], {"method": "dm"}, networks=2)
+    found = compare([*runs[:1], other], against={"method": "dm"}, networks=2)
     assert found.settings == ["method=frepo", "method=dm"]
 
 
@@ -97,4 +101,13 @@ def test_bad_input_is_refused_before_anything_is_evaluated(
     runs, runs_of, against, name
 ):
     with pytest.raises(InvalidValueError, match=f"^{name} "):
-        compare(runs_of(runs), against)
+        compare(runs_of(runs), against=against)
+
+
+def test_what_is_subtracted_is_one_setting(runs):
+    with pytest.raises(InvalidValueError, match=r"^others must be runs of one setting"):
+        compare(runs[:1], runs[1:])
+    with pytest.raises(
+        InvalidValueError, match=r"^against must be left out with other"
+    ):
+        compare(runs[3:], runs[:3], against={"drop_easy": 0})

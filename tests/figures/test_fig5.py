@@ -21,7 +21,14 @@ def test_the_figure_shows_exactly_the_table():
         (right, rows[rows.against.notna()], 0),
     ):
         assert len(part) == 6
-        expected = {
+        seeds = table[
+            (table.predictor == "network") & table.seed.notna() & table.x.notna()
+        ]
+        dots = {
+            (round(100 * row.x + shift[row.setting], 6), round(row.value, 6))
+            for row in seeds.itertuples()
+        }
+        expected = (dots if ax is left else set()) | {
             (round(100 * row.x + shift[row.setting], 6), round(value, 6))
             for row in part.itertuples()
             for value in (row.value, row.low, row.high)

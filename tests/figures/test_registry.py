@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from drawn import marks, moved
@@ -133,6 +134,45 @@ def test_a_table_with_gaps_is_drawn(name):
         part = table[table.setting == table.setting.iloc[-1]]
     MODULES[name].draw(part).canvas.draw()
     assert MODULES[name].caption(part)
+
+
+@pytest.mark.parametrize("name", [*ROWS, "fig7"])
+def test_axes_of_the_user_get_the_same_marks_and_no_letters(name):
+    module, table = MODULES[name], TABLES[name]()
+    own = module.draw(table)
+    figure, axes = plt.subplots(1, len(own.axes))
+    try:
+        assert module.draw(table, ax=axes) is None
+        for mine, theirs in zip(figure.axes, own.axes, strict=True):
+            assert theirs.get_title("left") in ("a", "b", "c")
+            assert mine.get_title("left") == ""
+            assert mine.get_xlabel() == theirs.get_xlabel()
+        assert moved(marks(own), marks(figure)) == []
+        with pytest.raises(
+            ValueError, match=r"^ax must be [23] axes, got 1 \(Axes\)\."
+        ):
+            module.draw(table, ax=axes[0])
+    finally:
+        plt.close(figure)
+
+
+@pytest.mark.parametrize("name", [*ROWS, "fig7"])
+def test_a_narrow_figure_has_the_same_marks_below_each_other(name):
+    module, table = MODULES[name], TABLES[name]()
+    wide, narrow = (module.draw(table, size=size) for size in ("page", "column"))
+    assert (wide.get_figwidth(), narrow.get_figwidth()) == (6.75, 3.25)
+    assert moved(marks(wide), marks(narrow)) == []
+    narrow.canvas.draw()
+    *_, above, below = (ax.get_position() for ax in narrow.axes)
+    assert above.y0 > below.y1
+    page = narrow.bbox
+    for ax in narrow.axes:
+        box = ax.get_tightbbox()
+        assert box.x0 >= page.x0 - 1
+        assert box.x1 <= page.x1 + 1
+    assert tuple(module.draw(table, size=(4, 3)).get_size_inches()) == (4, 3)
+    with pytest.raises(ValueError, match=r"^size must be one of"):
+        module.draw(table, size="broad")
 
 
 @pytest.mark.parametrize("name", TABLES)

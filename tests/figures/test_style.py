@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 
 import matplotlib as mpl
+import nbclient
+import nbformat
 import numpy as np
 import pytest
 from PIL import Image
@@ -48,6 +50,33 @@ def test_the_readers_settings_return_after_an_error_too():
         with pytest.raises(RuntimeError, match="while drawing"):
             fail()
         assert mpl.rcParams["font.size"] == 33
+
+
+def test_a_notebook_shows_a_figure_once_with_its_caption():
+    lines = {
+        "plain": "draw(table)",
+        "inline": "%matplotlib inline\nimport matplotlib.pyplot as plt\ndraw(table)",
+        "own": "_, axes = plt.subplots(1, 2)\ndraw(table, ax=axes)",
+    }
+    setup = (
+        "import pandas as pd\n"
+        "from isa_toolkit.figures.style import drawing\n"
+        "def plot(panels, table):\n    panels[0].plot(table.x)\n"
+        "draw = drawing({'ab': 1}, caption=lambda table: f'{len(table)} < 4')(plot)\n"
+        "table = pd.DataFrame({'x': [1, 2, 3]})"
+    )
+    cells = [nbformat.v4.new_code_cell(source) for source in (setup, *lines.values())]
+    made = nbclient.execute(
+        nbformat.v4.new_notebook(cells=cells), kernel_name="python3"
+    )
+    outputs = [cell.outputs for cell in made.cells]
+    assert outputs[0] == []
+    for shown in outputs[1:3]:
+        picture, caption = (output.data for output in shown)
+        assert list(picture) == ["image/png"]
+        assert "3 &lt; 4" in caption["text/html"]
+    [shown] = outputs[3]
+    assert "image/png" in shown.data
 
 
 def test_files_are_whole_and_the_same_every_time(tmp_path):
