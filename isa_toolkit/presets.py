@@ -10,7 +10,7 @@ import functools
 import tomllib
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from importlib import resources
 from typing import Any, Literal
 
@@ -31,6 +31,7 @@ class Scale:
         networks: Number of evaluation networks trained on each distilled set.
         fit: Arguments of ``FitSettings`` that say how the evaluation networks are
             trained; None for the published ones.
+        settings: Settings of another method than FRePo, by name.
     """
 
     steps: int
@@ -39,6 +40,7 @@ class Scale:
     learning_rate: float
     networks: int
     fit: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def preset(method: str, dataset: str, images_per_class: int) -> dict[str, Any]:
@@ -126,7 +128,7 @@ def scale(
         method: Name of the method; one without values of its own takes FRePo's.
         dataset: Name of the data set: at scale ``"paper"`` the number of steps is that of
             its published row, if there is one.
-        images_per_class: Number of distilled images of each class of that row.
+        images_per_class: Number of distilled images of each class.
 
     Raises:
         ValueError: If the scale is unknown.
@@ -134,19 +136,22 @@ def scale(
     Example:
         >>> from isa_toolkit.presets import scale
         >>> scale("quick").steps, scale("paper", method="mtt").steps
-        (400, 5000)
+        (1000, 5000)
         >>> scale("paper", method="rcig", dataset="cifar10", images_per_class=1).steps
         15000
     """
-    scales = table("scales")
-    common, others = _split(scales[check_one_of("scale", name, scales)])
-    fit = others.pop("fit", None)
-    own = others.get(method, {})
+    chosen = _scale(name)
+    steps = chosen["steps"]
+    chosen["steps"] = steps[str(_nearest(images_per_class, map(int, steps)))]
+    own = chosen["methods"].get(method, {})
     if name == "paper" and images_per_class in published_rows(method).get(dataset, ()):
         row = preset(method, dataset, images_per_class)
         if "steps" in row and not row["source"].startswith("ours"):
             own["steps"] = row["steps"]
-    return Scale(**{**common, **own}, fit=fit)
+    shared = {one.name for one in fields(Scale)} - {"learning_rate"}
+    chosen |= {key: own.pop(key) for key in shared & own.keys()}
+    known = {key: chosen[key] for key in (*shared, "learning_rate") if key in chosen}
+    return Scale(**known, settings=own)
 
 
 def study_budget(name: str, dataset: str = "") -> dict[str, Any]:
@@ -155,14 +160,18 @@ def study_budget(name: str, dataset: str = "") -> dict[str, Any]:
     At scale ``"paper"`` the numbers of images per class are those that FRePo is published
     with on the data set, if it is.
     """
-    scales = table("scales")
-    chosen = scales[check_one_of("scale", name, scales)]
-    budget = {"fit": chosen.get("fit"), **_split(chosen)[0], **chosen["study"]}
-    budget["steps"] = {int(count): steps for count, steps in budget["steps"].items()}
-    sizes = published_rows("frepo").get(dataset, ())
-    if name == "paper" and sizes:
-        budget["steps"] = dict.fromkeys(sizes, chosen["steps"])
+    budget = {"fit": None, **_scale(name)}
+    del budget["methods"]
+    steps = {int(count): number for count, number in budget["steps"].items()}
+    sizes = published_rows("frepo").get(dataset, ()) if name == "paper" else ()
+    budget["steps"] = dict.fromkeys(sizes, max(steps.values())) if sizes else steps
     return budget
+
+
+def _scale(name: str) -> dict[str, Any]:
+    """Return the values of a scale."""
+    scales = table("scales")
+    return scales[check_one_of("scale", name, scales)]
 
 
 def evaluation_steps(num_distilled: int, protocol: str = "isa") -> int:

@@ -280,8 +280,8 @@ def test_evaluation_batches_have_at_most_500_images() -> None:
 
 
 SCALES = {  # scale: steps by method
-    "quick": {"frepo": 400, "rfad": 400, "rcig": 400, "dm": 400, "mtt": 300},
-    "small": {"frepo": 5000, "rfad": 2000, "rcig": 2000, "dm": 2000, "mtt": 1000},
+    "quick": {"frepo": 1000, "rfad": 400, "rcig": 400, "dm": 400, "mtt": 300},
+    "small": {"frepo": 1000, "rfad": 300, "rcig": 60, "dm": 300, "mtt": 100},
     "paper": {
         "frepo": 500_000,
         "rfad": 100_000,
@@ -293,8 +293,9 @@ SCALES = {  # scale: steps by method
 SIZES = {  # (scale, method): width, batch size; FRePo's for other methods
     ("quick", "frepo"): (16, 256),
     ("quick", "dm"): (16, 32),
-    ("small", "frepo"): (64, 512),
-    ("small", "dm"): (64, 128),
+    ("small", "frepo"): (16, 256),
+    ("small", "rcig"): (16, 128),
+    ("small", "dm"): (16, 64),
     ("paper", "frepo"): (128, 1024),
     ("paper", "rfad"): (256, 5120),
     ("paper", "dm"): (128, 256),
@@ -327,7 +328,7 @@ def test_the_largest_scale_is_as_published() -> None:
     for cell in (("cifar10", 50), ("digits", 1), ("my_cells", 1)):
         assert scale("paper", "rcig", *cell).steps == 10_000
     assert scale("paper", "mtt", "digits", 1).steps == 5000
-    assert scale("small", "rcig", "cifar10", 1).steps == 2000
+    assert scale("small", "rcig", "cifar10", 1).steps == 60
 
 
 def test_the_published_sizes_are_those_of_the_data_set() -> None:
@@ -343,7 +344,29 @@ def test_the_published_sizes_are_those_of_the_data_set() -> None:
     assert list(study_budget("small", "imagenet64")["steps"]) == [1, 10]
 
 
-def test_studies_spend_what_their_scale_does_not_replace() -> None:
+@pytest.mark.parametrize("name", SCALES)
+def test_a_study_spends_what_a_run_of_the_same_scale_does(name: str) -> None:
+    budget = study_budget(name)
+    for count, steps in budget["steps"].items():
+        chosen = scale(name, images_per_class=count)
+        assert chosen.steps == steps
+        for field in ("width", "batch_size", "learning_rate", "networks", "fit"):
+            assert getattr(chosen, field) == budget[field]
+        assert chosen.settings == {}
+
+
+def test_settings_of_a_short_run_are_fields_of_its_method() -> None:
+    for name in SCALES:
+        for method, entry in METHODS.items():
+            entry.settings(**scale(name, method).settings)
+    assert scale("small", "dm").settings == {"learning_rate": 1.0}
+    steps = [
+        scale("quick", images_per_class=count).steps for count in (1, 3, 4, 10, 50)
+    ]
+    assert steps == [1000, 1000, 300, 300, 300]
+
+
+def test_the_scales_of_a_study() -> None:
     quick, small, paper = (study_budget(name) for name in ("quick", "small", "paper"))
     assert quick["steps"] == small["steps"] == {1: 1000, 10: 300}
     assert paper["steps"] == {1: 500_000, 10: 500_000, 50: 500_000}
@@ -353,4 +376,3 @@ def test_studies_spend_what_their_scale_does_not_replace() -> None:
     assert [one["batch_size"] for one in (quick, small, paper)] == [256, 256, 1024]
     assert [one["learning_rate"] for one in (quick, small, paper)] == [3e-3, 3e-3, 3e-4]
     assert quick["fit"] == small["fit"] != paper["fit"] is None
-    assert small["methods"].keys() == ROWS.keys() - {"frepo"}

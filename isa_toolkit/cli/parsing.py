@@ -267,8 +267,10 @@ class _ExperimentRule:
         defaults = {"steps": size.steps, "name": method.network, "width": size.width}
         if method.sampling != "none":
             defaults["batch_size"] = size.batch_size
-        rate = {"learning_rate": size.learning_rate} if self.method == "frepo" else {}
-        settings = _fields(method.settings, rate)
+        own = size.settings
+        if self.method == "frepo":
+            own = {"learning_rate": size.learning_rate}
+        settings = _fields(method.settings, own)
         network = _fields(NetworkSettings, defaults)
         paths = {"dataset": str, "start_from": str | None}
         experiment = _fields(Experiment, defaults, types=paths)
@@ -299,7 +301,7 @@ class _ExperimentRule:
                 _choices(get_args(ScaleName)),
                 scale_name,
                 "Size of the experiment: sets the defaults of steps, batch size, width and "
-                "FRePo's learning rate. 'quick' takes minutes on two cores, 'paper' is the "
+                "learning rate. 'quick' takes minutes on two cores, 'paper' is the "
                 "published size.",
             ),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,8 @@ from isa_toolkit.methods import METHODS
 
 # 100 published experts of CIFAR-10 are 6.5 GB, of Tiny-ImageNet 17 GB.
 PREPARED_LIMIT_BYTES = 32 * 2**30
+# Fewer steps than these leave FRePo's images near the real ones at the published rate.
+_FEW_STEPS = 5000
 
 
 def distill(
@@ -254,6 +257,8 @@ def distill_grid(
         claim = partial(_claim, list(runs.values()), resume, locks)
         done = distributed.together(claim, len(runs))[0]
         finished = {one for one, flag in zip(runs, done, strict=True) if flag}
+        new = [run.resolved for key, run in runs.items() if key not in finished]
+        _warn_of_short_runs(new)
         for group in programs:
             unfinished = [run for run in group if run.resolved.hash not in finished]
             if unfinished:
@@ -306,6 +311,25 @@ def _check_prepared_size(resolved: ResolvedExperiment, limit_bytes: int) -> None
             f"take at most prepared_limit_bytes = {limit_bytes:,}",
             as_text(f"{size:,} bytes"),
             "Prepare fewer or smaller ones, or raise prepared_limit_bytes.",
+        )
+
+
+def _warn_of_short_runs(experiments: Sequence[ResolvedExperiment]) -> None:
+    """Warn of FRePo's runs that are too short for the published learning rate."""
+    published = float(METHODS["frepo"].settings().learning_rate)
+    steps = [
+        one.settings.steps
+        for one in experiments
+        if one.method.name == "frepo"
+        and one.method.learning_rate <= published
+        and one.source is None
+    ]
+    if min(steps, default=_FEW_STEPS) < _FEW_STEPS:
+        warnings.warn(
+            f"{min(steps)} steps at the published learning rate of {published:g} change "
+            f"the images little; with fewer than {_FEW_STEPS:,} steps use a larger one, "
+            "such as FRePo(learning_rate=3e-3).",
+            stacklevel=3,
         )
 
 

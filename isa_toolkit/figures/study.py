@@ -17,7 +17,6 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -53,19 +52,8 @@ _LOCK_POLL_S = 0.5
 _FULL_FIT = FitSettings(steps=1200, batch_size=64, learning_rate=3e-3, warmup_steps=50)
 
 
-class MethodBudget(NamedTuple):
-    """What a scale spends on one method; its fields are those of ``Budget``.
-
-    changes: Pairs (name, value) that replace settings of the method.
-    """
-
-    steps: int
-    batch_size: int
-    changes: tuple[tuple[str, Any], ...] = ()
-
-
 class Budget(NamedTuple):
-    """What a scale spends on one data set.
+    """What a scale spends on one data set with FRePo; other methods take ``presets.scale``.
 
     scale: Name of the scale that it belongs to.
     steps: Images per class -> number of outer steps. Its keys are the studied sizes.
@@ -78,8 +66,6 @@ class Budget(NamedTuple):
     fit: Training of the evaluation networks; None for the published one.
     features: Settings of the network in whose features sets are compared.
     map_points: Largest number of real images per class in a map.
-    methods: Name of a method -> its budget. FRePo uses the fields above; a method that is
-        not listed uses its scale of the same name in ``isa_toolkit.presets``.
     reduction: Reduction over classes of FRePo with crucial samples or ISA: ``"half_sum"``,
         as plain FRePo, or ``"released"``, that of the released ISA code.
     """
@@ -94,7 +80,6 @@ class Budget(NamedTuple):
     fit: FitSettings | None
     features: FeatureSettings
     map_points: int
-    methods: Mapping[str, MethodBudget] = MappingProxyType({})
     reduction: Literal["half_sum", "released"] = "half_sum"
 
 
@@ -106,12 +91,6 @@ def _budget(scale: Any) -> Budget:
         steps=features["steps"],
     )
     numbers["fit"] = None if fit is None else FitSettings(**fit)
-    numbers["methods"] = {
-        method: MethodBudget(
-            one.pop("steps"), one.pop("batch_size"), tuple(one.items())
-        )
-        for method, one in numbers.get("methods", {}).items()
-    }
     return Budget(scale=scale, **numbers)
 
 
@@ -240,12 +219,7 @@ class Study:
         entry = method_of(method)
         steps, batch_size = budget.steps[images_per_class], budget.batch_size
         width = budget.width
-        if method.name in budget.methods:
-            steps, batch_size, changes = budget.methods[method.name]
-            method = dataclasses.replace(
-                method, **{**dict(changes), **dict(variant.changes)}
-            )
-        elif method.name != "frepo":
+        if method.name != "frepo":
             scale = presets.scale(
                 budget.scale, method.name, self.dataset.name, images_per_class
             )
@@ -253,7 +227,10 @@ class Study:
             # RFAD's at scale "paper" is its own; all others have the budget's.
             if scale.width != presets.scale(budget.scale).width:
                 width = scale.width
-        elif variant.key != "frepo":
+            if variant.own is None:
+                changes = {**scale.settings, **dict(variant.changes)}
+                method = dataclasses.replace(method, **changes)
+        elif variant.own is None and variant.key != "frepo":
             changes = {"reduction": budget.reduction, **dict(variant.changes)}
             method = dataclasses.replace(method, **changes)
         return Experiment(
@@ -435,13 +412,15 @@ class Study:
         images nearest to the k-means centres of each class, and "full".
         """
         settings = self.evaluation_settings()
-        chosen = kmeans_real(self.dataset, images_per_class)
         if "full" not in self._cache:
             fit = None if self.budget.fit is None else _FULL_FIT
             self._cache["full"] = full_data(self.dataset, settings, fit=fit)
-        kmeans = evaluate(chosen, self.dataset, settings)
+        kmeans = f"kmeans {images_per_class}"
+        if kmeans not in self._cache:
+            chosen = kmeans_real(self.dataset, images_per_class)
+            self._cache[kmeans] = evaluate(chosen, self.dataset, settings)
         cells = [
-            ({"setting": "kmeans"}, kmeans),
+            ({"setting": "kmeans"}, self._cache[kmeans]),
             ({"setting": "full"}, self._cache["full"]),
         ]
         return self._accuracy_table(images_per_class, cells)

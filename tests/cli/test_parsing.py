@@ -71,7 +71,7 @@ def test_published_steps_are_those_of_the_row():
     assert steps == {1: 15_000, 50: 10_000}
     given = read(f"{line} 1 --steps 7")[0].build()
     assert given.steps == 7
-    assert read(f"{line}=1 --scale small")[0].build().steps == 2000
+    assert read(f"{line}=1 --scale small")[0].build().steps == 60
 
 
 @pytest.mark.parametrize("name", ["DM", "dm", "Dm"])

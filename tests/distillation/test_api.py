@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,17 @@ def test_runs_of_several_programs_follow_each_other(
     )
     assert [run.experiment["batch_size"] for run in runs] == [16, 32, 16]
     assert_same_run(runs[1], singles[0])
+
+
+def test_a_short_run_at_the_published_rate_warns(tmp_path: Path) -> None:
+    def stop(_: Progress) -> bool:
+        return True
+
+    with pytest.warns(UserWarning, match=r"^\d+ steps at the published learning rate"):
+        distill(tiny(), out=tmp_path, callbacks=[stop])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        distill(tiny(learning_rate=3e-3), out=tmp_path, callbacks=[stop])
 
 
 def test_equal_experiments_are_run_once(singles: list[Run], tmp_path: Path) -> None:
