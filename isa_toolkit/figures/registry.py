@@ -17,6 +17,7 @@ from isa_toolkit.figures import (
     fig6,
     fig7,
     fig8,
+    first,
     gallery,
     information,
     recall,
@@ -73,6 +74,7 @@ class Item(NamedTuple):
 
 # The appendix. Items that share runs are neighbours.
 ITEMS: dict[str, Item] = {
+    "first": Item(first, "Real and distilled images"),
     "fig5": Item(fig5, "Figure 5. Accuracy when easy or hard samples are dropped"),
     "fig8": Item(fig8, "Figure 8. Accuracy against step, with and without ISA"),
     "fig3c": Item(FIG3C, "Figure 3(c). Augmentation of the crucial samples"),
@@ -100,4 +102,9 @@ ITEMS: dict[str, Item] = {
     "dd_ranking": Item(dd_ranking, "DD-Ranking. Scores of the distilled images"),
     "cost": Item(cost, "Cost. Time per step, with and without ISA", "cost"),
 }
-DEMO = {"images": Item(snapshots), "curve": Item(fig8), "table": Item(DEMO_TABLE)}
+DEMO = {
+    "first": Item(first),
+    "images": Item(snapshots),
+    "curve": Item(fig8),
+    "table": Item(DEMO_TABLE),
+}

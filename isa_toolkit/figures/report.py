@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isa_toolkit.analysis.intervals import Interval
 from isa_toolkit.figures import published_results, results_table
 from isa_toolkit.figures.claim_tests import check_claims
 from isa_toolkit.figures.comparisons import DEMO_TABLE
@@ -18,6 +20,7 @@ from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.table6 import PREDICTORS
 from isa_toolkit.figures.variants import label_of, setting
 from isa_toolkit.files import read_json, write_atomically
+from isa_toolkit.methods import FRePo
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,8 +67,7 @@ def write_report(out: str | Path) -> Path:
         items = studies.setdefault((record["dataset"], record["scale"]), {})
         items[record["item"]] = record, stored_numbers(record)
     path = Path(out) / "report.html"
-    published = dict.fromkeys(published_results.published_numbers()["item"])
-    reproduced = {item.published for item in ITEMS.values()}
+    sections = [_section(name, studies.values()) for name in ITEMS]
     text = _render(
         "report.html",
         verdicts=VERDICTS,
@@ -74,12 +76,8 @@ def write_report(out: str | Path) -> Path:
             f"{dataset}, scale {scale}": _claim_rows(items)
             for (dataset, scale), items in studies.items()
         },
-        items=[_section(name, studies.values()) for name in ITEMS],
-        left_out={
-            name: _published_rows(name, [])
-            for name in published
-            if name not in reproduced
-        },
+        items=[one for one in sections if one["studies"]],
+        not_run=[one["name"] for one in sections if not one["studies"]],
     )
     write_atomically(path, text.encode())
     return path
@@ -114,6 +112,7 @@ def _claim_rows(items: Mapping[str, tuple[Record, pd.DataFrame]]) -> list[list[A
             row.verdict,
         ]
         for row in checked.itertuples()
+        if row.verdict != published_results.NOT_RUN
     ]
 
 
@@ -126,7 +125,6 @@ def _section(
     return {
         "name": name,
         "title": item.title,
-        "is_run": any(record["pictures"] for record, _ in found),
         "studies": [
             {
                 "pictures": list(_pictures(record["folder"], record["pictures"])),
@@ -173,24 +171,24 @@ def _number_rows(table: pd.DataFrame) -> list[list[Any]]:
 def _published_rows(
     published: str, found: list[tuple[Record, pd.DataFrame]]
 ) -> list[list[Any]]:
-    """Return the paper's numbers, each with ours that says most."""
+    """Return the paper's numbers of which there are some of ours, with the nearest ones."""
     compared = [
         published_results.compare(
             published, numbers, is_published_scale=record["scale"] == "paper"
         )
-        for record, numbers in found or [({"scale": ""}, results_table.as_table([]))]
+        for record, numbers in found
     ]
     order = list(VERDICTS)
     rows = []
     for same in zip(*(table.itertuples() for table in compared), strict=True):
         best = min(same, key=lambda one: order.index(one.verdict))
         where = [best.dataset, _whole(best.images_per_class, " per class")]
+        if best.verdict == published_results.NOT_RUN:
+            continue
         std = "" if best.std != best.std else f" ± {best.std:g}"
         note = f" ({best.note})" if isinstance(best.note, str) else ""
-        ours, difference = "–", "–"
-        if best.verdict != published_results.NOT_RUN:
-            mean = _interval(best._replace(value=best.ours))
-            ours = f"{mean} {best.our_dataset}, n = {best.n:.0f}"
+        mean = _interval(best._replace(value=best.ours))
+        ours, difference = f"{mean} {best.our_dataset}, n = {best.n:.0f}", "–"
         if best.verdict in (published_results.AGREES, published_results.DIFFERS):
             difference = f"{best.difference:+.3g}"
         rows.append(
@@ -224,6 +222,10 @@ def write_demo_page(study: Study, table: pd.DataFrame, out: Path) -> Path:
         side=study.dataset.image_shape[0],
         steps=study.budget.steps,
         width=study.budget.width,
+        rate=study.budget.learning_rate / FRePo().learning_rate,
+        findings=[
+            sentence for size in study.sizes for sentence in _findings(table, size)
+        ],
         pictures=pictures,
         tables={
             format_images_per_class(size): _accuracy_rows(
@@ -234,6 +236,27 @@ def write_demo_page(study: Study, table: pd.DataFrame, out: Path) -> Path:
     )
     write_atomically(out / "index.html", text.encode())
     return out / "index.html"
+
+
+def _findings(table: pd.DataFrame, size: int) -> list[str]:
+    """Return what the numbers of the demo show with a number of images per class."""
+    rows = table[(table.images_per_class == size) & (table.predictor == "network")]
+    mean = functools.partial(results_table.mean_of, rows)
+    base, key = DEMO_TABLE.keys
+    accuracies = {one: f"{mean(one).mean:.1f} %" for one in ("random", "full", key)}
+    gain = mean(key, minus=base)
+    names = f"{label_of(key)} minus {label_of(base)}"
+    found = f"{names}: {_interval_text(gain)} points, "
+    if gain.excludes_zero:
+        found += f"an interval {'above' if gain.low > 0 else 'below'} 0."
+    else:
+        found += "which shows no difference."
+    return [
+        f"With {format_images_per_class(size)}, new networks reach {accuracies[key]} on "
+        f"the distilled images ({label_of(key)}), {accuracies['random']} on random real ones, "
+        f"and {accuracies['full']} when trained on the whole training set.",
+        found,
+    ]
 
 
 def _accuracy_rows(means: pd.DataFrame) -> list[tuple[str, list[str]]]:
@@ -272,6 +295,14 @@ def _render(template: str, **context: Any) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template(template).render(context)
+
+
+def _interval_text(gain: Interval) -> str:
+    """Return a difference with its interval in brackets."""
+    mean, interval = format_interval(
+        gain.mean, gain.low, gain.high, signed=True, decimals=1
+    )
+    return f"{mean} [{interval}]" if interval else mean
 
 
 def _interval(row: Any, **how: Any) -> str:

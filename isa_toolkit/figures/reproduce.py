@@ -12,14 +12,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isa_toolkit import checks, presets
+from isa_toolkit import checks
 from isa_toolkit.distillation.store import now, versions
 from isa_toolkit.figures.registry import DEMO, ITEMS, Item
 from isa_toolkit.figures.report import write_demo_page, write_report
-from isa_toolkit.figures.study import BUDGETS, Budget, Study, check_study
+from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import save
 from isa_toolkit.files import write_atomically, write_json
-from isa_toolkit.networks.training import FitSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,21 +72,12 @@ def make_demo(
     ``folder`` has the run folders, of which finished ones are reused. Returns the path of
     ``index.html``, and the rows of ``results_table`` of its table.
     """
-    study = Study("digits", scale=_demo_budget(), folder=folder, seeds=seeds)
+    study = Study("digits", scale="quick", folder=folder, seeds=seeds)
     tables = {
         name: _make(study, Path(out), name, item, "isa-toolkit demo", log)
         for name, item in DEMO.items()
     }
     return write_demo_page(study, tables["table"], Path(out)), tables["table"]
-
-
-def _demo_budget() -> Budget:
-    numbers = presets.table("demo")
-    return BUDGETS["quick"]._replace(
-        steps={int(count): steps for count, steps in numbers["steps"].items()},
-        networks=numbers["networks"],
-        fit=FitSettings(**numbers["fit"]),
-    )
 
 
 def _make(

@@ -1,0 +1,111 @@
+"""The first figure: real images and distilled ones, with the test accuracy beside them."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from isa_toolkit.evaluation.baselines import kmeans_real
+from isa_toolkit.figures import results_table
+from isa_toolkit.figures.images import ImageRow, plot_grid
+from isa_toolkit.figures.study import Study, check_study
+from isa_toolkit.figures.style import Panels, drawing
+from isa_toolkit.figures.variants import Variant, looks_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ISA = Variant("isa")
+_MOST_CLASSES = 10
+
+
+def compute(
+    study: Study, images_per_class: int | None = None, *, variant: Variant = ISA
+) -> pd.DataFrame:
+    """Return random real, k-means and distilled images, with the accuracies they give.
+
+    The first image of each of up to ten classes, of seed 0; the default size is the
+    smallest of the study. Empty if there is no such run.
+
+    Returns:
+        One row per image: ``setting``, ``label`` (name of its class), ``pixels``, and of
+        the whole set ``value``, ``low``, ``high`` and ``n``, the mean test accuracy of
+        networks trained on it over seeds, in percent; and one row "full", without pixels,
+        of the whole training set.
+    """
+    import pandas as pd
+
+    size = check_study(study).sizes[0] if images_per_class is None else images_per_class
+    runs = study.runs([variant], size)
+    if (variant, 0) not in runs:
+        return pd.DataFrame()
+    run = runs[variant, 0]
+    sets = {
+        "random": run.distilled_at(0),
+        "kmeans": kmeans_real(study.dataset, size),
+        variant.key: run.distilled,
+    }
+    by_seed = [
+        study.initial_accuracies(variant, size),
+        study.accuracies([variant], size),
+    ]
+    accuracies = results_table.concatenate(
+        [
+            results_table.means(results_table.concatenate(by_seed)),
+            study.baseline_accuracies(size),
+        ]
+    )
+    of_network = accuracies[accuracies.predictor == "network"]
+    numbers = of_network.set_index("setting")[["value", "low", "high", "n"]]
+    rows = [{"setting": "full", **numbers.loc["full"]}]
+    for key, images in sets.items():
+        pixels = images.to_pixels()
+        for label, name in enumerate(images.class_names[:_MOST_CLASSES]):
+            first = int(np.flatnonzero(images.classes == label)[0])
+            row = {"setting": key, "label": name, "pixels": pixels[first]}
+            rows.append({**row, **numbers.loc[key]})
+    return pd.DataFrame(rows).assign(dataset=study.dataset.name, images_per_class=size)
+
+
+def caption(table: pd.DataFrame) -> str:
+    """Return the caption of a table from ``compute``."""
+    sets = table.drop_duplicates("setting").set_index("setting")
+    one = sets.iloc[0]
+    size = results_table.format_images_per_class(one.images_per_class)
+    shown = "" if one.images_per_class == 1 else ", of which the first is shown"
+    return (
+        f"{one.dataset}, {size}{shown}. Test accuracy of new networks that are trained on "
+        f"the images of a row: mean over {sets.n.max()} seeds, with its 95 % interval where "
+        "there are several sets. Random real images are those that the distillation starts "
+        "from; k-means ones are nearest to the centre of their cluster. The whole training "
+        f"set gives {sets.value['full']:.1f} %."
+    )
+
+
+@drawing({"a": 1.75}, caption=caption)
+def draw(panels: Panels, table: pd.DataFrame) -> None:
+    """Draw a row of images for each set, its name on the left, its accuracy on the right."""
+    [ax] = panels
+    groups = list(table[table.setting != "full"].groupby("setting", sort=False))
+    looks = looks_of([key for key, _ in groups])
+    rows = [
+        ImageRow(
+            np.stack(list(part.pixels)),
+            textwrap.fill(looks[key].label, 12),
+            looks[key].colour,
+        )
+        for key, part in groups
+    ]
+    labels, _ = plot_grid(ax, rows)
+    for label, (_, part) in zip(labels, groups, strict=True):
+        one = part.iloc[0]
+        mean, interval = results_table.format_interval(
+            one.value, one.low, one.high, decimals=1
+        )
+        ax.text(
+            1.02, label.xy[1], f"{mean} %\n{interval}".rstrip(), va="center",
+            color=label.get_color(), fontsize=label.get_fontsize(),
+            transform=ax.get_yaxis_transform(),
+        )  # fmt: skip
