@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,29 +13,28 @@ from isa_toolkit.distillation import Run
 from isa_toolkit.evaluation.dd_scores import SCORES, dd_ranking
 from isa_toolkit.figures import results_table
 from isa_toolkit.figures.study import Study, check_study, evaluation_path
-from isa_toolkit.figures.style import house_style, new_figure
-from isa_toolkit.figures.variants import Variant, setting
+from isa_toolkit.figures.style import Panels, drawing
+from isa_toolkit.figures.variants import Variant, looks_of
 from isa_toolkit.files import write_json
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 VARIANTS = (Variant("frepo"), Variant("isa"))
 
 
-def compute(study: Study) -> pd.DataFrame:
+def compute(study: Study, *, variants: Sequence[Variant] = VARIANTS) -> pd.DataFrame:
     """Return DD-Ranking's scores of each distilled set, with means and differences.
 
     Rows of ``results_table``, in percent; the quantity is ``hlr_percent``, ``ior_percent``,
     ``lrs_percent`` or ``ars_percent``, the mean over evaluation networks. Differences are to
-    "frepo".
+    the first of the ``variants``.
 
     Source: docs/algorithms.md, section 7.7.
     """
     parts = []
     for size in check_study(study).sizes:
-        runs = study.runs(VARIANTS, size)
+        runs = study.runs(variants, size)
         baselines = study.baseline_accuracies(size)
         full = baselines[
             (baselines.setting == "full") & (baselines.predictor == "network")
@@ -49,7 +49,7 @@ def compute(study: Study) -> pd.DataFrame:
             dataset=study.dataset.name,
             images_per_class=size,
         )
-        parts.append(results_table.with_means(by_seed, against="frepo"))
+        parts.append(results_table.with_means(by_seed, against=variants[0].key))
     return results_table.concatenate(parts)
 
 
@@ -67,20 +67,27 @@ def _scores(study: Study, full_accuracy: float, run: Run) -> dict[str, float]:
     return {f"{score}_percent": 100 * float(np.mean(stored[score])) for score in SCORES}
 
 
-@house_style
-def draw(table: pd.DataFrame) -> Figure:
-    """Return the figure: each score by setting and size, every seed and the mean."""
-    figure = new_figure(6.6, 2.4)
-    axes = figure.subplots(1, len(SCORES))
+def caption(table: pd.DataFrame) -> str:
+    """Return the caption of a table from ``compute``."""
+    return (
+        f"{results_table.describe(table)}. DD-Ranking's scores: hard-label recovery (HLR, "
+        "the gap to training on all images; smaller is better), improvement over random "
+        "images (IOR), label-robust score (LRS) and augmentation-robust score (ARS). Dots: "
+        "distilled sets; diamonds: means with 95 % intervals."
+    )
+
+
+@drawing({"abcd": 2.4}, caption=caption, least_in=1.5)
+def draw(panels: Panels, table: pd.DataFrame) -> None:
+    """Draw each score by setting and size, every seed and the mean."""
     rows = table[table.against.isna()]
     sizes = sorted(rows.images_per_class.unique())
-    for ax, score in zip(axes, SCORES, strict=True):
-        for index, variant in enumerate(VARIANTS):
-            look = setting(variant.key)
-            part = rows[
-                (rows.setting == variant.key) & (rows.quantity == f"{score}_percent")
-            ]
-            at = part.images_per_class.map(sizes.index) + 0.24 * (index - 0.5)
+    looks = looks_of(dict.fromkeys(rows.setting))
+    for ax, score in zip(panels, SCORES, strict=True):
+        for index, (key, look) in enumerate(looks.items()):
+            part = rows[(rows.setting == key) & (rows.quantity == f"{score}_percent")]
+            shift = 0.24 * (index - (len(looks) - 1) / 2)
+            at = part.images_per_class.map(sizes.index) + shift
             seeds, means = part.seed.notna(), part.seed.isna()
             ax.plot(
                 at[seeds], part.value[seeds], "o", color=look.colour, ms=3, alpha=0.45
@@ -95,17 +102,5 @@ def draw(table: pd.DataFrame) -> Figure:
         ax.set_xticks(range(len(sizes)), [str(size) for size in sizes])
         ax.set_xlim(-0.5, len(sizes) - 0.5)
         ax.set_xlabel("images per class")
-    axes[0].set_ylabel("score, %")
-    handles = axes[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside upper center", ncols=len(VARIANTS))
-    return figure
-
-
-def caption(table: pd.DataFrame) -> str:
-    """Return the caption of a table from ``compute``."""
-    return (
-        f"{results_table.describe(table)}. DD-Ranking's scores: hard-label recovery (HLR, "
-        "the gap to training on all images; smaller is better), improvement over random "
-        "images (IOR), label-robust score (LRS) and augmentation-robust score (ARS). Dots: "
-        "distilled sets; diamonds: means with 95 % intervals."
-    )
+    panels[0].set_ylabel("score, %")
+    panels.legend()

@@ -83,11 +83,29 @@ def concatenate(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 
 def means(by_seed: pd.DataFrame, over: str = "distilled sets") -> pd.DataFrame:
-    """Return the mean over seeds of each number, with its interval over what it names."""
-    return as_table(
-        {**cell, **_columns(mean_interval(part.value.to_numpy())), "over": over}
-        for cell, part in _cells(by_seed)
-    )
+    """Return the mean over seeds of each number, with its interval over what it names.
+
+    Student's interval of a few seeds can leave the range of an accuracy or a recall: its
+    ends are cut off at 0 and 100 % (or 1).
+    """
+    rows = []
+    for cell, part in _cells(by_seed):
+        columns = _columns(mean_interval(part.value.to_numpy()))
+        largest = _largest(cell["quantity"])
+        if largest is not None:
+            columns["low"] = max(columns["low"], 0.0)
+            columns["high"] = min(columns["high"], largest)
+        rows.append({**cell, **columns, "over": over})
+    return as_table(rows)
+
+
+def _largest(quantity: Any) -> float | None:
+    """Return the largest value of a fraction or a percentage of a whole, from 0."""
+    name = str(quantity)
+    if name.startswith(("accuracy", "correct_in")) and name.endswith("_percent"):
+        return 100.0
+    fractions = ("recall", "precision", "coverage", "jaccard")
+    return 1.0 if name.startswith(fractions) else None
 
 
 def differences(
@@ -335,7 +353,7 @@ def mean_of(
         )
     one = found.iloc[0]
     low, high = float(one.low), float(one.high)
-    half_width = (high - low) / 2
+    half_width = max(high - float(one.value), float(one.value) - low)
     return Interval(
         float(one.value), low, high, half_width, int(one.n), _LEVEL, str(one.over)
     )

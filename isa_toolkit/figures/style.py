@@ -41,8 +41,6 @@ WIDTHS_IN = {"column": 3.25, "text": 5.5, "page": 6.75}
 of the text of a one-column paper (NeurIPS, ICLR)."""
 
 _STYLE = Path(__file__).with_name("house.mplstyle")
-# Panels side by side are at least this wide; otherwise they stand below each other.
-_LEAST_IN = 2.2
 # Seeds are drawn one by one where they are fewer: intervals of so few are very wide.
 _FEW = 5
 P = ParamSpec("P")
@@ -173,6 +171,7 @@ def drawing(
     *,
     caption: Callable[..., str] | None = None,
     size: Size = "page",
+    least_in: float = 2.2,
 ) -> Callable[[Callable[..., None]], Drawing]:
     """Decorate ``draw(panels, table, **how)`` to make its axes, or to take the user's.
 
@@ -182,6 +181,7 @@ def drawing(
             the drawing that returns it.
         caption: Function of the table that returns the caption shown in notebooks.
         size: Size where none is given.
+        least_in: Least width in inches of a panel; fewer stand side by side if need be.
 
     Returns:
         The decorator; ``size`` (width, height) of a call keeps the proportions of the rows.
@@ -191,7 +191,7 @@ def drawing(
         @house_style
         def drawn(table: pd.DataFrame, size: Size, how: dict[str, Any]) -> Figure:
             heights = rows(table, **how) if callable(rows) else rows
-            panels = _new_panels(heights, size)
+            panels = _new_panels(heights, size, least_in)
             inner(panels, table, **how)
             if len(panels) > 1:
                 for letter, ax in zip(string.ascii_lowercase, panels, strict=False):
@@ -234,23 +234,30 @@ def width_in(size: Size) -> float:
     return checks.check_number("size", size[0], above=0)
 
 
-def _new_panels(rows: Mapping[str, float], size: Size) -> Panels:
-    """Return the panels of a new figure."""
+def _new_panels(rows: Mapping[str, float], size: Size, least_in: float) -> Panels:
+    """Return the panels of a new figure, as many of a row side by side as there is room."""
     width, names = width_in(size), _names(rows)
-    side_by_side = max(len(set(row)) for row in rows)
-    is_stacked = side_by_side > 1 and width / side_by_side < _LEAST_IN
-    if is_stacked:
-        rows = {
-            name: next(height for row, height in rows.items() if name in row)
-            for name in names
-        }
+    most = max(len(_names({row: 0})) for row in rows)
+    columns = max(
+        count
+        for count in range(1, most + 1)
+        if most % count == 0 and (count == 1 or width / count >= least_in)
+    )
+    if columns < most:
+        wrapped = {}
+        for row, height in rows.items():
+            parts = _names({row: 0})
+            for at in range(0, len(parts), columns):
+                line = parts[at : at + columns]
+                wrapped["".join(line * (columns if len(parts) == 1 else 1))] = height
+        rows = wrapped
     heights = list(rows.values())
     height = sum(heights) if isinstance(size, str) else size[1]
     figure = new_figure(width, height)
     made = figure.subplot_mosaic([list(row) for row in rows], height_ratios=heights)
     panels = Panels(made[name] for name in names)
     panels.figure = figure
-    panels.stacked = is_stacked or side_by_side == 1
+    panels.stacked = columns == 1
     return panels
 
 

@@ -40,11 +40,29 @@ def by_seed():
 
 
 def test_a_mean_carries_its_interval_over_seeds():
-    [frepo, isa] = means(by_seed()).to_dict("records")
+    unbounded = by_seed().assign(quantity="vendi")
+    [frepo, isa] = means(unbounded).to_dict("records")
     expected = mean_interval([10.0, 50.0])
     assert (frepo["setting"], frepo["value"], frepo["n"]) == ("frepo", 30.0, 2)
     assert (frepo["low"], frepo["high"]) == (expected.low, expected.high)
     assert isa["value"] == 32.0
+
+
+def test_intervals_of_accuracies_and_recalls_stay_in_their_range():
+    table = by_seed()
+    wide = means(table)
+    free = mean_interval([10.0, 50.0])
+    assert free.low < 0
+    assert free.high > 100
+    assert (wide.low == 0).all()
+    assert (wide.high == 100).all()
+    fractions = means(table.assign(quantity="recall_k5", value=table.value / 100))
+    assert (fractions.high == 1).all()
+    others = means(table.assign(quantity="vendi"))
+    assert others.low.iloc[0] == pytest.approx(free.low)
+    # A difference may have any sign.
+    assert differences(table, "frepo").low.iloc[0] < 0
+    assert mean_of(wide, "frepo").half_width == pytest.approx(70)
 
 
 def test_a_difference_is_paired_by_seed():
