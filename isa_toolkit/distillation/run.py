@@ -19,7 +19,6 @@ from isa_toolkit.released_sets import loading_options
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 
 class Run:
@@ -176,11 +175,17 @@ class Run:
         """
         return evaluate(self.distilled, dataset or self._load_dataset(), **settings)
 
-    def plot(self) -> Figure:
-        """Return a figure: loss, accuracies, and the images at each validation."""
+    def plot(self, *, ax: Any = None, size: Any = "page") -> Any:
+        """Return a figure: loss, accuracies, and the images at each validation.
+
+        Args:
+            ax: Axes to draw into, two or, with images, three; then nothing is returned.
+            size: Width, ``"column"``, ``"text"`` or ``"page"``, or (width, height) in
+                inches.
+        """
         from isa_toolkit.figures import training_curves
 
-        return training_curves.plot_run(self)
+        return training_curves.plot_run(self, ax=ax, size=size)
 
     def _load_dataset(self) -> Dataset:
         if self._dataset is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -58,14 +58,14 @@ def compute(
         ]
     )
     of_network = accuracies[accuracies.predictor == "network"]
-    numbers = of_network.set_index("setting")[["value", "low", "high", "n"]]
-    rows = [{"setting": "full", **numbers.loc["full"]}]
+    columns = ["setting", "value", "low", "high", "n"]
+    numbers = {one["setting"]: one for one in of_network[columns].to_dict("records")}
+    rows: list[dict[str, Any]] = [numbers["full"]]
     for key, images in sets.items():
         pixels = images.to_pixels()
         for label, name in enumerate(images.class_names[:_MOST_CLASSES]):
             first = int(np.flatnonzero(images.classes == label)[0])
-            row = {"setting": key, "label": name, "pixels": pixels[first]}
-            rows.append({**row, **numbers.loc[key]})
+            rows.append({**numbers[key], "label": name, "pixels": pixels[first]})
     return pd.DataFrame(rows).assign(dataset=study.dataset.name, images_per_class=size)
 
 

@@ -10,12 +10,10 @@ from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures.images import ImageRow, draw_grid
 from isa_toolkit.figures.results_table import format_images_per_class
 from isa_toolkit.figures.study import Study, check_study
-from isa_toolkit.figures.style import house_style
 from isa_toolkit.figures.variants import Variant
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 # The galleries of the paper, section G: (data set, images per class) -> letter.
 LETTERS = {
@@ -81,19 +79,20 @@ def table_of(distilled: DistilledSet, dataset: str) -> pd.DataFrame:
     return table.iloc[order].reset_index(drop=True)
 
 
-@house_style
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, **how: Any) -> Any:
     """Return the gallery: a row per class; with one image per class, a row for all.
 
-    Pixels are clipped to [0, 1]. There are at most 20 rows of 10 images.
+    Pixels are clipped to [0, 1]. There are at most 20 rows of 10 images; ``how`` is of
+    ``draw_grid``.
     """
     names = list(dict.fromkeys(table.label))
     by_class = dict(iter(table.groupby("label", sort=False)))
     side = 0.4 if table.pixels.iloc[0].shape[0] <= 32 else 0.6
+    how = {"image_in": side, "caption": lambda: caption(table), **how}
     if len(table) == len(names):
         if len(names) <= _COLUMNS:
             row = ImageRow(np.stack(list(table.pixels)))
-            return draw_grid([row], titles=names, image_in=side)
+            return draw_grid([row], titles=names, **how)
         rows = [
             ImageRow(np.stack(list(table.pixels[at : at + _COLUMNS])), names[at])
             for at in range(0, min(len(names), _ROWS * _COLUMNS), _COLUMNS)
@@ -103,7 +102,7 @@ def draw(table: pd.DataFrame) -> Figure:
             ImageRow(np.stack(list(by_class[name].pixels[:_COLUMNS])), name)
             for name in names[:_ROWS]
         ]
-    return draw_grid(rows, image_in=side)
+    return draw_grid(rows, **how)
 
 
 def caption(table: pd.DataFrame) -> str:

@@ -6,7 +6,7 @@ pixel of an image cover a whole number of the figure's dots, so nothing is inter
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,6 @@ from isa_toolkit.figures.style import Size, house_style, new_figure, width_in
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.text import Annotation
 
 _LABEL_POINTS = 7
@@ -90,18 +89,23 @@ def draw_grid(
     *,
     titles: Sequence[str] = (),
     image_in: float = 0.43,
+    ax: Axes | None = None,
     size: Size | None = None,
-    caption: str = "",
-) -> Figure:
+    caption: Callable[[], str] = str,
+) -> Any:
     """Return a figure of rows of images, as large as grid and labels need.
 
     Titles stand above the columns, rotated if they are wider than an image. An image is
     about ``image_in`` inches wide, or as wide as fits into the width of ``size``, and has
-    at least one dot of the figure per pixel. A notebook shows the ``caption``.
+    at least one dot of the figure per pixel. With ``ax`` the images are drawn into axes of
+    the user, and nothing is returned. A notebook shows what ``caption`` returns.
     """
     check_number("image_in", image_in, above=0)
+    if ax is not None:
+        plot_grid(ax, rows, titles=titles)
+        return None
     figure: Any = new_figure(1, 1)
-    figure.make_caption = lambda: caption
+    figure.make_caption = caption
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     labels, heads = plot_grid(axes, rows, titles=titles)

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isa_toolkit import checks
 from isa_toolkit.analysis import ranking
 from isa_toolkit.distillation import Run
 from isa_toolkit.evaluation.features import FeatureSettings, distilled_network
 from isa_toolkit.figures import information, results_table
 from isa_toolkit.figures.study import Study, check_study
-from isa_toolkit.figures.style import house_style, new_figure, plot_means
+from isa_toolkit.figures.style import Panels, drawing, plot_means, zero_line
 from isa_toolkit.figures.variants import Variant, setting
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 # A constant learning rate: a branch is not at another point of a schedule.
 _CONSTANT = (("final_learning_rate", 1.0),)
@@ -208,14 +208,29 @@ def _held(study: Study, run: Run, step: int) -> dict[str, float]:
     }
 
 
-@house_style
-def draw(table: pd.DataFrame, *, predictor: str = "network") -> Figure:
-    """Return the figure: paired gains of a predictor left, what either fifth holds right.
+def caption(table: pd.DataFrame, *, predictor: str = "network") -> str:
+    """Return the caption of the figure that is drawn with the same arguments."""
+    checks.check_one_of("predictor", predictor, PREDICTORS)
+    steps = sorted(table.x.dropna().unique())
+    listed = ", ".join(f"{step:.0f}" for step in steps)
+    length = _LENGTH * (steps[1] - steps[0]) if len(steps) > 1 else 0
+    kind = "accuracy on real batches" if predictor == "batches" else "test accuracy"
+    return (
+        f"{results_table.describe(table)}. (a) A plain FRePo run was branched at steps "
+        f"{listed}, and each setting took {length:.0f} steps from there, on the same "
+        f"batches and networks; its {kind} minus that of the plain run, seed by seed, "
+        "with 95 % intervals, against the accuracy at the branch. (b) Where the correctly "
+        "predicted training images are; dotted, a fifth of them."
+    )
+
+
+@drawing({"ab": 2.9}, caption=caption)
+def draw(panels: Panels, table: pd.DataFrame, *, predictor: str = "network") -> None:
+    """Draw the paired gains of a predictor, and what either fifth holds.
 
     ``predictor`` is one of ``PREDICTORS``.
     """
-    figure = new_figure(6.6, 2.9)
-    left, right = figure.subplots(1, 2)
+    left, right = panels
     rows = table[table.seed.isna()]
     reached = rows[(rows.quantity == REACHED) & (rows.predictor == "network")]
     reached = reached.set_index("x").value
@@ -229,7 +244,8 @@ def draw(table: pd.DataFrame, *, predictor: str = "network") -> Figure:
         line = gains[gains.setting == variant.key].sort_values("x")
         x = reached[line.x]
         plot_means(left, x, line, colour=look.colour, label=look.label)
-    left.axhline(0, color=setting("frepo").colour, lw=1.5)
+    plain = setting("frepo")
+    zero_line(left, plain.label, colour=plain.colour)
     left.set_ylabel("gain over plain FRePo, points")
     for end, name in HELD.items():
         look = setting(f"frepo+drop_{end}")
@@ -240,23 +256,6 @@ def draw(table: pd.DataFrame, *, predictor: str = "network") -> Figure:
     right.set_ylabel("correct predictions, %")
     right.set_ylim(0, 100)
     right.legend(loc="upper right")
-    for ax in (left, right):
+    for ax in panels:
         ax.set_xlabel("test accuracy at the branch, %")
-    figure.legend(
-        *left.get_legend_handles_labels(), loc="outside upper center", ncols=2
-    )
-    return figure
-
-
-def caption(table: pd.DataFrame) -> str:
-    """Return the caption of a table from ``compute``."""
-    steps = sorted(table.x.dropna().unique())
-    listed = ", ".join(f"{step:.0f}" for step in steps)
-    length = _LENGTH * (steps[1] - steps[0]) if len(steps) > 1 else 0
-    return (
-        f"{results_table.describe(table)}. Left: a plain FRePo run was branched at steps "
-        f"{listed}, and each setting took {length:.0f} steps from there, on the same "
-        "batches and networks; its test accuracy minus that of the plain run, seed by seed, "
-        "with 95 % intervals, against the accuracy at the branch. Right: where the correctly "
-        "predicted training images are; dotted, a fifth of them."
-    )
+    panels.legend(columns=2)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isa_toolkit.distillation import Run
 from isa_toolkit.figures.images import ImageRow, draw_grid
 from isa_toolkit.figures.study import Study, check_study
-from isa_toolkit.figures.style import house_style
 from isa_toolkit.figures.variants import Variant, setting
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 VARIANTS = (Variant("frepo"), Variant("isa"))
 
@@ -53,11 +51,14 @@ def table_of(run: Run) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-@house_style
-def draw(table: pd.DataFrame, *, image_in: float = 0.43) -> Figure:
-    """Return the images, about ``image_in`` inches wide, a row per setting and step."""
+def draw(table: pd.DataFrame, **how: Any) -> Any:
+    """Return a figure of the images, a row per setting and step.
+
+    ``how`` is passed to ``draw_grid``.
+    """
     titles = list(dict.fromkeys(table.label))
-    return draw_grid(rows_of(table), titles=titles, image_in=image_in)
+    rows = rows_of(table)
+    return draw_grid(rows, titles=titles, caption=lambda: caption(table), **how)
 
 
 def rows_of(table: pd.DataFrame) -> list[ImageRow]:
@@ -76,8 +77,9 @@ def rows_of(table: pd.DataFrame) -> list[ImageRow]:
 
 def caption(table: pd.DataFrame) -> str:
     """Return the caption of a table from ``compute``."""
+    data = f"{table.dataset.iloc[0]}, one" if "dataset" in table else "One"
     return (
-        f"{table.dataset.iloc[0]}, one image per class at several steps, seed 0. Step 0 is "
+        f"{data} image per class at several steps, seed 0. Step 0 is "
         "real images. Learned images are not confined to the pixel range; they are clipped "
         "to it here."
     )

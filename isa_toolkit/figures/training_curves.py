@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
+import string
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from isa_toolkit.distillation import Run
 from isa_toolkit.distillation.run_names import differing_settings, settings_text
 from isa_toolkit.figures import snapshots
-from isa_toolkit.figures.images import image_sheet
-from isa_toolkit.figures.style import house_style, new_figure
+from isa_toolkit.figures.images import image_sheet, plot_grid
+from isa_toolkit.figures.style import Panels, Size, drawing, log_scale, width_in
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure, SubFigure
 
 # Quantity of the metrics -> kind of the row it is in, and its name in the legend.
 QUANTITIES = {
@@ -77,22 +74,33 @@ def _objective(experiment: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-@house_style
-def draw(table: pd.DataFrame) -> Figure:
-    """Return the figure: the loss on the left, accuracies in percent on the right.
+def caption(table: pd.DataFrame) -> str:
+    """Return the caption of a table from ``compute``."""
+    names, losses = len(set(table.run)), max(table.objective.nunique(), 1)
+    which = "" if names == 1 else f"{names} runs. "
+    first = "(a)" if losses == 1 else f"(a) to ({string.ascii_lowercase[losses - 1]})"
+    apart = (
+        ", apart where they are means over other samples, or of other terms, and cannot be "
+        "compared"
+    )
+    return (
+        f"{which}{first} Loss of the outer step, means over logging intervals"
+        f"{apart if losses > 1 else ''}. ({string.ascii_lowercase[losses]}) Solid dots, new "
+        "networks trained on the distilled set, on validation images; dashed, the ridge "
+        "predictor on the features of those networks; thin, the ridge predictor on the real "
+        "training batch."
+    )
 
-    Colours distinguish the accuracies of one run, or several runs. Losses that are means
-    over other samples, or of other terms, have axes of their own.
-    """
-    figure = new_figure(4.4 + 2.2 * max(table.objective.nunique(), 1), 2.5)
-    _draw_curves(figure, table)
-    return figure
+
+def _rows(table: pd.DataFrame) -> dict[str, float]:
+    """Return a row of panels: one for each kind of loss, and one for accuracies."""
+    return {string.ascii_lowercase[: max(table.objective.nunique(), 1) + 1]: 2.5}
 
 
-def _draw_curves(figure: Figure | SubFigure, table: pd.DataFrame) -> None:
+def _draw(panels: Panels, axes: Sequence[Axes], table: pd.DataFrame) -> None:
+    *lefts, right = axes
     names = list(dict.fromkeys(table.run))
     objectives = list(dict.fromkeys(table.objective)) or [""]
-    *lefts, right = figure.subplots(1, len(objectives) + 1)
     for run_index, name in enumerate(names):
         for index, (quantity, (_, label)) in enumerate(QUANTITIES.items()):
             line = table[(table.run == name) & (table.quantity == quantity)]
@@ -112,59 +120,47 @@ def _draw_curves(figure: Figure | SubFigure, table: pd.DataFrame) -> None:
     for left, objective in zip(lefts, objectives, strict=True):
         mine = losses[losses.objective == objective]
         if len(mine) and (mine.value > 0).all():
-            left.set_yscale("log")
+            log_scale(left.yaxis)
         left.set_title(objective)
-    for ax in (*lefts, right):
+    for ax in axes:
         ax.set_xlabel("outer step")
         ax.set_xlim(left=0)
     lefts[0].set_ylabel("loss, mean over the batch")
     right.set_ylabel("accuracy, %")
-    if len(names) > 1:
-        found = [ax.get_legend_handles_labels() for ax in lefts]
-        handles, labels = (
-            list(itertools.chain(*part)) for part in zip(*found, strict=True)
-        )
-        figure.legend(handles, labels, loc="outside upper center", ncols=2)
-    elif right.lines:
-        handles = right.get_legend_handles_labels()
-        figure.legend(*handles, loc="outside upper right", ncols=3, fontsize=7)
+    panels.legend(*(lefts if len(names) > 1 else [right]))
 
 
-def caption(table: pd.DataFrame) -> str:
-    """Return the caption of a table from ``compute``."""
-    names = len(set(table.run))
-    which = "" if names == 1 else f"{names} runs. "
-    if table.objective.nunique() > 1:
-        which += (
-            "Losses have axes of their own where they are means over other samples, or of "
-            "other terms: they cannot be compared. "
-        )
-    return (
-        f"{which}Left: loss of the outer step, means over logging intervals. Right: solid "
-        "dots, new networks trained on the distilled set, on validation images; dashed, the "
-        "ridge predictor on the features of those networks; thin, the ridge predictor on "
-        "the real training batch."
-    )
+@drawing(_rows, caption=caption)
+def draw(panels: Panels, table: pd.DataFrame) -> None:
+    """Draw the loss, and the accuracies in percent.
+
+    Colours distinguish the accuracies of one run, or several runs. Losses that are means
+    over other samples, or of other terms, have panels of their own.
+    """
+    _draw(panels, panels, table)
 
 
-@house_style
-def plot_run(run: Run) -> Figure:
-    """Return the training curves of a run, and its images at every stored step below."""
+def plot_run(run: Run, *, ax: Any = None, size: Size = "page") -> Any:
+    """Return the training curves of a run, and its images at every stored step below.
+
+    ``ax`` are two axes to draw into, three with the images; then nothing is returned.
+    ``size`` is a width, "column", "text" or "page", or (width, height) in inches.
+    """
     table = compute({run.path.name: run})
-    steps = list(run.snapshots)
-    if not steps:
-        return draw(table)
+    if not list(run.snapshots):
+        return draw(table, ax=ax, size=size)
     rows = snapshots.rows_of(snapshots.table_of(run))
     sheet = image_sheet(rows)
-    height = 6.0 * sheet.shape[0] / sheet.shape[1]
-    figure = new_figure(6.6, 2.5 + height)
-    top, bottom = figure.subfigures(2, 1, height_ratios=[2.5, height])
-    _draw_curves(top, table)
-    ax = bottom.subplots()
-    ax.imshow(sheet, interpolation="none")
-    ax.set_xticks([])
-    middles = (np.arange(len(rows)) + 0.5) * sheet.shape[0] / len(rows)
-    ax.set_yticks(middles, [row.label for row in rows])
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    return figure
+    height = 0.9 * width_in(size) * sheet.shape[0] / sheet.shape[1]
+
+    def plot(panels: Panels, table: pd.DataFrame) -> None:
+        _draw(panels, panels[:2], table)
+        plot_grid(panels[2], rows)
+
+    def describe(table: pd.DataFrame) -> str:
+        return (
+            f"{caption(table)} (c) The first image of each class at every stored step."
+        )
+
+    made = drawing({"ab": 2.5, "cc": height}, caption=describe)(plot)
+    return made(table, ax=ax, size=size)

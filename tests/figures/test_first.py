@@ -56,7 +56,7 @@ def test_each_row_has_its_name_and_its_accuracy_in_its_colour(table, size):
         one = table[table.setting == key].iloc[0]
         assert text.get_text().startswith(f"{one.value:.1f} %")
         assert text.get_position()[1] == label.xy[1]
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     for text in ax.texts:
         box = text.get_window_extent()
         assert box.x0 >= -1

@@ -162,7 +162,7 @@ def test_a_narrow_figure_has_the_same_marks_below_each_other(name):
     wide, narrow = (module.draw(table, size=size) for size in ("page", "column"))
     assert (wide.get_figwidth(), narrow.get_figwidth()) == (6.75, 3.25)
     assert moved(marks(wide), marks(narrow)) == []
-    narrow.canvas.draw()
+    narrow.draw_without_rendering()
     first, *_, last = (ax.get_position() for ax in narrow.axes)
     assert first.y0 > last.y1
     page = narrow.bbox
