@@ -4,6 +4,10 @@
 images of each class. ``draw`` and ``caption`` take the table that it returns: rows of
 ``results_table``, unless its docstring says otherwise. The table is empty if the study has
 no such run and may not distil one.
+
+``draw(table)`` returns a figure that a notebook shows once, with its caption;
+``draw(table, size="column")`` one that fits a paper, and ``draw(table, ax=axes)`` draws into
+axes of the user. ``style.drawing`` makes such a function.
 """
 
 from importlib import resources

@@ -1,9 +1,9 @@
 """The figures and tables of the appendix and of the demo, one line each.
 
-A figure is a module with ``compute(study) -> DataFrame``, ``draw(table) -> Figure`` and
-``caption(table) -> str``. It may also have ``pictures(study)``, which names
-several pictures with the keywords of ``compute`` for each, and ``measures(study)``, rows of
-``results_table`` where those of ``compute`` are something else.
+A figure is a module with ``compute(study) -> DataFrame``, ``caption(table) -> str`` and
+``draw(table, ax=None, size="page") -> Figure``. It may also have ``pictures(study)``, which
+names several pictures with the keywords of ``compute`` for each, and ``measures(study)``,
+rows of ``results_table`` where those of ``compute`` are something else.
 """
 
 from __future__ import annotations

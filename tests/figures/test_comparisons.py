@@ -5,8 +5,16 @@ from __future__ import annotations
 import pytest
 from drawn import points
 
-from isa_toolkit.figures.comparisons import DEMO_TABLE, FIG3C, TABLE4, TABLE8
+from isa_toolkit.figures.comparisons import (
+    DEMO_TABLE,
+    FIG3C,
+    TABLE4,
+    TABLE8,
+    Comparison,
+)
 from isa_toolkit.figures.results_table import as_table
+from isa_toolkit.figures.variants import Variant
+from isa_toolkit.methods import FRePo
 
 
 def rows(keys, size, seeds=(0, 1)):
@@ -66,6 +74,17 @@ def test_each_setting_is_paired_with_its_baseline(comparison, study):
     assert values >= {float(value) for value in shown.value}
     assert {x for x, _ in points(right)} >= set(map(float, found.values()))
     assert "toy, 1 image per class, 2 seeds" in comparison.caption(table)
+
+
+def test_settings_of_the_user_stand_beside_the_built_in_ones(study):
+    mine = Variant("half dropped", own=FRePo(drop_easy=0.5))
+    comparison = Comparison(pairs=(("frepo", mine),), about="One of mine.")
+    table = comparison.compute(study)
+    assert set(table.setting) == {"frepo", "half dropped"}
+    left, right = comparison.draw(table, size="text").axes
+    names = [label.get_text() for label in left.get_yticklabels()]
+    assert names == ["FRePo", "half dropped"]
+    assert [text.get_text() for text in right.texts] == ["FRePo"]
 
 
 def test_at_scale_paper_each_method_has_its_own_protocol(study, monkeypatch):

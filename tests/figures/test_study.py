@@ -22,6 +22,7 @@ from isa_toolkit.figures.registry import DEMO, ITEMS
 from isa_toolkit.figures.results_table import as_table
 from isa_toolkit.figures.study import BUDGETS, Study, evaluate_run
 from isa_toolkit.figures.variants import Variant
+from isa_toolkit.methods import DM, FRePo
 
 pytestmark = pytest.mark.slow
 
@@ -276,6 +277,15 @@ def test_runs_are_judged_at_the_last_step_with_nothing_held_out(tiny):
     assert len(experiment.resolve().train.train.labels) == 120
     assert experiment.method.segment == (0.0, 0.5)
     assert experiment.method.learning_rate == TINY.learning_rate
+
+
+def test_settings_of_the_user_are_distilled_as_they_are(tiny):
+    for own in (FRePo(drop_easy=0.4, learning_rate=7.0), DM(learning_rate=7.0)):
+        made = tiny.experiment(Variant("mine", own=own), 1, 0)
+        assert made.method == own
+    small = Study(three_digits(), scale="small", folder=tiny.folder)
+    assert small.experiment(Variant("mine", own=DM()), 1, 0).method == DM()
+    assert small.experiment(Variant("mtt"), 1, 0).method.expert_count == 2
 
 
 def test_the_published_budget_is_the_published_one():
