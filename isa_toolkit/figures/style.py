@@ -117,29 +117,23 @@ class Panels(tuple[Any, ...]):
     figure: Figure | None = None
     stacked: bool = True
 
-    def legend(self, *sources: Axes, columns: int = 3) -> None:
-        """Draw one legend of the first source, or of several, above all panels.
+    def legend(self, source: Axes | None = None, *, columns: int = 3) -> None:
+        """Draw the legend of an axes, the first one for None, above all panels.
 
         In axes of the user it stands in the first panel.
         """
-        found: dict[str, Any] = {}
-        for source in sources or self[:1]:
-            for handle, label in zip(*source.get_legend_handles_labels(), strict=True):
-                found.setdefault(label, handle)
-        if not found:
+        source = source or self[0]
+        handles, labels = source.get_legend_handles_labels()
+        if not labels:
             return
         if self.figure is None:
-            self[0].legend(found.values(), found)
+            self[0].legend(handles, labels)
             return
         # About 0.06 inches for a letter, and half an inch for the line before it.
-        widest = 0.5 + 0.06 * max(map(len, found))
-        fitting = int(self.figure.get_figwidth() / widest)
-        self.figure.legend(
-            found.values(),
-            found,
-            loc="outside upper center",
-            ncols=max(1, min(columns, fitting, len(found))),
-        )
+        widest = 0.5 + 0.06 * max(map(len, labels))
+        fitting = max(1, int(self.figure.get_figwidth() / widest))
+        columns = min(columns, fitting, len(labels))
+        self.figure.legend(handles, labels, loc="outside upper center", ncols=columns)
 
 
 @runtime_checkable
