@@ -9,9 +9,8 @@ import numpy as np
 
 from isa_toolkit.evaluation.baselines import kmeans_real
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.images import ImageRow, plot_grid
+from isa_toolkit.figures.images import ImageRow, draw_grid
 from isa_toolkit.figures.study import Study, check_study
-from isa_toolkit.figures.style import Panels, drawing
 from isa_toolkit.figures.variants import Variant, looks_of
 
 if TYPE_CHECKING:
@@ -84,28 +83,26 @@ def caption(table: pd.DataFrame) -> str:
     )
 
 
-@drawing({"a": 1.75}, caption=caption)
-def draw(panels: Panels, table: pd.DataFrame) -> None:
-    """Draw a row of images for each set, its name on the left, its accuracy on the right."""
-    [ax] = panels
+def draw(table: pd.DataFrame, **how: Any) -> Any:
+    """Return a figure of a row of images for each set, with its name and its accuracy.
+
+    ``how`` is passed to ``draw_grid``: ``ax`` or ``size``.
+    """
     groups = list(table[table.setting != "full"].groupby("setting", sort=False))
     looks = looks_of([key for key, _ in groups])
-    rows = [
-        ImageRow(
-            np.stack(list(part.pixels)),
-            textwrap.fill(looks[key].label, 12),
-            looks[key].colour,
-        )
-        for key, part in groups
-    ]
-    labels, _ = plot_grid(ax, rows)
-    for label, (_, part) in zip(labels, groups, strict=True):
+    rows = []
+    for key, part in groups:
         one = part.iloc[0]
         mean, interval = results_table.format_interval(
             one.value, one.low, one.high, decimals=1
         )
-        ax.text(
-            1.02, label.xy[1], f"{mean} %\n{interval}".rstrip(), va="center",
-            color=label.get_color(), fontsize=label.get_fontsize(),
-            transform=ax.get_yaxis_transform(),
-        )  # fmt: skip
+        rows.append(
+            ImageRow(
+                np.stack(list(part.pixels)),
+                textwrap.fill(looks[key].label, 12),
+                looks[key].colour,
+                f"{mean} %\n{interval}".rstrip(),
+            )
+        )
+    how = {"size": "text", "caption": lambda: caption(table), **how}
+    return draw_grid(rows, **how)

@@ -31,12 +31,14 @@ class ImageRow(NamedTuple):
     images: Pixels in [0, 1], 1 or 3 channels, [m, h, w, ch], of the same size as in other
         rows; values outside are clipped.
     label: Text left of the row, of one or more lines.
-    colour: Colour of the label.
+    colour: Colour of the label and the note.
+    note: Text right of the row, of one or more lines.
     """
 
     images: Float[np.ndarray, "m h w ch"]
     label: str = ""
     colour: str = "black"
+    note: str = ""
 
 
 def image_sheet(rows: Sequence[ImageRow]) -> UInt8[np.ndarray, "height width 3"]:
@@ -57,22 +59,28 @@ def image_sheet(rows: Sequence[ImageRow]) -> UInt8[np.ndarray, "height width 3"]
 
 def plot_grid(
     ax: Axes, rows: Sequence[ImageRow], *, titles: Sequence[str] = ()
-) -> tuple[list[Annotation], list[Annotation]]:
-    """Draw rows of images into axes; return their labels and the titles of columns."""
+) -> tuple[list[Annotation], list[Annotation], list[Annotation]]:
+    """Draw rows of images into axes; return their labels, the titles, and their notes."""
     picture = image_sheet(rows)
     height, width = rows[0].images.shape[1:3]
     gap = _gap(height, width)
     ax.imshow(picture, interpolation="none")
     ax.set_axis_off()
     offset = 72 * _LABEL_GAP_IN
-    labels = [
-        ax.annotate(
-            row.label, (-0.5, index * (height + gap) + height / 2 - 0.5), (-offset, 0),
-            textcoords="offset points", color=row.colour, fontsize=_LABEL_POINTS,
-            ha="right", va="center",
+    labels, notes = (
+        [
+            ax.annotate(
+                text, (x, index * (height + gap) + height / 2 - 0.5), (shift, 0),
+                textcoords="offset points", color=row.colour, fontsize=_LABEL_POINTS,
+                ha=align, va="center",
+            )
+            for index, row in enumerate(rows)
+            if (text := row.label if align == "right" else row.note)
+        ]
+        for x, shift, align in (
+            (-0.5, -offset, "right"), (picture.shape[1] - 0.5, offset, "left"),
         )
-        for index, row in enumerate(rows)
-    ]  # fmt: skip
+    )  # fmt: skip
     heads = [
         ax.annotate(
             title, (column * (width + gap) + width / 2 - 0.5, -0.5), (0, offset),
@@ -80,7 +88,7 @@ def plot_grid(
         )
         for column, title in enumerate(titles)
     ]  # fmt: skip
-    return labels, heads
+    return labels, heads, notes
 
 
 @house_style
@@ -108,26 +116,29 @@ def draw_grid(
     figure.make_caption = caption
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
-    labels, heads = plot_grid(axes, rows, titles=titles)
+    labels, heads, notes = plot_grid(axes, rows, titles=titles)
     axes.set_aspect("auto")
     down, across = axes.images[0].get_array().shape[:2]
     columns = max(len(row.images) for row in rows)
 
     # The figure grows by what the texts need; each pixel keeps its whole number of dots.
     margin, offset = (round(one * figure.dpi) for one in (_MARGIN_IN, _LABEL_GAP_IN))
-    widest = max(label.get_window_extent().width for label in labels)
-    left = margin + (round(widest) + offset if widest else 0)
+    left, right = (
+        margin
+        + max((offset + round(one.get_window_extent().width) for one in of), default=0)
+        for of in (labels, notes)
+    )
     dots = round(image_in * figure.dpi / rows[0].images.shape[2])
     if size is not None:
-        dots = int((width_in(size) * figure.dpi - left - margin) / across)
+        dots = int((width_in(size) * figure.dpi - left - right) / across)
     dots = max(1, dots)
     down, across = down * dots, across * dots
     if any(head.get_window_extent().width > across / columns for head in heads):
         for head in heads:
             head.set_rotation(90)
-    tallest = max((head.get_window_extent().height for head in heads), default=0)
-    top = margin + (round(tallest) + offset if tallest else 0)
-    whole = (left + across + margin, margin + down + top)
+    heights = (offset + round(head.get_window_extent().height) for head in heads)
+    top = margin + max(heights, default=0)
+    whole = (left + across + right, margin + down + top)
     # A thousandth of a dot, so that rounding down does not lose one.
     figure.set_size_inches(*((side + 1e-3) / figure.dpi for side in whole))
     axes.set_position(

@@ -151,11 +151,14 @@ def plot_run(run: Run, *, ax: Any = None, size: Size = "page") -> Any:
         return draw(table, ax=ax, size=size)
     rows = snapshots.rows_of(snapshots.table_of(run))
     sheet = image_sheet(rows)
-    height = 0.9 * width_in(size) * sheet.shape[0] / sheet.shape[1]
+    # Two thirds of an inch are for the labels of the rows.
+    height = (width_in(size) - 0.65) * sheet.shape[0] / sheet.shape[1]
 
     def plot(panels: Panels, table: pd.DataFrame) -> None:
         _draw(panels, panels[:2], table)
         plot_grid(panels[2], rows)
+        if panels.figure is not None:
+            panels[2].set_aspect("auto")
 
     def describe(table: pd.DataFrame) -> str:
         return (

@@ -55,7 +55,8 @@ def test_each_row_has_its_name_and_its_accuracy_in_its_colour(table, size):
         assert label.get_color() == text.get_color() == look.colour
         one = table[table.setting == key].iloc[0]
         assert text.get_text().startswith(f"{one.value:.1f} %")
-        assert text.get_position()[1] == label.xy[1]
+        assert text.xy[1] == label.xy[1]
+    assert figure.get_figwidth() <= {"page": 6.75, "column": 3.25}[size] + 0.01
     figure.draw_without_rendering()
     for text in ax.texts:
         box = text.get_window_extent()
