@@ -8,18 +8,15 @@ import html
 import inspect
 import io
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     Any,
     Literal,
     ParamSpec,
-    Protocol,
     TypeAlias,
     TypeVar,
-    overload,
-    runtime_checkable,
 )
 
 import numpy as np
@@ -32,8 +29,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
-
-    AxesLike: TypeAlias = Axes | Sequence[Axes] | np.ndarray
 
 Size: TypeAlias = Literal["column", "text", "page"] | tuple[float, float]
 WIDTHS_IN = {"column": 3.25, "text": 5.5, "page": 6.75}
@@ -122,8 +117,8 @@ class Panels(tuple[Any, ...]):
 
         In axes of the user it stands in the first panel.
         """
-        source = source or self[0]
-        handles, labels = source.get_legend_handles_labels()
+        shown = self[0] if source is None else source
+        handles, labels = shown.get_legend_handles_labels()
         if not labels:
             return
         if self.figure is None:
@@ -134,21 +129,6 @@ class Panels(tuple[Any, ...]):
         fitting = max(1, int(self.figure.get_figwidth() / widest))
         columns = min(columns, fitting, len(labels))
         self.figure.legend(handles, labels, loc="outside upper center", ncols=columns)
-
-
-@runtime_checkable
-class Drawing(Protocol):
-    """A function that draws a table as a figure of its own, or into axes of the user."""
-
-    @overload
-    def __call__(
-        self, table: pd.DataFrame, *, ax: None = None, size: Size = ..., **how: Any
-    ) -> Figure: ...
-
-    @overload
-    def __call__(
-        self, table: pd.DataFrame, *, ax: AxesLike, size: Size = ..., **how: Any
-    ) -> None: ...
 
 
 _ARGUMENTS = """
@@ -166,7 +146,7 @@ def drawing(
     caption: Callable[..., str] | None = None,
     size: Size = "page",
     least_in: float = 2.2,
-) -> Callable[[Callable[..., None]], Drawing]:
+) -> Callable[[Callable[..., None]], Callable[..., Any]]:
     """Decorate ``draw(panels, table, **how)`` to make its axes, or to take the user's.
 
     Args:
@@ -181,7 +161,7 @@ def drawing(
         The decorator; ``size`` (width, height) of a call keeps the proportions of the rows.
     """
 
-    def decorate(inner: Callable[..., None]) -> Drawing:
+    def decorate(inner: Callable[..., None]) -> Callable[..., Any]:
         @house_style
         def drawn(table: pd.DataFrame, size: Size, how: dict[str, Any]) -> Figure:
             heights = rows(table, **how) if callable(rows) else rows

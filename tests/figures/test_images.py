@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
@@ -81,6 +82,33 @@ def test_labels_and_titles_lie_on_the_page_beside_the_grid():
         assert box.x1 <= grid.x0 + 0.5 or box.y0 >= grid.y1 - 0.5
     short = draw_grid([ImageRow(images())], titles=["0", "1", "2"])
     assert {text.get_rotation() for text in short.axes[0].texts} == {0}
+
+
+@pytest.mark.parametrize("size", ["column", "text", (2.0, 1.0)])
+def test_a_grid_is_as_wide_as_a_paper_needs(size):
+    rows = [ImageRow(images(10), "a label", note="a note"), ImageRow(images(10))]
+    figure = draw_grid(rows, titles="abcdefghij", size=size)
+    [axes] = figure.axes
+    width = {"column": 3.25, "text": 5.5}.get(size, 2.0)
+    # One more dot for each pixel would not fit.
+    pixels = axes.images[0].get_array().shape[1]
+    assert width - pixels / figure.dpi < figure.get_figwidth() <= width + 1e-3
+    for text in axes.texts:
+        box = text.get_window_extent()
+        assert figure.bbox.x0 <= box.x0
+        assert box.x1 <= figure.bbox.x1
+
+
+def test_axes_of_the_user_get_the_same_picture():
+    rows = [ImageRow(images(), "a label", note="a note")]
+    figure, ax = plt.subplots()
+    try:
+        assert draw_grid(rows, titles="abc", ax=ax) is None
+        np.testing.assert_array_equal(ax.images[0].get_array(), image_sheet(rows))
+        texts = [text.get_text() for text in ax.texts]
+        assert sorted(texts) == ["a", "a label", "a note", "b", "c"]
+    finally:
+        plt.close(figure)
 
 
 def test_the_size_is_checked():
