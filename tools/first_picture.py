@@ -1,6 +1,6 @@
 """The first picture of the README: ten real, ten chosen and ten distilled digits.
 
-    .venv/bin/python tools/first_picture.py     # writes docs/digits.png, minutes
+``.venv/bin/python tools/first_picture.py`` writes ``docs/digits.png`` in a few minutes.
 """
 
 from __future__ import annotations

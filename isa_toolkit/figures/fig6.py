@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import string
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,12 +12,11 @@ from isa_toolkit import checks
 from isa_toolkit.analysis import class_geometry, manifold
 from isa_toolkit.figures import information, results_table
 from isa_toolkit.figures.study import Study, check_study
-from isa_toolkit.figures.style import house_style, new_figure
+from isa_toolkit.figures.style import Panels, drawing
 from isa_toolkit.figures.variants import Variant, setting
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from isa_toolkit.distilled import DistilledSet
 
@@ -245,71 +245,18 @@ def is_one_map(table: pd.DataFrame, colour_by: str) -> bool:
     return colour_by == "method" and table["mode"].iloc[0] == "anchored"
 
 
-@house_style
-def draw(
-    table: pd.DataFrame,
-    *,
-    colour_by: Literal["class", "hardness", "method"] = "class",
-) -> Figure:
-    """Return a panel per setting: real images as dots, distilled ones as stars.
-
-    A line leads to a star from the real image that it started from. Coloured by method, an
-    anchored map is one panel with the stars of all settings.
-    """
-    from matplotlib.lines import Line2D
-
-    groups, colours = colouring(table, colour_by)
-    keys = list(dict.fromkeys(table.setting))
-    rows = {setting(key).label: table.setting == key for key in keys}
-    if is_one_map(table, colour_by):
-        of_first = (table.setting == keys[0]) | (table.kind == "distilled")
-        rows = {"all methods" if len(keys) > 1 else next(iter(rows)): of_first}
-    columns = 2 if len(rows) > 1 else 1
-    lines = -(-len(rows) // columns)
-    height = 2.75 * lines if columns > 1 else 4.4
-    figure = new_figure(6.6, height + 0.3)
-    axes = figure.subplots(lines, columns, squeeze=False).ravel()
-    for ax in axes[len(rows) :]:
-        ax.set_visible(False)
-    for ax, (title, at) in zip(axes, rows.items(), strict=False):
-        panel = table[at]
-        moved = panel.dropna(subset=["start_x"])
-        for row in moved.itertuples():
-            ax.plot([row.start_x, row.x], [row.start_y, row.y], color="#777777", lw=0.5)
-        for name, colour in colours.items():
-            mine = panel[groups[at] == name]
-            real = mine[mine.kind == "real"]
-            stars = mine[mine.kind == "distilled"]
-            ax.scatter(
-                real.x, real.y, s=5, color=colour, lw=0, label=name,
-                alpha=0.35 if colour_by != "hardness" else 0.8,
-            )  # fmt: skip
-            ax.scatter(
-                stars.x, stars.y, s=75, marker="*", color=colour, edgecolor="black",
-                lw=0.6, zorder=3, label=name,
-            )  # fmt: skip
-        ax.set_title(title)
-        ax.set_xticks([])
-        ax.set_yticks([])
-        ax.spines[:].set_visible(True)
-        ax.spines[:].set_color("#bbbbbb")
-    seen = groups[np.logical_or.reduce(list(rows.values()))]
-    handles = [
-        Line2D([], [], marker="o", ls="", ms=5, color=colour, label=name)
-        for name, colour in colours.items()
-        if (seen == name).any()
-    ]
-    # Inches of a handle with the longest name, of which as many fit as the figure is wide.
-    wide = 0.58 + 0.05 * max(len(name) for name in colours)
-    figure.legend(
-        handles=handles, loc="outside upper center", ncols=max(1, int(6.4 / wide)),
-        title=f"{colour_by} (dot: real image, star: distilled image)",
-    )  # fmt: skip
-    return figure
+def _rows(table: pd.DataFrame, colour_by: str = "class") -> dict[str, float]:
+    """Return rows of two panels, or of the only one."""
+    count = 1 if is_one_map(table, colour_by) else table.setting.nunique()
+    letters = string.ascii_lowercase[:count]
+    if count == 1:
+        return {letters: 4.7}
+    return {f"{letters[at : at + 2]:.<2}": 2.9 for at in range(0, count, 2)}
 
 
-def caption(table: pd.DataFrame) -> str:
-    """Return the caption of a table from ``compute``."""
+def caption(table: pd.DataFrame, *, colour_by: str = "class") -> str:
+    """Return the caption of a table from ``compute``, however it is coloured."""
+    del colour_by
     one = table.iloc[0]
     how = (
         "openTSNE: the real images are embedded once and each set is placed in that map, "
@@ -338,3 +285,55 @@ def caption(table: pd.DataFrame) -> str:
         f"(5 neighbours) {one.trustworthiness:.3f}. Distances in the map mean little; overlap, "
         "spread and evenness in feature space, with intervals over seeds, are in the table."
     )
+
+
+@drawing(_rows, caption=caption)
+def draw(
+    panels: Panels,
+    table: pd.DataFrame,
+    *,
+    colour_by: Literal["class", "hardness", "method"] = "class",
+) -> None:
+    """Draw a panel per setting: real images as dots, distilled ones as stars.
+
+    A line leads to a star from the real image that it started from. Coloured by method, an
+    anchored map is one panel with the stars of all settings.
+    """
+    from matplotlib.lines import Line2D
+
+    groups, colours = colouring(table, colour_by)
+    keys = list(dict.fromkeys(table.setting))
+    rows = {setting(key).label: table.setting == key for key in keys}
+    if is_one_map(table, colour_by):
+        of_first = (table.setting == keys[0]) | (table.kind == "distilled")
+        rows = {"all methods" if len(keys) > 1 else next(iter(rows)): of_first}
+    for ax, (title, at) in zip(panels, rows.items(), strict=True):
+        panel = table[at]
+        moved = panel.dropna(subset=["start_x"])
+        for row in moved.itertuples():
+            ax.plot([row.start_x, row.x], [row.start_y, row.y], color="#777777", lw=0.5)
+        for name, colour in colours.items():
+            mine = panel[groups[at] == name]
+            real = mine[mine.kind == "real"]
+            stars = mine[mine.kind == "distilled"]
+            ax.scatter(
+                real.x, real.y, s=5, color=colour, lw=0, label=name,
+                alpha=0.35 if colour_by != "hardness" else 0.8,
+            )  # fmt: skip
+            ax.scatter(
+                stars.x, stars.y, s=75, marker="*", color=colour, edgecolor="black",
+                lw=0.6, zorder=3, label=name,
+            )  # fmt: skip
+        ax.set_title(title)
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.spines[:].set_visible(True)
+        ax.spines[:].set_color("#bbbbbb")
+    seen = groups[np.logical_or.reduce(list(rows.values()))]
+    handles = [
+        Line2D([], [], marker="o", ls="", ms=5, color=colour, label=name)
+        for name, colour in colours.items()
+        if (seen == name).any()
+    ]
+    title = f"{colour_by} (dot: real image, star: distilled image)"
+    panels.legend(handles=handles, columns=10, title=title)

@@ -99,7 +99,7 @@ def draw(table: pd.DataFrame, **how: Any) -> Any:
         rows.append(
             ImageRow(
                 np.stack(list(part.pixels)),
-                textwrap.fill(looks[key].label, 12),
+                textwrap.fill(looks[key].label, 14),
                 looks[key].colour,
                 f"{mean} %\n{interval}".rstrip(),
             )

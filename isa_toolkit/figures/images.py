@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.text import Annotation
 
-_LABEL_POINTS = 7
+_LABEL_POINTS, _SMALL_POINTS, _NARROW_IN = 7, 6, 4
 # Margin of the figure, and gap between the grid and its labels.
 _MARGIN_IN, _LABEL_GAP_IN = 0.05, 0.05
 
@@ -58,7 +58,11 @@ def image_sheet(rows: Sequence[ImageRow]) -> UInt8[np.ndarray, "height width 3"]
 
 
 def plot_grid(
-    ax: Axes, rows: Sequence[ImageRow], *, titles: Sequence[str] = ()
+    ax: Axes,
+    rows: Sequence[ImageRow],
+    *,
+    titles: Sequence[str] = (),
+    points: float = _LABEL_POINTS,
 ) -> tuple[list[Annotation], list[Annotation], list[Annotation]]:
     """Draw rows of images into axes; return their labels, the titles, and their notes."""
     picture = image_sheet(rows)
@@ -71,7 +75,7 @@ def plot_grid(
         [
             ax.annotate(
                 text, (x, index * (height + gap) + height / 2 - 0.5), (shift, 0),
-                textcoords="offset points", color=row.colour, fontsize=_LABEL_POINTS,
+                textcoords="offset points", color=row.colour, fontsize=points,
                 ha=align, va="center",
             )
             for index, row in enumerate(rows)
@@ -84,7 +88,7 @@ def plot_grid(
     heads = [
         ax.annotate(
             title, (column * (width + gap) + width / 2 - 0.5, -0.5), (0, offset),
-            textcoords="offset points", fontsize=_LABEL_POINTS, ha="center", va="bottom",
+            textcoords="offset points", fontsize=points, ha="center", va="bottom",
         )
         for column, title in enumerate(titles)
     ]  # fmt: skip
@@ -116,7 +120,10 @@ def draw_grid(
     figure.make_caption = caption
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
-    labels, heads, notes = plot_grid(axes, rows, titles=titles)
+    points = _LABEL_POINTS
+    if size is not None and width_in(size) < _NARROW_IN:
+        points = _SMALL_POINTS
+    labels, heads, notes = plot_grid(axes, rows, titles=titles, points=points)
     axes.set_aspect("auto")
     down, across = axes.images[0].get_array().shape[:2]
     columns = max(len(row.images) for row in rows)

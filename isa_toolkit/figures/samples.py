@@ -9,22 +9,22 @@ import numpy as np
 
 from isa_toolkit.analysis import ranking
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.figures.images import ImageRow, image_sheet
+from isa_toolkit.figures.images import ImageRow, plot_grid
 from isa_toolkit.figures.information import BASE, FRACTION, read_and_score
 from isa_toolkit.figures.results_table import format_images_per_class
 from isa_toolkit.figures.score_histogram import composition
 from isa_toolkit.figures.study import Study, check_study
-from isa_toolkit.figures.style import house_style, new_figure
+from isa_toolkit.figures.style import Panels, drawing
+from isa_toolkit.figures.variants import setting
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 # Number of networks that are trained on each distilled set and score the images.
 NETWORKS = 3
 _SHOWN = 40
 _PER_ROW = 20
-_ENDS = {"easy": "#E69F00", "hard": "#009E73"}
+_ENDS = {end: setting(f"frepo+drop_{end}").colour for end in ("easy", "hard")}
 
 
 def compute(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
@@ -105,37 +105,6 @@ def table_of(study: Study, ranked: np.ndarray) -> pd.DataFrame:
     return table.assign(dataset=dataset.name, fraction=FRACTION)
 
 
-@house_style
-def draw(table: pd.DataFrame) -> Figure:
-    """Return the figure: images by difficulty above, classes of what is dropped below."""
-    images = table[table.kind == "image"]
-    classes = table[table.kind == "class"]
-    groups = images.groupby("group", sort=False)
-    figure = new_figure(6.6, 3.9)
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1.7, 1])
-    for ax, (name, group) in zip(top.subplots(len(groups), 1), groups, strict=True):
-        pixels = np.stack(list(group.pixels))
-        rows = [
-            ImageRow(pixels[at : at + _PER_ROW])
-            for at in range(0, len(pixels), _PER_ROW)
-        ]
-        ax.imshow(image_sheet(rows), interpolation="none")
-        ax.set_xticks([])
-        ax.set_yticks([])
-        ax.spines[:].set_visible(False)
-        ax.set_ylabel(name, rotation=0, ha="right", va="center")
-    for ax, (end, colour) in zip(bottom.subplots(1, 2), _ENDS.items(), strict=True):
-        mine = classes[classes.end == end].head(20)
-        positions = range(len(mine))
-        ax.bar(positions, mine.dropped, color=colour)
-        ax.plot(positions, mine.expected, "_", color="black", ms=11, mew=1.5)
-        is_long = mine.label.str.len().max() > 2
-        ax.set_xticks(positions, mine.label, rotation=60 if is_long else 0)
-        ax.set_title(f"the {end} {100 * classes.fraction.iloc[0]:g} %, by class")
-        ax.set_ylabel("images")
-    return figure
-
-
 def caption(table: pd.DataFrame) -> str:
     """Return the caption of a table from ``compute``."""
     classes = table[table.kind == "class"]
@@ -148,8 +117,33 @@ def caption(table: pd.DataFrame) -> str:
     size = format_images_per_class(one.images_per_class)
     return (
         f"{one.dataset}, mean scores by FRePo sets of {size}, {int(one.sets)} seeds and "
-        f"{NETWORKS} networks trained on each. Above: the easiest training images, those "
-        "around the cut, and the hardest. Below: classes of the easiest and hardest "
+        f"{NETWORKS} networks trained on each. (a) The easiest training images, (b) those "
+        "around the cut, (c) the hardest. (d), (e) Classes of the easiest and hardest "
         f"{100 * one.fraction:g} %; dashes are the numbers expected if classes did not "
         f"matter (chi-square: easy p {easy}, hard p {hard})."
     )
+
+
+@drawing({"aa": 0.85, "bb": 0.85, "cc": 0.85, "de": 1.6}, caption=caption)
+def draw(panels: Panels, table: pd.DataFrame) -> None:
+    """Draw the images by difficulty, and the classes of what is dropped."""
+    images = table[table.kind == "image"]
+    classes = table[table.kind == "class"]
+    groups = images.groupby("group", sort=False)
+    for ax, (name, group) in zip(panels[:3], groups, strict=True):
+        pixels = np.stack(list(group.pixels))
+        rows = [
+            ImageRow(pixels[at : at + _PER_ROW])
+            for at in range(0, len(pixels), _PER_ROW)
+        ]
+        plot_grid(ax, rows)
+        ax.set_title(f"{name} images")
+    for ax, (end, colour) in zip(panels[3:], _ENDS.items(), strict=True):
+        mine = classes[classes.end == end].head(20)
+        positions = range(len(mine))
+        ax.bar(positions, mine.dropped, color=colour)
+        ax.plot(positions, mine.expected, "_", color="black", ms=11, mew=1.5)
+        is_long = mine.label.str.len().max() > 2
+        ax.set_xticks(positions, mine.label, rotation=60 if is_long else 0)
+        ax.set_title(f"the {end} {100 * classes.fraction.iloc[0]:g} %, by class")
+        ax.set_ylabel("images")

@@ -8,15 +8,19 @@ import numpy as np
 
 from isa_toolkit.analysis import ranking
 from isa_toolkit.datasets import Dataset
-from isa_toolkit.figures.style import house_style, new_figure
+from isa_toolkit.figures.style import Panels, drawing, log_scale
+from isa_toolkit.figures.variants import setting
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 _BINS, _CLASSES = 60, 20
 _UNIT = "score: half squared error of the ridge predictor"
-_COLOURS = {"easy": "#E69F00", "kept": "#0072B2", "hard": "#009E73"}
+_COLOURS = {
+    "easy": setting("frepo+drop_easy").colour,
+    "kept": setting("frepo").colour,
+    "hard": setting("frepo+drop_hard").colour,
+}
 
 
 class _Histogram(NamedTuple):
@@ -166,31 +170,6 @@ def composition(
     )
 
 
-@house_style
-def draw(table: pd.DataFrame) -> Figure:
-    """Return the histogram, its parts in colours, with lines at the cuts."""
-    figure = new_figure(5.2, 2.3)
-    ax = figure.subplots()
-    for name, colour in _COLOURS.items():
-        mine = table[table.part == name]
-        if not len(mine):
-            continue
-        samples = int(mine.samples.iloc[0])
-        label = f"{name if name == 'kept' else f'{name}, dropped'} ({samples:,})"
-        edges = np.append(mine.left.to_numpy(), mine.right.iloc[-1])
-        ax.stairs(mine["count"], edges, fill=True, color=colour, label=label)
-        if name != "kept":
-            cut = edges[-1] if name == "easy" else edges[0]
-            ax.axvline(cut, color="black", lw=1)
-    ax.set_xscale("log")
-    ax.minorticks_off()
-    ax.set_ylim(0, 1.05 * table["count"].max())
-    ax.set_xlabel(_UNIT)
-    ax.set_ylabel("real images")
-    figure.legend(loc="outside upper center", ncols=3, fontsize=7.5)
-    return figure
-
-
 def caption(table: pd.DataFrame) -> str:
     """Return the caption of a table from ``compute``."""
     samples = (
@@ -202,3 +181,25 @@ def caption(table: pd.DataFrame) -> str:
         f"{samples['hard']:,} from the hard one. A run drops the same fractions of each "
         "batch, scored by the current networks of its pool."
     )
+
+
+@drawing({"a": 2.3}, caption=caption, size=(5.2, 2.3))
+def draw(panels: Panels, table: pd.DataFrame) -> None:
+    """Draw the histogram, its parts in colours, with lines at the cuts."""
+    [ax] = panels
+    for name, colour in _COLOURS.items():
+        mine = table[table.part == name]
+        if not len(mine):
+            continue
+        samples = int(mine.samples.iloc[0])
+        label = f"{name if name == 'kept' else f'{name}, dropped'} ({samples:,})"
+        edges = np.append(mine.left.to_numpy(), mine.right.iloc[-1])
+        ax.stairs(mine["count"], edges, fill=True, color=colour, label=label)
+        if name != "kept":
+            cut = edges[-1] if name == "easy" else edges[0]
+            ax.axvline(cut, color="black", lw=1)
+    log_scale(ax.xaxis)
+    ax.set_ylim(0, 1.05 * table["count"].max())
+    ax.set_xlabel(_UNIT)
+    ax.set_ylabel("real images")
+    panels.legend()

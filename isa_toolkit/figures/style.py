@@ -8,7 +8,7 @@ import html
 import inspect
 import io
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -112,23 +112,34 @@ class Panels(tuple[Any, ...]):
     figure: Figure | None = None
     stacked: bool = True
 
-    def legend(self, source: Axes | None = None, *, columns: int = 3) -> None:
-        """Draw the legend of an axes, the first one for None, above all panels.
+    def legend(
+        self,
+        *sources: Axes,
+        handles: Sequence[Any] | None = None,
+        columns: int = 3,
+        title: str | None = None,
+    ) -> None:
+        """Draw the legend of some axes, the first one for None, above all panels.
 
         In axes of the user it stands in the first panel.
         """
-        shown = self[0] if source is None else source
-        handles, labels = shown.get_legend_handles_labels()
-        if not labels:
+        if handles is None:
+            found = (ax.get_legend_handles_labels()[0] for ax in sources or self[:1])
+            handles = [handle for some in found for handle in some]
+        if not handles:
             return
         if self.figure is None:
-            self[0].legend(handles, labels)
+            self[0].legend(handles=handles, title=title)
             return
-        # About 0.06 inches for a letter, and half an inch for the line before it.
-        widest = 0.5 + 0.06 * max(map(len, labels))
+        # About 0.06 inches for a letter, and half an inch for the mark before it.
+        widest = 0.5 + 0.06 * max(len(handle.get_label()) for handle in handles)
         fitting = max(1, int(self.figure.get_figwidth() / widest))
-        columns = min(columns, fitting, len(labels))
-        self.figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+        self.figure.legend(
+            handles=handles,
+            loc="outside upper center",
+            ncols=min(columns, fitting, len(handles)),
+            title=title,
+        )
 
 
 _ARGUMENTS = """
@@ -151,8 +162,8 @@ def drawing(
 
     Args:
         rows: Rows of panels from top to bottom -> their height in inches: "ab" is two
-            panels side by side, "aa" one of their width. Or a function of the arguments of
-            the drawing that returns it.
+            panels side by side, "aa" one of their width, "." an empty place. Or a
+            function of the arguments of the drawing that returns it.
         caption: Function of the table that returns the caption shown in notebooks.
         size: Size where none is given.
         least_in: Least width in inches of a panel; fewer stand side by side if need be.
@@ -198,7 +209,7 @@ def drawing(
 
 def _names(rows: Mapping[str, float]) -> list[str]:
     """Return the names of the panels in the order of the rows."""
-    return list(dict.fromkeys("".join(rows)))
+    return list(dict.fromkeys("".join(rows).replace(".", "")))
 
 
 def width_in(size: Size) -> float:

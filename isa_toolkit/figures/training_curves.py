@@ -14,6 +14,7 @@ from isa_toolkit.figures.style import Panels, Size, drawing, log_scale, width_in
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
 # Quantity of the metrics -> kind of the row it is in, and its name in the legend.
 QUANTITIES = {

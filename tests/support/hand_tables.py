@@ -121,7 +121,8 @@ def recall_table(seeds: int = 3) -> pd.DataFrame:
         for key in ("random", *(one.key for one in recall.VARIANTS))
         for quantity in ("recall_k5", "recall_k5_pixels")
     ]
-    return with_means(_by_seed(cells, seeds), "frepo")
+    by_seed = _by_seed(cells, seeds)
+    return with_means(by_seed.assign(value=by_seed.value / 100), "frepo")
 
 
 def cost_table(seeds: int = 3) -> pd.DataFrame:
