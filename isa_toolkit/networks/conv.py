@@ -120,7 +120,10 @@ def _dilated(length: int, step: int) -> int:
 
 
 def _backward(
-    cotangent: Array, kernel: Array, shape: Sequence[int], window: _Window
+    cotangent: Array | np.ndarray,
+    kernel: Array | np.ndarray,
+    shape: Sequence[int],
+    window: _Window,
 ) -> Array:
     """Return the gradient of ``<cotangent, convolve(maps, kernel)>`` by maps of a shape."""
     padding = []
@@ -161,7 +164,7 @@ def _register(
     def in_turn(arguments: Any, axes: Any, *, window: _Window) -> tuple[Array, int]:
         """Return the products of a batch, one after the other."""
         rows = tuple(
-            None if axis is batching.not_mapped else jnp.moveaxis(one, axis, 0)
+            None if axis is None else jnp.moveaxis(one, axis, 0)
             for one, axis in zip(arguments, axes, strict=True)
         )
 

@@ -90,12 +90,18 @@ def test_derivatives_of_any_mode_are_those_of_the_library(name):
 def test_derivatives_are_central_differences(name):
     with double_precision():
         ours, _, maps, kernel = make_case(name, count=1)
-        check_grads(ours, (maps, kernel), order=2, modes=["fwd", "rev"], rtol=1e-5)
+        check_grads(
+            lambda *given: ours(*map(jnp.asarray, given)),  # it gives NumPy arrays
+            (maps, kernel),
+            order=2,
+            modes=["fwd", "rev"],
+            rtol=1e-5,
+        )
 
 
 @pytest.mark.parametrize("count", [1, 5, 40])
 def test_blocks_of_images_add_up(count):
-    # 16 tiles per image: 16 images at a time.
+    # 16 tiles of an image: 16 images at a time.
     with double_precision():
         ours, library, maps, kernel = make_case("padding 1", count)
 
@@ -135,16 +141,16 @@ def test_it_can_be_vmapped(axes):
         assert_close(quick_jit(lambda: of_all(ours))(), of_all(library))
 
 
-@pytest.mark.parametrize("count", [3, 40])
-def test_single_precision_rounds_as_the_library_does(count):
+@pytest.mark.parametrize("name", ["padding 1", "odd maps"])
+def test_single_precision_is_single_precision(name):
     with double_precision():
-        ours, library, maps, kernel = make_case("padding 1", count)
+        ours, library, maps, kernel = make_case(name, 3)
         exact = np.asarray(library(maps, kernel))
-    maps, kernel = np.asarray(maps, "float32"), np.asarray(kernel, "float32")
+    maps, kernel = maps.astype("float32"), kernel.astype("float32")
     errors = [
         np.abs(np.asarray(one(maps, kernel)) - exact).max() for one in (ours, library)
     ]
-    assert errors[0] < 4 * errors[1]
+    assert errors[0] < 10 * errors[1]
 
 
 def test_parameters_are_those_of_flax():
