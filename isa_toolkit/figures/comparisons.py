@@ -134,6 +134,7 @@ FIG3C = Comparison(
     "without augmentation. MixUp mixes images; a single step draws one virtual sample "
     "per pair and step; ISA integrates over the segment.",
 )  # fmt: skip
+"""Figure 3(c): how crucial samples are augmented."""
 
 # Source: ours; docs/algorithms.md, section 6.5.
 LATE = Comparison(
@@ -155,6 +156,7 @@ TABLE4 = Comparison(
     "only.",
     with_random=True,
 )
+"""Table 4: meta-learning methods with and without the two ideas."""
 # Source: the paper, table 8; our reading is docs/algorithms.md, section 10.
 TABLE8 = Comparison(
     pairs=(("dm", "dm+ours"), ("mtt", "mtt+ours")),
@@ -162,6 +164,7 @@ TABLE8 = Comparison(
     with_random=True,
     published_sizes=True,
 )
+"""Table 8: matching methods with and without the two ideas."""
 DEMO_TABLE = Comparison(
     pairs=(("frepo", "isa"),),
     about="The difference is to plain FRePo.",

@@ -283,9 +283,14 @@ def test_settings_of_the_user_are_distilled_as_they_are(tiny):
     for own in (FRePo(drop_easy=0.4, learning_rate=7.0), DM(learning_rate=7.0)):
         made = tiny.experiment(Variant("mine", own=own), 1, 0)
         assert made.method == own
-    small = Study(three_digits(), scale="small", folder=tiny.folder)
+
+
+def test_a_short_run_has_the_settings_of_its_scale_and_those_of_the_user(tmp_path):
+    small = Study(three_digits(), scale="small", folder=tmp_path)
     assert small.experiment(Variant("mine", own=DM()), 1, 0).method == DM()
-    assert small.experiment(Variant("mtt"), 1, 0).method.expert_count == 2
+    made = small.experiment(Variant("mtt", (("expert_epochs", 9),)), 1, 0)
+    assert (made.method.expert_count, made.method.expert_epochs) == (2, 9)
+    assert made.steps == 100
 
 
 def test_the_published_budget_is_the_published_one():
