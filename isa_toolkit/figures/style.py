@@ -306,11 +306,15 @@ def zero_line(
 
 
 def log_scale(axis: Axis) -> None:
-    """Give an axis a logarithmic scale, with ticks such as 0.2, 0.5 and 1."""
+    """Give the axis of a drawing a logarithmic scale, with ticks such as 0.2, 0.5 and 1.
+
+    Over more than two decades they are 0.1, 1 and 10.
+    """
     from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})  # pyright: ignore
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axis.set_minor_locator(NullLocator())
 
