@@ -529,20 +529,21 @@ def compare_with(
         steps = max(1, min(_MOST_STEPS, round(_SECONDS / max(each, 1e-9))))
     functions = {name: functools.partial(run, steps) for name, run in runs.items()}
     turns = take_turns(functions, rounds)
-    medians = 1000 / steps * turns.groupby("name")["cpu"].median()
+    medians: Any = 1000 / steps * turns.groupby("name")["cpu"].median()
     own = paired_ratio(turns, "ours, isa", "ours", "cpu")
     results = []
     for with_isa in (False, True):
-        names = [f"{name}, isa" if with_isa else name for name in ("plain", "ours")]
-        ratio = paired_ratio(turns, *names, "cpu")
+        end = ", isa" if with_isa else ""
+        theirs, ours = f"plain{end}", f"ours{end}"
+        ratio = paired_ratio(turns, theirs, ours, "cpu")
         results.append(
             Comparison(
                 setting=setting.name,
                 isa=with_isa,
                 plain_over_ours_ratio=ratio.mean,
                 interval=(ratio.low, ratio.high),
-                plain_milliseconds=float(medians[names[0]]),
-                ours_milliseconds=float(medians[names[1]]),
+                plain_milliseconds=float(medians[theirs]),
+                ours_milliseconds=float(medians[ours]),
                 ours_over_frepo_ratio=own.mean,
                 ours_over_frepo_interval=(own.low, own.high),
                 rounds=rounds,

@@ -120,16 +120,26 @@ def images_at_once(network: Network, params: PyTree, *, frozen: bool = False) ->
     return max(1, largest // (height * width * channels))
 
 
+def even_size(count: int, size: int) -> int:
+    """Return a size of equal pieces of ``count`` rows, above half of ``size``, or ``size``.
+
+    Pieces of one size are one program; a smaller last one would be compiled, too.
+    """
+    sizes = range(size, size // 2, -1)
+    return next((one for one in sizes if count % one == 0), size)
+
+
 def map_in_pieces(
     function: Callable[[PyTree], PyTree], rows: PyTree, size: int
 ) -> PyTree:
-    """Return ``function(rows)``, computed ``size`` rows at a time where there are more.
+    """Return ``function(rows)``, computed at most ``size`` rows at a time.
 
     Rows are arrays with a common leading axis, and the function treats each on its own.
     """
     count = jax.tree.leaves(rows)[0].shape[0]
     if count <= size:
         return function(rows)
+    size = even_size(count, size)
     whole = count - count % size
 
     def pieces_of(leaf: Array) -> Array:

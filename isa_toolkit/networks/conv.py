@@ -11,8 +11,8 @@ two bilinear operations, each of which the other one transposes:
 - ``correlate``: (maps, maps) -> kernel.
 
 Where a 3x3 kernel has enough channels both are computed by Winograd's minimal filtering,
-which takes 16 products where the definition takes 36, for so many images at a time that
-what is computed stays in the cache.
+which takes 16 products where the definition takes 36, or 25 for 81, for so many images at a
+time that what is computed stays in the cache.
 
 On other devices it is the library's own convolution.
 """
@@ -20,7 +20,7 @@ On other devices it is the library's own convolution.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -32,7 +32,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
-from isa_toolkit.networks.base import map_in_pieces
+from isa_toolkit.networks.base import even_size, map_in_pieces
 
 Pair = tuple[int, int]
 
@@ -60,7 +60,8 @@ def _conv(
         return lax.conv_general_dilated(maps, kernel, strides, padding, **options)
     height, width = padding
     size = (kernel.shape[0], kernel.shape[1])
-    window = _Window(size, tuple(strides), (tuple(height), tuple(width)))
+    steps = (strides[0], strides[1])
+    window = _Window(size, steps, (tuple(height), tuple(width)))
     return _convolve_p.bind(maps, kernel, window=window)
 
 
@@ -70,16 +71,26 @@ Conv = partial(nn.Conv, kernel_size=(3, 3), conv_general_dilated=_conv)
 
 def _convolve(maps: Array, kernel: Array, *, window: _Window) -> Array:
     """Return ``maps`` [n, h, w, i] convolved with ``kernel`` [p, q, i, o]: [n, h', w', o]."""
-    if _is_winograd(maps, kernel.shape[-1], window):
-        return _winograd_convolve(maps, kernel, window)
-    return lax.conv_general_dilated(
-        maps,
-        kernel,
-        window.strides,
-        window.padding,
-        lhs_dilation=window.dilation,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    filtering = _filtering(maps, kernel.shape[-1], window)
+    if filtering is not None:
+        return _filtered_convolve(maps, kernel, window, filtering)
+
+    def of_some(maps: Array) -> Array:
+        return lax.conv_general_dilated(
+            maps,
+            kernel,
+            window.strides,
+            window.padding,
+            lhs_dilation=window.dilation,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+    out = jax.eval_shape(of_some, maps)
+    if kernel.shape[2] < _CHANNELS and _is_small(out.shape, window):
+        patches = _patches(_pad(maps, window), out.shape[1:3], window)
+        return patches @ kernel.reshape(-1, kernel.shape[-1])
+    each = (maps.size + out.size) // maps.shape[0]
+    return map_in_pieces(of_some, maps, max(1, _LARGEST_BLOCK // each))
 
 
 def _correlate(maps: Array, cotangent: Array, *, window: _Window) -> Array:
@@ -87,8 +98,9 @@ def _correlate(maps: Array, cotangent: Array, *, window: _Window) -> Array:
 
     ``cotangent`` is [n, h', w', o], the result [p, q, i, o].
     """
-    if _is_winograd(maps, cotangent.shape[-1], window):
-        return _winograd_correlate(maps, cotangent, window)
+    filtering = _filtering(maps, cotangent.shape[-1], window)
+    if filtering is not None:
+        return _filtered_correlate(maps, cotangent, window, filtering)
     if window.dilation == (1, 1):
         return _correlate_patches(maps, cotangent, window)
     padding = [
@@ -113,6 +125,15 @@ def _correlate(maps: Array, cotangent: Array, *, window: _Window) -> Array:
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
     return kernel.transpose(1, 2, 0, 3)
+
+
+# Numbers in the maps before and after the library's convolution at a time, 16 MB; pixels of a
+# map of few channels up to which patches are faster.
+_LARGEST_BLOCK, _SMALL = 2**22, 144
+
+
+def _is_small(shape: Sequence[int], window: _Window) -> bool:
+    return window.dilation == (1, 1) and shape[1] * shape[2] <= _SMALL
 
 
 def _dilated(length: int, step: int) -> int:
@@ -199,81 +220,134 @@ _register(
 )
 
 
-# Minimal filtering F(2x2, 3x3): 16 products for a tile of 2x2 outputs, of 4x4 inputs.
-# Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016, section
-# 4.1, with their B, G and A, and their transposes for the gradient by the kernel.
+class _Filtering(NamedTuple):
+    """Minimal filtering F(t x t, 3 x 3): ``(t+2)^2`` products for ``t^2`` outputs.
 
-# Number of tiles, or of patches, at a time.
-_TILES = 256
-# Fewest channels, of input and output, for which it is faster.
-_CHANNELS = 16
-# Largest factor by which whole tiles may exceed the maps.
-_EXCESS = 1.5
-# The transform of a 3x3 kernel as a matrix, [16, 9].
-_FILTER = np.kron(
-    *2 * [np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])]
+    tile: Side t of the outputs of a tile.
+    inputs: Transform B^T of the t + 2 inputs along one axis, [t+2, t+2].
+    weights: Transform G of three weights, [t+2, 3].
+    outputs: Transform A^T of products to outputs, [t, t+2].
+
+    Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016,
+    section 4.1 for t = 2; t = 3 is Winograd's at the points 0, 1, -1, 2 and infinity.
+    """
+
+    tile: int
+    inputs: np.ndarray
+    weights: np.ndarray
+    outputs: np.ndarray
+
+
+_TWO = _Filtering(
+    2,
+    np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]]),
+    np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]]) / 2,
+    np.array([[1, 1, 1, 0], [0, 1, -1, -1]]),
 )
+_THREE = _Filtering(
+    3,
+    np.array(
+        [
+            [2, -1, -2, 1, 0],
+            [0, -2, -1, 1, 0],
+            [0, 2, -3, 1, 0],
+            [0, -1, 0, 1, 0],
+            [0, 2, -1, -2, 1],
+        ]
+    ),
+    np.array([[3, 0, 0], [-3, -3, -3], [-1, 1, -1], [1, 2, 4], [0, 0, 6]]) / 6,
+    np.array([[1, 1, 1, 1, 0], [0, 1, -1, 2, 0], [0, 1, 1, 4, 1]]),
+)
+# Number of tiles, or of patches, at a time; what they need stays in the cache.
+_TILES = 256
+# Fewest channels, of input and output, for which filtering is faster, and largest ratio of
+# its products and those of the definition.
+_CHANNELS, _WORTHWHILE = 16, 2 / 3
 
 
-def _is_winograd(maps: Array, channels: int, window: _Window) -> bool:
+def _filtering(maps: Array, channels: int, window: _Window) -> _Filtering | None:
+    """Return the minimal filtering for a convolution; None where it is no faster."""
     if window != _Window((3, 3), (1, 1), window.padding):
-        return False
+        return None
     if min(maps.shape[3], channels) < _CHANNELS or maps.dtype.itemsize < 4:
-        return False
+        return None
     height, width = _output_size(maps, window)
-    whole = (height + height % 2) * (width + width % 2)
-    return whole <= _EXCESS * height * width
+    # Tiles of three round more.
+    best = _THREE if height % 3 == width % 3 == 0 else _TWO
+    tiles = -(-height // best.tile) * -(-width // best.tile)
+    products = tiles * (best.tile + 2) ** 2
+    return best if products <= _WORTHWHILE * 9 * height * width else None
 
 
-def _winograd_convolve(maps: Array, kernel: Array, window: _Window) -> Array:
-    filters = _filters(kernel)
+def _filtered_convolve(
+    maps: Array, kernel: Array, window: _Window, filtering: _Filtering
+) -> Array:
+    filters = _filters(kernel, filtering)
 
     def of_some(maps: Array) -> Array:
-        return _from_tiles(jnp.einsum("tnhwi,tio->tnhwo", _tiles(maps), filters))
+        tiles = _tiles(maps, filtering)
+        return _from_tiles(jnp.einsum("tnhwi,tio->tnhwo", tiles, filters), filtering)
 
     height, width = _output_size(maps, window)
-    maps = _pad(maps, window, height % 2, width % 2)
-    size = max(1, 4 * _TILES // (maps.shape[1] * maps.shape[2]))
-    return map_in_pieces(of_some, maps, size)[:, :height, :width]
+    maps = _pad(maps, window, filtering.tile)
+    out = map_in_pieces(of_some, maps, _at_once(height * width // filtering.tile**2))
+    return out[:, :height, :width]
 
 
-def _winograd_correlate(maps: Array, cotangent: Array, window: _Window) -> Array:
+def _filtered_correlate(
+    maps: Array, cotangent: Array, window: _Window, filtering: _Filtering
+) -> Array:
     def of_some(maps: Array, cotangent: Array) -> Array:
-        return jnp.einsum("tnhwi,tnhwo->tio", _tiles(maps), _spread(cotangent))
+        pair = _tiles(maps, filtering), _spread(cotangent, filtering)
+        return jnp.einsum("tnhwi,tnhwo->tio", *pair)
 
     height, width = _output_size(maps, window)
-    maps = _pad(maps, window, height % 2, width % 2)
-    edges = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
-    return _to_kernel(_sum_in_blocks(of_some, maps, jnp.pad(cotangent, edges)))
+    tile = filtering.tile
+    edges = ((0, 0), (0, -height % tile), (0, -width % tile), (0, 0))
+    maps, cotangent = _pad(maps, window, tile), jnp.pad(cotangent, edges)
+    at_once = _at_once(height * width // tile**2)
+    return _to_kernel(_sum_in_blocks(of_some, maps, cotangent, at_once), filtering)
 
 
 def _correlate_patches(maps: Array, cotangent: Array, window: _Window) -> Array:
+    _, height, width, channels = cotangent.shape
+
     def of_some(maps: Array, cotangent: Array) -> Array:
-        patches = _patches(maps, cotangent.shape[1:3], window)
+        patches = _patches(maps, (height, width), window)
         return jnp.einsum("nhwi,nhwo->io", patches, cotangent)
 
-    total = _sum_in_blocks(of_some, _pad(maps, window), cotangent)
-    return total.reshape(*window.size, maps.shape[-1], cotangent.shape[-1])
+    at_once = _at_once(height * width // 4)
+    total = _sum_in_blocks(of_some, _pad(maps, window), cotangent, at_once)
+    return total.reshape(*window.size, maps.shape[-1], channels)
+
+
+def _at_once(tiles: int) -> int:
+    """Return the number of images at a time whose tiles stay in the cache."""
+    return max(1, _TILES // max(1, tiles))
 
 
 def _sum_in_blocks(
-    function: Callable[[Array, Array], Array], maps: Array, cotangent: Array
+    function: Callable[[Array, Array], Array], maps: Array, cotangent: Array, size: int
 ) -> Array:
     """Return the sum of ``function`` over blocks of images, in which it is additive."""
     count = maps.shape[0]
-    size = max(1, 4 * _TILES // (cotangent.shape[1] * cotangent.shape[2]))
     if count <= size:
         return function(maps, cotangent)
+    size = even_size(count, size)
+    rest = count % size
+    if rest:
+        total = function(maps[:rest], cotangent[:rest])
+    else:
+        shape = jax.eval_shape(function, maps, cotangent)
+        total = jnp.zeros(shape.shape, shape.dtype)
 
     def add(index: Array, total: Array) -> Array:
-        start = count % size + index * size
-        part = (lax.dynamic_slice_in_dim(one, start, size) for one in (maps, cotangent))
+        part = (
+            lax.dynamic_slice_in_dim(one, rest + index * size, size)
+            for one in (maps, cotangent)
+        )
         return total + function(*part)
 
-    first = max(count % size, 1)
-    total = function(maps[:first], cotangent[:first])
-    if count % size == 0:
-        total = jnp.zeros_like(total)
     return lax.fori_loop(0, count // size, add, total)
 
 
@@ -286,77 +360,88 @@ def _output_size(maps: Array, window: _Window) -> Pair:
     return height, width
 
 
-def _pad(
-    maps: Array, window: _Window, more_rows: int = 0, more_columns: int = 0
-) -> Array:
-    (top, bottom), (left, right) = window.padding
-    edges = (
-        (0, 0, 0),
-        (top, bottom + more_rows, 0),
-        (left, right + more_columns, 0),
-        (0, 0, 0),
-    )
-    return lax.pad(maps, jnp.zeros((), maps.dtype), edges)
+def _pad(maps: Array, window: _Window, tile: int = 1) -> Array:
+    """Return padded maps; for tiles, their sides are whole tiles and one more of them."""
+    edges = [(0, 0, 0)]
+    for n, (low, high) in zip(maps.shape[1:3], window.padding, strict=True):
+        length = n + low + high
+        whole = tile * (-(-(length - 2) // tile) + 1)
+        edges.append((low, high + (whole - length if tile > 1 else 0), 0))
+    return lax.pad(maps, jnp.zeros((), maps.dtype), (*edges, (0, 0, 0)))
 
 
-# The transforms treat columns and then rows, so the 16 numbers of a tile are in that order.
-# Stacks of few terms compile in a third of the time of 16 separate arrays.
+# The transforms treat columns and then rows, so the numbers of a tile are in that order.
+# Stacks of few sums compile in a third of the time of one array for each number.
 
 
-def _tiles(maps: Array) -> Array:
-    """Return the transform of each 4x4 tile, ``B^T d B``, [16, n, h/2 - 1, w/2 - 1, i]."""
+def _combine(matrix: np.ndarray, parts: Sequence[Array]) -> list[Array]:
+    """Return the sums of parts that the rows of a matrix weight."""
 
-    def transform(pairs: Array, axis: int) -> Array:
-        """Return the transform along pairs of neighbours, [..., h/2, 2, ...]."""
-        length = pairs.shape[axis]
-        first, second = (
-            lax.index_in_dim(pairs, index, axis + 1, keepdims=False) for index in (0, 1)
-        )
-        a, b = (
-            lax.slice_in_dim(one, 0, length - 1, axis=axis) for one in (first, second)
-        )
-        c, d = (lax.slice_in_dim(one, 1, length, axis=axis) for one in (first, second))
-        return jnp.stack([a - c, b + c, c - b, b - d])
+    def total(row: np.ndarray) -> Array:
+        terms = [part * float(w) for part, w in zip(parts, row, strict=True) if w]
+        return reduce(jnp.add, terms)
+
+    return [total(row) for row in matrix]
+
+
+def _tiles(maps: Array, filtering: _Filtering) -> Array:
+    """Return the transform of each tile, ``B^T d B``, [(t+2)^2, n, h', w', i]."""
+    tile, side = filtering.tile, filtering.tile + 2
+
+    def transform(blocks: Array, axis: int) -> Array:
+        """Return the transform along blocks of neighbours, [..., h'+1, t, ...]."""
+        length = blocks.shape[axis]
+
+        def pixel(offset: int) -> Array:
+            start, index = divmod(offset, tile)
+            one = lax.index_in_dim(blocks, index, axis + 1, keepdims=False)
+            return lax.slice_in_dim(one, start, start + length - 1, axis=axis)
+
+        return jnp.stack(_combine(filtering.inputs, [pixel(k) for k in range(side)]))
 
     count, height, width, channels = maps.shape
-    rows = transform(maps.reshape(count, height // 2, 2, width, channels), 1)
-    rows = rows.reshape(4, count, height // 2 - 1, width // 2, 2, channels)
+    rows = transform(maps.reshape(count, height // tile, tile, width, channels), 1)
+    rows = rows.reshape(*rows.shape[:3], width // tile, tile, channels)
     tiles = transform(rows, 3)
-    return tiles.reshape(16, *tiles.shape[2:])
+    return tiles.reshape(side**2, *tiles.shape[2:])
 
 
-def _filters(kernel: Array) -> Array:
-    """Return the transform of a kernel, ``G g G^T``, [16, i, o]."""
-    flat = kernel.swapaxes(0, 1).reshape(9, -1)
-    filters = jnp.asarray(_FILTER, kernel.dtype) @ flat
-    return filters.reshape(16, *kernel.shape[2:])
+def _filters(kernel: Array, filtering: _Filtering) -> Array:
+    """Return the transform of a kernel, ``G g G^T``, [(t+2)^2, i, o]."""
+    matrix = jnp.asarray(np.kron(*2 * [filtering.weights]), kernel.dtype)
+    filters = matrix @ kernel.swapaxes(0, 1).reshape(9, -1)
+    return filters.reshape(-1, *kernel.shape[2:])
 
 
-def _from_tiles(products: Array) -> Array:
-    """Return the maps [n, 2h, 2w, o] of products [16, n, h, w, o], ``A^T m A``."""
+def _from_tiles(products: Array, filtering: _Filtering) -> Array:
+    """Return the maps [n, t h', t w', o] of products [(t+2)^2, n, h', w', o], ``A^T m A``."""
+    tile, side = filtering.tile, filtering.tile + 2
     _, count, height, width, channels = products.shape
-    m = products.reshape(4, 4, count, height, width, channels)
-    m = jnp.stack([m[0] + m[1] + m[2], m[1] - m[2] - m[3]], axis=4)
-    m = jnp.stack([m[0] + m[1] + m[2], m[1] - m[2] - m[3]], axis=2)
-    return m.reshape(count, 2 * height, 2 * width, channels)
+    maps = products.reshape(side, side, count, height, width, channels)
+    maps = jnp.stack(_combine(filtering.outputs, list(maps)), axis=4)
+    maps = jnp.stack(_combine(filtering.outputs, list(maps)), axis=2)
+    return maps.reshape(count, tile * height, tile * width, channels)
 
 
-def _spread(maps: Array) -> Array:
+def _spread(maps: Array, filtering: _Filtering) -> Array:
     """Return the transpose of :func:`_from_tiles`, ``A y A^T``."""
-
-    def transform(a: Array, b: Array) -> Array:
-        return jnp.stack([a, a + b, a - b, -b])
-
+    tile, side = filtering.tile, filtering.tile + 2
     count, height, width, channels = maps.shape
-    m = maps.reshape(count, height // 2, 2, width // 2, 2, channels)
-    m = transform(m[:, :, 0], m[:, :, 1])
-    m = transform(m[:, :, :, :, 0], m[:, :, :, :, 1])
-    return m.reshape(16, count, height // 2, width // 2, channels)
+    height, width = height // tile, width // tile
+    spread = maps.reshape(count, height, tile, width, tile, channels)
+    for axis in (2, 4):  # the second stack has one axis more in front and one less
+        parts = [
+            lax.index_in_dim(spread, index, axis, keepdims=False)
+            for index in range(tile)
+        ]
+        spread = jnp.stack(_combine(filtering.outputs.T, parts))
+    return spread.reshape(side**2, count, height, width, channels)
 
 
-def _to_kernel(products: Array) -> Array:
+def _to_kernel(products: Array, filtering: _Filtering) -> Array:
     """Return the transpose of :func:`_filters`, ``G^T m G``, [3, 3, i, o]."""
-    kernel = jnp.asarray(_FILTER.T, products.dtype) @ products.reshape(16, -1)
+    matrix = jnp.asarray(np.kron(*2 * [filtering.weights]).T, products.dtype)
+    kernel = matrix @ products.reshape(products.shape[0], -1)
     return kernel.reshape(3, 3, *products.shape[1:]).swapaxes(0, 1)
 
 
