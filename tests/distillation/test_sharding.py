@@ -88,7 +88,7 @@ def test_ranks_kept_samples_and_partners_are_of_the_whole_batch(
 def test_each_device_convolves_its_own_rows_alone(reported: Reported) -> None:
     # Maps of the first layer are 12 x 12 x 4; four rows of the batch of 32 are a device's.
     one, eight = map(set, reported["sizes"])
-    whole, part = {"32,12,12,4", "4608,4"}, {"576,4"}
+    whole, part = {"32,12,12,4"}, {"4,12,12,4"}
     assert whole <= one
     assert not part & one
     assert part <= eight

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from typing import Any
 from isa_toolkit.distillation import Experiment, Progress
 from isa_toolkit.methods import FRePo
 from isa_toolkit.networks import NetworkSettings
+
+# For programs of their own, in which warnings are errors, too.
+warnings.filterwarnings("ignore", ".* steps at the published learning rate")
 
 STEPS = 24
 # Neither at a validation (every 8) nor at a row of metrics (every 4).
