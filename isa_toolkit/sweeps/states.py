@@ -119,9 +119,16 @@ def worker_state(group: Path) -> tuple[str, str]:
 
 
 def last_line(log: Path) -> str:
-    """Return the last line that a process has printed into its log; empty if none."""
+    """Return the last line that a process has printed into its log; empty if none.
+
+    Warnings are no reason to end, and are left out.
+    """
     text = log.read_text(errors="replace").rpartition(START_MARK)[2]
-    lines = [line for line in text.splitlines()[1:] if line.strip()]
+    lines = [
+        line
+        for line in text.splitlines()[1:]
+        if line.strip() and not line.startswith("isa-toolkit: warning")
+    ]
     return lines[-1] if lines else ""
 
 
