@@ -147,3 +147,14 @@ function follow(model, names, update) {
   for (const name of names) model.on(`change:${name}`, update);
   return () => names.forEach((name) => model.off(`change:${name}`, update));
 }
+
+// Update charts when the model changes, and draw them anew when their data do; return a
+// function that ends this.
+function keepCurrent(model, charts, update) {
+  update();
+  const forget = [
+    follow(model, ["value"], update),
+    follow(model, ["data"], () => { charts.forEach((one) => one.redraw()); update(); }),
+  ];
+  return () => [...forget, ...charts.map((one) => one.stop)].forEach((undo) => undo());
+}

@@ -147,8 +147,8 @@ function render({ model, el }) {
       const line = document.createElement("span");
       const square = document.createElement("i");
       square.style.background = `var(--isa-${name})`;
-      const share = name in now ? ` (${percent(now[name])})` : "";
-      line.append(square, `${TEXT[name]}: ${counts[name].toLocaleString("en")}${share}`);
+      const fraction = name in now ? ` (${percent(now[name])})` : "";
+      line.append(square, `${TEXT[name]}: ${counts[name].toLocaleString("en")}${fraction}`);
       return line;
     }));
     place();
@@ -159,12 +159,7 @@ function render({ model, el }) {
     chart(left, "Histogram of the scores, with the two cuts", HEIGHT, draw),
     chart(right, "Classes of what is dropped", HEIGHT, drawClasses),
   ];
-  update();
-  const forget = [
-    follow(model, ["value"], update),
-    follow(model, ["data"], () => { charts.forEach((one) => one.redraw()); update(); }),
-  ];
-  return () => [...forget, ...charts.map((one) => one.stop)].forEach((undo) => undo());
+  return keepCurrent(model, charts, update);
 }
 
 export default { render };

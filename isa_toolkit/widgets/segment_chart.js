@@ -174,12 +174,7 @@ function render({ model, el }) {
     chart(boxes[1], "Loss along the segment, with its two ends", HEIGHT, drawCurve),
     chart(boxes[2], "Mean over sampled points", HEIGHT, drawMean),
   ];
-  update();
-  const forget = [
-    follow(model, ["value"], update),
-    follow(model, ["data"], () => { charts.forEach((one) => one.redraw()); update(); }),
-  ];
-  return () => [...forget, ...charts.map((one) => one.stop)].forEach((undo) => undo());
+  return keepCurrent(model, charts, update);
 }
 
 export default { render };
