@@ -300,7 +300,7 @@ def zero_line(
         transform = ax.get_yaxis_transform()
     else:
         ax.axvline(0, color=colour, lw=1.2)
-        place, where = (0, 1.01), {"va": "bottom", "ha": "center"}
+        place, where = (0, 1.01), {"va": "bottom", "ha": "left"}
         transform = ax.get_xaxis_transform()
     ax.text(*place, label, color=colour, fontsize="small", transform=transform, **where)
 
