@@ -81,7 +81,14 @@ SUITES = {
     "cpu": ("digits-1", "digits-10", "mnist-1", "mnist-10"),
     "gpu": ("cifar10-1", "cifar10-10"),
     "smoke": ("tiny",),
-    "six": ("digits-1", "digits-10", "mnist-1", "mnist-10", "cifar-1", "cifar-10"),
+    "comparison": (
+        "digits-1",
+        "digits-10",
+        "mnist-1",
+        "mnist-10",
+        "cifar-1",
+        "cifar-10",
+    ),
 }
 
 
@@ -438,7 +445,7 @@ def bench(
 _SECONDS, _MOST_STEPS = 1.0, 50  # of a round, where no number of steps is given
 
 
-class Comparison(NamedTuple):
+class StepComparison(NamedTuple):
     """Our step and another implementation's at one setting, by processor time.
 
     setting: Name of the setting.
@@ -497,7 +504,7 @@ def compare_with(
     *,
     steps: int | None = None,
     rounds: int = 7,
-) -> list[Comparison]:
+) -> list[StepComparison]:
     """Return the comparisons at a setting without and with ISA, from the same rounds.
 
     Args:
@@ -537,7 +544,7 @@ def compare_with(
         theirs, ours = f"plain{end}", f"ours{end}"
         ratio = paired_ratio(turns, theirs, ours, "cpu")
         results.append(
-            Comparison(
+            StepComparison(
                 setting=setting.name,
                 isa=with_isa,
                 plain_over_ours_ratio=ratio.mean,

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from isa_toolkit.cli.output import write_result
 
 if TYPE_CHECKING:
-    from isa_toolkit.benchmark import BenchResult, Comparison
+    from isa_toolkit.benchmark import BenchResult, StepComparison
 
 
 def bench(
-    suite: Literal["cpu", "gpu", "six", "smoke"] | None = None,
+    suite: Literal["cpu", "gpu", "comparison", "smoke"] | None = None,
     setting: str | None = None,
     steps: int | None = None,
     rounds: int = 7,
@@ -57,7 +57,7 @@ def bench(
     on_cpu = jax.default_backend() == "cpu"
     plain = None if against is None else benchmark.load_plain(against)
     if suite is None:
-        suite = "six" if plain else "cpu" if on_cpu else "gpu"
+        suite = "comparison" if plain else "cpu" if on_cpu else "gpu"
     names = benchmark.SUITES[suite]
     if setting is not None:
         names = (checks.match_name("setting", setting, benchmark.SETTINGS),)
@@ -96,7 +96,7 @@ def bench(
     write_result(result, lines, json=json)
 
 
-def _comparison_lines(found: list[Comparison]) -> list[str]:
+def _comparison_lines(found: list[StepComparison]) -> list[str]:
     def ratio(mean: float, ends: tuple[float, float]) -> str:
         return f"{mean:.2f} [{ends[0]:.2f}, {ends[1]:.2f}]"
 
