@@ -35,6 +35,10 @@ class RunLockedError(IsaError, RuntimeError):
     """Another process is writing to the same folder."""
 
 
+class RunLostError(IsaError, RuntimeError):
+    """A folder was deleted or moved, or its lock was, while this process wrote to it."""
+
+
 OK, FAILED, USAGE, DIVERGED, LOCKED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 

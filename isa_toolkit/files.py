@@ -6,8 +6,13 @@ import contextlib
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+
+NUMBER = int | float
+"""Schema of a number, see ``fits``."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -31,6 +36,23 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+def private_folder(path: Path, fix: str = "") -> Path:
+    """Return a folder that only this user can write, made with mode 700 if it is missing.
+
+    Raises:
+        PermissionError: Another user can write there; ``fix`` is a second way out.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    facts = path.stat()
+    # What root writes, everybody has to trust.
+    if facts.st_uid not in (0, os.geteuid()) or facts.st_mode & 0o022:
+        raise PermissionError(
+            f"Other users can write into {path}, so nothing in it is used. Make it yours "
+            f"alone with: chmod go-w {path}{fix}"
+        )
+    return path
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a value of JSON types, indented, with ``write_atomically``.
 
@@ -40,14 +62,32 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, (text + "\n").encode())
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the content of a JSON file, or None if it is missing or damaged."""
+def read_json(
+    path: Path, schema: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any] | None:
+    """Return the JSON object in a file, or None if it is missing or damaged.
+
+    A file is damaged, too, if its content does not fit the ``schema``.
+    """
     try:
-        return json.loads(path.read_text())
-    except (
-        FileNotFoundError,
-        NotADirectoryError,
-        json.JSONDecodeError,
-        UnicodeDecodeError,
-    ):
+        found = json.loads(path.read_bytes()) if path.is_file() else None
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
+    return found if fits(found, schema) else None
+
+
+def fits(value: Any, schema: Any) -> bool:
+    """Return whether a value that was read from JSON has the form of a schema.
+
+    The schema of an object is a dict with a schema for each name that it must have, that of
+    a list is a list of one schema, and that of anything else is a type or a union of types.
+    """
+    if isinstance(schema, Mapping):
+        return isinstance(value, dict) and all(
+            name in value and fits(value[name], part) for name, part in schema.items()
+        )
+    if isinstance(schema, list):
+        return isinstance(value, list) and all(fits(one, schema[0]) for one in value)
+    # No larger integer becomes a float.
+    is_huge = isinstance(value, int) and abs(value) >= 2**1023
+    return isinstance(value, schema) and not is_huge
