@@ -62,22 +62,27 @@ def distill(
     from isa_toolkit.distillation import distill_grid
     from isa_toolkit.distillation import distributed as peers
     from isa_toolkit.distillation.experiment import DATA_FIELDS
+    from isa_toolkit.distillation.signals import catch_signals, process_start
 
     joins = _joins_others(distributed, coordinator, processes, process_id)
     with stdout_to_stderr() if joins else contextlib.nullcontext():
         if joins:
             peers.join(coordinator, processes, process_id)
-        [run] = distill_grid(
-            experiment.build(),
-            out=out,
-            resume=resume,
-            checkpoint_s=checkpoint_s,
-            keep_checkpoints=None if keep_checkpoints == "all" else keep_checkpoints,
-            progress=progress,
-            prepared_limit_bytes=prepared_limit_bytes,
-            placement=placement,
-            devices=devices,
-        )
+        # A file STOP may come while the libraries are imported.
+        with catch_signals(since=process_start()):
+            [run] = distill_grid(
+                experiment.build(),
+                out=out,
+                resume=resume,
+                checkpoint_s=checkpoint_s,
+                keep_checkpoints=None
+                if keep_checkpoints == "all"
+                else keep_checkpoints,
+                progress=progress,
+                prepared_limit_bytes=prepared_limit_bytes,
+                placement=placement,
+                devices=devices,
+            )
     if not peers.is_writer():
         return
     status = run.status

@@ -5,10 +5,14 @@ The only module that knows Orbax.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import logging
-import shutil
+import os
+import re
 import warnings
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,11 +23,17 @@ import numpy as np
 
 from isa_toolkit.checks import as_text, fail
 from isa_toolkit.distillation import distributed
+from isa_toolkit.distillation.store import MARK, delete, is_number
 from isa_toolkit.errors import InvalidValueError
-from isa_toolkit.files import read_json, write_json
+from isa_toolkit.files import NUMBER, fits, read_json, write_json
 
 # Orbax detects a file that is missing or cut off, but no flipped bit.
 _SUMS = "sums.json"
+_NOTES = {
+    "experiment": str, "step": int, "pending": [dict], "elapsed_s": NUMBER, "metrics": MARK
+}  # fmt: skip
+# How TensorStore, which writes the arrays, names the error of the system.
+_SYSTEM_ERROR = re.compile(r"os_error_code='(\d+)'")
 
 
 class Checkpoint(NamedTuple):
@@ -54,9 +64,11 @@ class Checkpoints:
     def __enter__(self) -> Checkpoints:
         return self
 
-    def __exit__(self, *details: object) -> None:
+    def __exit__(self, kind: object, *details: object) -> None:
         if "_manager" in vars(self):
-            self._manager.close()
+            # After an error, such as a full disk, closing fails again and says less.
+            with contextlib.suppress(Exception) if kind else contextlib.nullcontext():
+                self._manager.close()
 
     @cached_property
     def _manager(self) -> Any:
@@ -87,46 +99,65 @@ class Checkpoints:
         return stored_steps(self._folder)
 
     def save(self, step: int, state: Any, notes: dict[str, Any]) -> None:
-        """Write a checkpoint with JSON-able notes; it is complete when this returns."""
+        """Write a checkpoint with JSON-able notes; it is complete when this returns.
+
+        Whatever prevents that is an ``OSError``; the checkpoints before it are kept.
+        """
         if step in self.steps:
             return
         # NumPy arrays: Orbax ties arrays of JAX to their devices.
         arrays = jax.tree.map(np.asarray, _leaves(state))
-        manager = self._manager
         from orbax.checkpoint import args
 
         state_and_notes = args.Composite(
-            state=args.StandardSave(arrays), notes=args.JsonSave(notes)
+            state=args.StandardSave(arrays),
+            notes=args.JsonSave({**notes, "step": step}),
         )
-        manager.save(step, args=state_and_notes)
-        manager.wait_until_finished()
+        try:
+            manager = self._manager
+            manager.save(step, args=state_and_notes)
+            manager.wait_until_finished()
+        except Exception as error:  # noqa: BLE001 - of several types, and its text is long
+            for path in self._folder.glob(f"{step}.orbax-checkpoint-tmp*"):
+                delete(path)
+            raise _system_error(error) from None
         folder = self._folder / str(step)
         write_json(folder / _SUMS, _sums(folder))
 
-    def restore(self, like: Any, *, experiment: str) -> Checkpoint | None:
-        """Return the last checkpoint that is not damaged, or None if there is none.
+    def restore(
+        self,
+        like: Any,
+        *,
+        experiment: str,
+        fault: Callable[[dict[str, Any]], str] = lambda notes: "",
+    ) -> Checkpoint | None:
+        """Return the last checkpoint that can be used, or None if there is none.
 
-        Damaged newer ones are moved away with a warning; the run repeats their steps. The
-        state is to have the structure, shapes and types of ``like``, and the checkpoint the
-        hash of the experiment.
+        Newer ones are moved away with a warning; the run repeats their steps. They are
+        damaged, or ``fault`` returns a reason for their notes. The state is to have the
+        structure, shapes and types of ``like``, and the checkpoint the hash of the
+        experiment.
         """
-        damaged: list[int] = []
+        faults: dict[str, list[int]] = {}
         for step in reversed(self.steps):
+            reason = "damaged files"
             try:
                 stored = self._read(step, like, experiment)
+                reason = fault(stored.notes)
             except InvalidValueError:
                 raise
             except Exception:  # noqa: BLE001 - Orbax raises all kinds
-                damaged.append(step)
-                continue
-            if damaged:
-                self._move_away(damaged, step)
-            return stored
-        if damaged:
+                stored = None
+            if stored is not None and not reason:
+                if faults:
+                    self._move_away(faults, step)
+                return stored
+            faults.setdefault(reason, []).append(step)
+        if faults:
             raise fail(
                 f"The checkpoints in {self._folder}",
                 "be undamaged",
-                as_text(f"damaged files at {_steps(damaged)}"),
+                as_text(_listed(faults)),
                 "Move the folder away to start the run again.",
             )
         return None
@@ -169,10 +200,12 @@ class Checkpoints:
 
         notes = restore(step, args=args.Composite(notes=args.JsonRestore()))
         notes = notes["notes"]
-        if notes.get("experiment") != experiment:
+        if not fits(notes, _NOTES) or notes["step"] != step:
+            raise OSError("notes of another step, or of another version of the toolkit")
+        if notes["experiment"] != experiment:
             raise InvalidValueError(
                 f"The checkpoint in {self._folder} must belong to experiment "
-                f"{experiment[:8]}, got {str(notes.get('experiment'))[:8]}. {fix}"
+                f"{experiment[:8]}, got {notes['experiment'][:8]}. {fix}"
             )
         wanted = _leaves(like)
         template = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), wanted)
@@ -190,23 +223,36 @@ class Checkpoints:
         )
         return Checkpoint(step, state, notes)
 
-    def _move_away(self, damaged: list[int], good: int) -> None:
-        """Move damaged checkpoints beside the folder: Orbax writes no step twice."""
-        for step in damaged:
+    def _move_away(self, faults: dict[str, list[int]], good: int) -> None:
+        """Move checkpoints beside the folder: Orbax writes no step twice."""
+        for step in itertools.chain(*faults.values()):
             target = self._folder.with_name(f"damaged-checkpoint-{step}")
-            shutil.rmtree(target, ignore_errors=True)
+            delete(target)
             (self._folder / str(step)).rename(target)
         self._manager.reload()
         warnings.warn(
-            f"The checkpoint of {_steps(damaged)} in {self._folder} is damaged and was "
-            f"moved away; the run resumes from step {good}.",
+            f"Checkpoints in {self._folder} were moved away ({_listed(faults)}); the run "
+            f"resumes from step {good}.",
             stacklevel=3,
         )
 
 
 def stored_steps(folder: Path) -> list[int]:
     """Return the steps of the checkpoints in a folder, in order; it may be missing."""
-    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
+    names = [path.name for path in folder.glob("*") if path.is_dir()]
+    steps = sorted(int(name) for name in names if is_number(name))
+    return [step for step in steps if str(step) in names]
+
+
+def _system_error(error: Exception) -> OSError:
+    """Return the ``OSError`` behind an error of Orbax or TensorStore."""
+    if isinstance(error, OSError) and error.errno:
+        return error
+    found = _SYSTEM_ERROR.search(str(error))
+    if found:
+        return OSError(int(found[1]), os.strerror(int(found[1])))
+    first = str(error).partition("\n")[0]
+    return OSError(f"{type(error).__name__}: {first[:200]}")
 
 
 def _sums(folder: Path) -> dict[str, str]:
@@ -220,8 +266,11 @@ def _sums(folder: Path) -> dict[str, str]:
     return sums
 
 
-def _steps(steps: list[int]) -> str:
-    return f"step{'s' * (len(steps) > 1)} {', '.join(map(str, sorted(steps)))}"
+def _listed(faults: dict[str, list[int]]) -> str:
+    return "; ".join(
+        f"{fault} at step{'s' * (len(steps) > 1)} {', '.join(map(str, sorted(steps)))}"
+        for fault, steps in faults.items()
+    )
 
 
 def _leaves(state: Any) -> dict[str, Any]:

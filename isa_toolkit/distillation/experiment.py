@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-import json
 import warnings
 from collections.abc import Mapping
 from numbers import Real
@@ -24,6 +22,7 @@ from isa_toolkit.datasets.registry import Whitening
 from isa_toolkit.datasets.validation import check_images_per_class
 from isa_toolkit.distillation.run import Run
 from isa_toolkit.distillation.source_run import SourceRun, open_source
+from isa_toolkit.distillation.store import hash_of
 from isa_toolkit.errors import InvalidTypeError
 from isa_toolkit.evaluation import EvaluationSettings
 from isa_toolkit.methods import METHODS, FRePo, MethodSettings, method_of
@@ -458,8 +457,7 @@ class ResolvedExperiment:
     @functools.cached_property
     def hash(self) -> str:
         """SHA-256 (hex) of the description."""
-        text = json.dumps(self.description, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hash_of(self.description)
 
     @property
     def name(self) -> str:

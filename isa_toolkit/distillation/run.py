@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from isa_toolkit import checks
 from isa_toolkit.datasets import Dataset, load_dataset
 from isa_toolkit.distillation.checkpoints import stored_steps
-from isa_toolkit.distillation.store import RunStore
+from isa_toolkit.distillation.store import STATUS, RunStore, read_experiment
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.errors import InvalidValueError
 from isa_toolkit.evaluation import Evaluation, evaluate
@@ -98,13 +98,31 @@ class Run:
 
     @property
     def experiment(self) -> dict[str, Any]:
-        """Every setting of the run, as stored."""
-        return read_json(self.path / "experiment.json") or {}
+        """Every setting of the run, as stored.
+
+        Raises:
+            InvalidValueError: The file is damaged, or not what the run has written.
+        """
+        stored = read_experiment(self.path)
+        if stored is None:
+            raise InvalidValueError(
+                f"{self.path / 'experiment.json'} is damaged or was edited. Run the same "
+                "experiment again, which writes it anew, or restore it."
+            )
+        return stored
 
     @property
     def status(self) -> dict[str, Any]:
-        """Status, step, steps, steps_per_s, elapsed_s and heartbeat."""
-        return read_json(self.path / "status.json") or {"status": "new", "step": 0}
+        """Status, step, steps, steps_per_s, elapsed_s and heartbeat.
+
+        Without a file that can be read: status and step as the other files show them.
+        """
+        stored = read_json(self.path / "status.json", STATUS)
+        if stored is not None:
+            return stored
+        step = max(self.checkpoints, default=0)
+        status = "done" if self.is_done else "stopped" if step else "new"
+        return {"status": status, "step": step}
 
     @property
     def step(self) -> int:

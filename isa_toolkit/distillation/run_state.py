@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,14 +20,13 @@ import numpy as np
 from jaxtyping import PyTree
 
 from isa_toolkit.distillation import loop, schedule
-from isa_toolkit.distillation.checkpoints import Checkpoint, Checkpoints
+from isa_toolkit.distillation.checkpoints import Checkpoint, Checkpoints, stored_steps
 from isa_toolkit.distillation.experiment import ResolvedExperiment
 from isa_toolkit.distillation.progress import ProgressDisplay
 from isa_toolkit.distillation.signals import StopRequest
 from isa_toolkit.distillation.store import RunStore, versions
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.errors import DivergedError
-from isa_toolkit.files import read_json
+from isa_toolkit.errors import DivergedError, InvalidValueError
 from isa_toolkit.methods import METHODS
 from isa_toolkit.methods.base import as_arrays
 
@@ -162,15 +162,25 @@ class RunState:
         """Return the compiled loop; the options are those of ``loop.chunk``."""
         return loop.chunk(self.network, batch_size=self.resolved.batch_size, **options)
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Write into the folder, if it is still ours."""
+        self.store.check_lock()
+        try:
+            with writing(self.path):
+                yield
+        except OSError:
+            self.store.check_lock()  # it was lost during the write
+            raise
+
     def open(self) -> None:
         """Write into the folder that the run has started."""
         self.is_active = True
-        self.store.clear_stop()
+        self.store.clear_stop(before=self.request.since)
         self.store.write_environment()
-        # The last known step, until the checkpoint is read.
-        status = read_json(self.path / "status.json") or {}
-        self.step = int(status.get("step", self.resolved.first_step))
-        self.elapsed_s = float(status.get("elapsed_s", 0.0))
+        # Until the checkpoint is read.
+        self.step = max(stored_steps(self.path / "checkpoints"), default=self.step)
+        self.elapsed_s = self.store.read_status().get("elapsed_s", 0.0)
         self.write_status("running")
 
     def first_state(self) -> PyTree:
@@ -192,16 +202,59 @@ class RunState:
         The first one is that of the source, or ``state``.
         """
         self.checkpoints = checkpoints
-        stored = checkpoints.restore(state, experiment=self.resolved.hash)
+        stored = checkpoints.restore(
+            state, experiment=self.resolved.hash, fault=self._fault
+        )
         self.is_new = stored is None
         if stored is None:
             step, source = self.resolved.first_step, self.resolved.source
             first = state if source is None else source.read_state(state)
-            stored = Checkpoint(step, first, {"pending": [], "elapsed_s": 0.0})
+            notes = {"pending": [], "elapsed_s": 0.0, "metrics": {"bytes": 0}}
+            stored = Checkpoint(step, first, notes)
         self.step, self.pending = stored.step, stored.notes["pending"]
         self.elapsed_s = stored.notes["elapsed_s"]
-        self.store.cut_metrics(-1 if self.is_new else self.step)
+        self.store.cut_metrics(stored.notes["metrics"]["bytes"])
+        if not self.is_new:
+            self._warn_of_lost_snapshots()
         return stored.state
+
+    def _warn_of_lost_snapshots(self) -> None:
+        first, every = self.resolved.first_step, self.settings.validation_every
+        due = {first, *schedule.early_validations(self.settings)}
+        if every:
+            due |= {*range(0, self.step + 1, every), self.settings.steps}
+        lost = [step for step in due if first <= step <= self.step]
+        lost = sorted({*lost} - self.store.snapshots().keys())
+        if lost:
+            warnings.warn(
+                f"{self.path} has lost its snapshots of steps {', '.join(map(str, lost))}; "
+                "the run continues without them.",
+                stacklevel=3,
+            )
+
+    def _fault(self, notes: dict[str, Any]) -> str:
+        """Return why a checkpoint does not fit the other files; empty if it does.
+
+        Of the snapshots only that of the best validation so far can become the result.
+        """
+        rows = self.store.metrics_at(notes["metrics"])
+        if rows is None:
+            return "other rows in metrics.jsonl"
+        if self.settings.selection == "last":
+            return ""
+        if not any(row["kind"] == "validation" for row in rows):
+            return ""
+        best = schedule.select_step(rows, self.settings)["step"]
+        return "" if self._snapshot(best) else f"no snapshot of step {best}"
+
+    def _snapshot(self, step: int) -> DistilledSet | None:
+        """Return what this run has stored at a validation; None if it is not there."""
+        try:
+            found = DistilledSet.load(self.store.snapshot_path(step))
+        except (FileNotFoundError, InvalidValueError):
+            return None
+        theirs = (found.manifest.get("hash"), found.manifest.get("selection"))
+        return found if theirs == (self.resolved.hash, {"step": step}) else None
 
     def advance(self, steps: Steps, seconds: float, own_seconds: float) -> None:
         """Account for the steps of a chunk, or set ``failure`` where one is not finite.
@@ -272,8 +325,10 @@ class RunState:
             "experiment": self.resolved.hash,
             "pending": self.pending,
             "elapsed_s": self.elapsed_s,
+            "metrics": self.store.mark,
         }
-        self.checkpoints.save(self.step, self.state(), notes)
+        with self.request.hold():
+            self.checkpoints.save(self.step, self.state(), notes)
         self.unsaved_s = 0.0
 
     def stop(self) -> None:
@@ -286,11 +341,18 @@ class RunState:
         """End the run: select the result and write the closing files."""
         # A request to stop may have come with the last step.
         self.store.clear_stop()
-        selection = schedule.select_step(self.store.metrics(), self.settings)
+        selection = schedule.select_step(self.store.own_metrics(), self.settings)
         if self.settings.selection == "last":
             chosen = self.distilled()
         else:
-            chosen = DistilledSet.load(self.store.snapshot_path(selection["step"]))
+            chosen = self._snapshot(selection["step"])
+        if chosen is None:
+            raise InvalidValueError(
+                f"{self.store.snapshot_path(selection['step'])}, which has the images of "
+                "the result, was deleted or changed while the run worked. Start the run "
+                "again: it resumes from an earlier checkpoint."
+            )
+        self.store.write_experiment(self.resolved.description, self.resolved.hash)
         manifest = {**chosen.manifest, "selection": selection, "versions": versions()}
         # Last: the run is done if this file exists.
         result = dataclasses.replace(chosen, manifest=manifest)

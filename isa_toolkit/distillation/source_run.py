@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 
 from isa_toolkit.checks import fail
 from isa_toolkit.distillation.checkpoints import Checkpoints, stored_steps
-from isa_toolkit.files import read_json
+from isa_toolkit.distillation.store import read_experiment
 
 
 class SourceRun(NamedTuple):
@@ -54,7 +54,7 @@ def open_source(path: str, step: int | None, *, steps: int) -> SourceRun:
     ``steps`` is the number of steps of the branch.
     """
     folder = Path(path).absolute()
-    description = read_json(folder / "experiment.json")
+    description = read_experiment(folder)
     if description is None:
         raise fail(
             "start_from",

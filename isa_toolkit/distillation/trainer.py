@@ -28,7 +28,7 @@ from isa_toolkit.distillation.run_state import RunState, Steps, writing
 from isa_toolkit.distillation.sampling import TrainData, train_data
 from isa_toolkit.distillation.sharding import DeviceMesh
 from isa_toolkit.environment import available_bytes
-from isa_toolkit.errors import CancelledError
+from isa_toolkit.errors import CancelledError, RunLostError
 from isa_toolkit.networks.compilation_cache import cache_once
 from isa_toolkit.networks.pool import stack, take
 
@@ -59,7 +59,7 @@ class Trainer:
         A run that diverges takes no more steps; ``RunState.failure`` has the reason. The
         others continue. Whatever a callback raises is raised as it is.
         """
-        with self._recorded_failure(), contextlib.ExitStack() as checkpoints:
+        with self._recorded_failure(), self._open_checkpoints() as checkpoints:
             for program in self._programs(checkpoints):
                 runs = program.runs
                 self._agree(runs, partial(self._begin, runs))
@@ -80,6 +80,15 @@ class Trainer:
                         seconds = self._agree(runs, write, seconds)
                         most = max(part.done for part in parts)
                         length = _next_length(length, seconds, is_full=most == length)
+
+    @contextlib.contextmanager
+    def _open_checkpoints(self) -> Iterator[contextlib.ExitStack]:
+        """Close, in the end, what has been opened, without interruption."""
+        with contextlib.ExitStack() as hold, contextlib.ExitStack() as checkpoints:
+            try:
+                yield checkpoints
+            finally:
+                hold.enter_context(self.runs[0].request.hold())
 
     def _on_writer(self, work: Callable[[], Any]) -> None:
         """Do some work in process 0; raise in every process if it fails."""
@@ -113,7 +122,7 @@ class Trainer:
 
         def open_all() -> None:
             for run in self.runs:
-                with writing(run.path):
+                with run.writing():
                     run.open()
 
         def load() -> list[float]:
@@ -128,7 +137,7 @@ class Trainer:
         data: TrainData | None = None
         cancelled = distributed.together(load, 1).any()
         if cancelled or data is None:
-            self._on_writer(lambda: [run.stop() for run in self.runs])
+            self._on_writer(self._stop_all)
             return
         streamed = self.placement == "host"
         size = 1 if streamed else self._group_size(data)
@@ -142,6 +151,11 @@ class Trainer:
             program.fetch_states()
             yield program
             program.release()
+
+    def _stop_all(self) -> None:
+        for run in self.runs:
+            with run.writing():
+                run.stop()
 
     def _load(self) -> TrainData:
         """Return the training data on the devices, with what the method prepares."""
@@ -176,7 +190,7 @@ class Trainer:
 
         def restore() -> None:
             for index, run in enumerate(runs):
-                with writing(run.path):
+                with run.writing(), run.request.hold():
                     opened = Checkpoints(
                         run.path / "checkpoints", keep=self.keep_checkpoints
                     )
@@ -193,7 +207,7 @@ class Trainer:
     def _begin(self, runs: list[RunState]) -> None:
         """Record the first step of new runs; end those that need no more steps."""
         for run in runs:
-            with writing(run.path):
+            with run.writing():
                 if run.is_new and not run.is_stop_requested:
                     run.record()
                 if run.is_last:
@@ -207,14 +221,14 @@ class Trainer:
             if not run.is_active:
                 continue
             if run.failure is not None:
-                with writing(run.path):
+                with run.writing():
                     run.write_status("failed", reason=str(run.failure), diverged=True)
                 run.is_active = False
                 continue
-            with writing(run.path):
+            with run.writing():
                 rows = run.record()
             stop = run.call_back(rows) or run.is_stop_requested
-            with writing(run.path):
+            with run.writing():
                 is_due = run.is_validation or run.unsaved_s > self.checkpoint_s
                 if stop or run.is_last or is_due:
                     run.save()
@@ -234,8 +248,9 @@ class Trainer:
             reason = str(error) or type(error).__name__
             for run in self.runs if distributed.is_writer() else ():
                 if run.is_active:
-                    # On a full disk this fails, too, and says nothing new.
-                    with contextlib.suppress(OSError):
+                    # On a full disk this fails, too, and says nothing new; a folder
+                    # that was lost may be another process's by now.
+                    with contextlib.suppress(OSError, RunLostError), run.writing():
                         run.write_status("failed", reason=reason)
             raise
 

@@ -6,8 +6,10 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from toy import assert_same_bytes
 
@@ -19,7 +21,10 @@ STATE = {
     "key": jnp.asarray([1, 2**32 - 1], jnp.uint32),
     "nested": (jnp.zeros(()), jnp.asarray(True)),
 }
-NOTES = {"experiment": "a" * 64, "pending": [{"loss": 0.1}], "elapsed_s": 1.5}
+NOTES = {
+    "experiment": "a" * 64, "pending": [{"loss": 0.1}], "elapsed_s": 1.5,
+    "metrics": {"bytes": 3, "sha256": "b" * 64},
+}  # fmt: skip
 
 
 def test_what_is_saved_is_restored_to_the_bit(tmp_path: Path) -> None:
@@ -29,7 +34,7 @@ def test_what_is_saved_is_restored_to_the_bit(tmp_path: Path) -> None:
     with Checkpoints(tmp_path / "c") as checkpoints:
         stored = checkpoints.restore(STATE, experiment="a" * 64)
     assert stored is not None
-    assert (stored.step, stored.notes) == (7, NOTES)
+    assert (stored.step, stored.notes) == (7, {**NOTES, "step": 7})
     assert_same_bytes(stored.state, STATE)
 
 
@@ -102,7 +107,7 @@ def test_a_damaged_checkpoint_is_put_aside_for_the_one_before(
     files = [path for path in [where, *where.rglob("*")] if path.is_file()]
     damage(max(files, key=lambda path: path.stat().st_size))
     with Checkpoints(folder) as checkpoints:
-        with pytest.warns(UserWarning, match=r"of step 3 in .* resumes from step 2\."):
+        with pytest.warns(UserWarning, match=r"at step 3\); .* resumes from step 2\."):
             stored = checkpoints.restore(STATE, experiment="a" * 64)
         assert stored is not None
         assert stored.step == float(stored.state["nested"][0]) == 2
@@ -143,13 +148,113 @@ def test_several_damaged_ones_are_put_aside_together(
         cut_off(folder / str(step) / "sums.json")
     with (
         Checkpoints(folder) as checkpoints,
-        pytest.warns(UserWarning, match="of steps 2, 3 in .* resumes from step 1"),
+        pytest.warns(UserWarning, match=r"at steps 2, 3\); .* resumes from step 1"),
     ):
         stored = checkpoints.restore(STATE, experiment="a" * 64)
     assert stored is not None
     assert stored.step == 1
     names = sorted(path.name for path in tmp_path.glob("damaged-*"))
     assert names == [f"damaged-checkpoint-{name}" for name in ("2", "3")]
+
+
+NO_NOTES = [
+    [], 3, "x", None, {}, {**NOTES, "step": 2}, {**NOTES, "step": "3"},
+    {**NOTES, "step": 3, "pending": 3}, {**NOTES, "step": 3, "metrics": []},
+    *({**NOTES, "step": 3, name: "x"} for name in ("pending", "elapsed_s")),
+    *({k: v for k, v in NOTES.items() if k != name} | {"step": 3} for name in NOTES),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("notes", NO_NOTES, ids=str)
+def test_a_checkpoint_with_other_notes_is_damaged(
+    notes: object, three: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(three, tmp_path / "checkpoints")
+    (folder / "3" / "notes" / "metadata").write_text(json.dumps(notes))
+    (folder / "3" / "sums.json").unlink()
+    with (
+        Checkpoints(folder) as checkpoints,
+        pytest.warns(UserWarning, match="resumes from step 2"),
+    ):
+        stored = checkpoints.restore(STATE, experiment="a" * 64)
+    assert stored is not None
+    assert stored.step == 2
+
+
+@pytest.mark.parametrize("source", ["1", "3"])
+@pytest.mark.parametrize("change", [shutil.copytree, shutil.move])
+def test_a_checkpoint_under_another_step_is_not_used(
+    change: Callable[..., object], source: str, three: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(three, tmp_path / "checkpoints"))
+    change(folder / source, folder / "4")
+    good = stored_steps(folder)[-2]
+    with (
+        Checkpoints(folder) as checkpoints,
+        pytest.warns(UserWarning, match=rf"at step 4\); .* from step {good}\."),
+    ):
+        stored = checkpoints.restore(STATE, experiment="a" * 64)
+    assert stored is not None
+    assert stored.step == float(stored.state["nested"][0]) == good
+
+
+def test_a_checkpoint_that_other_files_do_not_fit_is_not_used(
+    three: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(three, tmp_path / "checkpoints")
+
+    def fault(notes: dict[str, Any]) -> str:
+        return "other rows" if notes["step"] > 1 else ""
+
+    flip_a_bit(folder / "3" / "notes" / "metadata")
+    with (
+        Checkpoints(folder) as checkpoints,
+        pytest.warns(
+            UserWarning,
+            match=r"\(damaged files at step 3; other rows at step 2\); .* from step 1\.",
+        ),
+    ):
+        stored = checkpoints.restore(STATE, experiment="a" * 64, fault=fault)
+    assert stored is not None
+    assert stored.step == 1
+
+
+def test_names_of_another_origin_are_no_checkpoints(
+    three: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(three, tmp_path / "checkpoints"))
+    for name in ("²", "007", "mine"):
+        (folder / name).mkdir()
+    (folder / "50").write_text("x")
+    with Checkpoints(folder) as checkpoints:
+        stored = checkpoints.restore(STATE, experiment="a" * 64)
+        assert stored is not None
+        assert stored.step == 3
+        checkpoints.save(4, STATE, NOTES)
+    assert stored_steps(folder) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("bytes_left", "step"), [(40_000, 2), (100, 3)])
+def test_a_limit_on_files_is_one_sentence_and_costs_no_checkpoint(
+    bytes_left: int, step: int, tmp_path: Path
+) -> None:
+    import resource
+
+    large = {"x": jnp.asarray(np.random.default_rng(0).normal(size=(100, 300)))}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(1, large, NOTES)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, before[1]))
+        try:
+            with pytest.raises(OSError, match=r"^\[Errno 27\] File too large$"):
+                checkpoints.save(step, large, NOTES)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in (tmp_path / "c").iterdir()] == ["1"]
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        stored = checkpoints.restore(large, experiment="a" * 64)
+    assert stored is not None
+    assert_same_bytes(stored.state, large)
 
 
 def test_nothing_but_damage_is_one_sentence_and_stays(

@@ -222,7 +222,17 @@ def test_a_done_run_is_returned_without_work(
 
 
 @pytest.mark.parametrize(
-    "reported", [None, {"status": "running", "step": 20, "steps": 24}]
+    "reported",
+    [
+        None,
+        {
+            "status": "running",
+            "step": 20,
+            "steps": 24,
+            "steps_per_s": 1,
+            "elapsed_s": 2,
+        },
+    ],
 )
 def test_a_result_whose_status_was_not_written_any_more_is_told_as_done(
     reported: dict[str, Any] | None, whole: Run, tmp_path: Path
@@ -329,8 +339,8 @@ def test_a_signal_during_the_closing_writes_does_not_stop_them(
     path = copy_of(whole, tmp_path)
     (path / "distilled.safetensors").unlink()
     with pytest.MonkeyPatch.context() as patch:
-        choose = schedule.select_step
-        patch.setattr(schedule, "select_step", raising(signal.SIGTERM, choose))
+        read = store.RunStore.own_metrics
+        patch.setattr(store.RunStore, "own_metrics", raising(signal.SIGTERM, read))
         assert_same_result(distill(tiny(), out=tmp_path), whole)
 
 
@@ -358,7 +368,9 @@ def test_a_damaged_checkpoint_costs_steps_but_changes_nothing(
     (path / "distilled.safetensors").unlink()
     (path / "checkpoints" / str(STEPS) / "notes" / "metadata").unlink()
     reported: list[int] = []
-    with pytest.warns(UserWarning, match=f"of step {STEPS} .* resumes from step 16"):
+    with pytest.warns(
+        UserWarning, match=rf"at step {STEPS}\); .* resumes from step 16"
+    ):
         resumed = distill(
             tiny(), out=tmp_path, callbacks=[lambda tell: reported.append(tell.step)]
         )
