@@ -16,7 +16,6 @@ import importlib.util
 import itertools
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -29,6 +28,7 @@ import joblib
 from isa_toolkit import checks
 from isa_toolkit.distillation.store import is_locked
 from isa_toolkit.errors import FAILED, InvalidTypeError
+from isa_toolkit.files import private_folder
 from isa_toolkit.methods.base import check_settings
 from isa_toolkit.sweeps.states import worker_state
 from isa_toolkit.sweeps.worker import settle, start_worker
@@ -236,7 +236,9 @@ class SlurmEngine:
     def start(self, groups: Sequence[Path]) -> None:
         """Submit groups, given by paths that every node sees, as one job array."""
         if groups:
-            executor = self._executor(groups[0].parents[1] / "submitit" / "%A")
+            # submitit unpickles what is in it.
+            folder = private_folder(groups[0].parents[1] / "submitit")
+            executor = self._executor(folder / "%A")
             # submitit pickles these paths and the name of the class, nothing else.
             self._jobs = executor.map_array(GroupTask(), list(map(str, groups)))
 
@@ -270,7 +272,7 @@ class GroupTask:
         from submitit.helpers import DelayedSubmission
 
         if self._process is not None:
-            os.kill(self._process.pid, signal.SIGTERM)
+            self._process.terminate()
             end = time.monotonic() + _CHECKPOINT_S
             # This is a signal handler, and the process is waited for where it interrupts.
             while is_locked(Path(folder)) and time.monotonic() < end:

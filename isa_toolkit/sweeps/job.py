@@ -12,7 +12,6 @@ from typing import final
 
 from isa_toolkit.distillation import Experiment, Run
 from isa_toolkit.errors import InvalidValueError, IsaError
-from isa_toolkit.files import read_json
 from isa_toolkit.sweeps.plan import plan
 from isa_toolkit.sweeps.states import KILL, STOP, RunStatus, run_status, worker_state
 from isa_toolkit.sweeps.sweep import Plan, Sweep, sweeps_in, wait_while, write
@@ -107,8 +106,8 @@ class Job:
         """Return the plan of a run that another process has made."""
         with contextlib.suppress(FileNotFoundError):
             return Sweep(self._plan.path).plan
-        stored = read_json(self.path / "experiment.json") or {}
-        planned = plan(Experiment.from_description(stored), out=self.path.parent)
+        stored = Experiment.from_description(self.run.experiment)
+        planned = plan(stored, out=self.path.parent)
         if planned.name != self.path.name:
             raise InvalidValueError(
                 f"The data of {self.path.name} must be found by name alone, got data "

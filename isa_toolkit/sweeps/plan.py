@@ -25,6 +25,7 @@ from isa_toolkit.distillation.experiment import (
     ResolvedExperiment,
 )
 from isa_toolkit.distillation.param_grid import Grid, expand_grid, program_key
+from isa_toolkit.distillation.store import STARTS, STATUS, read_experiment
 from isa_toolkit.errors import InvalidTypeError
 from isa_toolkit.files import read_json
 from isa_toolkit.methods import METHODS
@@ -183,15 +184,21 @@ def measured_pace(
     device, found = jax.devices()[0], []
     here = f"{device.platform}: {device.device_kind}"
     for path in out.glob("*/experiment.json"):
-        status = read_json(path.with_name("status.json")) or {}
-        starts = (read_json(path.with_name("environment.json")) or {}).get("starts")
-        stored = read_json(path) or {}
-        step = int(status.get("step", 0)) - int(stored.get("start_step") or 0)
-        speed = float(status.get("steps_per_s", 0))
-        if not speed or not starts or starts[-1].get("device") != here:
+        status = read_json(path.with_name("status.json"), STATUS)
+        starts = read_json(path.with_name("environment.json"), STARTS)
+        stored = read_experiment(path.parent)
+        if status is None or starts is None or stored is None:
+            continue
+        step, speed = (
+            status["step"] - (stored["start_step"] or 0),
+            status["steps_per_s"],
+        )
+        if speed <= 0 or step <= 0 or starts["starts"][-1:] == []:
+            continue
+        if starts["starts"][-1].get("device") != here:
             continue
         if _program(stored) == _program(description):
-            elapsed = float(status["elapsed_s"])
+            elapsed = status["elapsed_s"]
             each = min(1 / speed, elapsed / step)
             found.append((max(elapsed - step * each, 0.0), each))
     return tuple(np.median(found, axis=0).tolist()) if found else None

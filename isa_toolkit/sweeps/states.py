@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from isa_toolkit.distillation.checkpoints import stored_steps
-from isa_toolkit.distillation.store import is_locked
+from isa_toolkit.distillation.store import STATUS, is_locked
 from isa_toolkit.errors import DIVERGED, OK
-from isa_toolkit.files import read_json
+from isa_toolkit.files import NUMBER, fits, read_json
 
 State = Literal[
     "new", "queued", "starting", "running", "stopping", "stopped", "done", "failed",
@@ -21,6 +21,8 @@ FINAL: tuple[State, ...] = ("done", "diverged")
 ALIVE: tuple[State, ...] = ("starting", "running", "stopping")
 
 STOP, KILL, LOG, WORKER = "STOP", "KILL", "log.txt", "worker.json"
+# Schema of what a worker leaves when it has ended.
+RESULT = {"code": int, "reason": str}
 # The first line of each start of a process in its log begins with this.
 START_MARK = "--- started"
 # Python and JAX take some seconds to import before a worker can lock its folder.
@@ -65,18 +67,21 @@ class RunStatus(NamedTuple):
 
 def run_status(run: Path, group: Path | None = None) -> RunStatus:
     """Return how far a run is, from its folder and its group's; both may be missing."""
-    experiment, status = read_json(run / "experiment.json"), _read(run / "status.json")
+    experiment = read_json(run / "experiment.json", {"steps": int})
+    status = read_json(run / "status.json", STATUS) or {}
     has_begun, reason = experiment is not None, str(status.get("reason", ""))
-    first = (experiment or {}).get("start_step") or 0
-    saved = max(stored_steps(run / "checkpoints"), default=int(first))
-    found = RunStatus("new", saved, int((experiment or {}).get("steps", 0)))
+    first = (experiment or {}).get("start_step")
+    saved = stored_steps(run / "checkpoints") or [
+        first if isinstance(first, int) else 0
+    ]
+    found = RunStatus("new", saved[-1], (experiment or {}).get("steps", 0))
     worker, failure = worker_state(group) if group else ("new", "")
     if has_begun and (run / "distilled.safetensors").is_file():
         # Written after the last step, and before the status that says so.
         return found._replace(state="done", step=found.steps)
     if has_begun and is_locked(run):
-        step, speed = int(status.get("step", 0)), status.get("steps_per_s", 0.0)
-        pid = _read(run / "holder.json").get("pid")
+        step, speed = status.get("step", 0), status.get("steps_per_s", 0.0)
+        pid = (read_json(run / "holder.json", {"pid": int}) or {}).get("pid")
         found = RunStatus("running", step, found.steps, speed, pid=pid)
     elif status.get("diverged"):
         return found._replace(state="diverged", step=status["step"], reason=reason)
@@ -85,7 +90,9 @@ def run_status(run: Path, group: Path | None = None) -> RunStatus:
     elif worker in ("failed", "queued"):
         return found._replace(state=worker, reason=failure)
     elif has_begun:
-        found = found._replace(state=status.get("status", "stopped"), reason=reason)
+        state = status.get("status")
+        state = state if state in get_args(State) else "stopped"
+        found = found._replace(state=state, reason=reason)
         if found.state in ("running", "done"):
             reason = "Its process ended without a result."
             return found._replace(state="failed", reason=reason)
@@ -102,18 +109,19 @@ def worker_state(group: Path) -> tuple[str, str]:
     """
     if is_locked(group):
         return "running", ""
-    found, sweep = _read(group / WORKER), group.parents[1]
-    if "code" in found:
+    found, sweep = read_json(group / WORKER) or {}, group.parents[1]
+    if fits(found, RESULT):
         state = "ended" if found["code"] in (OK, DIVERGED) else "failed"
         return state, found["reason"]
-    state = found.get("state", "new")
+    state = found.get("state")
     if state == "queued":
         # Slurm keeps its queue without a process of ours.
-        is_kept = found["outlives_us"] or is_locked(sweep)
+        is_kept = found.get("outlives_us") or is_locked(sweep)
         state = "queued" if is_kept and not (sweep / STOP).exists() else "new"
-    is_late = state == "starting" and time.time() - found["time"] > _STARTUP_S
+    began = found["time"] if fits(found, {"time": NUMBER}) else 0.0
+    is_late = state == "starting" and time.time() - began > _STARTUP_S
     if state != "running" and not is_late:
-        return state, ""
+        return state if state in ("queued", "starting") else "new", ""
     how = last_line(group / LOG) or "it was killed, perhaps because the memory was full"
     return "failed", f"Its process ended without a result: {how}."
 
@@ -123,14 +131,12 @@ def last_line(log: Path) -> str:
 
     Warnings are no reason to end, and are left out.
     """
-    text = log.read_text(errors="replace").rpartition(START_MARK)[2]
+    if not log.is_file():
+        return ""
+    text = log.read_text("utf-8", errors="replace").rpartition(START_MARK)[2]
     lines = [
         line
         for line in text.splitlines()[1:]
         if line.strip() and not line.startswith("isa-toolkit: warning")
     ]
     return lines[-1] if lines else ""
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return read_json(path) or {}

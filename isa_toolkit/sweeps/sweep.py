@@ -40,7 +40,7 @@ from isa_toolkit.sweeps.states import (
     last_line,
     run_status,
 )
-from isa_toolkit.sweeps.worker import JOB, is_parent_gone, start_python
+from isa_toolkit.sweeps.worker import JOB, PLANNED, is_parent_gone, start_python
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -271,13 +271,16 @@ class Sweep:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).absolute()
         self.name = self.path.name
-        stored = read_json(self.path / PLAN)
+        stored = read_json(self.path / PLAN, PLANNED)
         if stored is None:
             raise FileNotFoundError(
-                f"There is no sweep at {self.path} (no {PLAN}). Choose a folder such as "
-                "runs/sweeps/<name>."
+                f"There is no sweep at {self.path} (no {PLAN} that can be read). Choose a "
+                "folder such as runs/sweeps/<name>, or plan it anew."
             )
-        runs = tuple(PlannedRun(**run) for run in stored["runs"])
+        names = [field.name for field in dataclasses.fields(PlannedRun)]
+        runs = tuple(
+            PlannedRun(**{name: run[name] for name in names}) for run in stored["runs"]
+        )
         self.plan = Plan(self.name, self.path.parents[1], runs)
 
     def __repr__(self) -> str:
@@ -334,10 +337,10 @@ class Sweep:
         Raises:
             RunLockedError: Another process is running the sweep.
         """
-        last = read_json(self.path / LAUNCH) or {"engine": "local", "options": {}}
+        last = _last_launch(self.path)
         engine = options.pop("engine", last["engine"])
         kept = last["options"] if engine == last["engine"] else {}
-        settings = {**last.get("settings", {}), **kept, **options}
+        settings = {**last["settings"], **kept, **options}
         return self.plan.run(engine, wait=wait, progress=progress, **settings)
 
     def wait(self, timeout_s: float | None = None) -> str:
@@ -355,9 +358,12 @@ class Sweep:
 
 
 def sweeps_in(out: str | Path) -> list[Sweep]:
-    """Return all sweeps of a folder of run folders, by name; it may be missing."""
+    """Return all sweeps of a folder of run folders, by name; it may be missing.
+
+    Those whose plan is damaged are left out.
+    """
     found = sorted((Path(out) / "sweeps").glob(f"*/{PLAN}"))
-    return [Sweep(path.parent) for path in found]
+    return [Sweep(path.parent) for path in found if read_json(path, PLANNED)]
 
 
 def wait_while(
@@ -393,13 +399,20 @@ def write(planned: Plan, settings: Mapping[str, Any] | None = None) -> Sweep:
 def drive(path: str) -> None:
     """Run what is left of a sweep as it was launched last, in a process of its own."""
     made = Sweep(path)
-    last = read_json(made.path / LAUNCH) or {}
+    last = _last_launch(made.path)
     with _locked(made.path):
         starter = make_engine(last["engine"], last["options"])
         _drive(made.plan, starter, progress=False, wait=True)
 
 
-def _locked(path: Path) -> contextlib.AbstractContextManager[None]:
+def _last_launch(sweep: Path) -> dict[str, Any]:
+    """Return how a sweep was launched last; the usual way if that is not known."""
+    schema = {"engine": str, "options": dict, "settings": dict}
+    usual = {"engine": "local", "options": {}, "settings": {}}
+    return read_json(sweep / LAUNCH, schema) or usual
+
+
+def _locked(path: Path) -> contextlib.AbstractContextManager[Callable[[], None]]:
     """Lock the folder of a sweep; wait for a process that is stopping it."""
     return lock_folder(
         path,

@@ -22,17 +22,18 @@ from pathlib import Path
 from typing import Any
 
 import isa_toolkit
-from isa_toolkit.distillation import Experiment, Progress, distill_grid
+from isa_toolkit.distillation import Experiment, distill_grid
 from isa_toolkit.distillation.experiment import DATA_FIELDS
 from isa_toolkit.distillation.param_grid import resolve_together
-from isa_toolkit.distillation.signals import StopRequest, catch_signals
-from isa_toolkit.distillation.store import lock_folder, now
+from isa_toolkit.distillation.signals import catch_signals, process_start
+from isa_toolkit.distillation.store import DESCRIPTION, lock_folder, now
 from isa_toolkit.errors import (
     FAILED,
     LOCKED,
     OK,
     InvalidValueError,
     RunLockedError,
+    RunLostError,
     exit_code,
 )
 from isa_toolkit.files import read_json, write_json
@@ -40,6 +41,7 @@ from isa_toolkit.sweeps.states import (
     FINAL,
     KILL,
     LOG,
+    RESULT,
     START_MARK,
     STOP,
     WORKER,
@@ -48,6 +50,13 @@ from isa_toolkit.sweeps.states import (
 )
 
 JOB = "job.json"
+PLANNED = {
+    "runs": [{
+        "name": str, "hash": str, "group": str, "description": DESCRIPTION,
+        "where": {"dataset": str}, "pace": list | None,
+    }]
+}  # fmt: skip
+"""Schema of the runs of a plan or of a group."""
 # The environment variable with the number of the process whose end ends this one.
 PARENT = "ISA_SWEEP_PARENT"
 _POLL_S = 0.2
@@ -75,7 +84,7 @@ def run_group(path: str | Path) -> int:
         FileNotFoundError: There is no group.
     """
     folder = Path(path).absolute()
-    job = read_json(folder / JOB)
+    job = read_json(folder / JOB, {**PLANNED, "settings": dict})
     if job is None:
         raise FileNotFoundError(
             f"There is no group of a sweep at {folder} (no {JOB}). Choose a folder such as "
@@ -83,19 +92,22 @@ def run_group(path: str | Path) -> int:
         )
 
     result = {"code": OK, "reason": ""}
-    with _stop_requests(folder.parents[1]) as request:
+    with _stop_requests(folder.parents[1]):
         try:
-            with lock_folder(folder, RunLockedError, wait_s=_LOCK_WAIT_S):
+            with lock_folder(folder, RunLockedError, wait_s=_LOCK_WAIT_S) as check:
                 write_json(folder / WORKER, {"state": "running"})
                 try:
-                    _run(folder, job, request)
+                    _run(folder, job)
                 except Exception as error:  # noqa: BLE001 - the folder says it to all
                     result = _failure(error)
+                check()
                 write_json(folder / WORKER, result)
         except RunLockedError as holder:
             # The folder belongs to the other process: nothing is written into it.
             reason = f"The group {folder.name} is run by {holder}."
             result = {"code": LOCKED, "reason": reason}
+        except RunLostError as lost:
+            result = {"code": FAILED, "reason": str(lost)}
     if result["reason"]:
         sys.stderr.write(f"isa-toolkit: {result['reason']}\n")
     return result["code"]
@@ -109,7 +121,7 @@ def _failure(error: Exception) -> dict[str, Any]:
     return {"code": code, "reason": reason}
 
 
-def _run(folder: Path, job: dict[str, Any], request: StopRequest) -> None:
+def _run(folder: Path, job: dict[str, Any]) -> None:
     if (folder.parents[1] / STOP).exists():
         sys.stderr.write("isa-toolkit: the sweep is stopped; resume it to continue\n")
         return
@@ -129,19 +141,11 @@ def _run(folder: Path, job: dict[str, Any], request: StopRequest) -> None:
                 f"{one.name}: its data, the run that it starts from or the version of "
                 "the toolkit have changed. Plan the sweep anew."
             )
-
-    def stop(progress: Progress) -> bool:
-        if not (progress.path / "experiment.json").is_file():
-            raise RuntimeError(f"The run folder {progress.path} was deleted.")
-        return request.requested  # by a signal that came before ``distill_grid`` began
-
-    distill_grid(
-        experiments, out=out, callbacks=[stop], progress=False, **job["settings"]
-    )
+    distill_grid(experiments, out=out, progress=False, **job["settings"])
 
 
 @contextlib.contextmanager
-def _stop_requests(sweep: Path) -> Iterator[StopRequest]:
+def _stop_requests(sweep: Path) -> Iterator[None]:
     """Make ``STOP`` and the end of the parent a SIGTERM, and ``KILL`` a SIGKILL, to us.
 
     ``distill_grid`` hears a signal also while it loads or compiles.
@@ -156,11 +160,11 @@ def _stop_requests(sweep: Path) -> Iterator[StopRequest]:
             if wanted and ((sweep / STOP).exists() or is_parent_gone()):
                 os.kill(os.getpid(), wanted.pop())
 
-    with catch_signals() as request:
+    with catch_signals(since=process_start()):
         thread = threading.Thread(target=watch, name="isa stop requests", daemon=True)
         thread.start()
         try:
-            yield request
+            yield
         finally:
             ended.set()
             thread.join()
@@ -169,7 +173,7 @@ def _stop_requests(sweep: Path) -> Iterator[StopRequest]:
 def is_parent_gone() -> bool:
     """Return whether the process that this one is tied to has ended."""
     parent = os.environ.get(PARENT)
-    return bool(parent) and os.getppid() != int(parent)
+    return bool(parent) and str(os.getppid()) != parent
 
 
 def start_worker(
@@ -220,12 +224,12 @@ def settle(folder: Path, code: int) -> int:
 
     If the worker could not say how it ended, ``worker.json`` says so from now on.
     """
-    result = read_json(folder / WORKER) or {}
-    if "code" not in result:
+    result = read_json(folder / WORKER, RESULT)
+    if result is None:
         result = {"code": FAILED if code else 0, "reason": ""}
         if code:
             how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
             last = last_line(folder / LOG)
             result["reason"] = f"The process ended with {how}. {last}".strip()
         write_json(folder / WORKER, result)
-    return int(result["code"])
+    return result["code"]

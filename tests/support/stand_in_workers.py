@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import os
 import stat
 import sys
@@ -20,10 +21,21 @@ from isa_toolkit.sweeps import Plan, Sweep, plan
 # What a script can do: $FOLDER is the folder of the group, $RUN that of its first run.
 BEGUN = "mkdir -p $RUN; echo '{\"steps\": 10}' > $RUN/experiment.json"
 DONE = f"{BEGUN}; touch $RUN/distilled.safetensors"
-DIVERGED = (
-    f'{BEGUN}; echo \'{{"status": "failed", "step": 3, "diverged": true, '
-    f'"reason": "NaN at 3."}}\' > $RUN/status.json'
-)
+
+
+def status(status: str, step: int, **more: Any) -> str:
+    """Return the line that writes how far the run is."""
+    values = {
+        "status": status,
+        "step": step,
+        "steps": 10,
+        "steps_per_s": 2,
+        "elapsed_s": 1,
+    }
+    return f"echo '{json.dumps({**values, **more})}' > $RUN/status.json"
+
+
+DIVERGED = f"{BEGUN}; {status('failed', 3, diverged=True, reason='NaN at 3.')}"
 # Stops with a checkpoint, as far as a shell can.
 WAITS = "while [ ! -e $FOLDER/../../STOP ]; do sleep 0.05; done"
 HEARS_NOTHING = "trap '' TERM INT; while :; do sleep 0.05; done"

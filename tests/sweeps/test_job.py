@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import os
 import signal
@@ -16,6 +18,7 @@ from tiny_run import result_bytes, tiny
 
 from isa_toolkit.distillation.store import lock_folder
 from isa_toolkit.sweeps import Job, JobFailedError, runs_in
+from isa_toolkit.sweeps.sweep import write
 
 pytestmark = pytest.mark.slow
 
@@ -99,13 +102,37 @@ def test_it_is_a_process_of_its_own_that_any_kernel_finds_and_ends(
 def test_a_run_of_another_process_is_stopped_by_its_own_file(tmp_path, monkeypatch):
     made = job(tmp_path)
     made.path.mkdir()
-    (made.path / "experiment.json").write_text("{}")
+    (made.path / "experiment.json").write_text('{"steps": 10}')
     with lock_folder(made.path, ValueError):
         assert made.status.state == "running"
         assert made.status.pid == os.getpid()
         made.stop()
         assert (made.path / "STOP").exists()
         assert made.status.state == "stopping"
+
+
+@pytest.mark.parametrize("pid", [-1, 0, 1, os.getpid(), 2**22 + 1, "x"])
+def test_no_signal_is_sent_to_a_number_that_a_file_holds(pid, tmp_path, monkeypatch):
+    made = job(tmp_path)
+    sweep = write(made._plan)
+    group = sweep.plan.group_path(made.path.name)
+    made.path.mkdir()
+    (made.path / "experiment.json").write_text('{"steps": 10}')
+    sent = []
+    for name in ("kill", "killpg"):
+        monkeypatch.setattr(os, name, lambda *arguments: sent.append(arguments))
+    for is_locked in (False, True):
+        for path in (made.path, group):
+            stored = {"pid": pid, "state": "running", "host": "here", "since": "now"}
+            for name in ("holder.json", "worker.json", "status.json"):
+                (path / name).write_text(json.dumps(stored))
+        with lock_folder(group, ValueError) if is_locked else contextlib.nullcontext():
+            (group / "holder.json").write_text(json.dumps({"pid": pid}))
+            for _ in range(2):
+                Job.attach(made.path).stop()
+            sweep.cancel(force=True)
+            assert sweep.state in ("failed", "stopping")
+    assert sent == []
 
 
 # --- real processes ---------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -150,11 +151,11 @@ def test_a_deleted_run_folder_fails_the_run(packed, tmp_path, monkeypatch):
     folder = group(tmp_path, short(seed=6))
     real = worker.distill_grid
 
-    def distill(experiment, *, callbacks, **settings):
+    def distill(experiment, **settings):
         def delete(progress):
-            (progress.path / "experiment.json").unlink()
+            shutil.rmtree(progress.path)
 
-        return real(experiment, callbacks=[delete, *callbacks], **settings)
+        return real(experiment, callbacks=[delete], **settings)
 
     monkeypatch.setattr(worker, "distill_grid", distill)
     assert run_group(folder) == FAILED
