@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from isa_toolkit.figures import results_table
 from isa_toolkit.figures.study import Study, check_study, evaluation_path
 from isa_toolkit.figures.style import Panels, drawing
 from isa_toolkit.figures.variants import Variant, looks_of
-from isa_toolkit.files import write_json
+from isa_toolkit.files import NUMBER, read_json, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,12 +57,13 @@ def _scores(study: Study, full_accuracy: float, run: Run) -> dict[str, float]:
     settings = study.evaluation_settings(run.experiment["method"]["name"])
     resolved = settings.resolve_for(run.distilled, study.dataset)
     path = evaluation_path(run, "dd-ranking", resolved, study.dataset)
-    if not path.is_file():
+    stored = read_json(path, {score: [NUMBER] for score in SCORES})
+    if stored is None:
         ranked = dd_ranking(
             run.distilled, study.dataset, settings, full_accuracy=full_accuracy
         )
-        write_json(path, {score: ranked.values(score).tolist() for score in SCORES})
-    stored = json.loads(path.read_text())
+        stored = {score: ranked.values(score).tolist() for score in SCORES}
+        write_json(path, stored)
     return {f"{score}_percent": 100 * float(np.mean(stored[score])) for score in SCORES}
 
 

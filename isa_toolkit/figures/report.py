@@ -19,14 +19,20 @@ from isa_toolkit.figures.results_table import format_images_per_class, format_in
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.table6 import PREDICTORS
 from isa_toolkit.figures.variants import label_of, setting
-from isa_toolkit.files import read_json, write_atomically
+from isa_toolkit.files import NUMBER, read_json, write_atomically
 from isa_toolkit.methods import FRePo
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Record = Mapping[str, Any]
-
+_RECORD = {
+    **dict.fromkeys(("item", "dataset", "scale", "command", "when"), str),
+    "seeds": int,
+    "seconds": NUMBER,
+    "pictures": [{"name": str, "caption": str}],
+    "versions": dict.fromkeys(("isa_toolkit", "python", "jax", "device"), str),
+}
 
 # --- stored items -----------------------------------------------------------------------
 
@@ -39,8 +45,8 @@ def stored_records(out: str | Path) -> list[dict[str, Any]]:
     records = []
     for folder in sorted(path for path in Path(out).iterdir() if path.is_dir()):
         for name in ITEMS:
-            record = read_json(folder / f"{name}.json")
-            if record is not None:
+            record = read_json(folder / f"{name}.json", _RECORD)
+            if record is not None and record["item"] == name:
                 records.append({**record, "folder": folder})
     return records
 

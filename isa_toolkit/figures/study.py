@@ -35,7 +35,7 @@ from isa_toolkit.evaluation.features import (
 from isa_toolkit.figures import results_table
 from isa_toolkit.figures.batch_runner import distill_batched, parallel_map
 from isa_toolkit.figures.variants import Variant
-from isa_toolkit.files import write_json
+from isa_toolkit.files import NUMBER, read_json, write_json
 from isa_toolkit.methods import method_of
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.training import FitSettings
@@ -513,8 +513,8 @@ def evaluate_run(
     if step is None:  # a snapshot has the same images
         step = distilled.manifest["selection"]["step"]
     path = evaluation_path(run, f"{step:08d}", resolved, dataset)
-    if path.is_file():
-        stored = json.loads(path.read_text())
+    stored = read_json(path, {"network": [NUMBER], "ridge": [NUMBER]})
+    if stored is not None:
         return Evaluation(
             np.array(stored["network"]), np.array(stored["ridge"]), resolved
         )

@@ -14,8 +14,8 @@ import ipywidgets
 
 from isa_toolkit.checks import check_number
 from isa_toolkit.distillation.run_names import run_names
+from isa_toolkit.distillation.store import read_experiment
 from isa_toolkit.errors import InvalidValueError
-from isa_toolkit.files import read_json
 from isa_toolkit.sweeps import Job, runs_in
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
@@ -23,10 +23,8 @@ from isa_toolkit.widgets.panel import Panel
 
 def run_texts(jobs: Iterable[Job]) -> dict[str, str]:
     """Return what tells runs apart, sorted, by the names of their folders."""
-    stored = {
-        job.path.name: read_json(job.path / "experiment.json") or {} for job in jobs
-    }
-    named = {name: one for name, one in stored.items() if "method" in one}
+    stored = {job.path.name: read_experiment(job.path) for job in jobs}
+    named = {name: one for name, one in stored.items() if one is not None}
     texts = dict(zip(named, run_names(list(named.values())), strict=True))
     found = {name: texts.get(name, name) for name in stored}
     return dict(sorted(found.items(), key=lambda item: item[1]))

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny_run import tiny
 
 from isa_toolkit.distillation import Run
+from isa_toolkit.distillation.store import hash_of
 from isa_toolkit.figures import training_curves
 
 
@@ -20,8 +22,10 @@ def recorded(path: Path, shift: float = 0.0, **method) -> Run:
         {"step": 8, "kind": "validation", "accuracy": 0.5, "ridge_accuracy": 0.6},
     ]
     path.mkdir()
-    settings = {"method": {"name": "frepo", **method}}
-    (path / "experiment.json").write_text(json.dumps(settings))
+    settings = tiny().resolve().description
+    settings = {**settings, "method": {"name": "frepo", **method}}
+    stored = {**settings, "hash": hash_of(settings)}
+    (path / "experiment.json").write_text(json.dumps(stored))
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (path / "metrics.jsonl").write_text(lines)
     return Run.open(path)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from long_run import long_run, wait_for
-from stand_in_workers import BEGUN, script, worker_pids
+from stand_in_workers import BEGUN, script, status, worker_pids
 from tiny_run import result_bytes, tiny
 
 from isa_toolkit.widgets import JobFailedError, JobWatcher
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 # It holds the lock of the run, as a worker does.
 RUNNING = [
     BEGUN,
-    'echo \'{"status": "running", "step": 5, "steps_per_s": 2}\' > $RUN/status.json',
+    status("running", 5),
     "exec 9> $RUN/.lock; flock 9; while :; do sleep 0.05; done",
 ]
 
