@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from isa_toolkit.checks import as_text, fail
-from isa_toolkit.files import write_atomically
+from isa_toolkit.files import private_folder, write_atomically
 
 
 def largest_image() -> int:
@@ -57,17 +57,28 @@ def check_fits(what: str, size: int, fix: str = "") -> None:
 
 
 def cache_folder() -> Path:
-    """Return ``ISA_CACHE_DIR`` if it is set, or the user's cache folder."""
-    chosen = os.environ.get("ISA_CACHE_DIR")
-    if chosen:
-        return Path(chosen)
+    """Return ``ISA_CACHE_DIR`` if it is set, or the user's cache folder.
+
+    It is made with mode 700; one that cannot be made is reported by those who write there.
+
+    Raises:
+        PermissionError: Another user can write there, and so decide what is read.
+    """
+    folder = Path(os.environ.get("ISA_CACHE_DIR") or _usual_cache_folder())
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return folder
+    return private_folder(folder, ", or set ISA_CACHE_DIR to another folder.")
+
+
+def _usual_cache_folder() -> str:
     import platformdirs
 
     try:
-        return Path(platformdirs.user_cache_dir("isa_toolkit"))
-    except RuntimeError:  # no HOME, and no entry for this user
-        # Nothing can be written there, which those who write report.
-        return Path(os.devnull) / "isa_toolkit"
+        return platformdirs.user_cache_dir("isa_toolkit")
+    except RuntimeError:  # no HOME, and no entry for this user: a folder that cannot be
+        return f"{os.devnull}/isa_toolkit"
 
 
 def kept_or_made(

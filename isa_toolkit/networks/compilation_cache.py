@@ -6,10 +6,14 @@ this module chooses one, unless the user has, before the first program is built.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import platform
 import threading
+import time
 import warnings
+import zlib
 from collections.abc import Callable
 from functools import cache, wraps
 from pathlib import Path
@@ -18,6 +22,7 @@ from typing import ParamSpec, TypeVar
 import jax
 
 from isa_toolkit.environment import cache_folder
+from isa_toolkit.files import private_folder
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,16 +52,18 @@ def use_compilation_cache() -> Path | None:
 
     Further calls have no effect. ``JAX_COMPILATION_CACHE_DIR`` (or the setting of that name
     in JAX) stays as it is; ``JAX_ENABLE_COMPILATION_CACHE=false`` switches the cache off. A
-    folder that cannot be written costs a warning and the time to compile. Nothing is ever
-    deleted (programs are small, some 100 kB each); the user may delete the folder at any
-    time.
+    folder that cannot be written, or that other users can write, costs a warning and the
+    time to compile. Only damaged programs are ever deleted (programs are small, some 100 kB
+    each); the user may delete the folder at any time.
     """
     is_on = getattr(jax.config, "jax_enable_compilation_cache", True)
     if not is_on or getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
         return None
-    folder = programs_folder()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = programs_folder()
+        private_folder(folder.parent)
+        private_folder(folder)
+        _delete_damaged(folder)
     except OSError as error:
         warnings.warn(
             f"Compiled programs are not stored: {error}. Set ISA_CACHE_DIR to a folder "
@@ -83,6 +90,32 @@ def programs_folder() -> Path:
 
     digest = hashlib.sha256(_processor().encode()).hexdigest()[:12]
     return cache_folder() / "compiled" / f"jaxlib-{version('jaxlib')}-{digest}"
+
+
+def _delete_damaged(folder: Path) -> None:
+    """Delete programs that were not written to their end: JAX warns of one each time.
+
+    Those that were there at an earlier look are not read again.
+    """
+    mark, now = folder / ".checked", time.time()
+    since = mark.stat().st_mtime if mark.exists() else 0.0
+    for path in folder.glob("*-cache"):
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            if path.stat().st_mtime >= since and not _is_whole(path.read_bytes()):
+                path.unlink()
+    mark.touch()
+    os.utime(mark, (now, now))
+
+
+def _is_whole(program: bytes) -> bool:
+    """Return whether JAX can unpack a program; by zstd, if it has that, unless empty."""
+    if program.startswith(b"\x28\xb5\x2f\xfd"):
+        return True
+    try:
+        zlib.decompress(program)
+    except zlib.error:
+        return False
+    return True
 
 
 def _processor() -> str:

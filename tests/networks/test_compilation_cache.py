@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -111,6 +112,44 @@ def test_a_folder_that_cannot_be_written_costs_a_warning(tmp_path, monkeypatch):
     try:
         with pytest.warns(RuntimeWarning, match="Compiled programs are not stored"):
             assert compilation_cache.use_compilation_cache() is None
+    finally:
+        jax.config.update(NAME, before)
+        compilation_cache.use_compilation_cache.cache_clear()
+
+
+def test_damaged_programs_are_made_again(tmp_path):
+    folder = Path(_run(tmp_path))
+    whole = {path: path.read_bytes() for path in _files(folder)}
+    damages = [lambda one: b"", lambda one: one[:-9], lambda one: b"no program" + one]
+    for path, damage in zip(whole, itertools.cycle(damages)):
+        path.write_bytes(damage(whole[path]))
+    _run(tmp_path, PYTHONWARNINGS="error")
+    assert _files(folder).keys() == whole.keys()
+    assert all(compilation_cache._is_whole(path.read_bytes()) for path in whole)
+
+
+@pytest.mark.parametrize("name", ["", "compiled", "compiled/here"])
+def test_a_folder_of_other_users_is_not_used(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("ISA_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(
+        compilation_cache,
+        "programs_folder",
+        lambda: compilation_cache.cache_folder() / "compiled" / "here",
+    )
+    monkeypatch.setattr(compilation_cache, "_delete_damaged", Path.touch)
+    before = getattr(jax.config, NAME)
+    try:
+        for mode, is_used in ((0o700, True), (0o755, True), (0o770, False)):
+            jax.config.update(NAME, None)
+            compilation_cache.use_compilation_cache.cache_clear()
+            folder = tmp_path / "cache" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(mode)
+            if is_used:
+                assert compilation_cache.use_compilation_cache() is not None
+                continue
+            with pytest.warns(RuntimeWarning, match=r"Other users can write .* chmod"):
+                assert compilation_cache.use_compilation_cache() is None
     finally:
         jax.config.update(NAME, before)
         compilation_cache.use_compilation_cache.cache_clear()
