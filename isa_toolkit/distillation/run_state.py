@@ -223,12 +223,12 @@ class RunState:
         due = {first, *schedule.early_validations(self.settings)}
         if every:
             due |= {*range(0, self.step + 1, every), self.settings.steps}
-        lost = [step for step in due if first <= step <= self.step]
-        lost = sorted({*lost} - self.store.snapshots().keys())
+        due = sorted(step for step in due if first <= step <= self.step)
+        lost = [str(step) for step in due if not self.store.has_snapshot(step)]
         if lost:
             warnings.warn(
-                f"{self.path} has lost its snapshots of steps {', '.join(map(str, lost))}; "
-                "the run continues without them.",
+                f"In {self.path} the snapshots of steps {', '.join(lost)} are gone or "
+                "damaged; the run continues without them.",
                 stacklevel=3,
             )
 

@@ -304,6 +304,16 @@ class RunStore:
         """Return the path of the distilled set of one step."""
         return self.path / "snapshots" / f"step-{step:08d}.safetensors"
 
+    def has_snapshot(self, step: int) -> bool:
+        """Return whether there is a distilled set of one step, with a length that fits."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.snapshot_path(step), framework="numpy"):
+                return True
+        except (OSError, SafetensorError):
+            return False
+
     def snapshots(self) -> dict[int, Path]:
         """Return the paths of the stored distilled sets by step, in order."""
         found = sorted((self.path / "snapshots").glob("step-*.safetensors"))

@@ -149,10 +149,11 @@ def test_damage_that_cannot_be_repaired_is_refused(
 
 def test_other_lost_snapshots_are_named(whole: Run, unfinished: Path) -> None:
     lost = [step for step in (0, 8, 16) if step != best_step(unfinished)]
-    for step in lost:
-        snapshot(unfinished, step).unlink()
+    snapshot(unfinished, lost[0]).unlink()
+    cut = snapshot(unfinished, lost[1])
+    cut.write_bytes(cut.read_bytes()[:-1])
     named = ", ".join(map(str, lost))
-    with pytest.warns(UserWarning, match=f"has lost its snapshots of steps {named};"):
+    with pytest.warns(UserWarning, match=f"snapshots of steps {named} are gone or dam"):
         distill(tiny(), out=unfinished.parent, progress=False)
     assert result_bytes(unfinished) == result_bytes(whole.path)
 
