@@ -61,6 +61,22 @@ def test_runs_and_evaluations_are_made_once(tiny, monkeypatch):
     assert runs == []
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b'{"network": 3, "ridge": ["x"]}', b"\xff"]
+)
+def test_a_damaged_evaluation_is_made_again(content, tiny):
+    run = tiny.runs([FREPO], 1)[FREPO, 0]
+    settings = tiny.evaluation_settings()
+    first = evaluate_run(run, tiny.dataset, settings)
+    for path in (run.path / "evaluations").glob(f"{STEPS:08d}-*.json"):
+        path.write_bytes(content)
+    again = evaluate_run(run, tiny.dataset, settings)
+    assert again.network.tolist() == first.network.tolist()
+    for path in (run.path / "evaluations").glob(f"{STEPS:08d}-*.json"):
+        if path.read_bytes() == content:  # of other settings: of no use to other tests
+            path.unlink()
+
+
 def test_missing_runs_are_made_together_and_are_the_same(tiny, monkeypatch, tmp_path):
     alone = tiny.runs([FREPO, ISA], 1)
     reported = []

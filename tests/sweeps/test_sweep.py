@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import operator
 import os
@@ -32,8 +33,10 @@ from stand_in_workers import (
 from tiny_run import files_of, metric_rows, result_bytes
 
 from isa_toolkit.errors import RunLockedError
-from isa_toolkit.sweeps import Sweep, plan, sweep, sweeps_in
+from isa_toolkit.files import write_json
+from isa_toolkit.sweeps import Plan, Sweep, plan, sweep, sweeps_in
 from isa_toolkit.sweeps.sweep import write
+from isa_toolkit.sweeps.worker import run_group
 
 pytestmark = pytest.mark.slow
 
@@ -76,6 +79,48 @@ def test_a_plan_that_was_never_launched_is_new(tmp_path):
     assert repr(found) == f"Sweep({str(found.path)!r}, new)"
     found.cancel()
     assert not (found.path / "STOP").exists()
+
+
+DAMAGED = [
+    b"", b"[]", b"3", b"null", b"{}", b"{", b"\xff\xfe", b"[" * 100_000,
+    b'{"runs": 3}', b'{"runs": [{}]}', b'{"engine": 3, "options": [], "settings": 1}',
+    b'{"code": "x", "reason": 3}', b'{"state": "queued"}', b'{"state": ["starting"]}',
+    b'{"state": "starting", "time": "x"}', b'{"state": "running"}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=lambda one: repr(one[:20]))
+@pytest.mark.parametrize(
+    "name", ["plan.json", "launch.json", "worker.json", "job.json"]
+)
+def test_damaged_files_of_a_sweep_are_read_as_missing(
+    name, content, tmp_path, monkeypatch
+):
+    made = write(three(tmp_path))
+    write_json(made.path / "launch.json", {"engine": "local", "options": {"slots": 3}})
+    for folder in (made.path, *map(made.plan.group_path, made.plan.groups)):
+        if (folder / name).exists() or name == "worker.json":
+            (folder / name).write_bytes(content)
+    with (
+        contextlib.nullcontext()
+        if name != "plan.json"
+        else pytest.raises(FileNotFoundError, match=r"no plan\.json that can be read")
+    ):
+        Sweep(made.path)
+    assert len(sweeps_in(tmp_path)) == (name != "plan.json")
+    states = {one.state for one in made.plan.statuses()}
+    assert states <= {"new", "failed", "starting"}
+    if name == "plan.json":
+        return
+    assert made.state in ("new", "failed", "running")
+    assert len(made.status()) == 3
+    if name == "job.json":
+        with pytest.raises(FileNotFoundError, match=r"no job\.json"):
+            run_group(made.plan.group_path(next(iter(made.plan.groups))))
+    launched = []
+    monkeypatch.setattr(Plan, "run", lambda *_, **options: launched.append(options))
+    made.resume()
+    assert launched[0].keys() >= {"wait", "progress"}
 
 
 def test_it_shows_itself_and_everything_in_its_folder_is_json(tmp_path, monkeypatch):
