@@ -10,8 +10,7 @@ document.addEventListener(
   { capture: true, passive: true },
 );
 
-function render({ model, el }) {
-  el.style.display = "none";
+function render({ model }) {
   const box = document.createElement("div");
   box.className = "isa-hover";
   box.setAttribute("role", "tooltip");

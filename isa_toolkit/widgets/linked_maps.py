@@ -42,15 +42,24 @@ class LinkedMaps:
         self.points: Any = fig6.points_of(table)
         self._on_select = on_select
         self._camera, self._links = uuid.uuid4().hex, []
-        self.hover = HoverImage()
+        self.hover = HoverImage(layout={"display": "none"})
         self.hover.show(images, names)
         self._plots: dict[str, Any] = {}
         self._groups = {by: fig6.colouring(self.points, by) for by in fig6.COLOURS}
         self._table = table
-        self._lines_of = self._lines()
-        self._boxes: dict[tuple[str, Any], ipywidgets.VBox] = {}
-        # Titles of the plots that are shown, and the settings in each.
-        self._parts: dict[str, list[str]] = {}
+        # Lines to the stars of each setting from the images they started from.
+        line: Any = jscatter.Line  # of which the type of the vertices is wrong
+        moved = self.points.dropna(subset=["start_x"])
+        self._lines = {
+            key: [
+                line([(row.start_x, row.start_y), (row.x, row.y)], line_color=_GREY)
+                for row in mine.itertuples()
+            ]
+            for key, mine in moved.groupby("setting", sort=False)
+        }
+        self._boxes: dict[str, ipywidgets.VBox] = {}
+        # Of each plot, its settings and colours.
+        self._looks: dict[str, tuple[list[str], str]] = {}
 
     def views(
         self, keys: Sequence[str], colour_by: Literal["class", "hardness", "method"]
@@ -59,27 +68,27 @@ class LinkedMaps:
         parts = {setting(key).label: [key] for key in keys}
         if len(keys) > 1 and fig6.is_one_map(self._table, colour_by):
             parts = {"all methods": list(keys)}
-        _, colours = self._groups[colour_by]
-        shown: list[ipywidgets.Widget] = []
-        for title, mine in parts.items():
-            plot = self._plot(mine[0])
-            plot.color(by=colour_by, map=colours)
-            if self._parts.get(title) != mine:
-                plot.filter(self._rows(mine))
-                plot.annotations(
-                    [one for key in mine for one in self._lines_of.get(key, [])]
-                )
-            shown.append(self._box(title, plot))
-        self._parts = parts
+        shown = [self._view(title, mine, colour_by) for title, mine in parts.items()]
         return [*shown, self.hover]
 
-    def _box(self, title: str, plot: Any) -> ipywidgets.VBox:
+    def _view(self, title: str, keys: list[str], colour_by: str) -> ipywidgets.VBox:
         """Return a plot under its title, the same box each time: it is not drawn again."""
-        if (title, plot) not in self._boxes:
+        if title not in self._boxes:
+            self._plots[title] = self._new_plot(keys[0])
             heading = ipywidgets.HTML(f"<b>{title}</b>")
             heading.add_class("isa-note")
-            self._boxes[title, plot] = ipywidgets.VBox([heading, plot.widget])
-        return self._boxes[title, plot]
+            self._boxes[title] = ipywidgets.VBox([heading, self._plots[title].widget])
+        plot = self._plots[title]
+        shown, by = self._looks.get(title, ([], ""))
+        self._looks[title] = keys, colour_by
+        # Each call takes some milliseconds, and a message to the browser.
+        if by != colour_by:
+            plot.color(by=colour_by, map=self._groups[colour_by][1])
+        if shown != keys:
+            is_shown = (self.points.kind == "real") | self.points.setting.isin(keys)
+            plot.filter(np.flatnonzero(is_shown))
+            plot.annotations([one for key in keys for one in self._lines.get(key, [])])
+        return self._boxes[title]
 
     def select(self, rows: np.ndarray) -> None:
         """Mark points in every plot that shows them."""
@@ -93,27 +102,6 @@ class LinkedMaps:
         for one in (*self._links, *(plot.widget for plot in self._plots.values())):
             one.close()
         self.hover.close()
-
-    def _rows(self, keys: Sequence[str]) -> np.ndarray:
-        is_shown = (self.points.kind == "real") | self.points.setting.isin(keys)
-        return np.flatnonzero(is_shown)
-
-    def _lines(self) -> dict[str, list[Any]]:
-        """Return, for each setting, lines to its stars from the images they started from."""
-        line: Any = jscatter.Line  # of which the type of the vertices is wrong
-        moved = self.points.dropna(subset=["start_x"])
-        return {
-            key: [
-                line([(row.start_x, row.start_y), (row.x, row.y)], line_color=_GREY)
-                for row in mine.itertuples()
-            ]
-            for key, mine in moved.groupby("setting", sort=False)
-        }
-
-    def _plot(self, key: str) -> Any:
-        if key not in self._plots:
-            self._plots[key] = self._new_plot(key)
-        return self._plots[key]
 
     def _new_plot(self, key: str) -> Any:
         at = self.points[["x", "y"]].to_numpy(copy=True)
