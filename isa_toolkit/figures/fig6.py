@@ -275,15 +275,16 @@ def caption(table: pd.DataFrame, *, colour_by: str = "class") -> str:
     names = ", ".join(order) if len(order) <= 5 else f"{len(order)} classes"
     what = f"the class{'es' * (len(order) > 1)} {names}" if len(order) <= 5 else names
     lines = (
-        "; a line leads to a star from the real image that it started from"
+        "; a line leads to a large mark from the real image that it started from"
         if table.start_x.notna().any()
         else ""
     )
     return (
-        f"{one.dataset}, {size}, seed {one.seed}; dots are real, stars distilled images of "
-        f"{what}, in {space}{lines}. Mode: {one['mode']} ({how}). Trustworthiness of the map "
-        f"(5 neighbours) {one.trustworthiness:.3f}. Distances in the map mean little; overlap, "
-        "spread and evenness in feature space, with intervals over seeds, are in the table."
+        f"{one.dataset}, {size}, seed {one.seed}; small dots are real, large marks "
+        f"distilled images of {what}, in {space}{lines}. Mode: {one['mode']} ({how}). "
+        f"Trustworthiness of the map (5 neighbours) {one.trustworthiness:.3f}. "
+        "Distances in the map mean little; overlap, spread and evenness in feature space, with "
+        "intervals over seeds, are in the table."
     )
 
 
