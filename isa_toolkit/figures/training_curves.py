@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from isa_toolkit.distillation import Run
 from isa_toolkit.distillation.run_names import differing_settings, settings_text
@@ -33,6 +35,9 @@ _OBJECTIVE = (
     "augmentation", "drop_easy", "drop_hard", "label_scale", "reduction", "segment",
     "select_from", "select_from_accuracy",
 )  # fmt: skip
+_LOSS, _ACCURACY = "loss, mean over the batch", "accuracy, %"
+# Points of a line that a browser is sent.
+_MOST = 1000
 # The palette of Okabe and Ito. The colours have no meaning outside this figure.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
@@ -98,37 +103,99 @@ def _rows(table: pd.DataFrame) -> dict[str, float]:
     return {string.ascii_lowercase[: max(table.objective.nunique(), 1) + 1]: 2.5}
 
 
-def _draw(panels: Panels, axes: Sequence[Axes], table: pd.DataFrame) -> None:
-    *lefts, right = axes
-    names = list(dict.fromkeys(table.run))
-    objectives = list(dict.fromkeys(table.objective)) or [""]
+class _Curve(NamedTuple):
+    """One line: its panel, its name in the legend or None, its colour and its points."""
+
+    panel: int
+    label: str | None
+    colour: str
+    quantity: str
+    points: Any
+
+
+def _objectives(table: pd.DataFrame) -> dict[str, bool]:
+    """Return the panels of losses, and whether all of its losses have a logarithm."""
+    losses = table[table.quantity == "loss"].groupby("objective").value.min()
+    return {
+        one: one in losses and bool(losses[one] > 0)
+        for one in dict.fromkeys(table.objective)
+    } or {"": False}
+
+
+def _curves(table: pd.DataFrame) -> Iterator[_Curve]:
+    names, objectives = list(dict.fromkeys(table.run)), list(_objectives(table))
+    found = dict(list(table.groupby(["run", "quantity"], sort=False)))
     for run_index, name in enumerate(names):
         for index, (quantity, (_, label)) in enumerate(QUANTITIES.items()):
-            line = table[(table.run == name) & (table.quantity == quantity)]
-            if not len(line):
+            if (name, quantity) not in found:
                 continue
-            line = line.sort_values("step")
+            line = found[name, quantity].sort_values("step")
             at = index if len(names) == 1 else run_index
-            left = lefts[objectives.index(line.objective.iloc[0])]
-            ax = left if quantity == "loss" else right
+            left = objectives.index(line.objective.iloc[0])
             is_named = len(names) == 1 or quantity == "loss"
-            ax.plot(
-                line.step, line.value, color=_COLOURS[at % len(_COLOURS)],
+            yield _Curve(
+                panel=left if quantity == "loss" else len(objectives),
                 label=(label if len(names) == 1 else name) if is_named else None,
-                **_LINES[quantity],
-            )  # fmt: skip
-    losses = table[table.quantity == "loss"]
-    for left, objective in zip(lefts, objectives, strict=True):
-        mine = losses[losses.objective == objective]
-        if len(mine) and (mine.value > 0).all():
+                colour=_COLOURS[at % len(_COLOURS)],
+                quantity=quantity,
+                points=line,
+            )
+
+
+def _draw(panels: Panels, axes: Sequence[Axes], table: pd.DataFrame) -> None:
+    *lefts, right = axes
+    for one in _curves(table):
+        axes[one.panel].plot(
+            one.points.step, one.points.value, color=one.colour, label=one.label,
+            **_LINES[one.quantity],
+        )  # fmt: skip
+    for left, (objective, is_log) in zip(
+        lefts, _objectives(table).items(), strict=True
+    ):
+        if is_log:
             log_scale(left.yaxis)
         left.set_title(objective)
     for ax in axes:
         ax.set_xlabel("outer step")
         ax.set_xlim(left=0)
-    lefts[0].set_ylabel("loss, mean over the batch")
-    right.set_ylabel("accuracy, %")
-    panels.legend(*(lefts if len(names) > 1 else [right]))
+    lefts[0].set_ylabel(_LOSS)
+    right.set_ylabel(_ACCURACY)
+    panels.legend(*(lefts if table.run.nunique() > 1 else [right]))
+
+
+def for_browser(table: pd.DataFrame) -> dict[str, Any]:
+    """Return what a browser needs to draw the curves; nothing for an empty table.
+
+    Returns:
+        ``panels``, each with ``title``, ``label`` of its vertical axis, ``log`` (whether that
+        is logarithmic) and ``lines`` (``name``, ``colour``, ``look`` and ``points``, pairs
+        (step, value), at most a thousand of a line); ``legend``, pairs (name, colour).
+    """
+    if not len(table):
+        return {}
+    panels: list[dict[str, Any]] = [
+        {"title": objective, "label": _LOSS, "log": is_log, "lines": []}
+        for objective, is_log in _objectives(table).items()
+    ]
+    panels.append({"title": "", "label": _ACCURACY, "log": False, "lines": []})
+    legend, is_single = {}, table.run.nunique() == 1
+    for one in _curves(table):
+        name = f"{one.points.run.iloc[0]}: {QUANTITIES[one.quantity][1]}"
+        points = one.points[["step", "value"]].to_numpy()
+        # What is not finite has no place, nor a form in JSON.
+        points = points[np.isfinite(points).all(axis=1)]
+        if not len(points):
+            continue
+        chosen = np.linspace(0, len(points) - 1, min(len(points), _MOST)).astype(int)
+        panels[one.panel]["lines"].append(
+            {
+                "name": name, "colour": one.colour, "look": _LINES[one.quantity],
+                "points": points[chosen].tolist(),
+            }
+        )  # fmt: skip
+        if one.label and not (is_single and one.quantity == "loss"):
+            legend[one.label] = one.colour
+    return {"panels": panels, "legend": list(legend.items())}
 
 
 @drawing(_rows, caption=caption)

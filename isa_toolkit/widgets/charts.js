@@ -3,9 +3,7 @@
 const STYLE = `
 .isa-charts { display: flex; flex-wrap: wrap; gap: 6px 18px; align-items: flex-start; width: 100%; }
 .isa-charts > div { min-width: 0; }
-.isa-charts { --isa-ink: var(--jp-content-font-color1, #222); --isa-faint: var(--jp-border-color2, #bbb);
-  --isa-easy: #e69f00; --isa-kept: #0072b2; --isa-hard: #009e73; --isa-pair: #d55e00; }
-[data-jp-theme-light="false"] .isa-charts { --isa-kept: #4aa3df; --isa-hard: #2bbd93; --isa-pair: #ff8a3d; }
+.isa-charts.isa-figure { --isa-ink: #222; }
 .isa-charts svg { display: block; overflow: visible; touch-action: pan-y; user-select: none; }
 .isa-charts svg text { fill: var(--isa-ink); font-size: 11px; font-family: var(--jp-ui-font-family, sans-serif); }
 .isa-charts svg .isa-axis { stroke: var(--isa-ink); stroke-width: 0.8; }
@@ -46,16 +44,24 @@ function mark(parent, name, attributes = {}, text = "") {
   return made;
 }
 
-// A chart as wide as its box: `draw(svg, width)` is called again when the box changes.
+// A chart as wide as its box: `draw(svg, width)` fills it again when the box changes. The
+// handle that has the focus keeps it.
 function chart(parent, label, height, draw) {
   const svg = mark(parent, "svg", { role: "group", "aria-label": label, height });
   let width = 0;
+  const redraw = () => {
+    if (!width) return;
+    const focused = svg.contains(document.activeElement) && document.activeElement.getAttribute("aria-label");
+    svg.replaceChildren();
+    draw(svg, width);
+    if (focused) svg.querySelector(`[aria-label="${focused}"]`)?.focus({ preventScroll: true });
+  };
   const observer = new ResizeObserver(() => {
     const now = parent.clientWidth;
-    if (now && now !== width) svg.setAttribute("width", (width = now)), draw(svg, now);
+    if (now && now !== width) svg.setAttribute("width", (width = now)), redraw();
   });
   observer.observe(parent);
-  return { redraw: () => width && draw(svg, width), stop: () => observer.disconnect() };
+  return { redraw, stop: () => observer.disconnect() };
 }
 
 function scale(from, to, low, high) {
@@ -83,14 +89,25 @@ function axisX(group, at, [low, high], y, marks, label, name = String) {
   mark(group, "text", { x: (low + high) / 2, y: y + 33, "text-anchor": "middle" }, label);
 }
 
-function axisY(group, at, [low, high], x, marks, label) {
+function axisY(group, at, [low, high], x, marks, label, name = String) {
   mark(group, "line", { class: "isa-axis", x1: x, x2: x, y1: low, y2: high });
   for (const one of marks) {
     mark(group, "line", { class: "isa-axis", x1: x - 4, x2: x, y1: at(one), y2: at(one) });
-    mark(group, "text", { x: x - 6, y: at(one) + 4, "text-anchor": "end" }, String(one));
+    mark(group, "text", { x: x - 6, y: at(one) + 4, "text-anchor": "end" }, name(one));
   }
   const middle = (low + high) / 2;
   mark(group, "text", { transform: `translate(${x - 36} ${middle}) rotate(-90)`, "text-anchor": "middle" }, label);
+}
+
+// Replace what a legend shows by pairs of a text and its colour.
+function drawLegend(box, pairs) {
+  box.replaceChildren(...pairs.map(([text, colour]) => {
+    const line = document.createElement("span");
+    const square = document.createElement("i");
+    square.style.background = colour;
+    line.append(square, text);
+    return line;
+  }));
 }
 
 const path = (points) => `M${points.map((point) => point.map((one) => one.toFixed(1)).join(",")).join("L")}`;

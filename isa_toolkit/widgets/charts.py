@@ -1,8 +1,8 @@
 """Charts that a browser draws and redraws while a handle moves, without the kernel.
 
 Each is an ES module, made of ``charts.js`` and one file of its own: no build, no network.
-A pointer drags the handles, Tab and the arrow keys reach them; ``value`` follows. Without
-a browser a chart is its ``value`` and its ``data``.
+Where there are handles, a pointer drags them, Tab and the arrow keys reach them, and
+``value`` follows. Without a browser a chart is its ``value`` and its ``data``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, final
 
 import anywidget
-import numpy as np
 import traitlets
 
 _HERE = Path(__file__).parent
@@ -22,23 +21,33 @@ def _module(name: str) -> str:
 
 
 class _Chart(anywidget.AnyWidget):
-    """A chart with two handles, as wide as the panel.
+    """A chart as wide as the panel.
 
     Attributes:
-        value: Position of the two handles.
         data: What is drawn; a message is sent only when it is replaced.
     """
 
-    value = traitlets.Tuple(traitlets.Float(), traitlets.Float()).tag(sync=True)
     data = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, value: tuple[float, float]) -> None:
-        super().__init__(value=value)
-        self.layout = {"width": "100%"}
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(layout={"width": "100%"}, **traits)
 
 
 @final
-class CutHistogram(_Chart):
+class Curves(_Chart):
+    """Training curves; ``data`` is made by ``training_curves.for_browser``."""
+
+    _esm = _module("curves.js")
+
+
+class _HandlesChart(_Chart):
+    """A chart with two handles; ``value`` holds their positions."""
+
+    value = traitlets.Tuple(traitlets.Float(), traitlets.Float()).tag(sync=True)
+
+
+@final
+class CutHistogram(_HandlesChart):
     """Scores with two cuts, and which part of each class they drop.
 
     ``value`` holds the fractions to drop from the easy and from the hard end; ``data`` is
@@ -49,7 +58,7 @@ class CutHistogram(_Chart):
 
 
 @final
-class SegmentChart(_Chart):
+class SegmentChart(_HandlesChart):
     """A pair of samples, the loss along a segment, and the mean of sampled losses.
 
     Attributes:
@@ -61,7 +70,3 @@ class SegmentChart(_Chart):
 
     picked = traitlets.Int(-1).tag(sync=True)
     draws = traitlets.Bytes().tag(sync=True)
-
-    def __init__(self, value: tuple[float, float], draws: Any) -> None:
-        super().__init__(value)
-        self.draws = np.asarray(draws, np.float32).tobytes()

@@ -10,6 +10,7 @@ from isa_toolkit.figures import training_curves
 from isa_toolkit.figures.style import png
 from isa_toolkit.sweeps import Job
 from isa_toolkit.widgets import layout
+from isa_toolkit.widgets.charts import Curves
 from isa_toolkit.widgets.panel import Panel
 from isa_toolkit.widgets.polling import RunList
 
@@ -31,21 +32,31 @@ def CompareRuns(folder: str | Path = "runs") -> Panel:
         reads the folder again.
     """
     runs = RunList(folder, lambda job: True)
+    curves = Curves()
+
+    def table_of(jobs: Mapping[str, Job]) -> Any:
+        return training_curves.compute({text: job.run for text, job in jobs.items()})
 
     def update(values: Mapping[str, Any]) -> Mapping[str, Any]:
-        names = runs.picked(panel, values)
-        jobs = {runs.names[name]: Job.attach(runs.folder / name) for name in names}
-        rows = [_row(text, job) for text, job in jobs.items()]
-        shown = {"table": layout.table(_HEADS, rows) if rows else ""}
-        table = training_curves.compute({text: job.run for text, job in jobs.items()})
-        if not len(table):
-            text = "No metrics yet." if jobs else "Pick runs that have metrics."
-            return {**shown, "picture": layout.BLANK, "caption": layout.note(text)}
+        jobs = runs.picked(panel, values)
+        table = table_of(jobs)
+        best = table[table.quantity == "accuracy"].dropna().groupby("run").value.max()
+        rows = [_row(text, job, best.get(text)) for text, job in jobs.items()]
+        if len(table):
+            caption = layout.caption(training_curves.caption(table))
+        else:
+            caption = layout.note(
+                "No metrics yet." if jobs else "Pick runs that have metrics."
+            )
         return {
-            **shown,
-            "picture": png(training_curves.draw(table)),
-            "caption": layout.caption(training_curves.caption(table)),
+            "curves": {"data": training_curves.for_browser(table)},
+            "caption": caption,
+            "table": layout.table(_HEADS, rows) if rows else "",
         }
+
+    def still() -> bytes | None:
+        table = table_of(runs.picked(panel, panel.values))
+        return png(training_curves.draw(table)) if len(table) else None
 
     panel = Panel(
         "Runs of a folder",
@@ -53,23 +64,20 @@ def CompareRuns(folder: str | Path = "runs") -> Panel:
         controls=runs.controls(picked=2),
         groups=[["search", "refresh_list"], ["pick"]],
         outputs={
-            "picture": layout.image(),
-            "caption": layout.text(),
-            "table": layout.text(),
+            "curves": curves, "caption": layout.text(), "table": layout.text(),
         },
         update=update,
         actions={"refresh_list": runs.on_refresh_list},
-    )
+        still=still,
+    )  # fmt: skip
     panel.refresh()
     return panel
 
 
-def _row(text: str, job: Job) -> list[str]:
-    """Return one run as a row of the table."""
-    run, status = job.run, job.status
-    experiment, metrics = run.experiment, run.metrics
+def _row(text: str, job: Job, best: float | None) -> list[str]:
+    """Return one run, with its best accuracy in percent, as a row of the table."""
+    experiment, status = job.run.experiment, job.status
     method = experiment["method"]
-    best = 100 * metrics.accuracy.max() if "accuracy" in metrics else float("nan")
     ends = [f"{method[x]:g}" if x in method else "" for x in ("drop_easy", "drop_hard")]
     segment = method.get("segment")
     return [
@@ -80,5 +88,5 @@ def _row(text: str, job: Job) -> list[str]:
         *ends,
         f"{segment[0]:g} to {segment[1]:g}" if segment else "",
         str(experiment["seed"]),
-        f"{best:.1f}" if best == best else "",
+        "" if best is None else f"{best:.1f}",
     ]

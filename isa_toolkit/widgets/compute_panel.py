@@ -39,24 +39,14 @@ class BackgroundTask:
 
         ``seeds`` is the number of distilled sets per setting; None for the study's.
         """
-        if panel.is_busy:
-            panel.show_message("Still running. Wait, or press Stop.")
-            return
 
         def report(what: str, done: int, total: int) -> None:
             panel.show_message(f"{what}: {done} of {total}")
 
-        working = self._working = self.study.with_progress(report, seeds=seeds)
-
-        def work() -> None:
-            self.tables[key] = compute(working)
-
-        def done() -> None:
-            panel.show_message("")
-            panel.refresh()
-            panel.check()
-
-        panel.start(work, done=done)
+        working = self.study.with_progress(report, seeds=seeds)
+        if not panel.is_busy:
+            self._working = working
+        panel.start(lambda: self.tables.update({key: compute(working)}))
 
     def stop(self, panel: Panel) -> None:
         """Stop the computation; runs write a checkpoint, from which *Run* resumes."""
@@ -86,8 +76,6 @@ def compute_panel(
     draw: Callable[[Any, Mapping[str, Any]], Mapping[str, Any]],
     groups: Sequence[Sequence[str]] = (),
     outputs: Mapping[str, ipywidgets.Widget] | None = None,
-    arrange: Callable[[Mapping[str, ipywidgets.Widget]], ipywidgets.Widget]
-    | None = None,
     still: Callable[[], bytes | None] | None = None,
     task: BackgroundTask | None = None,
 ) -> Panel:
@@ -96,13 +84,12 @@ def compute_panel(
     ``compute`` makes a table from the study and the controls, ``draw`` outputs from the table
     and the controls. The table depends on the controls ``depends_on``; the others only redraw.
     Without a table for the controls, the outputs of the last one stay, greyed.
-    ``outputs`` come beside a picture, a table and a caption; the rest is as for ``Panel``.
+    ``outputs`` are a picture, a table and a caption by default; the rest is as for ``Panel``.
     ``panel.tables`` holds the tables made so far, ``task`` the model if it is more than that.
     """
     task = BackgroundTask(study) if task is None else task
-    shown = {
+    outputs = outputs or {
         "picture": layout.image(), "table": layout.text(), "caption": layout.text(),
-        **(outputs or {}),
     }  # fmt: skip
 
     def key(values: Mapping[str, Any]) -> Hashable:
@@ -115,7 +102,7 @@ def compute_panel(
             panel.show_message("" if table is not None else _MISSING)
         if table is not None:
             return draw(table, values)
-        return dict.fromkeys(shown, layout.STALE)
+        return dict.fromkeys(outputs, layout.STALE)
 
     def run(panel: Panel) -> None:
         values = panel.values
@@ -126,10 +113,9 @@ def compute_panel(
         about=about,
         controls={**controls, **run_buttons()},
         groups=[*(groups or [list(controls)]), ["run", "stop"]],
-        outputs=shown,
+        outputs=outputs,
         update=update,
         actions={"run": run, "stop": task.stop},
-        arrange=arrange,
         model=task,
         still=still,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, final
 
 import ipywidgets
@@ -27,6 +28,10 @@ from isa_toolkit.widgets.compute_panel import (
 from isa_toolkit.widgets.panel import Panel
 
 _SHOWN = 10
+# Of the easy, the hard and the kept samples, as in the histogram; on GitHub there is no CSS.
+_COLOURS = (
+    "var(--isa-easy, #e69f00)", "var(--isa-hard, #009e73)", "var(--isa-kept, #0072b2)",
+)  # fmt: skip
 _ENDS: tuple[ranking.End, ...] = ("easy", "hard")
 
 
@@ -62,7 +67,7 @@ def CrucialSamples(
     sets = _scoring_sets(study) if distilled is None else [distilled]
     model = _Crucial(study, sets, networks)
     controls: dict[str, ipywidgets.Widget] = {
-        "drop": CutHistogram((0.2, 0.0)),
+        "drop": CutHistogram(value=(0.2, 0.0)),
         "within": layout.checkbox(
             "Rank within class", False,
             help="Rank each image among those of its class, so that all classes lose alike",
@@ -107,7 +112,7 @@ def CrucialSamples(
         },
         update=lambda values: model.update(panel, values),
         actions={
-            "run": model.on_run, "stop": model.task.stop, "figure5": model.on_figure5,
+            "run": model.on_run, "stop": model.stop, "figure5": model.on_figure5,
             "clear": model.on_clear,
         },
         arrange=arrange,
@@ -129,13 +134,13 @@ def _scoring_sets(study: Study) -> list[DistilledSet]:
 
 
 @final
-class _Crucial:
+class _Crucial(BackgroundTask):
     """Scores, the fractions that are compared, and their table."""
 
     def __init__(
         self, study: Study, sets: Sequence[DistilledSet], networks: int
     ) -> None:
-        self.task = BackgroundTask(study)
+        super().__init__(study)
         self.dataset = study.dataset
         self.scores = samples.mean_scores(study, sets, networks=networks)
         self._averaged = len(sets) * networks
@@ -149,10 +154,6 @@ class _Crucial:
         self._drawn: tuple[Any, bytes] | None = None
         self._sources: dict[int, str] = {}
 
-    @property
-    def tables(self) -> dict[Any, Any]:
-        return self.task.tables
-
     def on_run(self, panel: Panel) -> None:
         """Compare the fractions of the sliders, and those compared before."""
         easy, hard = (round(one, 2) for one in panel.values["drop"])
@@ -161,15 +162,11 @@ class _Crucial:
                 "A fraction to drop must be above 0 to compare with plain FRePo, got 0 "
                 "for both ends. Drag a line of the histogram."
             )
-        self.easy |= {easy} - {0.0}
-        self.hard |= {hard} - {0.0}
-        self._start(panel)
+        self._compare(panel, {easy} - {0.0}, {hard} - {0.0})
 
     def on_figure5(self, panel: Panel) -> None:
         """Compare the fractions of Figure 5, and those compared before."""
-        self.easy |= set(fig5.RATIOS)
-        self.hard |= set(fig5.RATIOS)
-        self._start(panel)
+        self._compare(panel, fig5.RATIOS, fig5.RATIOS)
 
     def on_clear(self, panel: Panel) -> None:
         """Clear the comparison; runs stay in their folder."""
@@ -180,14 +177,12 @@ class _Crucial:
         fractions = (tuple(sorted(self.easy)), tuple(sorted(self.hard)))
         return (*fractions, values["images_per_class"], values["seeds"])
 
-    def _start(self, panel: Panel) -> None:
+    def _compare(self, panel: Panel, *more: Iterable[float]) -> None:
+        self.easy.update(more[0])
+        self.hard.update(more[1])
         easy, hard, size, seeds = key = self._key(panel.values)
-        self.task.start(
-            panel,
-            key,
-            lambda study: fig5.compute(study, size, easy=easy, hard=hard),
-            seeds=seeds,
-        )
+        compute = partial(fig5.compute, images_per_class=size, easy=easy, hard=hard)
+        self.start(panel, key, compute, seeds=seeds)
 
     def update(self, panel: Panel, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the images at the cuts, and the comparison if there is one."""
@@ -234,12 +229,12 @@ class _Crucial:
             ("Hardest, the hardest first", ranking.hardest(ranked, count)),
         ]
         middle = ranking.order(ranked)[len(ranked) // 2]
-        colours = np.where(ranked < ranked[middle], "#e69f00", "#009e73")
-        colours[kept] = "#0072b2"
+        parts = np.where(ranked < ranked[middle], 0, 1)
+        parts[kept] = 2
         return "".join(
             pictures.strip(
                 text,
-                (self._figure(int(index), str(colours[index])) for index in indices),
+                (self._figure(int(index), _COLOURS[parts[index]]) for index in indices),
             )
             for text, indices in rows
         )
@@ -273,7 +268,7 @@ class _Crucial:
         )
 
     def _comparison(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        table = self.task.table(self._key(values))
+        table = self.table(self._key(values))
         if table is None:
             text = "No comparison for these settings yet: press Run, or Figure 5."
             shown: dict[str, Any] = {"comparison": layout.BLANK, "table": ""}

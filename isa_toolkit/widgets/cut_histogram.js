@@ -46,8 +46,6 @@ function render({ model, el }) {
 
   function draw(svg, width) {
     const { counts, edges, cuts, unit } = model.get("data");
-    const focused = svg.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
-    svg.replaceChildren();
     const end = width - 14;
     const x = scale(edges[0], edges.at(-1), LEFT, end);
     const most = Math.max(...counts, 1);
@@ -93,13 +91,11 @@ function render({ model, el }) {
       }
     };
     place();
-    if (focused) svg.querySelector(`[aria-label="${focused}"]`)?.focus({ preventScroll: true });
   }
 
   // A bar of each class: which part of it is easy, kept, hard; lines where all would be cut alike.
   function drawClasses(svg, width) {
     const { classes, more } = model.get("data");
-    svg.replaceChildren();
     svg.setAttribute("height", TOP + ROW * classes.length + 20);
     const names = Math.min(110, 12 + 6.5 * Math.max(...classes.map((one) => one.name.length)));
     const x = scale(0, 1, names, width - 4);
@@ -143,13 +139,9 @@ function render({ model, el }) {
     const now = value();
     const counts = { easy: dropped(now.easy, total), hard: dropped(now.hard, total) };
     counts.kept = total - counts.easy - counts.hard;
-    legend.replaceChildren(...PARTS.map((name) => {
-      const line = document.createElement("span");
-      const square = document.createElement("i");
-      square.style.background = `var(--isa-${name})`;
+    drawLegend(legend, PARTS.map((name) => {
       const fraction = name in now ? ` (${percent(now[name])})` : "";
-      line.append(square, `${TEXT[name]}: ${counts[name].toLocaleString("en")}${fraction}`);
-      return line;
+      return [`${TEXT[name]}: ${counts[name].toLocaleString("en")}${fraction}`, `var(--isa-${name})`];
     }));
     place();
     showClasses();

@@ -37,12 +37,10 @@ def Gallery(folder: str | Path = "runs") -> Panel:
 
     def shown(values: Mapping[str, Any]) -> list[tuple[str, Run, DistilledSet]]:
         """Return the text, the run and the distilled set of each picked run."""
-        found = [
-            (name, Run.open(runs.folder / name)) for name in runs.picked(panel, values)
-        ]
+        found = {text: job.run for text, job in runs.picked(panel, values).items()}
         stored = {
-            name: [*run.snapshots, *([_RESULT] if run.is_done else [])]
-            for name, run in found
+            text: [*run.snapshots, *([_RESULT] if run.is_done else [])]
+            for text, run in found.items()
         }
         steps = sorted(set().union(*stored.values()) - {_RESULT})
         options = [(f"{step:,}", step) for step in steps]
@@ -54,10 +52,10 @@ def Gallery(folder: str | Path = "runs") -> Panel:
             layout.set_options(panel.controls["step"], options)
             panel.controls["step"].value = wanted
         sets = []
-        for name, run in found:
-            step = _stored_step(stored[name], wanted)
+        for text, run in found.items():
+            step = _stored_step(stored[text], wanted)
             distilled = run.distilled if step == _RESULT else run.distilled_at(step)
-            sets.append((runs.names[name], run, distilled))
+            sets.append((text, run, distilled))
         return sets
 
     def update(values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -121,6 +119,7 @@ def Gallery(folder: str | Path = "runs") -> Panel:
         update=update,
         actions={"refresh_list": runs.on_refresh_list},
         still=still,
+        has_images=True,
     )  # fmt: skip
     panel.refresh()
     return panel

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -57,9 +58,9 @@ def ISA(study: Study, *, images_per_class: int | None = None, seed: int = 0) -> 
         return found
 
     # Before any widget exists, so that the caller sees the error.
-    model = _Model(fig7.pair_of(batch_of(0.2)))
+    model = SimpleNamespace(pair=fig7.pair_of(batch_of(0.2)), chosen=None)
     draws = np.random.default_rng(seed).uniform(0, 1, _SAMPLES)
-    chart = SegmentChart((-1.0, 0.0), draws)
+    chart = SegmentChart(value=(-1.0, 0.0), draws=draws.astype(np.float32).tobytes())
 
     def update(values: Mapping[str, Any]) -> Mapping[str, Any]:
         start, stop = values["segment"]
@@ -112,14 +113,6 @@ def ISA(study: Study, *, images_per_class: int | None = None, seed: int = 0) -> 
     chart.observe(panel.follow, "picked")
     panel.refresh()
     return panel
-
-
-class _Model:
-    """The pair that is shown, and the choice that it was made for."""
-
-    def __init__(self, pair: fig7.Pair) -> None:
-        self.pair = pair
-        self.chosen: tuple[float, int | None, int] | None = None
 
 
 def _for_browser(pair: fig7.Pair) -> dict[str, Any]:

@@ -201,11 +201,6 @@ def is_picture(value: Any) -> bool:
     return isinstance(value, bytes | memoryview) and bytes(value) not in (BLANK, b"")
 
 
-def images_png(rows: Sequence[np.ndarray], *, side: int) -> bytes:
-    """Return rows of images as a PNG, each at least ``side`` screen pixels wide."""
-    return picture_grid(rows, side=side)._repr_png_() or BLANK
-
-
 def fewer_colours(png: bytes) -> bytes:
     """Return the PNG of a figure with 128 colours, which is a third of its size."""
     made = io.BytesIO()
@@ -271,10 +266,9 @@ def bar(fraction: float) -> Markup:
 
 def thumbnails(images: np.ndarray, *, side: int = 48) -> Markup:
     """Return images as a row of pictures for a cell of a table."""
-    source = base64.b64encode(images_png([images], side=side)).decode()
-    return Markup('<img class="isa-samples" src="data:image/png;base64,{}">').format(
-        source
-    )
+    content = picture_grid([images], side=side)._repr_png_() or BLANK
+    image = Markup('<img class="isa-samples" src="data:image/png;base64,{}">')
+    return image.format(base64.b64encode(content).decode())
 
 
 def legend(colours: Mapping[str, str]) -> str:
@@ -317,10 +311,13 @@ def plain_text(markup: str) -> str:
 def row(widgets: Iterable[ipywidgets.Widget]) -> ipywidgets.Box:
     """Return widgets in a row; what does not fit goes to the next line.
 
-    Labelled controls form columns of one width; rows with a button are packed.
+    Labelled controls form columns of one width; rows with a button are packed, and a control
+    alone is as wide as it may be.
     """
     children = list(widgets)
-    if any(isinstance(one, ipywidgets.Button | Chips) for one in children):
+    if len(children) == 1 or any(
+        isinstance(one, ipywidgets.Button | Chips) for one in children
+    ):
         return flow(children, gap="2px 6px")
     columns = f"repeat(auto-fill, minmax(min(100%, {_LEAST}), 1fr))"
     return ipywidgets.GridBox(

@@ -72,10 +72,11 @@ def Manifold(study: Study, *, seed: int = 0) -> Panel:
     keys = [variant.key for variant in fig6.VARIANTS]
     model = _Manifold(study, seed)
     is_live = _linked_maps() is not None
-    outputs: dict[str, ipywidgets.Widget] = {"legend": layout.text()}
-    if is_live:
-        outputs["picture"] = layout.grid("370px")
-    outputs |= {"gallery": layout.text(), "table": layout.text()}
+    outputs: dict[str, ipywidgets.Widget] = {
+        "legend": layout.text(),
+        "picture": layout.grid("370px") if is_live else layout.image(),
+        **{name: layout.text() for name in ("gallery", "table", "caption")},
+    }
     panel = compute_panel(
         "Map of real and distilled images",
         study,
@@ -112,9 +113,6 @@ def Manifold(study: Study, *, seed: int = 0) -> Panel:
             ["classes"], ["methods"], ["colour_by", "space", "mode", "images_per_class"],
         ],
         outputs=outputs,
-        arrange=lambda shown: layout.column(
-            [shown[name] for name in ("legend", "picture", "gallery", "table", "caption")]
-        ),
         task=model,
         still=model.still if is_live else None,
     )  # fmt: skip

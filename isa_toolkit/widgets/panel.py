@@ -57,6 +57,7 @@ class Panel:
             from the panel.
         still: Function that draws a PNG of what is shown, or None if nothing is, for a panel
             whose picture is drawn by the browser.
+        has_images: Whether the HTML of the outputs shows what ``still`` draws.
 
     Attributes:
         controls: Widgets by name.
@@ -80,13 +81,14 @@ class Panel:
         | None = None,
         model: Any = None,
         still: Callable[[], bytes | None] | None = None,
+        has_images: bool = False,
     ) -> None:
         self.title, self.model = title, model
         self.controls: dict[str, Any] = dict(controls)
         self.outputs: dict[str, Any] = dict(outputs)
         self.last_error: BaseException | None = None
         self.refreshes = 0
-        self._update, self._still = update, still
+        self._update, self._still, self._has_images = update, still, has_images
         self._pending: asyncio.TimerHandle | None = None
         self._took_s = 0.0
         self._paused = 0
@@ -127,20 +129,21 @@ class Panel:
     def _repr_mimebundle_(self, **settings: Any) -> dict[str, str]:
         """Return the live view, and what it shows now as a PNG and as HTML."""
         bundle: Any = self.view._repr_mimebundle_(**settings)
-        drawn = self._still() if self._still is not None else None
-        shown: list[Any] = [] if drawn is None else [drawn]
+        drawn: Any = self._still() if self._still is not None else None
+        shown: list[Any] = [] if drawn is None or self._has_images else [drawn]
         for widget in self.outputs.values():
             if layout.is_image(widget):
                 shown.append(bytes(widget.value))
             elif isinstance(widget, ipywidgets.HTML):
                 shown.append(widget.value)
-        parts = [self._status.value, self._error.value, *shown]
-        pictures = [part for part in shown if layout.is_picture(part)]
+        pictures: list[Any] = list(filter(layout.is_picture, [drawn, *shown]))
         if pictures:
             bundle["image/png"] = base64.b64encode(pictures[0]).decode()
         return {
             **bundle,
-            "text/html": layout.still(self.title, parts),
+            "text/html": layout.still(
+                self.title, [self._status.value, self._error.value, *shown]
+            ),
             "text/plain": repr(self),
         }
 
@@ -285,11 +288,13 @@ class Panel:
             self._error.value = ""
         return True
 
-    def start(self, function: Callable[[], Any], *, done: Callable[[], Any]) -> None:
+    def start(
+        self, function: Callable[[], Any], *, done: Callable[[], Any] | None = None
+    ) -> None:
         """Call a function in a background thread, so that the kernel stays responsive.
 
         It may call ``show_message`` and change no other widget; if it succeeds, ``done`` is
-        called afterwards.
+        called afterwards, which by default clears the message and draws.
         """
         if self.is_busy:
             self.show_message("Still running. Wait, or press Stop.")
@@ -300,7 +305,7 @@ class Panel:
             try:
                 # Two guards: the first success must not hide what the second raises.
                 if self.guard(function):
-                    self.guard(done)
+                    self.guard(done or self._show_result)
             except CancelledError as stop:
                 self.show_message(f"Stopped: {stop} Press Run to resume.")
             finally:
@@ -310,6 +315,11 @@ class Panel:
             target=work, name=f"isa {self.title}", daemon=True
         )
         self._work.start()
+
+    def _show_result(self) -> None:
+        self.show_message("")
+        self.refresh()
+        self.check()
 
     def _enable(self, *, busy: bool) -> None:
         for name, widget in self.controls.items():

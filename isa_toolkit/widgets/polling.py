@@ -81,8 +81,8 @@ class RunList:
             "refresh_list": layout.refresh_button(),
         }  # fmt: skip
 
-    def picked(self, panel: Panel, values: Mapping[str, Any]) -> list[str]:
-        """Return the names of the picked runs, and list those that fit the search."""
+    def picked(self, panel: Panel, values: Mapping[str, Any]) -> dict[str, Job]:
+        """Return the picked runs by their texts, and list those that fit the search."""
         words = values["search"].split()
         with panel.quietly():
             layout.set_options(
@@ -93,7 +93,8 @@ class RunList:
                     if name in values["pick"] or all(word in text for word in words)
                 ],
             )
-        return list(panel.controls["pick"].value)
+        names = panel.controls["pick"].value
+        return {self.names[name]: Job.attach(self.folder / name) for name in names}
 
     def on_refresh_list(self, panel: Panel) -> None:
         """Read the folder again, then draw what is picked."""
@@ -106,7 +107,7 @@ class FolderWatcher(abc.ABC):
     """Model of a panel that lists the items of a folder and polls one while it runs.
 
     Attributes:
-        panel: The panel; it has the controls of ``controls``.
+        panel: The panel, once ``make_panel`` has made it.
         kind: What an item is: "run" or "sweep".
         out: Path of the folder of run folders.
         item: The item that is followed, or None.
@@ -135,9 +136,25 @@ class FolderWatcher(abc.ABC):
     def state(self) -> tuple[str, bool]:
         """Return the state of the followed item, and whether it is still running."""
 
-    def controls(self) -> dict[str, ipywidgets.Widget]:
-        """Return the list and its buttons."""
-        return {
+    @abc.abstractmethod
+    def update(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what the panel shows of the followed item."""
+
+    def make_panel(
+        self,
+        title: str,
+        about: str,
+        *,
+        settings: Mapping[str, ipywidgets.Widget],
+        buttons: Mapping[str, ipywidgets.Button],
+        outputs: Mapping[str, ipywidgets.Widget],
+        still: Callable[[], bytes | None] | None = None,
+    ) -> Panel:
+        """Return the panel: settings, buttons, the list of the folder, and outputs.
+
+        A click on the button "run" calls ``on_run``, and so on.
+        """
+        found = {
             "found": layout.dropdown(
                 f"{self.kind.title()}s in folder", options=self.found(),
                 width=layout.WIDE, help=f"{self.kind.title()}s in {self.out}",
@@ -148,6 +165,21 @@ class FolderWatcher(abc.ABC):
             ),
             "refresh_list": layout.refresh_button(),
         }  # fmt: skip
+        clicked = [*buttons, "attach", "refresh_list"]
+        self.panel = Panel(
+            title,
+            about=about,
+            controls={**settings, **buttons, **found},
+            outputs={
+                "bar": layout.progress_bar(), "details": layout.text(), **outputs
+            },
+            update=self.update,
+            groups=[list(row) for row in (settings, buttons, found) if row],
+            actions={name: getattr(self, f"on_{name}") for name in clicked},
+            model=self,
+            still=still,
+        )  # fmt: skip
+        return self.panel
 
     def on_attach(self, panel: Panel) -> None:
         """Watch the chosen item."""

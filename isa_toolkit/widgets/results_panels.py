@@ -17,6 +17,18 @@ from isa_toolkit.widgets.compute_panel import (
 from isa_toolkit.widgets.panel import Panel
 
 
+def _shown(
+    figure: Any, table: Any, rows: list[list[str]], what: str, gain: str, **how: Any
+) -> Mapping[str, Any]:
+    """Return a table as the module ``figure`` draws it, with rows of ``interval_rows``."""
+    heads = [what, "mean", "95 %", gain, "95 %", "seeds"]
+    return {
+        "picture": png(figure.draw(table, **how)),
+        "table": layout.table(heads, rows),
+        "caption": layout.caption(figure.caption(table, **how)),
+    }
+
+
 def Diversity(study: Study) -> Panel:
     """Return the panel of recall, for any k, in features or network inputs.
 
@@ -31,19 +43,11 @@ def Diversity(study: Study) -> Panel:
     """
     smallest = study.default_size * study.dataset.num_classes
 
-    def compute(working: Study, values: Mapping[str, Any]) -> Any:
-        return recall.compute(working, values["images_per_class"], k=values["k"])
-
     def draw(table: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
         how = {"k": values["k"], "space": values["space"]}
         quantity = f"recall_k{how['k']}{recall.SPACES[how['space']]}"
         rows = interval_rows(table[table.quantity == quantity], decimals=3)
-        heads = ["recall", "mean", "95 %", "difference", "95 %", "seeds"]
-        return {
-            "picture": png(recall.draw(table, **how)),
-            "table": layout.table(heads, rows),
-            "caption": layout.caption(recall.caption(table, **how)),
-        }
+        return _shown(recall, table, rows, "recall", "difference", **how)
 
     return compute_panel(
         "Diversity",
@@ -61,7 +65,9 @@ def Diversity(study: Study) -> Panel:
             "images_per_class": size_dropdown(study, study.default_size),
         },
         depends_on=("k", "images_per_class"),
-        compute=compute,
+        compute=lambda working, values: recall.compute(
+            working, values["images_per_class"], k=values["k"]
+        ),
         draw=draw,
     )  # fmt: skip
 
@@ -78,14 +84,7 @@ def Information(study: Study) -> Panel:
     Source: the paper, section B, "Information".
     """
 
-    def compute(working: Study, values: Mapping[str, Any]) -> Any:
-        fraction = round(values["fraction"], 2)
-        return information.compute(
-            working, values["images_per_class"], fraction=fraction
-        )
-
     def draw(table: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        fraction = round(values["fraction"], 2)
         names = {
             information.EASY: "easiest from the rest",
             information.RANDOM: "random from the rest",
@@ -95,12 +94,10 @@ def Information(study: Study) -> Panel:
         for quantity, name in names.items():
             [row] = interval_rows(table[table.quantity == quantity], decimals=4)
             rows.append([name, *row[1:]])
-        heads = ["squared error", "mean", "95 %", "against random", "95 %", "seeds"]
-        return {
-            "picture": png(information.draw(table, fraction=fraction)),
-            "table": layout.table(heads, rows),
-            "caption": layout.caption(information.caption(table, fraction=fraction)),
-        }
+        how = {"fraction": round(values["fraction"], 2)}
+        return _shown(
+            information, table, rows, "squared error", "against random", **how
+        )
 
     return compute_panel(
         "Information",
@@ -115,7 +112,9 @@ def Information(study: Study) -> Panel:
             "images_per_class": size_dropdown(study, study.default_size),
         },
         depends_on=("fraction", "images_per_class"),
-        compute=compute,
+        compute=lambda working, values: information.compute(
+            working, values["images_per_class"], fraction=round(values["fraction"], 2)
+        ),
         draw=draw,
     )  # fmt: skip
 
@@ -132,10 +131,6 @@ def Predictors(study: Study) -> Panel:
     Source: the paper, Table 6.
     """
 
-    def compute(working: Study, values: Mapping[str, Any]) -> Any:
-        del values
-        return table6.compute(working)
-
     def draw(table: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
         rows = []
         for predictor, name in table6.PREDICTORS.items():
@@ -146,12 +141,7 @@ def Predictors(study: Study) -> Panel:
                 & (table.images_per_class == values["images_per_class"])
             ]
             rows += [[f"{row[0]}, {name}", *row[1:]] for row in interval_rows(mine)]
-        heads = ["test accuracy, %", "mean", "95 %", "over FRePo", "95 %", "seeds"]
-        return {
-            "picture": png(table6.draw(table)),
-            "table": layout.table(heads, rows),
-            "caption": layout.caption(table6.caption(table)),
-        }
+        return _shown(table6, table, rows, "test accuracy, %", "over FRePo")
 
     names = [
         ("both", "both"),
@@ -172,7 +162,7 @@ def Predictors(study: Study) -> Panel:
             ),
         },
         depends_on=(),
-        compute=compute,
+        compute=lambda working, values: table6.compute(working),
         draw=draw,
     )
 
@@ -189,21 +179,14 @@ def Regime(study: Study) -> Panel:
     Source: ours; docs/algorithms.md, section 6.4.
     """
 
-    def compute(working: Study, values: Mapping[str, Any]) -> Any:
-        return regime.compute(working, values["images_per_class"])
-
     def draw(table: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
         predictor = values["predictor"]
         mine = table[
             (table.predictor == predictor) & (table.quantity == "accuracy_percent")
         ]
         rows = interval_rows(mine, position=lambda x: f", from step {x:.0f}")
-        heads = ["accuracy, %", "mean", "95 %", "over FRePo", "95 %", "seeds"]
-        return {
-            "picture": png(regime.draw(table, predictor=predictor)),
-            "table": layout.table(heads, rows),
-            "caption": layout.caption(regime.caption(table)),
-        }
+        how = {"predictor": predictor}
+        return _shown(regime, table, rows, "accuracy, %", "over FRePo", **how)
 
     return compute_panel(
         "Regime",
@@ -218,6 +201,8 @@ def Regime(study: Study) -> Panel:
             "images_per_class": size_dropdown(study, study.sizes[0]),
         },
         depends_on=("images_per_class",),
-        compute=compute,
+        compute=lambda working, values: regime.compute(
+            working, values["images_per_class"]
+        ),
         draw=draw,
     )  # fmt: skip

@@ -24,7 +24,6 @@ function render({ model, el }) {
 
   function drawPlane(svg, width) {
     const { points, kept, pair, images } = data();
-    svg.replaceChildren();
     const [here, there] = pair.map((index) => points[index]);
     const at = (t) => [0, 1].map((axis) => here[axis] + t * (here[axis] - there[axis]));
     const seen = [...points, at(-REACH), at(REACH)];
@@ -86,8 +85,6 @@ function render({ model, el }) {
   }
 
   function drawCurve(svg, width) {
-    const focused = svg.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
-    svg.replaceChildren();
     const x = scale(-REACH, REACH, LEFT, width - 16);
     const grid = Array.from({ length: 121 }, (_, index) => -REACH + (2 * REACH * index) / 120);
     const y = scale(0, 1.1 * Math.max(...grid.map(loss)), BOTTOM, TOP);
@@ -110,7 +107,6 @@ function render({ model, el }) {
       handles.forEach((move, which) => move(x(ends()[which]), 3, BOTTOM));
     };
     refresh[1]();
-    if (focused) svg.querySelector(`[aria-label="${focused}"]`)?.focus({ preventScroll: true });
   }
 
   function drawMean(svg, width) {

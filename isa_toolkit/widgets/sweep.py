@@ -55,40 +55,27 @@ def SweepPanel(
     """
     starter = make_engine(engine, options)
     watcher = _SweepWatcher(plan, Path(out).absolute(), poll_s, engine, options)
-    controls: dict[str, ipywidgets.Widget] = {}
+    settings: dict[str, ipywidgets.Widget] = {}
     if plan is not None and isinstance(starter, LocalEngine):
-        controls["slots"] = layout.int_field(
+        settings["slots"] = layout.int_field(
             "Groups at a time", len(starter.environments), min=1, max=1024,
             help="Number of groups that run at the same time",
         )  # fmt: skip
-    first = [list(controls)] if controls else []
-    controls |= {
-        "run": layout.run_button(
-            "Launch", "Run what is left, in processes of their own"
-        ),
-        "stop": layout.stop_button(
-            "Cancel", "End all runs with a checkpoint; press again to end them at once"
-        ),
-        **watcher.controls(),
-    }  # fmt: skip
-    panel = Panel(
+    panel = watcher.make_panel(
         "Sweep",
-        about="Each group of runs is a process of its own: a restarted kernel ends nothing.",
-        controls=controls,
-        outputs={
-            "bar": layout.progress_bar(),
-            "details": layout.text(),
-            "table": layout.text(),
+        "Each group of runs is a process of its own: a restarted kernel ends nothing.",
+        settings=settings,
+        buttons={
+            "run": layout.run_button(
+                "Launch", "Run what is left, in processes of their own"
+            ),
+            "stop": layout.stop_button(
+                "Cancel",
+                "End all runs with a checkpoint; press again to end them at once",
+            ),
         },
-        update=watcher.update,
-        groups=[*first, ["run", "stop"], ["found", "attach", "refresh_list"]],
-        actions={
-            "run": watcher.on_run, "stop": watcher.on_stop,
-            "attach": watcher.on_attach, "refresh_list": watcher.on_refresh_list,
-        },
-        model=watcher,
-    )  # fmt: skip
-    watcher.panel = panel
+        outputs={"table": layout.text()},
+    )
     watcher.begin()
     return panel
 

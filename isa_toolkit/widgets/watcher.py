@@ -20,10 +20,11 @@ from isa_toolkit.figures import training_curves
 from isa_toolkit.figures.style import png
 from isa_toolkit.sweeps import Job, RunStatus, runs_in
 from isa_toolkit.widgets import layout
+from isa_toolkit.widgets.charts import Curves
 from isa_toolkit.widgets.panel import Panel
 from isa_toolkit.widgets.polling import FolderWatcher, run_options
 
-# A figure takes a fifth of a second: at most a tenth of the time goes into curves.
+# All metrics are read for the curves, which takes a while for a long run.
 _DRAW_EVERY_S = 2.0
 _HINTS = {
     "starting": "loading and compiling",
@@ -58,7 +59,6 @@ def JobWatcher(
         InvalidValueError: ``poll_s`` is not above 0.
     """
     watcher = _JobWatcher(experiment, Path(out).absolute(), poll_s)
-    settings = {} if experiment is None else _settings(experiment)
     buttons = {
         "run": layout.run_button(
             "Run", "Start a run with these settings in a process of its own, or resume it"
@@ -71,31 +71,18 @@ def JobWatcher(
             help="Go on with this run from its last checkpoint",
         ),
     }  # fmt: skip
-    actions = {
-        "run": watcher.on_run, "stop": watcher.on_stop, "resume": watcher.on_resume,
-        "attach": watcher.on_attach, "refresh_list": watcher.on_refresh_list,
-    }  # fmt: skip
     if experiment is None:
-        del buttons["run"], actions["run"]
-    found = watcher.controls()
-    panel = Panel(
+        del buttons["run"]
+    panel = watcher.make_panel(
         "Distillation run",
-        about="The run lives in a process of its own: a restarted kernel ends nothing.",
-        controls={**settings, **buttons, **found},
+        "The run lives in a process of its own: a restarted kernel ends nothing.",
+        settings={} if experiment is None else _settings(experiment),
+        buttons=buttons,
         outputs={
-            "bar": layout.progress_bar(),
-            "details": layout.text(),
-            "curves": layout.image(),
-            "images": layout.image("auto"),
-            "caption": layout.text(),
+            "curves": Curves(), "images": layout.image("auto"), "caption": layout.text(),
         },
-        update=watcher.update,
-        groups=[*([list(settings)] if settings else []), list(buttons), list(found)],
-        actions=actions,
-        arrange=_arrange,
-        model=watcher,
-    )
-    watcher.panel = panel
+        still=watcher.still,
+    )  # fmt: skip
     panel.refresh()
     return panel
 
@@ -107,7 +94,7 @@ def _settings(experiment: Experiment) -> dict[str, ipywidgets.Widget]:
     if hasattr(method, "drop_easy"):
         for end in ("easy", "hard"):
             made[f"drop_{end}"] = layout.slider(
-                f"Drop {end}, fraction", getattr(method, f"drop_{end}"), min=0, max=0.9,
+                f"Drop {end}", getattr(method, f"drop_{end}"), min=0, max=0.9,
                 step=0.05, help=f"Fraction of each real batch to drop from the {end} end",
             )  # fmt: skip
         made["segment"] = layout.range_slider(
@@ -127,11 +114,6 @@ def _settings(experiment: Experiment) -> dict[str, ipywidgets.Widget]:
         help="Of first images, networks and batches",
     )  # fmt: skip
     return made
-
-
-def _arrange(shows: Mapping[str, ipywidgets.Widget]) -> ipywidgets.Widget:
-    images = layout.flow([shows["curves"], shows["images"]])
-    return layout.column([shows["bar"], shows["details"], images, shows["caption"]])
 
 
 @final
@@ -215,8 +197,7 @@ class _JobWatcher(FolderWatcher):
                 else "Run, or attach to a run"
             )
             text = f"No run is watched yet. {first} of {self.out.name}/."
-            blank = layout.BLANK
-            return {"details": layout.note(text), "curves": blank, "images": blank}
+            return {"details": layout.note(text)}
         panel.write(
             {
                 "bar": layout.progress(status.fraction, status.state),
@@ -226,6 +207,15 @@ class _JobWatcher(FolderWatcher):
         )
         job.raise_if_failed()
         return {}
+
+    def _table(self) -> Any:
+        assert self.job is not None
+        return training_curves.compute({self.job.path.name: self.job.run})
+
+    def still(self) -> bytes | None:
+        """Return the curves as a PNG, for where no browser draws them."""
+        is_drawn = self.job is not None and self.panel.curves.data
+        return png(training_curves.draw(self._table())) if is_drawn else None
 
     def _pictures(self, job: Job) -> dict[str, Any]:
         """Return the pictures that have changed, not more often than is worth it."""
@@ -238,8 +228,8 @@ class _JobWatcher(FolderWatcher):
             size not in (0, self._shown.get("curves"))
             and now - self._drawn_at >= _DRAW_EVERY_S
         ):
-            table = training_curves.compute({job.path.name: run})
-            made["curves"] = png(training_curves.draw(table))
+            data = training_curves.for_browser(self._table())
+            made["curves"] = {"data": data}
             self._shown["curves"], self._drawn_at = size, now
         stored = list(run.snapshots.values())
         if run.is_done:

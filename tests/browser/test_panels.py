@@ -153,6 +153,10 @@ def test_a_run_is_started_watched_found_again_stopped_and_resumed(panels, server
     lab.until(page, lambda: step_of(other) > seen)
     button_of(other, "Stop").click()
     lab.until(page, lambda: ": stopped" in other.inner_text())
+    curves = other.get_by_role("group", name="loss, mean over the batch").locator(
+        "path"
+    )
+    lab.until(page, lambda: curves.count() == 1)
     stopped = step_of(other)
     assert stopped < lab.MANY
     assert button_of(other, "Stop").is_disabled()

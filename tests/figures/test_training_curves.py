@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from tiny_run import tiny
 
@@ -81,3 +83,35 @@ def test_a_run_without_metrics_yet_draws_empty_axes(tmp_path):
     table = training_curves.compute({"one": run})
     assert len(table) == 0
     assert not any(ax.lines for ax in training_curves.draw(table).axes)
+
+
+def test_a_browser_is_sent_what_is_drawn(tmp_path):
+    runs = {
+        str(drop): recorded(tmp_path / str(drop), drop_easy=drop) for drop in (0, 1)
+    }
+    table = training_curves.compute(runs)
+    sent = training_curves.for_browser(table)
+    figure = training_curves.draw(table)
+    for panel, ax in zip(sent["panels"], figure.axes, strict=True):
+        assert (panel["title"], panel["label"]) == (
+            ax.get_title(), ax.get_ylabel() or panel["label"],
+        )  # fmt: skip
+        assert panel["log"] == (ax.get_yscale() == "log")
+        drawn = [(line.get_color(), line.get_xydata().tolist()) for line in ax.lines]
+        assert [(one["colour"], one["points"]) for one in panel["lines"]] == drawn
+    [legend] = figure.legends
+    named = [text.get_text() for text in legend.get_texts()]
+    assert [name for name, _ in sent["legend"]] == named
+    assert training_curves.for_browser(table.iloc[:0]) == {}
+
+
+def test_a_browser_is_sent_finite_numbers_and_not_too_many(tmp_path):
+    table = training_curves.compute({"one": recorded(tmp_path / "one")})
+    row = table[table.quantity == "loss"].iloc[[0]]
+    many = pd.concat([row.assign(step=step, value=1.0 + step) for step in range(3000)])
+    many.iloc[7, many.columns.get_loc("value")] = np.nan
+    [line] = training_curves.for_browser(many)["panels"][0]["lines"]
+    steps, values = zip(*line["points"], strict=True)
+    assert len(steps) == 1000
+    assert (steps[0], steps[-1]) == (0, 2999)
+    assert np.isfinite(values).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 
 import pytest
@@ -22,18 +23,25 @@ def test_what_is_picked_is_what_is_drawn_and_listed(study, whole, tmp_path):
     panel = CompareRuns(tmp_path)
     panel.check()
     assert len(panel.pick.value) == 2
-    both = bytes(panel.picture.value)
+    both = panel.curves.data
+    assert [name for name, _ in both["legend"]] == [
+        text for text, _ in panel.pick.options
+    ]
     texts = dict(panel.pick.options)
     assert set(texts.values()) == {whole.path.name, other.path.name}
     assert all(text in panel.table.value for text in texts)
     panel.pick.value = [whole.path.name]
     panel.check()
     [text] = [text for text, name in texts.items() if name == whole.path.name]
-    one = png(training_curves.draw(training_curves.compute({text: whole})))
-    assert bytes(panel.picture.value) == one != both
+    table = training_curves.compute({text: whole})
+    assert panel.curves.data == training_curves.for_browser(table) != both
+    stored = base64.b64decode(panel._repr_mimebundle_()["image/png"])
+    assert stored == png(training_curves.draw(table))
     assert panel.table.value.count("<tr>") == 2
     panel.pick.value = []
     assert "Pick runs" in panel.caption.value
+    assert panel.curves.data == {}
+    assert "image/png" not in panel._repr_mimebundle_()
 
 
 def test_a_search_lists_the_runs_with_all_words_and_keeps_the_picked(

@@ -40,7 +40,7 @@ def test_the_cuts_move_the_images_and_the_numbers(panel):
 def test_the_images_at_a_cut_are_the_last_dropped_and_the_first_kept(panel):
     panel.set(drop=(0.3, 0.0))
     row = panel.images.value.split("Easiest")[0]
-    texts = re.findall(r'score ([^"]+)" title.*?solid (#\w+)', row)
+    texts = re.findall(r'score ([^"]+)" title.*?solid [^#"]*(#\w+)', row)
     order = ranking.order(panel.scores)
     cut = ranking.dropped_count(len(order), 0.3)
     assert texts == [
@@ -80,8 +80,8 @@ def test_selecting_trains_nothing(panel, monkeypatch):
     def never(*arguments, **settings):
         raise AssertionError("a handle asked for work")
 
-    monkeypatch.setattr(panel.task, "start", never)
-    monkeypatch.setattr(type(panel.task.study), "runs", never)
+    monkeypatch.setattr(panel.model, "start", never)
+    monkeypatch.setattr(type(panel.study), "runs", never)
     panel.set(drop=(0.1, 0.1))
     panel.set(within=True)
     panel.set(within=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
@@ -29,6 +30,9 @@ def test_the_images_are_those_of_the_set_at_every_step(whole):
     panel = Gallery(whole.path.parent)
     panel.check()
     assert shown(panel) == sources(whole.distilled)
+    bundle = panel._repr_mimebundle_()
+    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
+    assert bundle["text/html"].count("<img") == len(whole.distilled.images)
     steps = [value for _, value in panel.step.options]
     assert steps == [*whole.snapshots, -1]
     for step in (steps[0], steps[-2]):

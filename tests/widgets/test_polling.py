@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from isa_toolkit.widgets.panel import Panel
 from isa_toolkit.widgets.polling import FolderWatcher
 
 
@@ -23,17 +22,13 @@ class Watcher(FolderWatcher):
     def state(self):
         return str(self.is_running), self.is_running
 
+    def update(self, values):
+        return {"details": f"{values['found']} {self.is_running}"}
+
 
 def made(tmp_path) -> Watcher:
     watcher = Watcher(tmp_path, 0.01)
-    watcher.panel = Panel(
-        "Test",
-        controls=watcher.controls(),
-        outputs={},
-        update=lambda values: {},
-        actions={"attach": watcher.on_attach, "refresh_list": watcher.on_refresh_list},
-        model=watcher,
-    )
+    watcher.make_panel("Test", "", settings={}, buttons={}, outputs={})
     return watcher
 
 

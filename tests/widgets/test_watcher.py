@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import os
 import signal
@@ -14,7 +15,9 @@ from long_run import long_run, wait_for
 from stand_in_workers import BEGUN, script, status, worker_pids
 from tiny_run import result_bytes, tiny
 
-from isa_toolkit.widgets import JobFailedError, JobWatcher
+from isa_toolkit.figures import training_curves
+from isa_toolkit.figures.style import png
+from isa_toolkit.widgets import JobFailedError, JobWatcher, layout
 
 pytestmark = pytest.mark.slow
 
@@ -60,14 +63,16 @@ def test_controls_choose_the_run(tmp_path):
 def test_a_finished_run_is_shown_with_its_curves_and_images(whole):
     panel = JobWatcher(out=whole.path.parent)
     assert "run" not in panel.controls
-    blank = picture(panel.curves)
+    assert panel.curves.data == {}
     assert panel.found.options == (("frepo (done)", whole.path.name),)
     panel.attach.click()
     panel.check()
     assert panel.bar.value == 1.0
-    assert picture(panel.curves).startswith(b"\x89PNG")
-    assert len(picture(panel.curves)) > 10 * len(blank)
-    assert picture(panel.images) not in (blank, picture(panel.curves))
+    table = training_curves.compute({whole.path.name: whole})
+    assert panel.curves.data == training_curves.for_browser(table) != {}
+    stored = base64.b64decode(panel._repr_mimebundle_()["image/png"])
+    assert stored == png(training_curves.draw(table))
+    assert picture(panel.images) not in (layout.BLANK, stored)
     step = whole.distilled.manifest["selection"]["step"]
     assert f"The result: step {step}," in panel.caption.value
     assert panel.thread is None
