@@ -46,12 +46,15 @@ autodoc_typehints_description_target = "documented"
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 add_module_names = False
-smartquotes = False
+# A double hyphen becomes a dash; quotation marks stay.
+smartquotes_action = "D"
 python_maximum_signature_line_length = 88
 python_use_unqualified_type_names = True
 
 html_theme = "sphinx_book_theme"
 html_title = project
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_context = {"default_mode": "auto"}
 html_theme_options = {
     "navbar_persistent": [],  # the field for searching is in the side bar
