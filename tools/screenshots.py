@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests/support")]
 import lab  # noqa: E402
 
 # Tall enough that nothing scrolls: what scrolls is cut from a picture.
-WIDTHS, HEIGHT = (1280, 700, 1900), 2400
+WIDTHS, HEIGHT = (1280, 700, 1900), 3400
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 # Enough colours for a screen of controls and figures, and fewer bytes.
 COLOURS = 256
@@ -40,6 +40,10 @@ TINY = """
 import pytest
 from widget_study import tiny_study
 study = tiny_study(pytest.MonkeyPatch(), "runs")
+"""
+RUNS = """
+from isa_toolkit.figures import Variant
+study.runs([Variant(key) for key in ("frepo", "isa")], study.sizes[0])
 """
 QUICK = """
 digits = isa.load_dataset("digits")
@@ -125,7 +129,7 @@ SCENES = {
     "predictors": (True, "panel = widgets.Predictors(study)", RUN),
     "gallery": (
         True,
-        "panel = widgets.Gallery('runs')",
+        RUNS + "panel = widgets.Gallery('runs')",
         "panel.labels.value = True",
     ),
     "sweep-planned": (False, SWEEP, ""),
@@ -142,7 +146,7 @@ SCENES = {
         "while panel.bar.value < 0.2: time.sleep(0.2)\n"
         "panel.stop.click(); panel.join()",
     ),
-    "compare": (True, "panel = widgets.CompareRuns('runs')", ""),
+    "compare": (True, RUNS + "panel = widgets.CompareRuns('runs')", ""),
 }
 # For the README: name of the picture -> (panel, theme, width).
 PICTURES = {
