@@ -9,6 +9,7 @@ from typing import Any
 import ipywidgets
 
 from isa_toolkit.errors import InvalidValueError
+from isa_toolkit.figures.results_table import summary
 from isa_toolkit.figures.study import Study
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.panel import Panel
@@ -143,35 +144,8 @@ def size_dropdown(study: Study, value: int) -> ipywidgets.Dropdown:
     )  # fmt: skip
 
 
-def interval_rows(
-    table: Any,
-    *,
-    decimals: int = 1,
-    position: Callable[[float], str] = lambda x: f" {100 * x:.0f} %",
-) -> list[list[str]]:
-    """Return the means of a results table as rows of text.
-
-    Rows hold name, mean, its interval, paired difference, its interval, number of seeds;
-    the name ends with the row's ``x`` as text, by ``position``.
-    """
-    from isa_toolkit.figures.results_table import format_interval
-    from isa_toolkit.figures.variants import label_of
-
-    overall = table[table.seed.isna()]
-    cells = ["setting", "predictor", "x", "quantity", "images_per_class"]
-    paired = overall[overall.against.notna()].drop_duplicates(cells)
-    means = overall[overall.against.isna()].merge(
-        paired, on=cells, how="left", suffixes=("", "_gain")
-    )
-    rows = []
-    for one in means.itertuples():
-        name = label_of(one.setting)
-        if one.x == one.x:
-            name += position(one.x)
-        mean = format_interval(one.value, one.low, one.high, decimals=decimals)
-        gain: tuple[str, str] = ("", "")
-        if isinstance(one.against_gain, str):
-            ends = (one.value_gain, one.low_gain, one.high_gain)
-            gain = format_interval(*ends, decimals=decimals, signed=True)
-        rows.append([name, *mean, *gain, str(one.n)])
-    return rows
+def summary_table(table: Any, **where: Any) -> str:
+    """Return ``figures.summary`` of a results table as HTML."""
+    shown = summary(table, **where)
+    heads = [shown.columns.name or "", *shown.columns]
+    return layout.table(heads, shown.itertuples(name=None))

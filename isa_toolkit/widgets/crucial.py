@@ -21,9 +21,9 @@ from isa_toolkit.widgets import layout, pictures
 from isa_toolkit.widgets.charts import CutHistogram
 from isa_toolkit.widgets.compute_panel import (
     BackgroundTask,
-    interval_rows,
     run_buttons,
     size_dropdown,
+    summary_table,
 )
 from isa_toolkit.widgets.panel import Panel
 
@@ -275,11 +275,9 @@ class _Crucial(BackgroundTask):
             if self._drawn is not None and (self.easy or self.hard):
                 shown = dict.fromkeys(shown, layout.STALE)
             return {**shown, "compared": layout.note(text)}
-        heads = ["test accuracy, %", "mean", "95 %", "difference", "95 %", "seeds"]
-        rows = interval_rows(table[table.predictor == "network"])
         return {
             "comparison": self._picture(table),
-            "table": layout.table(heads, rows),
+            "table": summary_table(table, predictor="network"),
             "compared": layout.caption(fig5.caption(table)),
         }
 

@@ -20,6 +20,7 @@ from isa_toolkit.widgets.compute_panel import (
     BackgroundTask,
     compute_panel,
     size_dropdown,
+    summary_table,
 )
 from isa_toolkit.widgets.panel import Panel
 
@@ -27,7 +28,6 @@ from isa_toolkit.widgets.panel import Panel
 _NEAREST, _LISTED = 8, 24
 # A stored map is in a notebook twice, as PNG and in HTML.
 _DPI = 120
-_MEASURES = ("overlap", "spread", "evenness")
 _MISSING = (
     "This map is a picture only: jupyter-scatter, which lets it be zoomed, pointed at and "
     "lassoed, is not installed. Install it with: pip install jupyter-scatter"
@@ -179,7 +179,7 @@ class _Manifold(BackgroundTask):
         outputs = {
             "legend": layout.legend(colours),
             "gallery": self._gallery(),
-            "table": _numbers(made.measures),
+            "table": summary_table(made.measures),
             "caption": layout.caption(fig6.caption(shown)),
         }
         if self._maps is None:
@@ -291,17 +291,3 @@ def _name(row: Any) -> str:
     return (
         f"{setting(row.setting).label}, distilled image {row.index}: class {row.label}"
     )
-
-
-def _numbers(table: Any) -> str:
-    means = table[table.seed.isna() & table.against.isna()]
-    texts = [
-        f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})"
-        for one in means.itertuples()
-    ]
-    cells = means.assign(text=texts).pivot(
-        index="setting", columns="quantity", values="text"
-    )
-    cells = cells.reindex(means.setting.unique()).reindex(columns=_MEASURES).fillna("")
-    rows = [[setting(one[0]).label, *one[1:]] for one in cells.itertuples()]
-    return layout.table(["mean (95 %)", *_MEASURES], rows)

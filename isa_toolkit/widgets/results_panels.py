@@ -11,20 +11,19 @@ from isa_toolkit.figures.style import png
 from isa_toolkit.widgets import layout
 from isa_toolkit.widgets.compute_panel import (
     compute_panel,
-    interval_rows,
     size_dropdown,
+    summary_table,
 )
 from isa_toolkit.widgets.panel import Panel
 
 
 def _shown(
-    figure: Any, table: Any, rows: list[list[str]], what: str, gain: str, **how: Any
+    figure: Any, table: Any, where: Mapping[str, Any], **how: Any
 ) -> Mapping[str, Any]:
-    """Return a table as the module ``figure`` draws it, with rows of ``interval_rows``."""
-    heads = [what, "mean", "95 %", gain, "95 %", "seeds"]
+    """Return a table as the module ``figure`` draws it, and a summary of its rows."""
     return {
         "picture": png(figure.draw(table, **how)),
-        "table": layout.table(heads, rows),
+        "table": summary_table(table, **where),
         "caption": layout.caption(figure.caption(table, **how)),
     }
 
@@ -46,8 +45,7 @@ def Diversity(study: Study) -> Panel:
     def draw(table: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
         how = {"k": values["k"], "space": values["space"]}
         quantity = f"recall_k{how['k']}{recall.SPACES[how['space']]}"
-        rows = interval_rows(table[table.quantity == quantity], decimals=3)
-        return _shown(recall, table, rows, "recall", "difference", **how)
+        return _shown(recall, table, {"quantity": quantity}, **how)
 
     return compute_panel(
         "Diversity",
@@ -85,19 +83,9 @@ def Information(study: Study) -> Panel:
     """
 
     def draw(table: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        names = {
-            information.EASY: "easiest from the rest",
-            information.RANDOM: "random from the rest",
-            information.HARD: "hardest from the rest",
-        }
-        rows = []
-        for quantity, name in names.items():
-            [row] = interval_rows(table[table.quantity == quantity], decimals=4)
-            rows.append([name, *row[1:]])
-        how = {"fraction": round(values["fraction"], 2)}
-        return _shown(
-            information, table, rows, "squared error", "against random", **how
-        )
+        shown = [information.EASY, information.RANDOM, information.HARD]
+        fraction = round(values["fraction"], 2)
+        return _shown(information, table, {"quantity": shown}, fraction=fraction)
 
     return compute_panel(
         "Information",
@@ -132,16 +120,10 @@ def Predictors(study: Study) -> Panel:
     """
 
     def draw(table: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        rows = []
-        for predictor, name in table6.PREDICTORS.items():
-            if values["predictor"] not in ("both", predictor):
-                continue
-            mine = table[
-                (table.predictor == predictor)
-                & (table.images_per_class == values["images_per_class"])
-            ]
-            rows += [[f"{row[0]}, {name}", *row[1:]] for row in interval_rows(mine)]
-        return _shown(table6, table, rows, "test accuracy, %", "over FRePo")
+        where = {"images_per_class": values["images_per_class"]}
+        if values["predictor"] != "both":
+            where["predictor"] = values["predictor"]
+        return _shown(table6, table, where)
 
     names = [
         ("both", "both"),
@@ -181,12 +163,8 @@ def Regime(study: Study) -> Panel:
 
     def draw(table: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
         predictor = values["predictor"]
-        mine = table[
-            (table.predictor == predictor) & (table.quantity == "accuracy_percent")
-        ]
-        rows = interval_rows(mine, position=lambda x: f", from step {x:.0f}")
-        how = {"predictor": predictor}
-        return _shown(regime, table, rows, "accuracy, %", "over FRePo", **how)
+        where = {"predictor": predictor, "quantity": "accuracy_percent"}
+        return _shown(regime, table, where, predictor=predictor)
 
     return compute_panel(
         "Regime",

@@ -103,9 +103,10 @@ def test_predictors_list_rows_of_either(study):
     both = layout.plain_text(panel.table.value)
     panel.predictor.value = "ridge"
     ridge = layout.plain_text(panel.table.value)
-    assert "FRePo, network" in both
-    assert "FRePo, network" not in ridge
-    assert "FRePo + crucial + ISA, ridge predictor" in ridge
+    assert "network, %" in both
+    assert "ridge, %" in both
+    assert "network" not in ridge
+    assert "FRePo + crucial + ISA" in ridge
     assert panel.table.value.count("<tr>") == 4
 
 
@@ -116,7 +117,7 @@ def test_regime_lists_each_branch_of_a_predictor(study):
     panel.check()
     before = bytes(panel.picture.value)
     shown = layout.plain_text(panel.table.value)
-    assert "FRePo, easy dropped, from step 40" in shown
+    assert "FRePo, easy dropped, step 40" in shown
     # Three branches of each of five settings.
     assert panel.table.value.count("<tr>") == 1 + 15
     panel.predictor.value = "ridge"

@@ -128,14 +128,14 @@ def test_run_compares_shares_and_overlays_them(study):
     panel.check()
     one = bytes(panel.comparison.value)
     assert one != blank
-    assert "FRePo, easy dropped 20 %" in panel.table.value
+    assert "FRePo, easy dropped, 20 %" in panel.table.value
     assert "FRePo, hard dropped" not in panel.table.value
     panel.set(drop=(0.3, 0.1))
     panel.run.click()
     panel.wait(120)
     panel.check()
     text = layout.plain_text(panel.table.value)
-    for words in ("easy dropped 20 %", "easy dropped 30 %", "hard dropped 10 %"):
+    for words in ("easy dropped, 20 %", "easy dropped, 30 %", "hard dropped, 10 %"):
         assert words in text
     assert bytes(panel.comparison.value) != one
     assert "2 seeds" in panel.compared.value
