@@ -12,7 +12,7 @@ import dataclasses
 import difflib
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -24,6 +24,14 @@ _Class = TypeVar("_Class", bound=type)
 # exceeds a whole number by less than this fraction of itself, the rounding of fraction and
 # product (each at most 2^-24), is taken as that number.
 ROUNDING = 3e-7
+
+# Counts are int32 in compiled programs, numbers float32, seeds uint32: a larger seed would be
+# the same as a smaller one.
+LARGEST_COUNT, LARGEST_NUMBER, LARGEST_SEED = (
+    2**31 - 1,
+    3.4028234663852886e38,
+    2**32 - 1,
+)
 
 # Common names from other projects -> the names here.
 _ALIASES = {
@@ -55,12 +63,7 @@ def fail(name: str, rule: str, value: Any, fix: str = "") -> InvalidValueError:
         >>> print(fail("steps", "be at least 1", 0, "Leave it out for 400."))
         steps must be at least 1, got 0. Leave it out for 400.
     """
-    if isinstance(value, _Verbatim):
-        shown = str(value)
-    else:
-        shown = repr(value)
-        if len(shown) > 80:
-            shown = shown[:77] + "..."
+    shown = str(value) if isinstance(value, _Verbatim) else _shown(value)
     sentence = f"{name} must {rule}, got {shown}."
     return InvalidValueError(f"{sentence} {fix}" if fix else sentence)
 
@@ -74,19 +77,57 @@ def as_text(text: str) -> str:
     return _Verbatim(text)
 
 
-def check_integer(name: str, value: Any, *, minimum: int = 1, fix: str = "") -> int:
-    """Return ``value`` as an ``int`` of at least ``minimum``."""
+def _shown(value: Any) -> str:
+    """Return a value as one short line, whatever it is."""
+    try:
+        shown = " ".join(repr(value).split(None))
+    except Exception:  # noqa: BLE001 - also a whole number of too many digits
+        shown = f"a value of type {type(value).__name__}"
+    return shown if len(shown) <= 80 else shown[:77] + "..."
+
+
+def wrong_type(name: str, wanted: str, value: Any, fix: str = "") -> InvalidTypeError:
+    """Return the error for a value of another type than ``wanted``, which is a noun."""
+    sentence = f"{name} must be {wanted}, got {_shown(value)}."
+    return InvalidTypeError(f"{sentence} {fix}" if fix else sentence)
+
+
+def plain(value: Any) -> Any:
+    """Return the number in an array without axes, of NumPy or JAX; all else as it is."""
+    is_array = getattr(value, "ndim", None) == 0 and hasattr(value, "item")
+    return value.item() if is_array and not isinstance(value, Real) else value
+
+
+def check_integer(
+    name: str,
+    value: Any,
+    *,
+    minimum: int = 1,
+    maximum: int = LARGEST_COUNT,
+    fix: str = "",
+) -> int:
+    """Return ``value`` as an ``int`` of at least ``minimum`` and at most ``maximum``."""
+    value = plain(value)
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise InvalidTypeError(f"{name} must be a whole number, got {value!r}.")
-    if value < minimum:
-        raise fail(name, f"be at least {minimum}", int(value), fix)
-    return int(value)
+        raise wrong_type(name, "a whole number", value)
+    number = int(value)
+    if number < minimum:
+        raise fail(name, f"be at least {minimum}", number, fix)
+    if number > maximum:
+        raise fail(name, f"be at most {maximum}", number)
+    return number
+
+
+def check_seed(name: str, value: Any) -> int:
+    """Return ``value`` as an ``int`` that is a key of JAX and of NumPy: below 2^32."""
+    return check_integer(name, value, minimum=0, maximum=LARGEST_SEED)
 
 
 def check_boolean(name: str, value: Any) -> bool:
     """Return ``value`` if it is True or False."""
+    value = plain(value)
     if not isinstance(value, bool):
-        raise InvalidTypeError(f"{name} must be True or False, got {value!r}.")
+        raise wrong_type(name, "True or False", value)
     return value
 
 
@@ -100,11 +141,15 @@ def check_number(
     below: float = math.inf,
 ) -> float:
     """Return ``value`` as a finite ``float`` within the bounds."""
+    value = plain(value)
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise InvalidTypeError(f"{name} must be a number, got {value!r}.")
-    number = float(value)
-    if not math.isfinite(number):
-        raise fail(name, "be finite", number)
+        raise wrong_type(name, "a number", value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not abs(number) <= LARGEST_NUMBER:
+        raise fail(name, "be finite in float32", value)
     if not (at_least <= number <= at_most and above < number < below):
         bounds = {
             "at least": at_least,
@@ -120,8 +165,8 @@ def check_number(
 def check_one_of(name: str, value: Any, known: Iterable[str], *, fix: str = "") -> str:
     """Return ``value`` if it is one of the ``known`` names."""
     names = sorted(known)
-    if value not in names:
-        similar = _similar(str(value), names)
+    if not isinstance(value, str) or value not in names:
+        similar = _similar(value, names) if isinstance(value, str) else None
         if similar and not fix:
             fix = f"Did you mean {similar!r}?"
         raise fail(name, f"be one of {', '.join(map(repr, names))}", value, fix)
@@ -162,19 +207,18 @@ def suggest_keywords(cls: _Class) -> _Class:
     def checked(self: Any, *args: Any, **kwargs: Any) -> None:
         for keyword in kwargs:
             if keyword not in known:
-                similar = _similar(keyword, known)
-                fix = (
-                    f"Did you mean {similar!r}?"
-                    if similar
-                    else f"It has: {', '.join(known)}."
-                )
-                raise InvalidTypeError(
-                    f"{cls.__name__} has no setting {keyword!r}. {fix}"
-                )
+                raise unknown(f"{cls.__name__} has no setting", keyword, known)
         initialise(self, *args, **kwargs)
 
     cls.__init__ = checked
     return cls
+
+
+def unknown(sentence: str, keyword: str, known: Sequence[str]) -> InvalidTypeError:
+    """Return the error for an unknown keyword; it suggests a known one."""
+    similar = _similar(keyword, known)
+    fix = f"Did you mean {similar!r}?" if similar else f"It has: {', '.join(known)}."
+    return InvalidTypeError(f"{sentence} {keyword!r}. {fix}")
 
 
 def short_repr(self: Any) -> str:
@@ -213,6 +257,6 @@ def check_names(
     name: str, value: Iterable[str], known: Iterable[str]
 ) -> tuple[str, ...]:
     """Return several names as a tuple, if each is one of the ``known``."""
-    if isinstance(value, str):
-        raise InvalidTypeError(f"{name} must be a tuple of names, got {value!r}.")
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise wrong_type(name, "a tuple of names", value)
     return tuple(check_one_of(f"each of {name}", one, known) for one in value)

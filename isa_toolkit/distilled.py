@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from isa_toolkit import checks
+from isa_toolkit.annotations import typed
 from isa_toolkit.display import class_rows, html_grid, picture_grid
 from isa_toolkit.errors import InvalidValueError
 from isa_toolkit.files import write_atomically
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 
+@typed
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class DistilledSet:
     """A few learned images per class, with learned labels.
@@ -118,6 +120,7 @@ class DistilledSet:
         note = f"{left_out} more images are not shown." if left_out else ""
         return html_grid(repr(self), rows, note=note)
 
+    @typed
     def show(self, *, columns: int = 10) -> Image:
         """Return a picture of the images: one row for each class.
 
@@ -142,6 +145,7 @@ class DistilledSet:
         return picture_grid([images for _, images in rows])
 
     @classmethod
+    @typed
     def from_inputs(
         cls,
         images: Any,
@@ -178,6 +182,7 @@ class DistilledSet:
         )
 
     @classmethod
+    @typed
     def from_pixels(
         cls,
         pixels: Any,
@@ -232,6 +237,7 @@ class DistilledSet:
             manifest=dict(manifest or {}),
         )
 
+    @typed
     def to_pixels(self, *, clip: bool = True) -> Float[np.ndarray, "m h w ch"]:
         """Return the images on the pixel scale, float32 [m, h, w, ch].
 
@@ -241,6 +247,7 @@ class DistilledSet:
         """
         return np.clip(self.pixels, 0, 1) if clip else self.pixels.copy()
 
+    @typed
     def export(
         self, out: str | Path, *, kind: ExportKind = "png", overwrite: bool = False
     ) -> Path:
@@ -262,6 +269,7 @@ class DistilledSet:
         """
         return export(self, out, kind=kind, overwrite=overwrite)
 
+    @typed
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file: whole or not at all.
 
@@ -294,6 +302,7 @@ class DistilledSet:
         return path
 
     @classmethod
+    @typed
     def load(cls, path: str | Path) -> DistilledSet:
         """Read a set that ``save`` wrote.
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from importlib import resources
 from typing import Any, Literal
 
+from isa_toolkit.annotations import typed
 from isa_toolkit.checks import check_integer, check_one_of, match_name
 
 ScaleName = Literal["quick", "small", "paper"]
@@ -43,6 +44,7 @@ class Scale:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+@typed
 def preset(method: str, dataset: str, images_per_class: int) -> dict[str, Any]:
     """Return the published settings of a method for a data set.
 
@@ -97,12 +99,14 @@ def preset(method: str, dataset: str, images_per_class: int) -> dict[str, Any]:
     return row
 
 
+@typed
 def published_rows(method: str) -> dict[str, tuple[int, ...]]:
     """Return the numbers of images per class of the rows that ``preset`` knows, by data set."""
     _, _, datasets = _method(method)
     return {name: tuple(map(int, _split(one)[1])) for name, one in datasets.items()}
 
 
+@typed
 def published_whitening(
     method: str, dataset: str, images_per_class: int
 ) -> dict[str, Any]:
@@ -118,6 +122,7 @@ def published_whitening(
     return {name: row[name] for name in ("whitening", "std") if name in row}
 
 
+@typed
 def scale(
     name: str, method: str = "frepo", dataset: str = "", images_per_class: int = 1
 ) -> Scale:
@@ -154,6 +159,7 @@ def scale(
     return Scale(**known, settings=own)
 
 
+@typed
 def study_budget(name: str, dataset: str = "") -> dict[str, Any]:
     """Return the fields of ``isa_toolkit.figures.study.Budget`` at a scale.
 
@@ -174,6 +180,7 @@ def _scale(name: str) -> dict[str, Any]:
     return scales[check_one_of("scale", name, scales)]
 
 
+@typed
 def evaluation_steps(num_distilled: int, protocol: str = "isa") -> int:
     """Return how many updates the final evaluation trains.
 
@@ -194,6 +201,7 @@ def evaluation_steps(num_distilled: int, protocol: str = "isa") -> int:
     return listed[str(_nearest(count, map(int, listed)))]
 
 
+@typed
 def evaluation_batch_size(num_distilled: int) -> int:
     """Return the batch size of the final evaluation of n images, ``min(n, 500)``."""
     return min(check_integer("num_distilled", num_distilled), 500)

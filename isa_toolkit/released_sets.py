@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
+from isa_toolkit.annotations import typed
 from isa_toolkit.checks import as_text, check_integer, check_one_of, fail, match_name
 from isa_toolkit.datasets import DATASETS, Dataset, Preprocessing, load_dataset
 from isa_toolkit.distilled import DistilledSet
@@ -60,6 +61,7 @@ class _Arrays(NamedTuple):
     learned: dict[str, float]
 
 
+@typed
 def import_distilled(
     path: str | Path,
     *,

@@ -13,10 +13,12 @@ from scipy import linalg
 
 from isa_toolkit.analysis.ranking import dropped_count, order
 from isa_toolkit.analysis.validation import as_labels, as_points, as_scores
+from isa_toolkit.annotations import typed
 from isa_toolkit.checks import (
     as_text,
     check_integer,
     check_number,
+    check_seed,
     fail,
 )
 
@@ -56,6 +58,7 @@ class CrossPrediction(NamedTuple):
     predicted: int
 
 
+@typed
 def cross_prediction(
     features: Real[np.ndarray, "n d"],
     labels: Real[np.ndarray, "n *c"],
@@ -118,7 +121,7 @@ def cross_prediction(
         raise fail("fraction", "lie between 0 and 1", fraction, fix)
     penalty = check_number("ridge", ridge, above=0)
     draws = check_integer("seeds", seeds)
-    first = check_integer("seed", seed, minimum=0)
+    first = check_seed("seed", seed)
     ascending = order(values)
     count = dropped_count(len(values), fraction)
 

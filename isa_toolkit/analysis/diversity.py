@@ -13,6 +13,7 @@ from jaxtyping import Real
 
 from isa_toolkit.analysis.knn import closer, clouds, rough_blocks, squared_radii
 from isa_toolkit.analysis.validation import as_pair, check_neighbours
+from isa_toolkit.annotations import typed
 from isa_toolkit.checks import check_integer
 
 
@@ -34,6 +35,7 @@ class Prdc(NamedTuple):
     coverage: float
 
 
+@typed
 def prdc(
     real: Real[np.ndarray, "n d"], distilled: Real[np.ndarray, "m d"], k: int = 5
 ) -> Prdc:
@@ -100,6 +102,7 @@ def prdc(
     )
 
 
+@typed
 def recall(
     real: Real[np.ndarray, "n d"], distilled: Real[np.ndarray, "m d"], k: int = 5
 ) -> float:

@@ -16,7 +16,8 @@ from jaxtyping import Float, Int, Real
 
 from isa_toolkit.analysis.knn import distance_blocks
 from isa_toolkit.analysis.validation import as_labels, as_points
-from isa_toolkit.checks import as_text, check_integer, check_number, fail
+from isa_toolkit.annotations import typed
+from isa_toolkit.checks import as_text, check_integer, check_number, check_seed, fail
 
 # Both libraries exaggerate attraction for this many iterations before the rest.
 _EARLY = 250
@@ -50,6 +51,7 @@ class Map(NamedTuple):
         )
 
 
+@typed
 def tsne_map(
     real: Real[np.ndarray, "n d"],
     distilled: Mapping[str, Real[np.ndarray, "_ d"]] | Real[np.ndarray, "_ d"],
@@ -296,7 +298,7 @@ def _settings(
 ) -> tuple[int, int, int]:
     """Return the checked iterations, seed and k."""
     steps = check_integer("iterations", iterations, minimum=_EARLY + 1)
-    start = check_integer("seed", seed, minimum=0)
+    start = check_seed("seed", seed)
     if start > _LARGEST_SEED:
         raise fail("seed", f"be at most {_LARGEST_SEED}", start)
     return steps, start, _neighbours(count, neighbours)

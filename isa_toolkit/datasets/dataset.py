@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from isa_toolkit.annotations import typed
 from isa_toolkit.checks import as_text, check_integer, check_one_of, fail
 from isa_toolkit.datasets.images import check_resolution, crop_and_resize
 from isa_toolkit.datasets.preprocessing import Preprocessing, fit, pieces
@@ -45,6 +46,7 @@ _LONGEST_NAME = 150
 _FEWER = "Pass limit to load fewer images."
 
 
+@typed
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """Images with their labels.
@@ -84,6 +86,7 @@ class Split:
         return Split(taken, self.labels[rows])
 
 
+@typed
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Dataset:
     """Labelled images to distil from (train) and to evaluate on (test).
@@ -168,6 +171,7 @@ class Dataset:
             notes.append(f"left out {left_out} files without an image")
         return notes
 
+    @typed
     def show(self, images_per_class: int = 8) -> Image.Image:
         """Return a picture of training images, one row per class, that a notebook shows.
 
@@ -203,6 +207,7 @@ class Dataset:
                 digest.update(np.ascontiguousarray(array[piece]).data)
         return digest.hexdigest()
 
+    @typed
     def inputs(self, split: SplitName = "train") -> Float[np.ndarray, "n h w ch"]:
         """Return the preprocessed images of a split, read-only, computed once and kept.
 
@@ -223,6 +228,7 @@ class Dataset:
             self._kept[split] = made
         return self._kept[split]
 
+    @typed
     def targets(self, split: SplitName = "train") -> Float[np.ndarray, "n c"]:
         """Return centred one-hot targets of a split: 1 - 1/C on the class, else -1/C.
 
@@ -238,6 +244,7 @@ class Dataset:
         check_fits(what, 4 * len(labels) * self.num_classes, _FEWER)
         return centred_one_hot(labels, self.num_classes)
 
+    @typed
     def holdout(self, fraction: float, *, seed: int = 0) -> tuple[Dataset, Split]:
         """Return the data set with a smaller training part, and what was held out.
 
@@ -264,6 +271,7 @@ class Dataset:
         return smaller, Split(np.asarray(held_out.images), held_out.labels)
 
     @classmethod
+    @typed
     def from_arrays(
         cls,
         train_images: Any,

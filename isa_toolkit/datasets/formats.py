@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from isa_toolkit.annotations import typed
 from isa_toolkit.checks import as_text, fail
 from isa_toolkit.datasets.images import FORMATS, Encoded, check_resolution
 from isa_toolkit.datasets.readers import (
@@ -85,6 +86,7 @@ class LabelledImages(NamedTuple):
     class_names: tuple[str, ...]
 
 
+@typed
 def read_images(root: str | Path, *, resolution: int | None = None) -> LabelledImages:
     """Return every training image in a file or folder, with none held out.
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from isa_toolkit.annotations import typed
 from isa_toolkit.checks import as_text, check_one_of, fail, match_name
 from isa_toolkit.datasets.dataset import Dataset, build, check_choices
 from isa_toolkit.datasets.formats import parquet_source, read_local
@@ -19,6 +20,7 @@ from isa_toolkit.errors import InvalidTypeError
 _SOURCES = ("digits", "hub", "local")
 
 
+@typed
 def load_dataset(
     name: str,
     *,

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
+from isa_toolkit.annotations import typed
 from isa_toolkit.checks import as_text, fail
 from isa_toolkit.datasets.registry import Whitening
 from isa_toolkit.datasets.storage import MappedImages
@@ -55,6 +56,7 @@ class Constants(NamedTuple):
     matrix: Float[Any, "b b"]
 
 
+@typed
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Preprocessing:
     """An invertible map between pixels and network inputs.

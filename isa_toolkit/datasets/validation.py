@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from isa_toolkit.annotations import typed
 from isa_toolkit.checks import as_text, check_integer, fail
 from isa_toolkit.errors import InvalidValueError
 
@@ -47,6 +48,7 @@ def check_size(
         raise fail(name, "have one size", as_text(which.format(*sizes)), fix)
 
 
+@typed
 def centred_one_hot(
     labels: Int[np.ndarray, " n"], num_classes: int
 ) -> Float[np.ndarray, "n c"]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 
 from isa_toolkit import checks
+from isa_toolkit.annotations import typed
 from isa_toolkit.checks import as_text
 from isa_toolkit.distillation import distributed
 from isa_toolkit.distillation.experiment import Experiment, ResolvedExperiment
@@ -37,6 +38,7 @@ PREPARED_LIMIT_BYTES = 32 * 2**30
 _FEW_STEPS = 5000
 
 
+@typed
 def distill(
     experiment: Experiment,
     *,
@@ -145,6 +147,7 @@ def distill(
     return run
 
 
+@typed
 def distill_grid(
     experiment: Experiment | Sequence[Experiment],
     grid: Grid | None = None,
@@ -229,9 +232,9 @@ def distill_grid(
     checks.check_number("checkpoint_s", checkpoint_s, above=0)
     if keep_checkpoints is not None:
         checks.check_integer("keep_checkpoints", keep_checkpoints)
-    if vmap is not None:
-        checks.check_boolean("vmap", vmap)
-    checks.check_integer("prepared_limit_bytes", prepared_limit_bytes, minimum=0)
+    checks.check_integer(
+        "prepared_limit_bytes", prepared_limit_bytes, minimum=0, maximum=2**63 - 1
+    )
     experiments = expand_grid(experiment, grid)
     folder = Path("runs" if out is None else out)
     with catch_signals() as request, contextlib.ExitStack() as locks:

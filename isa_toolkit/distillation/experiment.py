@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from isa_toolkit import checks, presets
+from isa_toolkit.annotations import check_settings
 from isa_toolkit.datasets import Dataset, load_dataset
 from isa_toolkit.datasets.registry import Whitening
 from isa_toolkit.datasets.validation import check_images_per_class
@@ -26,7 +27,7 @@ from isa_toolkit.distillation.store import hash_of
 from isa_toolkit.errors import InvalidTypeError
 from isa_toolkit.evaluation import EvaluationSettings
 from isa_toolkit.methods import METHODS, FRePo, MethodSettings, method_of
-from isa_toolkit.methods.base import check_settings
+from isa_toolkit.methods.base import has_values
 from isa_toolkit.networks import NETWORKS, Network, NetworkSettings, build
 from isa_toolkit.networks.training import FitSettings, dsa_fit
 
@@ -140,10 +141,11 @@ class Experiment:
                 f"method must be one of {known}, or a name, "
                 f"got {type(self.method).__name__}."
             )
+        self._use_plain_numbers()
         check_settings(
             self,
             fractions=("validation_fraction",),
-            from_zero=("seed", "validation_every"),
+            from_zero=("validation_every",),
         )
         self._check_start()
         method = method_of(self.method)
@@ -180,6 +182,16 @@ class Experiment:
     def __repr__(self) -> str:
         text = checks.short_repr(self)
         return text if len(text) <= 300 else text[:297] + "..."
+
+    def _use_plain_numbers(self) -> None:
+        """Take the numbers out of the method's arrays, which are not checked as such."""
+        if has_values(self.method):
+            return
+        plain = {name: checks.plain(one) for name, one in vars(self.method).items()}
+        for name, value in plain.items():
+            if not has_values(value):
+                raise checks.wrong_type(name, "a number", value)
+        object.__setattr__(self, "method", dataclasses.replace(self.method, **plain))  # pyright: ignore[reportArgumentType]
 
     def _check_start(self) -> None:
         start = self.start_from

@@ -50,14 +50,7 @@ def expand_grid(
 def as_experiments(
     experiments: Experiment | Sequence[Experiment],
 ) -> list[Experiment]:
-    """Return one experiment, or several, as a list; a data set gets the right call."""
-    if isinstance(experiments, str | Dataset):
-        name = experiments if isinstance(experiments, str) else experiments.name
-        shown = repr(name) if isinstance(experiments, str) else "dataset"
-        raise InvalidTypeError(
-            f"experiment must be an Experiment, got the data set {name!r}. Use "
-            f"Experiment({shown}, method='frepo', steps=400)."
-        )
+    """Return one experiment, or several, as a list."""
     found = [experiments] if isinstance(experiments, Experiment) else list(experiments)
     if not found or not all(isinstance(one, Experiment) for one in found):
         raise InvalidTypeError(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isa_toolkit import checks
+from isa_toolkit.annotations import typed
 from isa_toolkit.datasets import Dataset, load_dataset
 from isa_toolkit.distillation.checkpoints import stored_steps
 from isa_toolkit.distillation.store import STATUS, RunStore, read_experiment
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@typed
 class Run:
     """One run folder; shown in a notebook as its status, its curves and its images.
 
@@ -163,6 +165,7 @@ class Run:
         """
         return DistilledSet.load(self.path / "distilled.safetensors")
 
+    @typed
     def distilled_at(self, step: int) -> DistilledSet:
         """Return the distilled set at a validation.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from isa_toolkit import checks
+from isa_toolkit.annotations import typed
 from isa_toolkit.datasets import Dataset, centred_one_hot
 from isa_toolkit.datasets.validation import check_images_per_class
 from isa_toolkit.distilled import DistilledSet
@@ -21,6 +22,7 @@ from isa_toolkit.evaluation.evaluation import (
 from isa_toolkit.networks.training import FitSettings
 
 
+@typed
 def random_real(
     dataset: Dataset, images_per_class: int, *, seed: int = 0
 ) -> DistilledSet:
@@ -38,7 +40,7 @@ def random_real(
         TypeError: A number is not whole.
         ValueError: A class has fewer images, or ``seed`` is negative.
     """
-    draw = np.random.default_rng(checks.check_integer("seed", seed, minimum=0))
+    draw = np.random.default_rng(checks.check_seed("seed", seed))
 
     def choose(members: np.ndarray, count: int) -> np.ndarray:
         return draw.choice(members, count, replace=False)
@@ -46,6 +48,7 @@ def random_real(
     return _real(dataset, images_per_class, choose, "random_real", seed)
 
 
+@typed
 def kmeans_real(
     dataset: Dataset, images_per_class: int, *, seed: int = 0
 ) -> DistilledSet:
@@ -57,7 +60,7 @@ def kmeans_real(
     """
     from sklearn.cluster import KMeans
 
-    checks.check_integer("seed", seed, minimum=0)
+    checks.check_seed("seed", seed)
     inputs = dataset.inputs("train").reshape(len(dataset.train.labels), -1)
 
     def choose(members: np.ndarray, count: int) -> np.ndarray:
@@ -75,6 +78,7 @@ def kmeans_real(
     return _real(dataset, images_per_class, choose, "kmeans_real", seed)
 
 
+@typed
 def full_data(
     dataset: Dataset, settings: EvaluationSettings | None = None, **changes: Any
 ) -> Evaluation:

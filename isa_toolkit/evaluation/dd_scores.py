@@ -27,6 +27,7 @@ from jaxtyping import Float
 
 from isa_toolkit import checks
 from isa_toolkit.analysis.intervals import Interval, mean_interval
+from isa_toolkit.annotations import typed
 from isa_toolkit.datasets import Dataset, centred_one_hot
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.evaluation.baselines import full_data, random_real
@@ -94,6 +95,7 @@ class DDRanking:
         return f"{', '.join(texts)} (%, {len(self.hard)} networks)"
 
 
+@typed
 def dd_ranking(
     distilled: DistilledSet,
     dataset: Dataset,

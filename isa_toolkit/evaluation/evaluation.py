@@ -11,7 +11,7 @@ import dataclasses
 import html
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +20,9 @@ from jaxtyping import Float
 
 from isa_toolkit import checks
 from isa_toolkit.analysis.intervals import Interval, mean_interval, paired_interval
+from isa_toolkit.annotations import check_settings, typed
 from isa_toolkit.datasets import Dataset, load_dataset
-from isa_toolkit.datasets.augmentation import MODES, OPS_OF
+from isa_toolkit.datasets.augmentation import OPS_OF
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.errors import InvalidTypeError
 from isa_toolkit.evaluation.protocols import (
@@ -43,6 +44,9 @@ from isa_toolkit.methods.base import add_flips
 from isa_toolkit.networks import NetworkSettings, build
 from isa_toolkit.networks.training import FitSettings, SGDSettings
 from isa_toolkit.released_sets import loading_options
+
+if TYPE_CHECKING:
+    from isa_toolkit.distillation import Run
 
 Predictor = Literal["network", "ridge"]
 PREDICTORS: tuple[Predictor, ...] = get_args(Predictor)
@@ -103,10 +107,7 @@ class EvaluationSettings:
     def __post_init__(self) -> None:
         protocol = checks.match_name("protocol", self.protocol, PROTOCOLS)
         object.__setattr__(self, "protocol", protocol)
-        checks.check_integer("networks", self.networks)
-        checks.check_integer("seed", self.seed, minimum=0)
-        if self.epochs is not None:
-            checks.check_integer("epochs", self.epochs)
+        check_settings(self)
         if protocol != "published":
             kind = SETTINGS_OF.get(protocol, FitSettings)
             if self.fit is not None and not isinstance(self.fit, kind):
@@ -119,18 +120,13 @@ class EvaluationSettings:
                 checks.check_names("ops", self.ops, known)
             if self.ops and protocol == "rfad":
                 raise checks.fail("ops", "be left out under protocol 'rfad'", self.ops)
-        if self.augment_mode is not None:
-            checks.check_one_of("augment_mode", self.augment_mode, MODES)
-            if protocol == "dsa" and self.augment_mode != "batch":
-                raise checks.fail(
-                    "augment_mode",
-                    "be 'batch' under protocol 'dsa'",
-                    self.augment_mode,
-                    "DSA draws one op for a batch, its parameters for each image.",
-                )
-        checks.check_number("ridge", self.ridge, at_least=0)
-        if self.flips is not None:
-            checks.check_boolean("flips", self.flips)
+        if self.augment_mode == "sample" and protocol == "dsa":
+            raise checks.fail(
+                "augment_mode",
+                "be 'batch' under protocol 'dsa'",
+                self.augment_mode,
+                "DSA draws one op for a batch, its parameters for each image.",
+            )
 
     def resolve(
         self,
@@ -255,6 +251,7 @@ class Evaluation:
         """Mean accuracy of the trained networks on the test images, a fraction."""
         return float(np.mean(self.network))
 
+    @typed
     def interval(
         self, predictor: Predictor = "network", *, level: float = 0.95
     ) -> Interval:
@@ -270,6 +267,7 @@ class Evaluation:
         interval = mean_interval(self._of(predictor), level=level)
         return interval._replace(kind="networks, one distilled set")
 
+    @typed
     def compare(
         self,
         other: Evaluation,
@@ -369,8 +367,9 @@ class Comparison:
         return f"{mean:+.1f} ± {half:.1f} points ({pairs}{inside})"
 
 
+@typed
 def evaluate(
-    distilled: DistilledSet | str | Path | Any,
+    distilled: DistilledSet | Run | str | Path,
     dataset: Dataset | str | None = None,
     settings: EvaluationSettings | None = None,
     *,
@@ -435,10 +434,6 @@ def evaluate(
         "network": network,
     }
     changes.update({name: value for name, value in named.items() if value is not None})
-    if settings is not None and not isinstance(settings, EvaluationSettings):
-        raise InvalidTypeError(
-            f"settings must be EvaluationSettings, got {type(settings).__name__}."
-        )
     settings = dataclasses.replace(settings or EvaluationSettings(), **changes)
     distilled = _as_distilled(distilled)
     dataset = _as_dataset(dataset, distilled)
@@ -479,16 +474,7 @@ def _as_distilled(value: Any) -> DistilledSet:
         return DistilledSet.load(
             path / "distilled.safetensors" if path.is_dir() else path
         )
-    value = getattr(value, "distilled", value)
-    if not isinstance(value, DistilledSet):
-        raise InvalidTypeError(
-            "distilled must be a DistilledSet, a Run or a path, got "
-            f"{type(value).__name__}. For images and labels of your own use "
-            "evaluate(DistilledSet.from_pixels(images, labels, "
-            "preprocessing=dataset.preprocessing, class_names=dataset.class_names), "
-            "dataset)."
-        )
-    return value
+    return getattr(value, "distilled", value)
 
 
 def _as_dataset(value: Any, distilled: DistilledSet) -> Dataset:

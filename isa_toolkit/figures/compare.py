@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from isa_toolkit import checks
+from isa_toolkit.annotations import typed
 from isa_toolkit.distillation import Run
 from isa_toolkit.distillation.run_names import differing_settings, settings_text
 from isa_toolkit.figures import results_table
@@ -72,6 +73,7 @@ class RunComparison(NamedTuple):
         return self.summary().to_html(escape=True)
 
 
+@typed
 def compare(
     runs: Sequence[Run],
     others: Sequence[Run] = (),

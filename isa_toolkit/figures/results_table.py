@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, SupportsInt
 
 from isa_toolkit import checks
 from isa_toolkit.analysis.intervals import Interval, mean_interval, paired_interval
+from isa_toolkit.annotations import typed
 from isa_toolkit.display import Markdown
 from isa_toolkit.figures.variants import label_of
 
@@ -150,6 +151,7 @@ def _columns(interval: Interval) -> dict[str, Any]:
 # --- reading a table --------------------------------------------------------------------
 
 
+@typed
 def summary(
     table: pd.DataFrame, *, decimals: int | None = None, **where: Any
 ) -> pd.DataFrame:
@@ -209,6 +211,7 @@ def summary(
     return shown.rename_axis(columns=corner)
 
 
+@typed
 def findings(table: pd.DataFrame, **where: Any) -> Markdown:
     """Return what the paired differences of a table show, as text for a notebook.
 
@@ -327,6 +330,7 @@ def _digits(values: Iterable[float], digits: int = 3) -> int:
     return max(0, min(6, digits - 1 - math.floor(math.log10(largest))))
 
 
+@typed
 def mean_of(
     table: pd.DataFrame, setting: str, *, minus: str | None = None, **where: Any
 ) -> Interval:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 import numpy as np
 
 from isa_toolkit import checks, presets
+from isa_toolkit.annotations import typed
 from isa_toolkit.datasets import Dataset, load_dataset
 from isa_toolkit.distillation import Experiment, Run, distill
 from isa_toolkit.errors import CancelledError, InvalidTypeError, RunLockedError
@@ -97,6 +98,7 @@ def _budget(scale: Any) -> Budget:
 BUDGETS: dict[str, Budget] = {name: _budget(name) for name in presets.table("scales")}
 
 
+@typed
 class Study:
     """One data set at one scale: experiments, runs, evaluations and feature networks.
 
@@ -151,11 +153,6 @@ class Study:
         self._cache: dict[str, Any] = {}
         if isinstance(dataset, str):
             dataset = load_dataset(dataset)
-        if not isinstance(dataset, Dataset):
-            raise InvalidTypeError(
-                "dataset must be a Dataset or the name of one, such as 'digits', got "
-                f"{type(dataset).__name__}."
-            )
         self.dataset = dataset
         if is_named and self.budget.scale == "paper":
             steps = presets.study_budget("paper", dataset.name)["steps"]

@@ -11,11 +11,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from isa_toolkit.annotations import typed
 from isa_toolkit.checks import ROUNDING
 
 Scalar = Float[Array, ""] | float
 
 
+@typed
 def scores(residual: Float[Array, "n c"]) -> Float[Array, " n"]:
     """Return the score of each target: large is hard, small is easy.
 
@@ -32,6 +34,7 @@ def scores(residual: Float[Array, "n c"]) -> Float[Array, " n"]:
     return 0.5 * jnp.sum(jnp.square(residual), axis=-1)
 
 
+@typed
 def ranks(values: Float[Array, " n"]) -> Int[Array, " n"]:
     """Return the rank of each value, 0 for the smallest; equal values by position.
 
@@ -46,6 +49,7 @@ def ranks(values: Float[Array, " n"]) -> Int[Array, " n"]:
     return jnp.zeros_like(order).at[order].set(positions)
 
 
+@typed
 def select(
     values: Float[Array, " n"], *, drop_easy: Scalar, drop_hard: Scalar
 ) -> Float[Array, " n"]:
@@ -82,6 +86,7 @@ def _dropped(count: int, fraction: Scalar) -> Int[Array, ""]:
     return jnp.clip(dropped, 0, count - 1)
 
 
+@typed
 def weighted_mean(
     values: Float[Array, " n"], weights: Float[Array, " n"]
 ) -> Float[Array, ""]:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from isa_toolkit.annotations import typed
 from isa_toolkit.networks.base import map_in_pieces
 from isa_toolkit.networks.precision import products_of_rows
 
@@ -23,6 +24,7 @@ Scalar = Float[Array, ""] | float
 _LARGEST_SEARCH, _ROWS = 8192, 1024
 
 
+@typed
 def segment_loss(
     residual: Float[Array, "n c"],
     difference: Float[Array, "n c"],
@@ -57,6 +59,7 @@ def segment_loss(
     )
 
 
+@typed
 def virtual_loss(
     residual: Float[Array, "n c"],
     difference: Float[Array, "n c"],
@@ -78,6 +81,7 @@ def virtual_loss(
     return 0.5 * jnp.sum(jnp.square(residual + step * difference), axis=-1)
 
 
+@typed
 def nearest_partners(
     features: Float[Array, "n d"],
     weights: Float[Array, " n"],
@@ -135,6 +139,7 @@ def nearest_partners(
     return map_in_pieces(lambda some: nearest(*some), (unit, itself, groups), at_once)
 
 
+@typed
 def random_partners(
     key: Key[Array, ""], weights: Float[Array, " n"]
 ) -> Int[Array, " n"]:
@@ -162,6 +167,7 @@ def random_partners(
     return jnp.zeros_like(order).at[order].set(target)
 
 
+@typed
 def random_permutation(
     key: Key[Array, ""], weights: Float[Array, " n"]
 ) -> Int[Array, " n"]:

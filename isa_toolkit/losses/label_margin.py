@@ -6,7 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from isa_toolkit.annotations import typed
 
+
+@typed
 def label_margin_loss(
     labels: Float[Array, "m c"], *, limit: float = 1.0
 ) -> Float[Array, ""]:

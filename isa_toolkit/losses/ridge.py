@@ -20,6 +20,8 @@ import jax.numpy as jnp
 from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Array, Bool, Float
 
+from isa_toolkit.annotations import typed
+
 HIGHEST = jax.lax.Precision.HIGHEST
 MAX_ERROR = 0.01
 """Largest estimated relative error of a solution that is used."""
@@ -45,6 +47,7 @@ class Readout(NamedTuple):
     error: Float[Array, ""]
 
 
+@typed
 def dual_readout(
     features: Float[Array, "m d"], labels: Float[Array, "m c"], ridge: Scalar
 ) -> Readout:
@@ -67,6 +70,7 @@ def dual_readout(
     return dual._replace(weights=_product(features.T, dual.weights))
 
 
+@typed
 def primal_readout(
     features: Float[Array, "m d"], labels: Float[Array, "m c"], ridge: Scalar
 ) -> Readout:
@@ -82,6 +86,7 @@ def primal_readout(
     return _solve(features.T, moment, ridge / features.shape[0])
 
 
+@typed
 def readout(
     features: Float[Array, "m d"], labels: Float[Array, "m c"], ridge: Scalar
 ) -> Readout:
@@ -94,6 +99,7 @@ def readout(
     return solve(features, labels, ridge)
 
 
+@typed
 def predict(
     features: Float[Array, "n d"], weights: Float[Array, "d c"]
 ) -> Float[Array, "n c"]:

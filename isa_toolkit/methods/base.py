@@ -8,11 +8,10 @@ and ``step`` take the settings as their first argument.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import operator
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -21,6 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from isa_toolkit import checks
+from isa_toolkit.annotations import field_types
 from isa_toolkit.checks import ROUNDING
 
 _Value = TypeVar("_Value")
@@ -177,51 +177,6 @@ def has_values(settings: Any) -> bool:
     return all(isinstance(leaf, Real | str) for leaf in jax.tree.leaves(settings))
 
 
-@functools.cache
-def _types(kind: type) -> dict[str, tuple[Any, ...]]:
-    """Return the types that each field of a dataclass accepts."""
-    hints = typing.get_type_hints(kind)
-    return {
-        field.name: typing.get_args(hints[field.name])
-        if isinstance(hints[field.name], types.UnionType)
-        else (hints[field.name],)
-        for field in dataclasses.fields(kind)
-    }
-
-
-def check_settings(
-    settings: Any,
-    *,
-    fractions: Collection[str] = (),
-    positive: Collection[str] = (),
-    from_zero: Collection[str] = (),
-) -> None:
-    """Refuse values that do not have the type of their field, or are out of range.
-
-    A field of type ``Literal`` takes one of its choices, an integer is at least 1 (0 for
-    those in ``from_zero``) and a number at least 0 (in [0, 1) for ``fractions``, above 0 for
-    ``positive``). None is accepted where the type says so. NumPy's integers become plain.
-    """
-    for name, accepted in _types(type(settings)).items():
-        value, kind = getattr(settings, name), accepted[0]
-        if value is None and types.NoneType in accepted:
-            continue
-        if typing.get_origin(kind) is Literal:
-            checks.check_one_of(name, value, typing.get_args(kind))
-        elif kind is bool:
-            checks.check_boolean(name, value)
-        elif kind is int:
-            minimum = 0 if name in from_zero else 1
-            value = checks.check_integer(name, value, minimum=minimum)
-            object.__setattr__(settings, name, value)
-        elif kind is float and name in fractions:
-            checks.check_number(name, value, at_least=0, below=1)
-        elif kind is float and name in positive:
-            checks.check_number(name, value, above=0)
-        elif kind is float:
-            checks.check_number(name, value, at_least=0)
-
-
 def default_segment(loss: str, partner: str) -> tuple[float, float]:
     """Return the segment that a loss is averaged over where none is chosen.
 
@@ -258,11 +213,11 @@ def check_selection(
         if hasattr(settings, name):
             checks.check_number(name, getattr(settings, name), at_least=0, at_most=1)
     name = f"{prefix}segment"
-    accepted = _types(type(settings)).get(name)
-    if accepted is None:
+    hint = field_types(type(settings)).get(name)
+    if hint is None:
         return
     segment = getattr(settings, name)
-    if segment is None and types.NoneType in accepted:
+    if segment is None and types.NoneType in typing.get_args(hint):
         return
     if not isinstance(segment, tuple | list) or len(segment) != 2:
         raise checks.fail(name, "be a pair (start, stop)", segment)

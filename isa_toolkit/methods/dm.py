@@ -16,6 +16,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from isa_toolkit import checks
+from isa_toolkit.annotations import check_settings
 from isa_toolkit.datasets.augmentation import (
     DSA_NAMED_OPS,
     DSA_OPS,
@@ -28,7 +29,6 @@ from isa_toolkit.methods.base import (
     Batch,
     Method,
     check_selection,
-    check_settings,
     dropped_fractions,
     first_failure,
     has_values,

@@ -17,6 +17,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from isa_toolkit import checks
+from isa_toolkit.annotations import check_settings
 from isa_toolkit.losses import ridge
 from isa_toolkit.losses.label_margin import label_margin_loss
 from isa_toolkit.losses.selection import Augmentation, Partner, target_loss
@@ -26,7 +27,6 @@ from isa_toolkit.methods.base import (
     accuracy_of,
     add_flips,
     check_selection,
-    check_settings,
     dropped_fractions,
     first_failure,
     has_values,

@@ -21,6 +21,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from isa_toolkit import checks
+from isa_toolkit.annotations import check_settings
 from isa_toolkit.datasets.augmentation import (
     DSA_NAMED_OPS,
     DSA_OPS,
@@ -34,7 +35,6 @@ from isa_toolkit.methods.base import (
     Batch,
     Method,
     check_selection,
-    check_settings,
     dropped_fractions,
     first_failure,
     has_values,
@@ -195,7 +195,6 @@ class MTT:
             self,
             fractions=("momentum",),
             positive=("student_learning_rate", "expert_learning_rate"),
-            from_zero=("expert_seed",),
         )
         if self.candidates == 1 and self.drop_easy + self.drop_hard > 0:
             raise checks.fail(

@@ -19,6 +19,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from isa_toolkit import checks
+from isa_toolkit.annotations import check_settings
 from isa_toolkit.losses.label_margin import label_margin_loss
 from isa_toolkit.losses.ridge import HIGHEST
 from isa_toolkit.losses.selection import Loss, Partner, target_loss
@@ -29,7 +30,6 @@ from isa_toolkit.methods.base import (
     accuracy_of,
     add_flips,
     check_selection,
-    check_settings,
     default_segment,
     dropped_fractions,
     first_failure,

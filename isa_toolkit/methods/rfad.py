@@ -17,6 +17,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from isa_toolkit import checks
+from isa_toolkit.annotations import check_settings
 from isa_toolkit.losses import ridge
 from isa_toolkit.losses.selection import Loss, Partner, target_loss
 from isa_toolkit.methods.base import (
@@ -24,7 +25,6 @@ from isa_toolkit.methods.base import (
     Method,
     accuracy_of,
     check_selection,
-    check_settings,
     default_segment,
     dropped_fractions,
     first_failure,

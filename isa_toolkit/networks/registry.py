@@ -16,6 +16,7 @@ import jax
 from flax import linen as nn
 
 from isa_toolkit import checks
+from isa_toolkit.annotations import typed
 from isa_toolkit.networks.base import Network, from_module
 from isa_toolkit.networks.compilation_cache import cache_once, use_compilation_cache
 from isa_toolkit.networks.convnet import ConvNet, check_depth, default_depth
@@ -160,6 +161,7 @@ class NetworkSettings:
         )
 
 
+@typed
 def build(
     settings: NetworkSettings,
     *,

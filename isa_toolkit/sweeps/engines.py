@@ -26,10 +26,10 @@ from typing import Any, Literal
 import joblib
 
 from isa_toolkit import checks
+from isa_toolkit.annotations import check_settings
 from isa_toolkit.distillation.store import is_locked
 from isa_toolkit.errors import FAILED, InvalidTypeError
 from isa_toolkit.files import private_folder
-from isa_toolkit.methods.base import check_settings
 from isa_toolkit.sweeps.states import worker_state
 from isa_toolkit.sweeps.worker import settle, start_worker
 

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import final
 
+from isa_toolkit.annotations import typed
 from isa_toolkit.distillation import Experiment, Run
 from isa_toolkit.errors import InvalidValueError, IsaError
 from isa_toolkit.sweeps.plan import plan
@@ -22,6 +23,7 @@ class JobFailedError(IsaError, RuntimeError):
     """The process of a run ended early; the message says why and what to do."""
 
 
+@typed
 @final
 class Job:
     """One experiment in a process of its own.
@@ -117,6 +119,7 @@ class Job:
         return planned
 
 
+@typed
 def runs_in(folder: str | Path) -> list[Job]:
     """Return the jobs of all runs in a folder, by name; the folder may be missing."""
     names = {path.parent.name for path in Path(folder).glob("*/experiment.json")}

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from isa_toolkit import checks
+from isa_toolkit.annotations import typed
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distillation.api import PREPARED_LIMIT_BYTES
 from isa_toolkit.distillation.experiment import (
@@ -34,6 +35,7 @@ from isa_toolkit.sweeps.engines import EngineName
 from isa_toolkit.sweeps.sweep import Plan, PlannedRun, Sweep
 
 
+@typed
 def plan(
     experiments: Experiment | Sequence[Experiment],
     grid: Grid | None = None,
@@ -104,6 +106,7 @@ def plan(
     return Plan(name, folder, runs)
 
 
+@typed
 def sweep(
     experiments: Experiment | Sequence[Experiment],
     grid: Grid | None = None,

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from isa_toolkit import checks
+from isa_toolkit.annotations import typed
 from isa_toolkit.distillation import Run
 from isa_toolkit.distillation.api import PREPARED_LIMIT_BYTES
 from isa_toolkit.distillation.run_names import differing_settings, settings_text
@@ -137,7 +138,9 @@ class Plan:
         checks.check_number("checkpoint_s", checkpoint_s, above=0)
         if keep_checkpoints is not None:
             checks.check_integer("keep_checkpoints", keep_checkpoints)
-        checks.check_integer("prepared_limit_bytes", prepared_limit_bytes, minimum=0)
+        checks.check_integer(
+            "prepared_limit_bytes", prepared_limit_bytes, minimum=0, maximum=2**63 - 1
+        )
         starter = make_engine(engine, options)
         settings = {
             "checkpoint_s": checkpoint_s,
@@ -245,6 +248,7 @@ class Plan:
         return f"{self.shown().to_html(index=False)}<p>{html.escape(self.summary)}</p>"
 
 
+@typed
 class Sweep:
     """A sweep in its folder: read by any process, on any machine that sees the folder.
 
@@ -357,6 +361,7 @@ class Sweep:
         return self.state
 
 
+@typed
 def sweeps_in(out: str | Path) -> list[Sweep]:
     """Return all sweeps of a folder of run folders, by name; it may be missing.
 
@@ -380,6 +385,7 @@ def wait_while(
 # --- launching --------------------------------------------------------------------------
 
 
+@typed
 def write(planned: Plan, settings: Mapping[str, Any] | None = None) -> Sweep:
     """Write what the workers of a plan need to know, and withdraw requests to stop.
 

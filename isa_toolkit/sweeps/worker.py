@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import isa_toolkit
+from isa_toolkit.annotations import typed
 from isa_toolkit.distillation import Experiment, distill_grid
 from isa_toolkit.distillation.experiment import DATA_FIELDS
 from isa_toolkit.distillation.param_grid import resolve_together
@@ -65,6 +66,7 @@ _LOCK_WAIT_S = 30.0
 _STARTED: list[subprocess.Popen[bytes]] = []
 
 
+@typed
 def run_group(path: str | Path) -> int:
     """Run the runs of a group that are not finished; return the exit code.
 
