@@ -17,8 +17,10 @@ import numpy as np
 from isa_toolkit.annotations import typed
 from isa_toolkit.checks import as_text, check_integer, check_one_of, fail, match_name
 from isa_toolkit.datasets import DATASETS, Dataset, Preprocessing, load_dataset
+from isa_toolkit.datasets.formats import open_archive
+from isa_toolkit.datasets.validation import check_file
 from isa_toolkit.distilled import DistilledSet
-from isa_toolkit.errors import InvalidValueError
+from isa_toolkit.errors import IsaError
 
 ReleasedKind = Literal["frepo", "rcig", "rfad", "dc", "dsa", "npz"]
 
@@ -108,13 +110,17 @@ def import_distilled(
     check_one_of("kind", kind, get_args(ReleasedKind))
     check_integer("index", index, minimum=0)
     path = Path(path).expanduser()
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"There is no file {path}.")
+    check_file(path)
     try:
         found = _READERS[kind](path, index)
-    except (KeyError, ValueError, TypeError, EOFError) as error:
-        if isinstance(error, InvalidValueError):
-            raise
+    except IsaError:
+        raise
+    except (ModuleNotFoundError, MemoryError):
+        raise
+    except Exception as error:
+        # Whatever msgpack, NumPy and PyTorch raise for a damaged file.
         reason = as_text(f"{path.name} ({type(error).__name__}: {error})")
         raise fail("path", f"be a file of kind {kind!r}", reason) from error
     if isinstance(found, DistilledSet):
@@ -190,7 +196,7 @@ def _read_checkpoint(path: Path, index: int) -> _Arrays:
 
 
 def _read_rfad(path: Path, index: int) -> _Arrays:
-    with np.load(path, allow_pickle=False) as arrays:
+    with open_archive(path) as arrays:
         images = _one(arrays["images"], index, 4).transpose(0, 2, 3, 1)
         learned = {"platt_scale": float(arrays["k"])} if "k" in arrays else {}
         return _Arrays(images, arrays["labels"], learned)
@@ -198,7 +204,7 @@ def _read_rfad(path: Path, index: int) -> _Arrays:
 
 def _read_dc(path: Path, index: int) -> _Arrays:
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
+        with open_archive(path) as arrays:
             images, labels = arrays["images"], arrays["labels"]
         return _Arrays(_one(images, index, 4), _one(labels, index, 1), {})
     try:
@@ -225,7 +231,7 @@ def _read_dc(path: Path, index: int) -> _Arrays:
 
 
 def _read_npz(path: Path, index: int) -> _Arrays | DistilledSet:
-    with np.load(path, allow_pickle=False) as arrays:
+    with open_archive(path) as arrays:
         if "about" not in arrays:
             images = _one(arrays["images"], index, 4)
             return _Arrays(images, _one(arrays["labels"], index, 2), {})

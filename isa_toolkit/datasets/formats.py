@@ -6,13 +6,14 @@ NPZ archive, and image files in class folders or listed in a table. Nothing is u
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import re
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,7 +33,7 @@ from isa_toolkit.datasets.readers import (
     read_parquet,
 )
 from isa_toolkit.datasets.registry import DatasetSpec
-from isa_toolkit.datasets.validation import encode_labels, unreadable
+from isa_toolkit.datasets.validation import check_file, encode_labels, unreadable
 from isa_toolkit.environment import check_fits
 from isa_toolkit.errors import InvalidTypeError, InvalidValueError
 
@@ -57,6 +58,7 @@ _NO_CLASSES = {"images", "imgs", "unlabelled", "unlabeled", "unknown"}
 _PICKLES = ("data_batch_1", "cifar-10-batches-py", "cifar-100-python", "meta")
 _TABLE = "*.[ct]sv"
 _IDX = "*[-_.]idx[13]-ubyte*"
+_MOST_AXES = 4
 _HIDDEN = (".", "__", "@eaDir")
 # Damaged, encrypted, of an unknown compression, or with a header that lies.
 _ARCHIVE_ERRORS = (
@@ -135,7 +137,8 @@ def _read_path(path: Path, spec: DatasetSpec | None) -> Source:
     facts = {"source": "local", "root": str(path)}
     tests = _TEST_SPLITS if spec is None else spec.test_splits
     folder = path
-    if path.is_file():
+    if not path.is_dir():
+        check_file(path, is_read=False)
         folder = path.parent
         if path.suffix.lower() == ".parquet":
             return parquet_source([path], [], folder, spec, facts)
@@ -147,6 +150,8 @@ def _read_path(path: Path, spec: DatasetSpec | None) -> Source:
         config = spec.config if spec is not None else None
         within = folder / config if config and (folder / config).is_dir() else folder
         shards = _visible(within.rglob("*.parquet"), within)
+        for shard in shards:
+            check_file(shard, is_read=False)
         if shards:
             train, candidates = sort_shards(shards, within, tests)
             return parquet_source(train, candidates, folder, spec, facts)
@@ -253,27 +258,17 @@ def _has_labels(records: Records) -> bool:
 # --- NPZ --------------------------------------------------------------------------------
 
 
-def _read_npz(path: Path, facts: dict[str, Any]) -> Source:
-    """Return the splits in an archive.
-
-    Its arrays are named ``train_images`` and ``train_labels`` (or just ``images`` and
-    ``labels``), and perhaps ``test_images`` and ``test_labels``.
-    """
+@contextlib.contextmanager
+def open_archive(path: Path) -> Iterator[Any]:
+    """Open an NPZ archive whose arrays fit in memory; nothing in it is unpickled."""
     name = f"file {path.name}"
     try:
+        check_file(path)
         # NumPy leaves a file open that is no archive.
         with path.open("rb") as file, zipfile.ZipFile(file) as listed:
             check_fits(name, sum(one.file_size for one in listed.infolist()))
             with np.load(path, allow_pickle=False) as archive:
-                keys = archive.files
-                prefix = "train_" if "train_images" in keys else ""
-                wanted = [f"{prefix}images", f"{prefix}labels"]
-                if "test_images" in keys and "test_labels" in keys:
-                    wanted += ["test_images", "test_labels"]
-                if not set(wanted) <= set(keys):
-                    found = as_text(f"arrays {', '.join(keys) or 'none'}")
-                    raise fail(name, "hold train_images and train_labels", found)
-                arrays = [archive[key] for key in wanted]
+                yield archive
     except InvalidValueError:
         raise
     except _ARCHIVE_ERRORS as error:
@@ -285,6 +280,25 @@ def _read_npz(path: Path, facts: dict[str, Any]) -> Source:
             rule = "be neither encrypted nor of an unknown compression"
             raise fail(name, rule, str(path), "Save it with numpy.savez.") from error
         raise unreadable(name, "be a complete .npz archive", path, error) from error
+
+
+def _read_npz(path: Path, facts: dict[str, Any]) -> Source:
+    """Return the splits in an archive.
+
+    Its arrays are named ``train_images`` and ``train_labels`` (or just ``images`` and
+    ``labels``), and perhaps ``test_images`` and ``test_labels``.
+    """
+    with open_archive(path) as archive:
+        keys = archive.files
+        prefix = "train_" if "train_images" in keys else ""
+        wanted = [f"{prefix}images", f"{prefix}labels"]
+        if "test_images" in keys and "test_labels" in keys:
+            wanted += ["test_images", "test_labels"]
+        if not set(wanted) <= set(keys):
+            found = as_text(f"arrays {', '.join(keys) or 'none'}")
+            rule = "hold train_images and train_labels"
+            raise fail(f"file {path.name}", rule, found)
+        arrays = [archive[key] for key in wanted]
     pairs = zip(wanted[::2], arrays[::2], arrays[1::2], strict=True)
     splits = [from_arrays(f"{key} in {path.name}", *pair) for key, *pair in pairs]
     test = splits[1] if splits[1:] and _has_labels(splits[1]) else None
@@ -304,11 +318,13 @@ def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
     """
     name = f"file {path.name}"
     try:
+        check_file(path)
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
             start = file.read(4)
             axes = start[3] if len(start) == 4 else 0
             lengths = file.read(4 * axes)
-            if start[:2] != b"\0\0" or not axes or len(lengths) < 4 * axes:
+            is_idx = start[:2] == b"\0\0" and 0 < axes <= _MOST_AXES
+            if not is_idx or len(lengths) < 4 * axes:
                 raise unreadable(name, "be an IDX file", path)
             if start[2] != 0x08:
                 found = as_text(f"0x{start[2]:02x}")
@@ -443,9 +459,14 @@ def _labelled_files(folder: Path, *, is_split: bool) -> tuple[pd.Series, int]:
 
     annotations = folder / "val_annotations.txt"
     if annotations.is_file():  # the official form of Tiny ImageNet
-        listed = pd.read_csv(annotations, sep="\t", header=None, dtype=str)
-        files = [folder / "images" / name for name in listed[0]]
-        return pd.Series(listed[1].values, files), 0
+        check_file(annotations)
+        try:
+            listed = pd.read_csv(annotations, sep="\t", header=None, dtype=str)
+            files = [folder / "images" / name for name in listed[0]]
+            return pd.Series(listed[1].values, files), 0
+        except (ValueError, KeyError, TypeError) as error:
+            rule = "name an image and its class in each line"
+            raise unreadable(f"file {annotations.name}", rule, annotations) from error
     images, left_out = _image_files(folder)
     folders = _subfolders(folder)
     if len(folders) < 2:  # folders of classes, where there are any, go before a table
@@ -490,6 +511,7 @@ def _read_table(path: Path, images: list[Path]) -> pd.Series | None:
     """Return the class of each file in a CSV or TSV table; None if it lists no images."""
     import pandas as pd
 
+    check_file(path)
     try:
         table = pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",")
     except (ValueError, UnicodeError):

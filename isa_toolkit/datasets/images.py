@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from isa_toolkit.checks import as_text, check_integer, fail
-from isa_toolkit.datasets.validation import check_size, unreadable
+from isa_toolkit.datasets.validation import check_file, check_size, unreadable
 from isa_toolkit.environment import check_fits, largest_image
 from isa_toolkit.errors import InvalidValueError
 
@@ -151,6 +151,8 @@ def _decode(
     name, content = f"image {encoded.name}", encoded.content
     bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
+        if isinstance(content, Path):
+            check_file(content)
         raw = content if isinstance(content, bytes) else content.read_bytes()
         opened = Image.open(io.BytesIO(raw), formats=FORMATS)
         if opened.mode not in (*_GREY_MODES, *_COLOUR_MODES):

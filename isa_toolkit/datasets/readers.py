@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,8 @@ LABEL_COLUMNS = ("label", "labels", "fine_label")
 """Names of parquet columns tried for the labels of an unknown set, in order."""
 
 _BATCH = 1024
+# Fewer bytes than any image file has.
+_LEAST_BYTES = 64
 # What damaged parquet files raise; RecursionError: metadata of very many levels.
 _DAMAGE = (
     OSError, ValueError, TypeError, KeyError, NotImplementedError, RecursionError
@@ -170,20 +173,66 @@ def _load(files: Sequence[Path], columns: list[str]) -> Any:
 
     folder = cache_folder() / "arrow"
     try:
+        for file in files:
+            _check_space(file, columns[0], folder)
         with _quiet():
             return datasets.Dataset.from_parquet(
-                [str(file) for file in files], columns=columns, cache_dir=str(folder)
+                [str(file) for file in files],
+                columns=columns,
+                cache_dir=str(folder),
+                batch_size=_BATCH,
             )
     except (DatasetsError, pa.ArrowException, *_DAMAGE) as error:
         cause = error.__cause__ or error
         if getattr(cause, "errno", None) in _NOT_WRITABLE:
             raise OSError(
-                f"The cache folder {folder} cannot take a copy of the images: {cause}. "
+                f"The cache folder {folder} cannot take a copy of the images: "
+                f"{getattr(cause, 'strerror', None) or cause}. "
                 "Free some space, or set ISA_CACHE_DIR to a folder that has it."
             ) from error
         found = as_text(f"damage in {' or '.join(str(file) for file in files)}")
         rule = "be a complete parquet file with the same columns of images"
         raise fail("each shard", rule, found, "Copy or download it again.") from error
+
+
+def _check_space(file: Path, image: str, folder: Path) -> None:
+    """Refuse a file whose repeated images would fill the disk of the cache.
+
+    A dictionary in a file holds an image once for all rows that repeat it, and the copy
+    holds it as often: here only the indices and the lengths are read.
+    """
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    groups = pq.read_metadata(file)
+    parts = [groups.row_group(index) for index in range(groups.num_row_groups)]
+    chunks = [part.column(at) for part in parts for at in range(part.num_columns)]
+    wanted = (image, f"{image}.bytes")
+    repeated = {
+        one.path_in_schema
+        for one in chunks
+        if one.path_in_schema in wanted
+        and one.has_dictionary_page
+        and one.total_uncompressed_size < _LEAST_BYTES * one.num_values
+    }
+    if not repeated:
+        return
+    size, home = 0, folder
+    opened = pq.ParquetFile(file, read_dictionary=list(repeated))
+    for batch in opened.iter_batches(_BATCH, columns=list(repeated)):
+        column = batch.column(0)
+        column = column.field("bytes") if hasattr(column, "field") else column
+        lengths = pc.binary_length(column.dictionary)  # pyright: ignore[reportAttributeAccessIssue]
+        size += pc.sum(lengths.take(column.indices)).as_py() or 0
+    while not home.exists():
+        home = home.parent
+    free = shutil.disk_usage(home).free
+    if size > free:
+        reason = (
+            f"{file.name} repeats images, which take {size / 2**30:.1f} GiB, and "
+            f"{free / 2**30:.1f} GiB are free"
+        )
+        raise OSError(errno.ENOSPC, reason)
 
 
 @contextlib.contextmanager

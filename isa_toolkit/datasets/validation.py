@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ from jaxtyping import Float, Int, UInt8
 
 from isa_toolkit.annotations import typed
 from isa_toolkit.checks import as_text, check_integer, fail
+from isa_toolkit.environment import check_fits
 from isa_toolkit.errors import InvalidValueError
+
+_LARGE_FILE = 2**26
 
 
 def unreadable(
@@ -29,13 +33,25 @@ def unreadable(
     if isinstance(error, FileNotFoundError):
         return fail(name, "exist", shown, "A link may lead nowhere.")
     start = b"" if isinstance(content, Path) else content
-    if path is not None and path.is_file():
+    if path is not None and path.is_file():  # not a pipe
         with path.open("rb") as file:
             start = file.read(64)
     if start.startswith(b"version https://git-lfs"):
         pointer = as_text(f"a Git LFS pointer ({path or name})")
         return fail(name, rule, pointer, "Run 'git lfs pull' in its repository.")
     return fail(name, rule, shown, "Copy or download it again.")
+
+
+def check_file(path: Path, *, is_read: bool = True) -> None:
+    """Refuse what is no regular file, and one that is read whole and does not fit."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        fix = "Pipes, devices and folders are not read."
+        raise fail(f"file {path.name}", "be a regular file", str(path), fix)
+    if (
+        is_read and found.st_size > _LARGE_FILE
+    ):  # to ask for the free memory takes longer
+        check_fits(f"file {path.name}", found.st_size)
 
 
 def check_size(
@@ -156,11 +172,11 @@ def encode_labels(
         with contextlib.suppress(ValueError):  # lists of several lengths
             train = np.array(train.tolist())
     if train.dtype.kind in "US" and train.ndim == 1 and len(train):
-        names = list(class_names) or sorted(set(train.astype(str).tolist()))
+        names = list(class_names) or sorted(set(_texts("train_labels", train)))
         numbers = {name: number for number, name in enumerate(names)}
 
         def numbered(name: str, labels: Any) -> np.ndarray:
-            texts = np.asarray(labels).astype(str).tolist()
+            texts = _texts(name, labels)
             unknown = next((text for text in texts if text not in numbers), None)
             if unknown is not None:
                 raise fail(name, "be names of known classes", unknown)
@@ -184,6 +200,13 @@ def encode_labels(
         names = tuple(map(str, range(1, high + 1)))
         return train - 1, None if test is None else test - 1, names
     return train, test, tuple(map(str, range(high + 1)))
+
+
+def _texts(name: str, labels: Any) -> list[str]:
+    try:
+        return np.asarray(labels).astype(str).tolist()
+    except UnicodeDecodeError as error:
+        raise fail(name, "be text", as_text("bytes that are none")) from error
 
 
 def _check_range(name: str, labels: np.ndarray, num_classes: int) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from isa_toolkit import checks
 from isa_toolkit.annotations import typed
 from isa_toolkit.checks import as_text
-from isa_toolkit.distillation import distributed
+from isa_toolkit.distillation import distributed, loop
 from isa_toolkit.distillation.experiment import Experiment, ResolvedExperiment
 from isa_toolkit.distillation.param_grid import (
     Grid,
@@ -29,6 +31,7 @@ from isa_toolkit.distillation.sharding import Devices, check_devices, make_mesh
 from isa_toolkit.distillation.signals import catch_signals
 from isa_toolkit.distillation.store import RunStore
 from isa_toolkit.distillation.trainer import Trainer
+from isa_toolkit.environment import check_fits
 from isa_toolkit.errors import DivergedError, RunExistsError
 from isa_toolkit.methods import METHODS
 
@@ -256,6 +259,7 @@ def distill_grid(
                     store = RunStore(folder / one.name)
                     runs[one.hash] = RunState(one, store, callbacks, request)
                     programs[-1].append(runs[one.hash])
+            _check_state_size(programs[-1][0])
         distributed.check_same(list(runs))
         claim = partial(_claim, list(runs.values()), resume, locks)
         done = distributed.together(claim, len(runs))[0]
@@ -315,6 +319,24 @@ def _check_prepared_size(resolved: ResolvedExperiment, limit_bytes: int) -> None
             as_text(f"{size:,} bytes"),
             "Prepare fewer or smaller ones, or raise prepared_limit_bytes.",
         )
+
+
+def _check_state_size(run: RunState) -> None:
+    """Refuse a run whose state alone does not fit in memory, before its folder is made."""
+    count = run.settings.images_per_class * run.network.num_classes
+    images = jax.ShapeDtypeStruct((count, *run.network.image_shape), np.float32)
+    labels = jax.ShapeDtypeStruct((count, run.network.num_classes), np.float32)
+    state = jax.eval_shape(
+        partial(loop.first_state, network=run.network),
+        run.method_settings,
+        key=run.keys.networks,
+        images=images,
+        labels=labels,
+    )
+    leaves = jax.tree.leaves(state)
+    size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+    fix = "Take a smaller width or fewer networks (pool_size)."
+    check_fits("the state of a run", size, fix)
 
 
 def _warn_of_short_runs(experiments: Sequence[ResolvedExperiment]) -> None:

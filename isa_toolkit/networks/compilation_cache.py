@@ -26,6 +26,9 @@ from isa_toolkit.files import private_folder
 
 P = ParamSpec("P")
 T = TypeVar("T")
+# Linux lets a process map so many areas of memory. Each compiled program takes some, and
+# XLA aborts the process where it gets no more.
+_MAPS, _LIMIT = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
 # To compile the smallest programs of a run takes longer than to read them.
 _LEAST_SECONDS = 0.0
 
@@ -34,9 +37,15 @@ def cache_once(function: Callable[P, T]) -> Callable[P, T]:
     """Return ``function`` with a cache that also holds for threads at the same time.
 
     ``functools.cache`` calls the function once for each thread that comes before the first
-    result is there. Networks and jitted functions made twice are compiled twice.
+    result is there. Networks and jitted functions made twice are compiled twice. Before a
+    new one is made, programs are released where there are very many.
     """
-    cached, lock = cache(function), threading.RLock()
+
+    def make(*args: P.args, **kwargs: P.kwargs) -> T:
+        release_programs()
+        return function(*args, **kwargs)
+
+    cached, lock = cache(make), threading.RLock()
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -44,6 +53,20 @@ def cache_once(function: Callable[P, T]) -> Callable[P, T]:
             return cached(*args, **kwargs)  # pyright: ignore[reportArgumentType]
 
     return call
+
+
+def release_programs() -> None:
+    """Let go of JAX's compiled programs once they take half of the areas of memory.
+
+    Those that are needed again are read from the compilation cache.
+    """
+    try:
+        most = int(_LIMIT.read_text())
+        used = _MAPS.read_bytes().count(b"\n")
+    except OSError:  # not Linux
+        return
+    if 2 * used > most:
+        jax.clear_caches()
 
 
 @cache

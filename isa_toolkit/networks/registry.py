@@ -17,7 +17,8 @@ from flax import linen as nn
 
 from isa_toolkit import checks
 from isa_toolkit.annotations import typed
-from isa_toolkit.networks.base import Network, from_module
+from isa_toolkit.environment import check_fits
+from isa_toolkit.networks.base import Network, count_parameters, from_module
 from isa_toolkit.networks.compilation_cache import cache_once, use_compilation_cache
 from isa_toolkit.networks.convnet import ConvNet, check_depth, default_depth
 from isa_toolkit.networks.plain import ALEXNET, VGG11, PlainNet
@@ -204,5 +205,8 @@ def _build(
         # The only one that is published with PyTorch's own initialisation.
         lecun=settings.name != "convnet_in",
     )
-    jax.eval_shape(network.init, jax.random.key(0))  # refuses what cannot be built
+    # Refuses what cannot be built.
+    params, _ = jax.eval_shape(network.init, jax.random.key(0))
+    what = f"a {settings.name} of width {settings.width} and depth {settings.depth}"
+    check_fits(what, 4 * count_parameters(params), "Take a smaller width.")
     return network
