@@ -122,7 +122,8 @@ def _typed(function: Callable[..., Any], title: str) -> Callable[..., Any]:
             if name in bound.arguments:
                 value = check_type(name, bound.arguments[name], hint)
                 bound.arguments[name] = value
-                _check_sizes(name, value, hint, sizes)
+                for one in _alternatives(hint):
+                    _check_sizes(name, value, one, sizes)
         return function(*bound.args, **bound.kwargs)
 
     return checked
@@ -234,13 +235,9 @@ def _as_array(name: str, value: Any, hint: Any) -> Any:
     """
     import numpy as np
 
+    array = value if hasattr(value, "aval") else checks.as_array(name, value)
     if issubclass(hint.array_type, np.ndarray):
         return value
-    array = value
-    try:
-        array = value if hasattr(value, "aval") else np.asarray(value)
-    except (TypeError, ValueError):  # a ragged list
-        raise wrong_type(name, _noun(hint), value) from None
     is_key = str(array.dtype).startswith("key<")
     is_number = is_key or (array.dtype.kind in "biufV" and not array.dtype.names)
     axes = hint.dim_str.split()
@@ -258,7 +255,8 @@ def _check_sizes(
 ) -> None:
     """Refuse arrays whose axes of one name have several lengths."""
     axes = getattr(hint, "dim_str", "").split()
-    if not hasattr(value, "shape") or len(value.shape) != len(axes):
+    is_numpy = "ndarray" in str(getattr(hint, "array_type", ""))
+    if is_numpy or not hasattr(value, "shape") or len(value.shape) != len(axes):
         return
     for axis, size in zip(axes, value.shape, strict=True):
         first, wanted = sizes.setdefault(axis, (name, size))

@@ -14,9 +14,12 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from isa_toolkit.errors import InvalidTypeError, InvalidValueError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -98,6 +101,16 @@ def plain(value: Any) -> Any:
     return value.item() if is_array and not isinstance(value, Real) else value
 
 
+def as_array(name: str, value: Any) -> np.ndarray:
+    """Return nested lists or an array as one array of any type; a ragged list is refused."""
+    import numpy as np
+
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError):
+        raise wrong_type(name, "an array", value) from None
+
+
 def check_integer(
     name: str,
     value: Any,
@@ -148,7 +161,9 @@ def check_number(
         number = float(value)
     except OverflowError:
         number = math.inf
-    if not abs(number) <= LARGEST_NUMBER:
+    if not math.isfinite(number):
+        raise fail(name, "be finite", value)
+    if abs(number) > LARGEST_NUMBER:
         raise fail(name, "be finite in float32", value)
     if not (at_least <= number <= at_most and above < number < below):
         bounds = {

@@ -68,7 +68,7 @@ class DistilledSet:
     def __post_init__(self) -> None:
         for name in ("images", "labels", "pixels"):
             # In one piece: safetensors writes memory as it lies, whatever the strides.
-            array = np.asarray(getattr(self, name), np.float32, order="C")
+            array = _numbers(f"distilled {name}", getattr(self, name))
             if not np.isfinite(array).all():
                 raise checks.fail(f"distilled {name}", "be finite", "NaN or infinity")
             object.__setattr__(self, name, array)
@@ -171,7 +171,7 @@ class DistilledSet:
         Raises:
             ValueError: Labels have a wrong form, or shapes do not agree.
         """
-        images = np.asarray(images, np.float32)
+        images = _numbers("distilled images", images)
         return cls(
             images=images,
             labels=_soft(labels, len(class_names)),
@@ -222,7 +222,7 @@ class DistilledSet:
             ((3, 10), [4, 0, 9])
         """
         soft = _soft(labels, len(class_names))
-        pixels = np.asarray(pixels)
+        pixels = checks.as_array("pixels", pixels)
         if pixels.ndim == 3:
             pixels = pixels[..., None]
         images = preprocessing.apply(pixels)
@@ -354,11 +354,20 @@ def _described(found: Any) -> dict[str, Any]:
     }
 
 
+def _numbers(name: str, values: Any) -> np.ndarray:
+    """Return numbers as float32 in one piece."""
+    array = checks.as_array(name, values)
+    if array.dtype.kind in "OSUMmc" or array.dtype.names:
+        raise checks.fail(name, "be numbers", checks.as_text(f"type {array.dtype}"))
+    with np.errstate(over="ignore"):  # refused as not finite
+        return np.asarray(array, np.float32, order="C")
+
+
 def _soft(labels: Any, num_classes: int) -> np.ndarray:
     """Return labels as float32 [m, c]; class numbers become centred one-hot."""
-    array = np.asarray(labels)
-    if array.ndim == 2 and np.issubdtype(array.dtype, np.number):
-        return array.astype(np.float32)
+    array = checks.as_array("distilled labels", labels)
+    if array.ndim == 2 and array.dtype.kind in "iuf":
+        return _numbers("distilled labels", array)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         rule = "be class numbers, whole, [m], or soft labels [m, c]"
         found = checks.as_text(f"{array.dtype} of shape {array.shape}")

@@ -111,8 +111,12 @@ CLASSES = [
 def test_settings(kind: Callable[..., Any], data: st.DataObject) -> None:
     names = [field.name for field in dataclasses.fields(kind) if field.init]  # pyright: ignore[reportArgumentType]
     changes = st.dictionaries(st.sampled_from(names), anything, min_size=1, max_size=3)
+    given_ = data.draw(changes)
     with works_or_is_refused():
-        assert len(repr(kind(**data.draw(changes)))) < 2000
+        made = kind(**given_)
+        if kind not in CLASSES[-2:] and kind is not isa.Experiment:
+            made = isa.Experiment(method=made)  # arrays are left to JAX before
+        assert len(repr(made)) <= 300
 
 
 @few
@@ -153,8 +157,18 @@ def test_labels_of_a_data_set(labels: Any) -> None:
 @given(
     data=st.data(),
     name=st.sampled_from(
-        ["class_names", "name", "whitening", "mean", "std", "test_fraction", "seed"]
-        + ["resolution", "test_images", "test_labels"]
+        [
+            "class_names",
+            "name",
+            "whitening",
+            "mean",
+            "std",
+            "test_fraction",
+            "seed",
+            "resolution",
+            "test_images",
+            "test_labels",
+        ]
     ),
 )
 def test_options_of_a_data_set(data: st.DataObject, name: str) -> None:

@@ -180,7 +180,7 @@ def test_the_command_writes_a_set_that_evaluate_reads(digits, tmp_path, capsys):
         ({"images": MNIST[0], "labels": np.arange(10)}, "dc", 1, "index"),
         ({"images": CIFAR, "labels": np.arange(10)}, "dc", 0, "images"),
         (None, "rcig", 0, "path"),
-        (None, "npz", 0, "path"),
+        (None, "npz", 0, r"set\.npz"),
         (None, "magic", 0, "kind"),
     ],
 )

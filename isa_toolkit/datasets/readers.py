@@ -212,6 +212,7 @@ def _check_space(file: Path, image: str, folder: Path) -> None:
         one.path_in_schema
         for one in chunks
         if one.path_in_schema in wanted
+        and one.physical_type == "BYTE_ARRAY"
         and one.has_dictionary_page
         and one.total_uncompressed_size < _LEAST_BYTES * one.num_values
     }
@@ -223,7 +224,8 @@ def _check_space(file: Path, image: str, folder: Path) -> None:
         column = batch.column(0)
         column = column.field("bytes") if hasattr(column, "field") else column
         lengths = pc.binary_length(column.dictionary)  # pyright: ignore[reportAttributeAccessIssue]
-        size += pc.sum(lengths.take(column.indices)).as_py() or 0
+        repeats = lengths.take(column.indices).drop_null()
+        size += int(repeats.to_numpy(zero_copy_only=False).sum())
     while not home.exists():
         home = home.parent
     free = shutil.disk_usage(home).free

@@ -224,7 +224,7 @@ def check_selection(
     ends = tuple(checks.check_number(name, end) for end in segment)
     object.__setattr__(settings, name, ends)
     partner = getattr(settings, f"{prefix}partner", None)
-    if partner == "none" and ends != (0, 0):
+    if isinstance(partner, str) and partner == "none" and ends != (0, 0):
         raise checks.fail(
             name,
             f"be (0, 0) when {prefix}partner is 'none'",

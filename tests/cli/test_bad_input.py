@@ -125,6 +125,15 @@ CASES = {
     "mixup": Case(
         "distill --augmentation mixup --segment 0 0.5", ("segment must be (0, 0)",)
     ),
+    "a seed of more than 32 bits": Case(
+        "distill --seed 4294967296", ("--seed must be at most 4294967295, got 4294967296",)
+    ),
+    "huge width": Case("distill --width 1000000000", ("width 1000000000", "fit in memory")),
+    "huge pool": Case(
+        "distill --width 4 --steps 2 --pool-size 1000000000",
+        ("the state of a run must fit in memory", "pool_size"),
+    ),
+    "more than float32": Case("distill --lr 1e39", ("--learning-rate", "in float32")),
     "seeds": Case("demo --seeds 0", ("seeds must be at least 1", "0")),
     "scarce": Case("distill --images-per-class 999", ("--images-per-class", "class '")),
     # Data that are wrong.

@@ -114,7 +114,7 @@ def test_the_hash_covers_the_data_and_their_number() -> None:
 
 
 def test_where_the_data_come_from_does_not_matter() -> None:
-    assert digest() == digest(dataset="digits") == digest(source="elsewhere", root="/x")
+    assert digest() == digest(dataset="digits") == digest(source="local", root="/x")
 
 
 def test_equal_settings_have_equal_hashes() -> None:

@@ -165,3 +165,17 @@ def test_machines_that_differ_keep_apart(tmp_path, monkeypatch):
         == here.parent
         == tmp_path / "compiled"
     )
+
+
+@pytest.mark.parametrize("used", [10, 60])
+def test_programs_are_released_before_they_take_all_maps(used, tmp_path, monkeypatch):
+    (tmp_path / "maps").write_text("an area\n" * used)
+    (tmp_path / "limit").write_text("100\n")
+    monkeypatch.setattr(compilation_cache, "_MAPS", tmp_path / "maps")
+    monkeypatch.setattr(compilation_cache, "_LIMIT", tmp_path / "limit")
+    double = jax.jit(lambda x: 2 * x)
+    double(1.0)
+    compilation_cache.cache_once(lambda x: x)(used)
+    assert double._cache_size() == (used == 10)
+    monkeypatch.setattr(compilation_cache, "_LIMIT", tmp_path / "nowhere")
+    compilation_cache.release_programs()
