@@ -6,14 +6,15 @@ The only module that knows Orbax.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import logging
 import os
 import re
+import sys
 import warnings
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,7 +71,7 @@ class Checkpoints:
             with contextlib.suppress(Exception) if kind else contextlib.nullcontext():
                 self._manager.close()
 
-    @cached_property
+    @functools.cached_property
     def _manager(self) -> Any:
         """Orbax's manager; to import it takes half a second, so not before it is used."""
         # Orbax logs each save at INFO and WARNING level and damage at ERROR level; the
@@ -113,10 +114,13 @@ class Checkpoints:
             state=args.StandardSave(arrays),
             notes=args.JsonSave({**notes, "step": step}),
         )
+        usual = sys.unraisablehook
+        sys.unraisablehook = functools.partial(_report, usual)
         try:
             manager = self._manager
             manager.save(step, args=state_and_notes)
             manager.wait_until_finished()
+            sys.unraisablehook = usual
         except Exception as error:  # noqa: BLE001 - of several types, and its text is long
             for path in self._folder.glob(f"{step}.orbax-checkpoint-tmp*"):
                 delete(path)
@@ -242,6 +246,16 @@ def stored_steps(folder: Path) -> list[int]:
     names = [path.name for path in folder.glob("*") if path.is_dir()]
     steps = sorted(int(name) for name in names if is_number(name))
     return [step for step in steps if str(step) in names]
+
+
+def _report(usual: Callable[[Any], object], unraisable: Any) -> None:
+    """Report an error that nothing can catch, but for late answers of TensorStore.
+
+    After a failed write its threads find that Orbax has closed its event loop; a traceback
+    for each array would follow the sentence about the disk, so this hook stays then.
+    """
+    if str(unraisable.exc_value) != "Event loop is closed":
+        usual(unraisable)
 
 
 def _system_error(error: Exception) -> OSError:
