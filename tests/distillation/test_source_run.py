@@ -157,7 +157,9 @@ def test_another_method_or_pool_is_refused(whole: Run, tmp_path: Path) -> None:
         ValueError, match=r"method must be 'frepo' to start .* got 'dm'"
     ):
         other.resolve()
-    with pytest.raises(TypeError, match=r"start_from must be a Run or the path .* int"):
+    with pytest.raises(
+        TypeError, match="start_from must be text or a path or a Run, got 3"
+    ):
         tiny(start_from=3)
     with pytest.raises(
         ValueError, match="static settings of that run, such as pool_size"
