@@ -83,7 +83,6 @@ def test_the_conda_environment_is_in_step_with_pyproject() -> None:
         project["dependencies"]
         + extras["notebooks"]
         + extras["ray"]
-        + extras["slurm"]
         + extras["docs"]
         + extras["dev"]
     )
@@ -100,8 +99,8 @@ def test_the_conda_environment_is_in_step_with_pyproject() -> None:
 
 def test_extras_name_what_they_are_for() -> None:
     extras = PYPROJECT["project"]["optional-dependencies"]
-    assert set(extras) == {"notebooks", "ray", "slurm", "cuda13", "docs", "dev"}
-    assert "isa-toolkit[notebooks,ray,slurm,docs]" in extras["dev"]
+    assert set(extras) == {"notebooks", "ray", "cuda13", "docs", "dev"}
+    assert "isa-toolkit[notebooks,ray,docs]" in extras["dev"]
 
 
 def test_the_version_is_the_same_everywhere() -> None:

@@ -42,7 +42,7 @@ def run(
     Examples:
       isa-toolkit sweep run --drop-easy 0 0.2 --seed 0 1 2 --dry-run
       isa-toolkit sweep run --segment 0 0 0 0.5 --lr 1e-3 3e-3 --yes
-      isa-toolkit sweep run --seed 0 1 2 --engine slurm --option slurm_partition=gpu
+      isa-toolkit sweep run --seed 0 1 2 --engine slurm --option partition=gpu
 
     Args:
         grid: Experiments to run.
@@ -53,7 +53,7 @@ def run(
         engine: Name of what starts the runs.
         slots: Number of groups that run at the same time.
         option: Options of the engine, each as name=value, such as num_gpus=1 (ray) or
-            slurm_partition=gpu (slurm).
+            partition=gpu (slurm: the options of sbatch).
         pack: Largest number of runs in one program; without it, all that fit on an
             accelerator and 1 on a CPU.
         wait: Wait until the sweep ends; --no-wait runs it in a separate process.

@@ -15,9 +15,10 @@ import importlib
 import importlib.util
 import itertools
 import os
+import shlex
 import shutil
 import subprocess
-import tempfile
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,13 +28,14 @@ import joblib
 
 from isa_toolkit import checks
 from isa_toolkit.annotations import check_settings
-from isa_toolkit.distillation.store import is_locked
-from isa_toolkit.errors import FAILED, InvalidTypeError
-from isa_toolkit.files import private_folder
-from isa_toolkit.sweeps.states import worker_state
-from isa_toolkit.sweeps.worker import settle, start_worker
+from isa_toolkit.errors import FAILED, InvalidValueError
+from isa_toolkit.sweeps.states import LOG, START_MARK, STOP, WORKER, worker_state
+from isa_toolkit.sweeps.worker import settle, start_worker, worker_environment
 
-_CHECKPOINT_S = 60.0
+# Slurm asks for a checkpoint so many seconds before the time limit.
+_CHECKPOINT_S = 120
+# Seconds between two questions to Slurm.
+_POLL_S = 5.0
 
 
 @checks.suggest_keywords
@@ -120,7 +122,12 @@ class RayEngine:
     slots: int | None = None
 
     def __post_init__(self) -> None:
-        _require("ray", "ray")
+        if importlib.util.find_spec("ray") is None:
+            raise ModuleNotFoundError(
+                "The engine 'ray' needs ray, which is not installed. Install it with: "
+                "pip install 'isa-toolkit[ray]'",
+                name="ray",
+            )
         check_settings(self, from_zero=["max_retries"])
         self._ray: Any = None
         self._tasks: dict[Any, Path] = {}
@@ -178,106 +185,98 @@ def _run(folder: str) -> int:
     return code
 
 
-def _require(library: str, extra: str) -> None:
-    """Raise ``ModuleNotFoundError`` with the fix if a library is not installed."""
-    if importlib.util.find_spec(library) is None:
-        raise ModuleNotFoundError(
-            f"The engine {extra!r} needs {library}, which is not installed. Install it "
-            f"with: pip install 'isa-toolkit[{extra}]'",
-            name=library,
-        )
+# What a task of the job array runs. A worker that is stopped leaves a checkpoint.
+_SLURM_SCRIPT = """#!/bin/bash
+groups=({groups})
+folder=${{groups[$SLURM_ARRAY_TASK_ID]}}
+exec >> "$folder/{log}" 2>&1
+echo "{mark} $(date -Is) on $(hostname)"
+{setup}
+{python} -m isa_toolkit sweep worker "$folder" &
+worker=$!
+trap 'kill -TERM $worker' TERM
+trap 'at_limit=yes; kill -TERM $worker' USR2
+while wait $worker; code=$?; kill -0 $worker 2> /dev/null; do :; done
+if [ "$at_limit" ] && [ ! -e "$folder/../../{stop}" ] &&
+   [ "${{SLURM_RESTART_COUNT:-0}}" -lt {requeues} ]; then
+  echo '{{"state": "queued", "outlives_us": true}}' > "$folder/{worker}"
+  scontrol requeue "$SLURM_JOB_ID"
+fi
+exit $code
+"""
 
 
 class SlurmEngine:
-    """Run groups as the tasks of one Slurm job array; options: ``docs/sweeps.md``.
+    """Run groups as the tasks of one Slurm job array; its options are in ``docs/sweeps.md``.
 
-    ``parameters`` are those of submitit's ``AutoExecutor.update_parameters``.
+    ``options`` are those of ``sbatch``. The script goes to Slurm alone: nothing that is
+    stored in the folder of the sweep is executed.
     """
 
     needs_own_process = False
+    outlives_us = True
 
     def __init__(
         self,
         *,
-        cluster: Literal["slurm", "local", "debug"] = "slurm",
         slots: int | None = None,
-        max_num_timeout: int = 20,
-        **parameters: Any,
+        requeues: int = 20,
+        setup: str = "",
+        **options: Any,
     ) -> None:
-        _require("submitit", "slurm")
-        checks.check_one_of("cluster", cluster, ("slurm", "local", "debug"))
-        checks.check_integer("max_num_timeout", max_num_timeout, minimum=0)
-        if cluster == "slurm" and shutil.which("sbatch") is None:
+        if slots is not None:
+            checks.check_integer("slots", slots)
+        checks.check_integer("requeues", requeues, minimum=0)
+        if shutil.which("sbatch") is None:
             raise FileNotFoundError(
                 "The engine 'slurm' needs the command sbatch, which is not on this "
                 "machine. Launch on a login node of the cluster, or use engine='local'."
             )
-        self.outlives_us = cluster != "debug"
-        self._cluster, self._max_num_timeout = cluster, max_num_timeout
-        self._parameters = {
-            "name": "isa-toolkit", "slurm_array_parallelism": slots, **parameters
+        self._slots, self._requeues, self._setup = slots, requeues, setup
+        self._options = {
+            "job_name": "isa-toolkit", "output": os.devnull, "requeue": True,
+            "signal": f"B:USR2@{_CHECKPOINT_S}", **options,
         }  # fmt: skip
-        self._jobs: list[Any] = []
-        with tempfile.TemporaryDirectory() as folder:
-            self._executor(Path(folder))  # refuses parameters that submitit lacks
-
-    def _executor(self, folder: Path) -> Any:
-        submitit: Any = importlib.import_module("submitit")
-        executor = submitit.AutoExecutor(
-            folder, cluster=self._cluster, slurm_max_num_timeout=self._max_num_timeout
-        )
-        try:
-            executor.update_parameters(**self._parameters)
-        except NameError as error:
-            text = " ".join(str(error).split())
-            raise InvalidTypeError(f"engine options: submitit says: {text}") from error
-        return executor
+        self._job, self._next_poll = "", 0.0
 
     def start(self, groups: Sequence[Path]) -> None:
         """Submit groups, given by paths that every node sees, as one job array."""
-        if groups:
-            # submitit unpickles what is in it.
-            folder = private_folder(groups[0].parents[1] / "submitit")
-            executor = self._executor(folder / "%A")
-            # submitit pickles these paths and the name of the class, nothing else.
-            self._jobs = executor.map_array(GroupTask(), list(map(str, groups)))
+        script = _SLURM_SCRIPT.format(
+            groups=shlex.join(map(str, groups)), log=LOG, mark=START_MARK, stop=STOP,
+            worker=WORKER, setup=self._setup, python=shlex.quote(sys.executable),
+            requeues=self._requeues,
+        )  # fmt: skip
+        at_most = "" if self._slots is None else f"%{self._slots}"
+        flags = [
+            f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
+            for name, value in self._options.items()
+        ]
+        submitted = subprocess.run(
+            ["sbatch", "--parsable", f"--array=0-{len(groups) - 1}{at_most}", *flags],
+            input=script, capture_output=True, text=True, check=False,
+            env=worker_environment(tied=False),
+        )  # fmt: skip
+        if submitted.returncode:
+            text = " ".join(submitted.stderr.split())
+            raise InvalidValueError(f"engine options: sbatch refuses: {text}")
+        self._job = submitted.stdout.strip().partition(";")[0]
 
     def poll(self) -> bool:
-        """Return whether a job runs or waits."""
-        if self._cluster == "debug":
-            for job in self._jobs:
-                job.wait()  # this runs it
-        self._jobs = [job for job in self._jobs if not job.done()]
-        return bool(self._jobs)
+        """Return whether a job runs or waits; Slurm is asked every few seconds."""
+        if self._job and time.monotonic() > self._next_poll:
+            self._next_poll = time.monotonic() + _POLL_S
+            command = ["squeue", "--noheader", "--jobs", self._job]
+            asked = subprocess.run(command, capture_output=True, text=True, check=False)
+            # Slurm forgets jobs some minutes after their end.
+            is_gone = asked.returncode and "Invalid job id" in asked.stderr
+            if is_gone or not (asked.returncode or asked.stdout.strip()):
+                self._job = ""
+        return bool(self._job)
 
     def stop(self, force: bool) -> None:
         """Cancel jobs with ``force``; else waiting ones see ``STOP`` when they start."""
-        for job in self._jobs if force else ():
-            job.cancel(check=False)
-
-
-class GroupTask:
-    """What submitit calls: it starts the worker and, at the time limit, stops it."""
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __call__(self, folder: str) -> int:
-        """Run the worker of a group; return its exit code."""
-        self._process = start_worker(Path(folder))
-        return settle(Path(folder), self._process.wait())
-
-    def checkpoint(self, folder: str) -> Any:
-        """Stop the worker with a checkpoint; return what submitit queues again."""
-        from submitit.helpers import DelayedSubmission
-
-        if self._process is not None:
-            self._process.terminate()
-            end = time.monotonic() + _CHECKPOINT_S
-            # This is a signal handler, and the process is waited for where it interrupts.
-            while is_locked(Path(folder)) and time.monotonic() < end:
-                time.sleep(0.1)
-        return DelayedSubmission(GroupTask(), folder)
+        if force and self._job:
+            subprocess.run(["scancel", self._job], check=False)
 
 
 Engine = LocalEngine | RayEngine | SlurmEngine

@@ -149,7 +149,7 @@ def sweep(
         prepared_limit_bytes: Maximum size in bytes of precomputed data, see ``distill``.
         options: Options of the engine: ``slots`` and, for local, ``gpus`` and ``retries``;
             for Ray ``address``, ``num_gpus``, ``num_cpus`` and ``max_retries``; for Slurm
-            ``cluster``, ``max_num_timeout`` and parameters of submitit.
+            ``requeues``, ``setup`` and the options of ``sbatch``.
 
     Returns:
         The sweep. Runs that failed are in its table; they raise nothing.

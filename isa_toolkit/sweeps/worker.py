@@ -190,6 +190,20 @@ def start_worker(
     return start_python(command, folder / LOG, tied=tied, environment=environment)
 
 
+def worker_environment(*, tied: bool) -> dict[str, str]:
+    """Return the environment variables of a worker."""
+    home = str(Path(isa_toolkit.__file__).parents[1])
+    paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        "MPLBACKEND": "agg",
+        "PYTHONUNBUFFERED": "1",
+        PARENT: str(os.getpid()) if tied else "",
+    }
+
+
 def start_python(
     arguments: Sequence[str],
     log: Path,
@@ -198,17 +212,7 @@ def start_python(
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start Python in a session of its own, which signals to our terminal do not reach."""
-    home = str(Path(isa_toolkit.__file__).parents[1])
-    paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
-    variables = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(paths),
-        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-        "MPLBACKEND": "agg",
-        "PYTHONUNBUFFERED": "1",
-        PARENT: str(os.getpid()) if tied else "",
-        **(environment or {}),
-    }
+    variables = {**worker_environment(tied=tied), **(environment or {})}
     with log.open("a") as file:
         file.write(f"{START_MARK} {now()} on {socket.gethostname()}\n")
         file.flush()
