@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import urllib.parse
+import urllib.request
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -145,6 +148,17 @@ def _read_digits() -> Source:
     return Source(from_arrays("digits", images, labels), None, names, facts)
 
 
+def _is_offline(address: str) -> bool:
+    """Return whether a host has no address here, so that no retry would reach it."""
+    if urllib.request.getproxies():
+        return False  # the proxy knows addresses
+    try:
+        socket.getaddrinfo(urllib.parse.urlsplit(address).hostname, None)
+    except OSError:
+        return True
+    return False
+
+
 def _read_hub(spec: DatasetSpec | None, name: str, revision: str | None) -> Source:
     """Return a data set of the Hub; only its parquet files are fetched, once.
 
@@ -163,7 +177,11 @@ def _read_hub(spec: DatasetSpec | None, name: str, revision: str | None) -> Sour
     described = f"{repository} at revision {wanted}"
     try:
         snapshot = huggingface_hub.snapshot_download(
-            repository, repo_type="dataset", revision=wanted, allow_patterns=patterns
+            repository,
+            repo_type="dataset",
+            revision=wanted,
+            allow_patterns=patterns,
+            local_files_only=_is_offline(huggingface_hub.constants.ENDPOINT),
         )
     # Every error of the client (offline, no such revision, time out) is an OSError or
     # a ValueError, whichever HTTP library is under it.

@@ -1,6 +1,8 @@
 """Parquet files, whole and damaged, and the Hub behind a function of the test's own."""
 
 import dataclasses
+import socket
+import urllib.request
 from pathlib import Path
 
 import huggingface_hub
@@ -242,6 +244,27 @@ def test_offline_with_an_empty_cache_needs_no_network(monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ValueError, match="complete in its cache"):
         load_dataset("mnist")
+
+
+def test_without_a_network_nothing_is_tried_again(monkeypatch):
+    asked = []
+
+    def download(repo_id, *, local_files_only, **settings):
+        asked.append(local_files_only)
+        raise huggingface_hub.errors.LocalEntryNotFoundError("long story")
+
+    def resolve(*_):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr(urllib.request, "getproxies", dict)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with pytest.raises(ValueError, match="complete in its cache"):
+        load_dataset("mnist")
+    monkeypatch.setattr(urllib.request, "getproxies", lambda: {"https": "proxy"})
+    with pytest.raises(ValueError, match="complete in its cache"):
+        load_dataset("mnist")
+    assert asked == [True, False]
 
 
 def test_missing_files_and_unknown_sets_are_named(monkeypatch, tmp_path):
