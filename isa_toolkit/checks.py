@@ -80,6 +80,19 @@ def as_text(text: str) -> str:
     return _Verbatim(text)
 
 
+def printable(line: str) -> str:
+    """Return a line with escapes in place of what a terminal would obey or cannot show."""
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode()
+        for one in line
+    )
+
+
+def as_unicode(name: object) -> str:
+    """Return a name as text in which bytes of a file name that are no UTF-8 are escapes."""
+    return str(name).encode(errors="backslashreplace").decode()
+
+
 def _shown(value: Any) -> str:
     """Return a value as one short line, whatever it is."""
     try:

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import importlib
 import os
+import shlex
 import signal
 import sys
+import tempfile
 import threading
+import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 
+from isa_toolkit.checks import printable
+from isa_toolkit.cli.output import log, reason_of, standard_streams
 from isa_toolkit.errors import FAILED, INTERRUPTED, OK, USAGE, exit_code
 
 __all__ = ["COMMANDS", "SWEEP_COMMANDS", "main"]
@@ -68,45 +73,52 @@ def main(argv: Sequence[str] | None = None) -> int:
         130: interrupted.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    prog, commands = "isa-toolkit", COMMANDS
+    with standard_streams() as output:
+        code = _run(argv)
+        output.flush()
+        if output.error is not None and code == OK:
+            reason = reason_of(output.error)
+            return _fail(f"standard output cannot be written: {reason}.", FAILED)
+        return code
+
+
+def _run(argv: Sequence[str]) -> int:
+    prog, commands, left = "isa-toolkit", COMMANDS, argv
+    if argv[:1] == ["sweep"]:
+        prog, commands, left = f"{prog} sweep", SWEEP_COMMANDS, argv[1:]
     if argv == ["--version"]:
         from isa_toolkit import __version__
 
         sys.stdout.write(f"{prog} {__version__}\n")
-        return OK
-    if argv[:1] == ["sweep"]:
-        prog, commands, argv = f"{prog} sweep", SWEEP_COMMANDS, argv[1:]
-    if not argv or argv[0] in ("-h", "--help"):
+    elif not left or left[0] in ("-h", "--help"):
         sys.stdout.write(_help(prog, commands))
-        return OK
-    name, *argv = argv
-    if name not in commands:
+    elif left[0] not in commands:
         known = ", ".join(commands)
-        return _fail(f"Unknown command {name!r}. The commands are {known}.", USAGE)
-    function = "import_" if name == "import" else name
-    file = _FILES.get(name, name) if commands is COMMANDS else "sweep"
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _warn
-            from isa_toolkit.cli.parsing import run_command
+        return _fail(f"Unknown command {left[0]!r}. The commands are {known}.", USAGE)
+    else:
+        file = "sweep" if commands is SWEEP_COMMANDS else _FILES.get(left[0], left[0])
+        try:
+            return _call(file, prog, *left)
+        except SystemExit:  # after --help
+            pass
+        except KeyboardInterrupt:
+            return _fail("interrupted", INTERRUPTED)
+        except Exception as error:  # noqa: BLE001 - the last resort
+            return _fail_with(error, argv)
+    return OK
 
-            if name in _WITH_JAX:
-                _import_jax()
-            module = importlib.import_module(f"isa_toolkit.cli.{file}")
-            command = getattr(module, function)
-            return _flushed(run_command(command, f"{prog} {name}", argv))
-    except KeyboardInterrupt:
-        return _fail("interrupted", INTERRUPTED)
-    except Exception as error:
-        code = exit_code(error)
-        if code is None:
-            raise
-        _fail(str(error), code)
-        if type(error).__name__ == "PeerLostError":
-            # JAX would wait five minutes at the exit for the process that is gone.
-            sys.stderr.flush()
-            os._exit(code)
-        return _flushed(code)
+
+def _call(file: str, prog: str, name: str, *argv: str) -> int:
+    """Run the command of a name, which is in a file of this package."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn
+        from isa_toolkit.cli.parsing import run_command
+
+        if name in _WITH_JAX:
+            _import_jax()
+        module = importlib.import_module(f"isa_toolkit.cli.{file}")
+        command = getattr(module, "import_" if name == "import" else name)
+        return run_command(command, f"{prog} {name}", argv)
 
 
 def _import_jax() -> None:
@@ -126,28 +138,44 @@ def _import_jax() -> None:
         signal.signal(signal.SIGINT, usual)
 
 
-def _flushed(code: int) -> int:
-    """Return ``code``, or that of a failure if standard output takes no more."""
+def _fail_with(error: Exception, argv: Sequence[str]) -> int:
+    """Report an error; the traceback of one that nobody foresaw goes to a file."""
+    code = exit_code(error)
+    if code is not None:
+        _fail(str(error), code)
+        if type(error).__name__ == "PeerLostError":
+            # JAX would wait five minutes at the exit for the process that is gone.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        return code
+    command = shlex.join(["isa-toolkit", *argv])
+    what = f"{command} ended with {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        fix = "The memory is full. Choose a smaller batch, network, data set or --pack."
+        return _fail(f"{what}. {fix}", FAILED)
     try:
-        sys.stdout.flush()
-    except OSError as error:
-        # Or the interpreter's own flush at the end would fail, too, and print it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if code == OK:
-            reason = error.strerror or str(error)
-            return _fail(f"standard output cannot be written: {reason}.", FAILED)
-    return code
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="isa-toolkit-", suffix=".txt", delete=False,
+            encoding="utf-8", errors="backslashreplace",
+        ) as file:  # fmt: skip
+            file.write(f"{command}\n\n{traceback.format_exc()}")
+        kept = f"the traceback in {file.name}"
+    except OSError:
+        kept = "this sentence"
+    fix = "This is a mistake of ISA Toolkit: please report it to the developers, with"
+    return _fail(f"{what}. {fix} {kept}.", FAILED)
 
 
 def _fail(sentence: str, code: int) -> int:
-    sys.stderr.write(f"isa-toolkit: {sentence}\n")
+    log(printable(f"isa-toolkit: {sentence}"))
     return code
 
 
 def _warn(message: Warning | str, *details: object) -> None:
     """Write a warning as one sentence, without the line of code that caused it."""
     del details
-    sys.stderr.write(f"isa-toolkit: warning: {message}\n")
+    log(printable(f"isa-toolkit: warning: {message}"))
 
 
 def _help(prog: str, commands: Mapping[str, str]) -> str:

@@ -92,7 +92,7 @@ def distill(
     ]
     if not run.is_done:
         log("Run the same command again to continue.")
-        write_result(result, lines, json=json)
+        write_result(result, lines, json=json, kept=run.path)
         return
     selection = run.distilled.manifest["selection"]
     result["selection"] = selection
@@ -106,7 +106,7 @@ def distill(
         f"next: {command_line('evaluate', run.path, **data)}",
         f"      {command_line('export', run.path)}",
     ]
-    write_result(result, lines, json=json)
+    write_result(result, lines, json=json, kept=run.path)
 
 
 def _joins_others(

@@ -95,7 +95,10 @@ def notebook_advice(versions: Mapping[str, str]) -> list[str]:
             f"The notebooks need {', '.join(missing)}, not installed in {sys.executable}. "
             "Run: python -m pip install 'isa-toolkit[notebooks]'"
         ]
-    return [*_widget_manager_advice(), *_kernel_advice()]
+    try:
+        return [*_widget_manager_advice(), *_kernel_advice()]
+    except RuntimeError as error:  # no HOME, and no entry for this user
+        return [f"JupyterLab does not start: {error} Set HOME to a folder."]
 
 
 def _widget_manager_advice() -> list[str]:

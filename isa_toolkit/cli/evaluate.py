@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from isa_toolkit.cli.output import log, write_result
+from isa_toolkit.cli.output import log, reason_of, write_result
 from isa_toolkit.cli.parsing import DatasetFlags
 
 if TYPE_CHECKING:
@@ -113,17 +113,17 @@ def evaluate(
         scores = dd_ranking(distilled, real, settings, full_accuracy=full_accuracy)
         result["ranking"] = scores.to_dict()
         lines.append(f"  {scores!r}")
-    if is_run:
-        file = path / "evaluation.json"
+    kept = path / "evaluation.json" if is_run else None
+    if kept is not None:
         try:
-            write_json(file, evaluation.to_dict())
+            write_json(kept, evaluation.to_dict())
         except OSError as error:
-            reason = error.strerror or str(error)
             log(
-                f"isa-toolkit: warning: {file} cannot be written: {reason}. The numbers "
-                "are only on standard output."
+                f"isa-toolkit: warning: {kept} cannot be written: {reason_of(error)}. The "
+                "numbers are only on standard output."
             )
-    write_result(result, lines, json=json)
+            kept = None
+    write_result(result, lines, json=json, kept=kept)
 
 
 def file_of_set(path: Path, command: str) -> Path:

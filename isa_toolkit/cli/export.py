@@ -47,7 +47,7 @@ def export(
             "outside and were clipped; npz and safetensors keep all values"
         )
     result = {"out": str(out), "kind": kind, "images": count, "clipped": clipped}
-    write_result(result, lines, json=json)
+    write_result(result, lines, json=json, kept=out)
 
 
 def import_(
@@ -93,4 +93,4 @@ def import_(
     next_ = command_line("evaluate", out, **flags, protocol="published")
     lines = [f"{distilled!r} in {out}", f"next: {next_}"]
     result = {"out": str(out), "images": len(distilled), "manifest": distilled.manifest}
-    write_result(result, lines, json=json)
+    write_result(result, lines, json=json, kept=out)

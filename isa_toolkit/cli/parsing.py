@@ -49,6 +49,18 @@ _FLAGS = {
     "name": tyro.conf.arg(name="network"),
 }
 
+# What tyro calls the values of a flag.
+_KINDS = {
+    "INT": "a whole number",
+    "FLOAT": "a number",
+    "FLOAT FLOAT": "two numbers",
+    "[INT [INT ...]]": "whole numbers",
+    "[FLOAT [FLOAT ...]]": "numbers",
+    "{[FLOAT [FLOAT ...]]}": "numbers",
+    "[FLOAT FLOAT [FLOAT FLOAT ...]]": "pairs of numbers",
+    "INT|{all}": "a whole number or all",
+}
+
 # Fields of ``Experiment`` that take several values in a sweep.
 _GRID_FIELDS = ("seed", "start_from", "start_step")
 
@@ -215,9 +227,32 @@ def _parse(
             raise
     # tyro prints a box: a title, what is wrong, a rule, help.
     lines = [line.strip("│ ") for line in printed.getvalue().splitlines()[1:]]
-    reason = " ".join(itertools.takewhile(lambda line: line.strip("─╰╯"), lines))
     help_command = f" See {options['prog']} --help." if "prog" in options else ""
-    raise InvalidValueError(f"{reason.rstrip('.')}.{help_command}")
+    raise InvalidValueError(f"{_why_unreadable(lines, argv)}.{help_command}")
+
+
+def _why_unreadable(lines: Sequence[str], argv: Sequence[str]) -> str:
+    """Return what tyro says of a value, in the form of ``checks.fail``, without a stop."""
+    said = " ".join(itertools.takewhile(lambda line: line.strip("─╰╯"), lines))
+    flags = re.findall(r"--[a-z][\w-]*", said)
+    given = [word.partition("=") for word in argv]
+    index = next((i for i, (name, *_) in enumerate(given) if name in flags), None)
+    if index is None:
+        return said.rstrip(".")
+    flag, _, value = given[index]
+    rest = itertools.takewhile(lambda word: word[:2] != "--", argv[index + 1 :])
+    values = [value] if value else list(rest)
+    if found := re.search(r"Expected (\d+) value", said):
+        count = f"{found[1]} value{'s'[: found[1] != '1']}"
+        return f"{flag} must have {count}, got {' '.join(values) or 'none'}"
+    if found := re.search(r"Expected one of \((.*?),?\)", said):
+        names = sorted(set(found[1].split(", ")) - {"'None'"})
+        return f"{flag} must be one of {', '.join(names)}, got {values[0]!r}"
+    # The usage of the flag, such as "--steps INT", is the first line of its help.
+    usage = lines[lines.index("Argument helptext:") + 1].partition(",")[0]
+    kind = usage.partition(" ")[2]
+    got = " ".join(values if " " in kind else values[:1])
+    return f"{flag} must be {_KINDS.get(kind, kind)}, got {got!r}"
 
 
 class _ExperimentRule:

@@ -69,7 +69,7 @@ def reproduce(
         workers=workers,
     )
     page = make_report(study, out, only=items, command=command, log=log)
-    write_result({"report": str(page)}, [f"report: {page}"], json=json)
+    write_result({"report": str(page)}, [f"report: {page}"], json=json, kept=page)
 
 
 def demo(
@@ -97,4 +97,4 @@ def demo(
         lines += summary(part).to_string().splitlines()
     records = table.astype(object).where(table.notna(), None).to_dict("records")
     result = {"page": str(page), "table": records}
-    write_result(result, [*lines, "", f"page: {page}"], json=json)
+    write_result(result, [*lines, "", f"page: {page}"], json=json, kept=page)

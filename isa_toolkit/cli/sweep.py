@@ -84,7 +84,7 @@ def run(
             "seconds": table.seconds.sum(skipna=False),
             "runs": table.to_dict("records"),
         }
-        write_result(result, [str(planned)], json=json)
+        write_result(result, str(planned).split("\n"), json=json)
         return 0
     log(str(planned))
     if not (yes or _is_confirmed()):
@@ -103,7 +103,7 @@ def run(
         log(
             f"It continues in the background. See: isa-toolkit sweep status {sweep.path}"
         )
-    return _report(sweep, json=json)
+    return _report(sweep, json=json, kept=sweep.path)
 
 
 def status(folder: tyro.conf.Positional[str], json: bool = False) -> int:
@@ -171,7 +171,7 @@ def resume(
     _leave_gpu_memory()
     sweep = Sweep(folder)
     sweep.resume(wait=wait, progress=progress, **_engine_options(slots, option))
-    return _report(sweep, json=json)
+    return _report(sweep, json=json, kept=sweep.path)
 
 
 def worker(folder: tyro.conf.Positional[str]) -> int:
@@ -205,7 +205,7 @@ def _engine_options(slots: int | None, texts: tuple[str, ...]) -> dict[str, Any]
     return options
 
 
-def _report(sweep: Sweep, *, json: bool) -> int:
+def _report(sweep: Sweep, *, json: bool, kept: object = None) -> int:
     """Write the state of a sweep and return the exit code that it stands for."""
     rows = sweep.status().to_dict("records")
     counts = collections.Counter(run["state"] for run in rows)
@@ -216,7 +216,8 @@ def _report(sweep: Sweep, *, json: bool) -> int:
     if sweep.state in ("stopped", "failed", "queued"):
         lines.append(f"To continue: isa-toolkit sweep resume {sweep.path}")
     result = {"sweep": str(sweep.path), "state": sweep.state, "runs": rows}
-    write_result(result, [*lines, str(sweep.path)], json=json)
+    lines = "\n".join([*lines, str(sweep.path)]).split("\n")
+    write_result(result, lines, json=json, kept=kept)
     if counts["failed"]:
         return 1
     return 3 if counts["diverged"] else 0

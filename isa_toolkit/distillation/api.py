@@ -240,6 +240,11 @@ def distill_grid(
     )
     experiments = expand_grid(experiment, grid)
     folder = Path("runs" if out is None else out)
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError as error:
+        rule, fix = "be a path in UTF-8", "Checkpoints need it: choose another folder."
+        raise checks.fail("out", rule, str(folder), fix) from error
     with catch_signals() as request, contextlib.ExitStack() as locks:
         mesh = make_mesh(devices)
         if vmap is None:

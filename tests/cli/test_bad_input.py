@@ -227,6 +227,7 @@ CASES = {
         FAILED,
         npz(),
     ),
+    "no text": Case("distill --steps 2 --out r\udcff", ("--out must be a path in UTF-8",)),
     "no place for a folder": Case(
         "distill --steps 2 --out /dev/null/runs",
         ("/dev/null/runs", "cannot be written"),
@@ -284,7 +285,9 @@ def test_a_checkpoint_of_another_experiment(
     (tmp_path / "runs").unlink()
     folder = Path(named) / "checkpoints"
     with Checkpoints(folder) as checkpoints:
-        checkpoints.save(1, {"x": jnp.zeros(3)}, {"experiment": "f" * 64})
+        notes = {"experiment": "f" * 64, "pending": [], "elapsed_s": 0.0}
+        notes["metrics"] = {"bytes": 0, "sha256": ""}
+        checkpoints.save(1, {"x": jnp.zeros(3)}, notes)
     kept = files_of(folder)
     assert main(words) == USAGE
     out, err = capfd.readouterr()

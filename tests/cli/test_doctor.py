@@ -55,6 +55,15 @@ def test_a_missing_damaged_or_old_widget_manager_is_explained(
     assert "jupyterlab_widgets" in advice
 
 
+def test_a_user_without_a_home_is_told_to_set_one(monkeypatch):
+    def no_home(_):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(jupyter_core.paths, "jupyter_path", no_home)
+    [advice] = notebook_advice({})
+    assert advice.endswith("Could not determine home directory. Set HOME to a folder.")
+
+
 @pytest.mark.parametrize(
     ("program", "is_fine"),
     [("python", True), (sys.executable, True), ("/elsewhere/bin/python3", False)],

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import io
 import signal
 import subprocess
 import sys
+import tempfile
 
+import jax
+import numpy as np
 import pytest
 
 import isa_toolkit.datasets
 from isa_toolkit.cli import COMMANDS, SWEEP_COMMANDS, _import_jax, main
-from isa_toolkit.cli.output import write_result
 
 
 def run(capsys, *words):
@@ -35,10 +36,8 @@ def test_help_lists_every_command(capsys):
     ],
 )
 def test_every_command_has_help_and_describes_every_flag(capsys, command):
-    with pytest.raises(SystemExit) as end:
-        main([*command.split(), "--help"])
-    assert end.value.code == 0
-    out = capsys.readouterr().out
+    code, out, _ = run(capsys, *command.split(), "--help")
+    assert code == 0
     assert f"usage: isa-toolkit {command}" in out
 
 
@@ -54,10 +53,58 @@ def test_help_imports_neither_tyro_nor_jax():
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_a_bug_is_not_bad_input(monkeypatch):
-    monkeypatch.setattr(isa_toolkit.datasets, "load_dataset", lambda: None)
-    with pytest.raises(TypeError):
-        main(["data"])
+BUGS = [
+    AttributeError("no such thing"),
+    IndexError("out of range"),
+    KeyError("dataset"),
+    OverflowError("Python int too large to convert to C long"),
+    RecursionError("maximum recursion depth exceeded\nand more"),
+    TypeError("got an unexpected keyword argument"),
+    ZeroDivisionError(),
+    jax.errors.JaxRuntimeError("INTERNAL: failed"),
+]
+
+
+@pytest.mark.parametrize("error", BUGS, ids=lambda error: type(error).__name__)
+def test_a_bug_is_one_sentence_and_its_traceback_is_in_a_file(
+    capsys, monkeypatch, tmp_path, error
+):
+    def load(*_, **__):
+        raise error
+
+    monkeypatch.setattr(isa_toolkit.datasets, "load_dataset", load)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code, out, err = run(capsys, "data", "--limit", 7)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith("isa-toolkit: isa-toolkit data --limit 7 ended with ")
+    assert f"{type(error).__name__}: " in err
+    [file] = tmp_path.iterdir()
+    assert str(file) in err
+    assert "Traceback" in file.read_text()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    code, out, err = run(capsys, "data")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        np._core._exceptions._ArrayMemoryError((2**40,), np.dtype("f4")),
+        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"),
+    ],
+)
+def test_full_memory_is_one_sentence_with_what_to_make_smaller(
+    capsys, monkeypatch, tmp_path, error
+):
+    def load(*_, **__):
+        raise error
+
+    monkeypatch.setattr(isa_toolkit.datasets, "load_dataset", load)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code, out, err = run(capsys, "data")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "The memory is full. Choose a smaller batch" in err
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_interrupt_is_exit_130(capsys, monkeypatch):
@@ -67,14 +114,6 @@ def test_an_interrupt_is_exit_130(capsys, monkeypatch):
     monkeypatch.setattr(isa_toolkit.datasets, "load_dataset", interrupt)
     code, out, err = run(capsys, "data")
     assert (code, out, err) == (130, "", "isa-toolkit: interrupted\n")
-
-
-def test_a_result_is_written_whatever_the_terminal_can_show(monkeypatch):
-    written = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
-    write_result({}, ["80.1 ± 3.8 %"], json=False)
-    sys.stdout.flush()
-    assert written.getvalue() == b"80.1 ? 3.8 %\n"
 
 
 def test_ctrl_c_ends_the_process_while_jax_is_imported(monkeypatch):
