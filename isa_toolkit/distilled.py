@@ -72,7 +72,9 @@ class DistilledSet:
             if not np.isfinite(array).all():
                 raise checks.fail(f"distilled {name}", "be finite", "NaN or infinity")
             object.__setattr__(self, name, array)
-        object.__setattr__(self, "class_names", tuple(self.class_names))
+        object.__setattr__(
+            self, "class_names", tuple(map(checks.as_unicode, self.class_names))
+        )
         if self.images.ndim != 4 or self.pixels.shape != self.images.shape:
             shapes = (self.images.shape, self.pixels.shape)
             rule = "have one shape [m, h, w, ch]"

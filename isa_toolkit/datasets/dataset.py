@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from isa_toolkit.annotations import typed
-from isa_toolkit.checks import as_text, check_integer, check_one_of, fail
+from isa_toolkit.checks import as_text, as_unicode, check_integer, check_one_of, fail
 from isa_toolkit.datasets.images import check_resolution, crop_and_resize
 from isa_toolkit.datasets.preprocessing import Preprocessing, fit, pieces
 from isa_toolkit.datasets.readers import Records, Source, from_arrays
@@ -128,10 +128,12 @@ class Dataset:
 
     def __post_init__(self) -> None:
         is_folder = self.name not in ("", ".", "..") and len(self.name) <= _LONGEST_NAME
-        if not is_folder or {"/", "\\", "\0"} & set(self.name):
+        if not is_folder or not self.name.isprintable() or {"/", "\\"} & set(self.name):
             what, fix = "the name of a data set", "It names run folders."
-            rule = f"name a folder of at most {_LONGEST_NAME} letters, without slashes"
+            rule = f"be at most {_LONGEST_NAME} visible letters, without slashes"
             raise fail(what, rule, self.name, fix)
+        names = tuple(map(as_unicode, self.class_names))
+        object.__setattr__(self, "class_names", names)
         for array in _arrays(self):
             if isinstance(array, np.ndarray):
                 array.flags.writeable = False

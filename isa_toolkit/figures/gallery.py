@@ -10,6 +10,7 @@ from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures.images import ImageRow, draw_grid
 from isa_toolkit.figures.results_table import format_images_per_class
 from isa_toolkit.figures.study import Study, check_study
+from isa_toolkit.figures.style import plain_texts
 from isa_toolkit.figures.variants import Variant
 
 if TYPE_CHECKING:
@@ -85,10 +86,11 @@ def draw(table: pd.DataFrame, **how: Any) -> Any:
     Pixels are clipped to [0, 1]. There are at most 20 rows of 10 images; ``how`` is of
     ``draw_grid``.
     """
+    given, table = table, plain_texts(table)
     names = list(dict.fromkeys(table.label))
     by_class = dict(iter(table.groupby("label", sort=False)))
     side = 0.4 if table.pixels.iloc[0].shape[0] <= 32 else 0.6
-    how = {"image_in": side, "caption": lambda: caption(table), **how}
+    how = {"image_in": side, "caption": lambda: caption(given), **how}
     if len(table) == len(names):
         if len(names) <= _COLUMNS:
             row = ImageRow(np.stack(list(table.pixels)))

@@ -85,7 +85,7 @@ def write_report(out: str | Path) -> Path:
         items=[one for one in sections if one["studies"]],
         not_run=[one["name"] for one in sections if not one["studies"]],
     )
-    write_atomically(path, text.encode())
+    write_atomically(path, text.encode(errors="backslashreplace"))
     return path
 
 

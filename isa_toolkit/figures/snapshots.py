@@ -9,6 +9,7 @@ import numpy as np
 from isa_toolkit.distillation import Run
 from isa_toolkit.figures.images import ImageRow, draw_grid
 from isa_toolkit.figures.study import Study, check_study
+from isa_toolkit.figures.style import plain_texts
 from isa_toolkit.figures.variants import Variant, setting
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def draw(table: pd.DataFrame, **how: Any) -> Any:
 
     ``how`` is passed to ``draw_grid``.
     """
-    titles = list(dict.fromkeys(table.label))
+    titles = list(plain_texts(table.drop_duplicates("label")).label)
     rows = rows_of(table)
     return draw_grid(rows, titles=titles, caption=lambda: caption(table), **how)
 

@@ -7,6 +7,7 @@ import functools
 import html
 import inspect
 import io
+import re
 import string
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,8 @@ of the text of a one-column paper (NeurIPS, ICLR)."""
 _STYLE = Path(__file__).with_name("house.mplstyle")
 # Seeds are drawn one by one where they are fewer: intervals of so few are very wide.
 _FEW = 5
+# Number of letters of the longest text of a table that is drawn whole.
+_LONGEST_TEXT = 60
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -177,7 +180,7 @@ def drawing(
         def drawn(table: pd.DataFrame, size: Size, how: dict[str, Any]) -> Figure:
             heights = rows(table, **how) if callable(rows) else rows
             panels = _new_panels(heights, size, least_in)
-            inner(panels, table, **how)
+            inner(panels, plain_texts(table), **how)
             if len(panels) > 1:
                 for letter, ax in zip(string.ascii_lowercase, panels, strict=False):
                     ax.set_title(letter, loc="left", fontweight="bold")
@@ -192,7 +195,7 @@ def drawing(
             if ax is None:
                 return drawn(table, size, how)
             heights = rows(table, **how) if callable(rows) else rows
-            inner(_panels_of(ax, len(_names(heights))), table, **how)
+            inner(_panels_of(ax, len(_names(heights))), plain_texts(table), **how)
             return None
 
         mine = inspect.signature(draw).parameters
@@ -205,6 +208,21 @@ def drawing(
         return draw
 
     return decorate
+
+
+def plain_texts(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose texts are drawn as they are: short, and without mathematics."""
+
+    def plain(cell: Any) -> Any:
+        if not isinstance(cell, str):
+            return cell
+        text = checks.printable(cell)
+        if len(text) > _LONGEST_TEXT:
+            text = f"{text[: _LONGEST_TEXT // 2]}...{text[-_LONGEST_TEXT // 4 :]}"
+        return re.sub(r"(?<!\\)\$", r"\\$", text)
+
+    texts = table.columns[[kind in ("object", "str") for kind in table.dtypes]]
+    return table.assign(**{name: table[name].map(plain) for name in texts})
 
 
 def _names(rows: Mapping[str, float]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, final
 import ipywidgets
 import numpy as np
 import pandas as pd
+from markupsafe import escape
 
 from isa_toolkit.figures import fig6
 from isa_toolkit.figures.variants import setting
@@ -75,7 +76,7 @@ class LinkedMaps:
         """Return a plot under its title, the same box each time: it is not drawn again."""
         if title not in self._boxes:
             self._plots[title] = self._new_plot(keys[0])
-            heading = ipywidgets.HTML(f"<b>{title}</b>")
+            heading = ipywidgets.HTML(f"<b>{escape(title)}</b>")
             heading.add_class("isa-note")
             self._boxes[title] = ipywidgets.VBox([heading, self._plots[title].widget])
         plot = self._plots[title]
