@@ -116,15 +116,15 @@ def test_hyperparameters_compile_nothing_on_devices(reported: Reported) -> None:
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_a_run_goes_on_with_other_devices(way: str, reported: Reported) -> None:
     run = reported["resumed"][way]
-    assert run["stopped"] == 11
-    assert run["steps"] == [20, 20]
+    assert run["stopped"] == 7
+    assert run["steps"] == [12, 12]
     assert run["kept"][0] == run["kept"][1]
     assert run["apart"] < RESULT
 
 
 def test_streamed_images_reach_all_devices(reported: Reported) -> None:
     run = reported["streamed"]
-    assert run["steps"] == [20, 20]
+    assert run["steps"] == [12, 12]
     assert run["kept"][0] == run["kept"][1]
     assert run["apart"] < RESULT
 

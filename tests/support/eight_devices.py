@@ -37,9 +37,9 @@ from isa_toolkit.methods import DM, MTT
 
 DEVICES = 8
 BATCH = 32
-STOPPED_AT = 11
+STOPPED_AT = 7
 # Long enough for a step to be worth comparing, short enough to stay with one device.
-STEPS = 20
+STEPS = 12
 
 
 def experiment(**changes: Any) -> Experiment:
@@ -51,7 +51,7 @@ def experiment(**changes: Any) -> Experiment:
 THREE = (
     experiment(),
     experiment(drop_easy=0.0, drop_hard=0.3, segment=(-1.0, 0.5), learning_rate=1e-3),
-    experiment(seed=1, steps=12),
+    experiment(seed=1, steps=8),
 )
 
 
