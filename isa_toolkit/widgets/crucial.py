@@ -151,7 +151,7 @@ class _Crucial(BackgroundTask):
         self._drawn_within: bool | None = None
         self.easy: set[float] = set()
         self.hard: set[float] = set()
-        self._drawn: tuple[Any, bytes] | None = None
+        self._drawn: tuple[Any, dict[str, Any]] | None = None
         self._sources: dict[int, str] = {}
 
     def on_run(self, panel: Panel) -> None:
@@ -275,14 +275,12 @@ class _Crucial(BackgroundTask):
             if self._drawn is not None and (self.easy or self.hard):
                 shown = dict.fromkeys(shown, layout.STALE)
             return {**shown, "compared": layout.note(text)}
-        return {
-            "comparison": self._picture(table),
-            "table": summary_table(table, predictor="network"),
-            "compared": layout.caption(fig5.caption(table)),
-        }
-
-    def _picture(self, table: Any) -> bytes:
-        """Return the comparison as a PNG, cached while the sliders move."""
+        # Kept while the handles move.
         if self._drawn is None or self._drawn[0] is not table:
-            self._drawn = (table, png(fig5.draw(table)))
+            shown = {
+                "comparison": png(fig5.draw(table)),
+                "table": summary_table(table, predictor="network"),
+                "compared": layout.caption(fig5.caption(table)),
+            }
+            self._drawn = (table, shown)
         return self._drawn[1]

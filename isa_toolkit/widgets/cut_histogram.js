@@ -138,7 +138,7 @@ function render({ model, el }) {
     const { total } = model.get("data");
     const now = value();
     const counts = { easy: dropped(now.easy, total), hard: dropped(now.hard, total) };
-    counts.kept = total - counts.easy - counts.hard;
+    counts.kept = Math.max(0, total - counts.easy - counts.hard);
     drawLegend(legend, PARTS.map((name) => {
       const fraction = name in now ? ` (${percent(now[name])})` : "";
       return [`${TEXT[name]}: ${counts[name].toLocaleString("en")}${fraction}`, `var(--isa-${name})`];

@@ -143,8 +143,10 @@ class _Manifold(BackgroundTask):
         self.points: Any = None
         self.selected: list[int] = []
         self._made: _Made | None = None
-        # Of the map that is shown: its plots, methods, space, and each point's image and name.
+        # Of the map that is shown: its plots, methods, space, table of measures, and each
+        # point's image and name.
         self._maps: Any = None
+        self._summary = ""
         self._methods: list[str] = []
         self._space: Any = ""
         self._images = np.empty(0)
@@ -179,7 +181,7 @@ class _Manifold(BackgroundTask):
         outputs = {
             "legend": layout.legend(colours),
             "gallery": self._gallery(),
-            "table": summary_table(made.measures),
+            "table": self._summary,
             "caption": layout.caption(fig6.caption(shown)),
         }
         if self._maps is None:
@@ -225,6 +227,7 @@ class _Manifold(BackgroundTask):
     def _take(self, made: _Made, space: str) -> None:
         """Show another map; nothing of it is selected yet."""
         self._made, self._space, self.selected = made, space, []
+        self._summary = summary_table(made.measures)
         self.points = fig6.points_of(made.table)
         pixels = {
             key: np.rint(255 * one.to_pixels()).astype(np.uint8)
