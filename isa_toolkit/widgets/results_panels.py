@@ -93,7 +93,7 @@ def Information(study: Study) -> Panel:
         about="How well do hard samples predict easy ones, and the reverse?",
         controls={
             "fraction": layout.slider(
-                "Predicted fraction", information.FRACTION, min=0.05, max=0.5, step=0.05,
+                "Fraction", information.FRACTION, min=0.05, max=0.5, step=0.05,
                 help="Fraction of the images that is predicted from all the others",
                 continuous_update=False,
             ),
