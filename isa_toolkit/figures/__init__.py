@@ -24,8 +24,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     _MODULES,
     {
-        "claim_tests": ["check_claims"],
         "comparisons": ["FIG3C", "TABLE4", "TABLE8"],
+        "published_results": ["check_claims"],
         "results_table": ["findings", "mean_of", "summary"],
         "variants": ["Variant"],
     },

@@ -1,15 +1,15 @@
-"""The paper's numbers next to ours, and the verdicts of all comparisons."""
+"""The paper's numbers next to ours, its claims, and the verdicts on both."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
-if TYPE_CHECKING:
-    import pandas as pd
+from isa_toolkit.figures.results_table import bracketed
 
 AGREES, DIFFERS, NOISE = "agrees", "differs", "inside the noise"
 NO_INTERVAL, OTHER_SETTING, NOT_RUN = "no interval", "other setting", "not run"
@@ -50,8 +50,6 @@ def published_numbers() -> pd.DataFrame:
     Columns: item, dataset, images_per_class, method, predictor, quantity, value, std and
     note; missing where the paper does not state them.
     """
-    import pandas as pd
-
     path = Path(__file__).with_name("paper_targets.csv")
     return pd.read_csv(path).astype({"images_per_class": "Int64"})
 
@@ -105,3 +103,77 @@ def compare(item: str, ours: pd.DataFrame, *, is_published_scale: bool) -> pd.Da
         AGREES,
     )
     return table.assign(difference=table.ours - table.value, verdict=verdict)
+
+
+def published_claims() -> pd.DataFrame:
+    """Return the claims of the paper, one per row.
+
+    Columns: ``claim`` (its statement), ``item`` (whose numbers test it), ``setting`` that
+    is claimed to differ from ``against``, ``quantity``, ``sign`` (1 if the quantity is
+    claimed to be larger, -1 if smaller), ``predictor`` (missing for any) and ``x``
+    (missing for the first position after 0, or the only one).
+    """
+    return pd.read_csv(Path(__file__).with_name("paper_claims.csv"))
+
+
+def check_claims(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return every claim with our paired difference, its interval and a verdict.
+
+    ``tables`` are rows of ``results_table`` by the name of the item. One row per claim, and
+    per number of images per class where an item has several: ``claim``, ``item``,
+    ``dataset``, ``images_per_class``, ``expected`` ("above 0" or "below 0"), ``value``,
+    ``low``, ``high``, ``n`` and ``verdict`` ("agrees" or "differs" where the interval
+    excludes 0, "inside the noise" where it does not or one seed gives none, "not run"
+    without a number).
+    """
+    claims = published_claims()
+    claims["expected"] = np.where(claims.sign > 0, "above 0", "below 0")
+    measured = ["dataset", "images_per_class", "value", "low", "high", "n"]
+    filled = [table.assign(item=item) for item, table in tables.items() if len(table)]
+    if filled:
+        numbers = pd.concat(filled)
+        found = claims.merge(
+            numbers[numbers.seed.isna()],
+            on=["item", "setting", "quantity", "against"],
+            suffixes=("", "_of_ours"),
+        )
+        is_any = found.predictor.isna()
+        found = found[is_any | (found.predictor == found.predictor_of_ours)]
+        # Of a curve, the first step after the initial images, which all settings share.
+        ours = found.x_of_ours
+        first = ours.where(ours > 0).groupby(found.claim).transform("min")
+        is_at = (ours - found.x.fillna(first)).abs() < 1e-9
+        found = found[is_at | (found.x.isna() & ours.isna())]
+        is_above, is_below = found.low > 0, found.high < 0
+        agrees = np.where(found.sign > 0, is_above, is_below)
+        verdict = np.where(agrees, AGREES, DIFFERS)
+        found = found.assign(verdict=np.where(is_above | is_below, verdict, NOISE))
+        claims = claims.merge(
+            found[["claim", *measured, "verdict"]], "left", on="claim"
+        )
+    columns = [
+        "claim", "item", "dataset", "images_per_class", "expected", "value", "low",
+        "high", "n", "verdict",
+    ]  # fmt: skip
+    table = claims.reindex(columns=columns)
+    verdict = table.verdict.astype(object).where(table.verdict.notna(), NOT_RUN)
+    return table.assign(verdict=verdict)
+
+
+def claims_as_text(claims: pd.DataFrame) -> pd.DataFrame:
+    """Return the tested claims of ``check_claims`` for a notebook, a row for each.
+
+    The index is the claim; columns are ``images per class``, ``difference [95 % interval]``
+    and ``verdict``.
+    """
+    tested = claims[claims.verdict != NOT_RUN].set_index("claim")
+    ends = tested[["value", "low", "high"]].itertuples(index=False)
+    return pd.DataFrame(
+        {
+            "images per class": tested.images_per_class.astype(str),
+            "difference [95 % interval]": [
+                bracketed(*one, signed=True) for one in ends
+            ],
+            "verdict": tested.verdict,
+        }
+    )

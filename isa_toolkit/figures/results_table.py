@@ -12,16 +12,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, SupportsInt
+from typing import Any, SupportsInt
+
+import pandas as pd
 
 from isa_toolkit import checks
 from isa_toolkit.analysis.intervals import Interval, mean_interval, paired_interval
 from isa_toolkit.annotations import typed
 from isa_toolkit.display import Markdown
+from isa_toolkit.evaluation import Evaluation
 from isa_toolkit.figures.variants import label_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # Column -> its type in pandas.
 COLUMNS = {
@@ -54,8 +54,6 @@ _LEVEL = 0.95
 
 def as_table(rows: pd.DataFrame | Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Return rows as a table with all ``COLUMNS``; ``n`` is 1 where it is missing."""
-    import pandas as pd
-
     found = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
     return found.reindex(columns=list(COLUMNS)).astype(COLUMNS).fillna({"n": 1})
 
@@ -75,10 +73,29 @@ def measured(
     )
 
 
+def accuracies(
+    evaluated: Iterable[tuple[Mapping[str, Any], Evaluation]], **shared: Any
+) -> pd.DataFrame:
+    """Return a table of pairs (columns of the rows, evaluation), in percent.
+
+    There is a row for each predictor: the mean over evaluation networks.
+    """
+    return measured(
+        (
+            (
+                {**cell, "predictor": predictor, "over": f"{interval.n} networks"},
+                {"accuracy_percent": 100 * interval.mean},
+            )
+            for cell, evaluation in evaluated
+            for predictor in ("network", "ridge")
+            for interval in [evaluation.interval(predictor)]
+        ),
+        **shared,
+    )
+
+
 def concatenate(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Return the rows of several tables in one; an empty table if there are none."""
-    import pandas as pd
-
     filled = [table for table in tables if len(table)]
     return pd.concat(filled, ignore_index=True) if filled else as_table([])
 
@@ -180,11 +197,9 @@ def summary(
         mean [95 % interval], n = 2           Vendi score
         FRePo                        2.00 [-10.71, 14.71]
     """
-    import pandas as pd
-
     if decimals is not None:
         checks.check_integer("decimals", decimals, minimum=0)
-    found = _described(table, where)
+    found = _described(table, where, decimals)
     if not len(found):
         return pd.DataFrame()
     corner = f"mean [95 % interval], n = {_counts(found)}"
@@ -200,14 +215,14 @@ def summary(
         if columns.nunique() > 1:
             minus = columns.str.removesuffix(", %") + ", " + minus
         columns = columns.where(~is_difference, minus)
-    made: dict[str, dict[str, str]] = {}
-    for row, column, one in zip(rows, columns, found.itertuples(), strict=True):
-        digits = one.decimals if decimals is None else decimals
-        star = " *" if one.base and _excludes_zero(one) else ""
-        made.setdefault(column, {})[row] = _bracketed(one, digits) + star
-        if star and not corner.endswith("0"):
-            corner += "; * excludes 0"
-    shown = pd.DataFrame(made).reindex(list(dict.fromkeys(rows))).fillna("")
+    has_star = is_difference & found.is_clear
+    if has_star.any():
+        corner += "; * excludes 0"
+    cells: dict[str, dict[str, str]] = {}
+    texts = found.text + has_star.map({True: " *", False: ""})
+    for row, column, text in zip(rows, columns, texts, strict=True):
+        cells.setdefault(column, {})[row] = text
+    shown = pd.DataFrame(cells).reindex(rows.unique()).fillna("")
     return shown.rename_axis(columns=corner)
 
 
@@ -235,20 +250,21 @@ def findings(table: pd.DataFrame, **where: Any) -> Markdown:
     """
     found = _described(table, where)
     found = found[found.base != ""]
+    has_one_base, has_one_metric = (
+        found.base.nunique() == 1,
+        found.metric.nunique() <= 1,
+    )
     lines, others = [], []
     for one in found.itertuples():
-        metric = (
-            f", {one.metric.removesuffix(', %')}" if found.metric.nunique() > 1 else ""
-        )
-        text = _bracketed(one, one.decimals)
-        if _excludes_zero(one):
+        metric = "" if has_one_metric else f", {one.metric.removesuffix(', %')}"
+        if one.is_clear:
             way = "higher" if one.value > 0 else "lower"
-            lines.append(f"* **{one.row}**{metric}: {text}, {way} than {one.base}.")
+            lines.append(f"* **{one.row}**{metric}: {one.text}, {way} than {one.base}.")
         else:
-            minus = "" if found.base.nunique() == 1 else f" minus {one.base}"
-            others.append(f"{one.row}{minus}{metric} {text}")
+            minus = "" if has_one_base else f" minus {one.base}"
+            others.append(f"{one.row}{minus}{metric} {one.text}")
     if others:
-        base = f" from {found.base.iloc[0]}" if found.base.nunique() == 1 else ""
+        base = f" from {found.base.iloc[0]}" if has_one_base else ""
         start = f"* No significant difference{base} (the interval includes 0)"
         lines.append(f"{start}: {'; '.join(others)}.")
     note = "not corrected for the number of comparisons"
@@ -257,16 +273,19 @@ def findings(table: pd.DataFrame, **where: Any) -> Markdown:
     )
 
 
-def _described(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
+def _described(
+    table: pd.DataFrame, where: Mapping[str, Any], decimals: int | None = None
+) -> pd.DataFrame:
     """Return means and differences with the texts that tell them apart.
 
-    Columns ``row``, ``metric``, ``base`` (empty for means) and ``decimals``.
+    Columns ``row``, ``metric``, ``base`` (empty for means), ``text`` (the mean, or with a
+    sign the difference, with its interval) and ``is_clear`` (whether that excludes 0).
     """
     overall = table[table.seed.isna()]
     found = _where(overall, where)
     varied = {name for name in found if found[name].nunique(dropna=False) > 1}
     is_quantity = "quantity" in varied and "setting" not in varied
-    rows, metrics, decimals = [], [], []
+    rows, metrics, digits = [], [], []
     for one in found.itertuples():
         name = quantity_name(one.quantity) if is_quantity else label_of(one.setting)
         parts = [name]
@@ -285,14 +304,22 @@ def _described(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
         alike = overall[overall.quantity == one.quantity]
         is_mean = alike.against.isna()
         gains = alike[["low", "high"]][~is_mean].to_numpy().ravel()
-        needed = max(
-            _digits(alike.value[is_mean]), _digits(gains, 2) if len(gains) else 0
-        )
-        decimals.append(1 if is_percent else needed)
-    if is_quantity:
-        decimals = [min(decimals)] * len(decimals)
-    bases = [_base_name(key) for key in found.against]
-    return found.assign(row=rows, metric=metrics, base=bases, decimals=decimals)
+        needed = _digits(alike.value[is_mean]), _digits(gains, 2) if len(gains) else 0
+        digits.append(1 if is_percent else max(needed))
+    if is_quantity or decimals is not None:
+        digits = [min(digits) if decimals is None else decimals] * len(digits)
+    bases = [
+        _NAMES.get(key, label_of(key)) if isinstance(key, str) else ""
+        for key in found.against
+    ]
+    texts = [
+        bracketed(one.value, one.low, one.high, decimals=count, signed=bool(base))
+        for one, count, base in zip(found.itertuples(), digits, bases, strict=True)
+    ]
+    is_clear = (found.low > 0) | (found.high < 0)
+    return found.assign(
+        row=rows, metric=metrics, base=bases, text=texts, is_clear=is_clear
+    )
 
 
 def quantity_name(quantity: str) -> str:
@@ -303,25 +330,8 @@ def quantity_name(quantity: str) -> str:
     return f"{name} (pixels)" if "_pixels" in str(quantity) else name
 
 
-def _base_name(key: Any) -> str:
-    """Return the name of what was subtracted: a setting, or a quantity; empty for nothing."""
-    return _NAMES.get(key, label_of(key)) if isinstance(key, str) else ""
-
-
-def _excludes_zero(one: Any) -> bool:
-    return one.low > 0 or one.high < 0
-
-
 def _counts(found: pd.DataFrame) -> str:
     return ", ".join(str(count) for count in sorted(found.n.unique()))
-
-
-def _bracketed(one: Any, decimals: int) -> str:
-    """Return "87.5 [83.2, 91.7]", or with signs for a difference."""
-    mean, interval = format_interval(
-        one.value, one.low, one.high, decimals=decimals, signed=bool(one.base)
-    )
-    return f"{mean} [{interval.replace(' to ', ', ')}]" if interval else mean
 
 
 def _digits(values: Iterable[float], digits: int = 3) -> int:
@@ -395,6 +405,12 @@ def format_interval(
     form = f"{'+' if signed else ''}z.{decimals}f"
     interval = "" if math.isnan(low) else f"{low:{form}} to {high:{form}}"
     return f"{value:{form}}", interval
+
+
+def bracketed(value: float, low: float, high: float, **how: Any) -> str:
+    """Return "87.2 [86.5, 88.0]"; ``how`` are keywords of ``format_interval``."""
+    mean, interval = format_interval(value, low, high, **how)
+    return f"{mean} [{interval.replace(' to ', ', ')}]" if interval else mean
 
 
 def format_images_per_class(count: SupportsInt) -> str:

@@ -9,11 +9,10 @@ import re
 import pandas as pd
 from hand_tables import TABLES
 
-from isa_toolkit.figures.claim_tests import published_claims
-from isa_toolkit.figures.published_results import VERDICTS
+from isa_toolkit.figures.published_results import VERDICTS, published_claims
 from isa_toolkit.figures.registry import ITEMS
-from isa_toolkit.figures.report import _interval, write_report
-from isa_toolkit.figures.results_table import as_table
+from isa_toolkit.figures.report import write_report
+from isa_toolkit.figures.results_table import as_table, bracketed
 from isa_toolkit.figures.style import house_style, new_figure, save
 
 FACTS = {"device": "cpu", "isa_toolkit": "1", "python": "3", "jax": "0"}
@@ -133,7 +132,7 @@ def test_numbers_stand_beside_the_papers(tmp_path):
         (table.setting == "frepo") & (table.predictor == "network") & table.seed.isna()
         & (table.images_per_class == 1)
     ].itertuples()  # fmt: skip
-    numbers = _interval(mean)
+    numbers = bracketed(mean.value, mean.low, mean.high)
     assert first[4:] == [f"{numbers} toy, n = 3", "–", "other setting"]
     # There is none of ours with 50 images per class.
     assert not any("50 per class" in row[0] for row in beside[0])

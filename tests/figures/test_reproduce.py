@@ -186,7 +186,7 @@ def test_the_demo_is_a_study_with_a_page_of_its_own(monkeypatch, tmp_path):
     shown = "shows no difference" not in text
     assert shown == (gain.low > 0 or gain.high < 0)
     for key in ("random", "kmeans", "full", *DEMO_TABLE.keys):
-        assert f"</span>{label_of(key)}</td>" in text
+        assert f"<th>{label_of(key)}</th>" in text
     stored = pd.read_csv(tmp_path / "demo" / "table.csv")
     assert stored.value.tolist() == pytest.approx(table.value.tolist())
     # Nothing is distilled again.
