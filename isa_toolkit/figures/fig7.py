@@ -7,20 +7,19 @@ of sampled losses beside the closed form.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from isa_toolkit import checks
 from isa_toolkit.analysis import ranking
-from isa_toolkit.analysis.cross_prediction import ridge_weights
+from isa_toolkit.figures import information
 from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import Panels, drawing, log_scale
 from isa_toolkit.figures.variants import Variant
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
 
 _DROP_EASY = 0.2
 _BATCH = 1024
@@ -49,26 +48,16 @@ class Batch(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A real pair in feature space, with all that the mean over its segments needs.
+    """Two kept images of a batch, and the plane of feature space that contains them.
 
-    residuals: Prediction minus label of both, [2, c].
-    ends: Coordinates of both in the plane through the pair, [2, 2].
-    images: Pixels of both in [0, 1], two arrays [h, w, ch].
-    labels: Names of their classes.
-    scores: Half the squared residual of each.
-    points: Coordinates of the whole batch in that plane, [n, 2].
-    kept: Whether each image of the batch is kept, [n].
+    batch: Batch that the pair is of.
     indices: Indices of both in the batch.
+    points: Coordinates of the whole batch in that plane, [n, 2].
     """
 
-    residuals: np.ndarray
-    ends: np.ndarray
-    images: tuple[np.ndarray, np.ndarray]
-    labels: tuple[str, str]
-    scores: tuple[float, float]
+    batch: Batch
+    indices: tuple[int, int]
     points: np.ndarray
-    kept: np.ndarray
-    indices: tuple[int, int] = (0, 1)
 
 
 # --- numbers ----------------------------------------------------------------------------
@@ -88,25 +77,11 @@ def compute(study: Study, images_per_class: int = 1) -> pd.DataFrame:
 
     Source: the paper, section C; docs/algorithms.md, section 6.1.
     """
-    import pandas as pd
-
-    pair = find_pair(study, images_per_class)
-    if pair is None:
+    batch = find_batch(study, images_per_class)
+    if batch is None:
         return pd.DataFrame()
-    table = segment_table(pair, _SEGMENT, samples=_DRAWS)
+    table = segment_table(pair_of(batch), _SEGMENT, samples=_DRAWS)
     return table.assign(dataset=study.dataset.name, images_per_class=images_per_class)
-
-
-def find_pair(
-    study: Study,
-    images_per_class: int = 1,
-    *,
-    drop_easy: float = _DROP_EASY,
-    seed: int = 0,
-) -> Pair | None:
-    """Return the pair of :func:`compute`, or None; arguments as for ``find_batch``."""
-    batch = find_batch(study, images_per_class, drop_easy=drop_easy, seed=seed)
-    return None if batch is None else pair_of(batch)
 
 
 def find_batch(
@@ -122,18 +97,17 @@ def find_batch(
     of the batch.
     """
     variant = Variant("isa")
-    runs = check_study(study).runs([variant], images_per_class)
-    if (variant, seed) not in runs:
+    run = check_study(study).runs([variant], images_per_class).get((variant, seed))
+    if run is None:
         return None
-    dataset, distilled = study.dataset, runs[variant, seed].distilled
-    network = study.feature_network()
+    dataset, distilled = study.dataset, run.distilled
     labels = dataset.targets("train")
     chosen = np.random.default_rng(seed).choice(
         len(labels), min(_BATCH, len(labels)), replace=False
     )
     real = study.real_features()[chosen].astype(np.float64)
-    weights = ridge_weights(network.features(distilled.images), distilled.labels)
-    residual = real @ weights - labels[chosen]
+    predicted = information.predictions(study.feature_network(), distilled, real)
+    residual = predicted - labels[chosen]
     scores = 0.5 * np.square(residual).sum(1)
     return Batch(
         features=real,
@@ -169,19 +143,8 @@ def pair_of(batch: Batch, sample: int | None = None, *, partner: int = 1) -> Pai
     if partner > len(others):
         raise checks.fail("partner", f"be at most {len(others)}", partner)
     nearest = np.argsort(-(unit[others] @ unit[sample]), kind="stable")
-    both = [int(sample), int(others[nearest[partner - 1]])]
-    plane = _plane(batch.features, *both)
-    pixels = batch.images[both].astype(np.float32) / 255
-    return Pair(
-        residuals=batch.residuals[both],
-        ends=plane[both],
-        images=(pixels[0], pixels[1]),
-        labels=(str(batch.labels[both[0]]), str(batch.labels[both[1]])),
-        scores=(float(batch.scores[both[0]]), float(batch.scores[both[1]])),
-        points=plane,
-        kept=batch.kept,
-        indices=(both[0], both[1]),
-    )
+    both = int(sample), int(others[nearest[partner - 1]])
+    return Pair(batch, both, _plane(batch.features, *both))
 
 
 def segment_table(
@@ -200,10 +163,10 @@ def segment_table(
         ``sampled``: the mean over the samples) and "running" (``n``; ``loss``, the mean
         over the first n samples; ``error``, its standard error from these samples).
     """
-    import pandas as pd
-
-    here, there = pair.ends
-    residual, difference = pair.residuals[0], pair.residuals[0] - pair.residuals[1]
+    batch, both = pair.batch, list(pair.indices)
+    here, there = ends = pair.points[both]
+    residual = batch.residuals[both[0]]
+    difference = residual - batch.residuals[both[1]]
     start, stop = segment
     steps, curve = np.linspace(start, stop, 9), np.linspace(start, stop, 101)
     virtual = here + steps[:, None] * (here - there)
@@ -215,11 +178,12 @@ def segment_table(
     shown = np.unique(np.geomspace(2, samples, 60).astype(int)) - 1
     parts = {
         "image": {
-            "index": [0, 1], "label": pair.labels, "score": pair.scores,
-            "pixels": list(pair.images),
+            "index": [0, 1], "label": batch.labels[both].astype(object),
+            "score": batch.scores[both],
+            "pixels": list(batch.images[both].astype(np.float32) / 255),
         },
-        "point": {"x": pair.points[:, 0], "y": pair.points[:, 1], "kept": pair.kept},
-        "end": {"index": [0, 1], "x": pair.ends[:, 0], "y": pair.ends[:, 1]},
+        "point": {"x": pair.points[:, 0], "y": pair.points[:, 1], "kept": batch.kept},
+        "end": {"index": [0, 1], "x": ends[:, 0], "y": ends[:, 1]},
         "virtual": {"t": steps, "x": virtual[:, 0], "y": virtual[:, 1]},
         "curve": {"t": curve, "loss": _loss(residual, difference, curve)},
         "mean": {
@@ -379,8 +343,6 @@ def _draw_algorithm(ax: Axes, *, per_row: int) -> None:
 
 
 def _draw_plane(ax: Axes, table: pd.DataFrame) -> None:
-    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
-
     points = table[table.kind == "point"]
     for is_kept, colour, name in ((False, _DROPPED, "dropped"), (True, _KEPT, "kept")):
         mine = points[points.kept == is_kept]

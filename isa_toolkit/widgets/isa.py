@@ -117,19 +117,22 @@ def ISA(study: Study, *, images_per_class: int | None = None, seed: int = 0) -> 
 
 def _for_browser(pair: fig7.Pair) -> dict[str, Any]:
     """Return what the chart of a pair needs to draw any segment of it."""
-    here, there = pair.residuals
+    batch, both = pair.batch, list(pair.indices)
+    here, there = batch.residuals[both]
     difference = here - there
     return {
         "points": np.round(pair.points, 5).tolist(),
-        "kept": pair.kept.tolist(),
-        "pair": list(pair.indices),
+        "kept": batch.kept.tolist(),
+        "pair": both,
         "aa": float(here @ here),
         "ab": float(here @ difference),
         "bb": float(difference @ difference),
         "images": [
-            {"source": pictures.source(image), "label": label, "score": score}
-            for image, label, score in zip(
-                pair.images, pair.labels, pair.scores, strict=True
-            )
+            {
+                "source": pictures.source(batch.images[index]),
+                "label": str(batch.labels[index]),
+                "score": float(batch.scores[index]),
+            }
+            for index in both
         ],
     }

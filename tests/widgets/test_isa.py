@@ -46,7 +46,7 @@ def test_the_samples_come_close_to_the_closed_form(panel):
 
 
 def test_any_kept_sample_and_partner_can_be_chosen(panel):
-    kept = np.flatnonzero(panel.pair.kept)
+    kept = np.flatnonzero(panel.pair.batch.kept)
     panel.segment.picked = int(kept[3])
     panel.check()
     first = panel.pair.indices
@@ -58,7 +58,7 @@ def test_any_kept_sample_and_partner_can_be_chosen(panel):
     # A sample that is dropped is not shown.
     panel.drop_easy.value = 0.9
     panel.check()
-    assert panel.pair.kept[list(panel.pair.indices)].all()
+    assert panel.pair.batch.kept[list(panel.pair.indices)].all()
     panel.partner.value = 999
     assert panel.error.startswith("partner must be at most")
     panel.segment.picked = -1
@@ -85,7 +85,7 @@ def test_partners_are_ranked_by_cosine_among_the_kept():
         pair = fig7.pair_of(batch, first, partner=rank)
         assert pair.indices == (first, ranked[rank - 1])
         # The plane contains the pair, and keeps its distance.
-        distance = np.linalg.norm(pair.ends[0] - pair.ends[1])
+        distance = np.linalg.norm(np.subtract(*pair.points[list(pair.indices)]))
         apart = np.linalg.norm(real[first] - real[pair.indices[1]])
         assert distance == pytest.approx(apart)
     with pytest.raises(ValueError, match="index of a kept sample"):
@@ -93,15 +93,15 @@ def test_partners_are_ranked_by_cosine_among_the_kept():
 
 
 def test_no_width_means_one_point():
-    pair = fig7.Pair(
-        residuals=np.array([[1.0, 2.0], [0.0, -1.0]]),
-        ends=np.zeros((2, 2)),
-        images=(np.zeros((2, 2, 1)), np.zeros((2, 2, 1))),
-        labels=("a", "b"),
-        scores=(2.5, 0.5),
-        points=np.zeros((3, 2)),
+    batch = fig7.Batch(
+        features=np.zeros((3, 2)),
+        residuals=np.array([[1.0, 2.0], [0.0, -1.0], [0.0, 0.0]]),
+        scores=np.array([2.5, 0.5, 0.0]),
         kept=np.ones(3, bool),
+        images=np.zeros((3, 2, 2, 1)),
+        labels=np.array(["a", "b", "a"]),
     )
+    pair = fig7.Pair(batch, (0, 1), np.zeros((3, 2)))
     table = fig7.segment_table(pair, (-1.0, -1.0), samples=50)
     # At t = -1 the virtual sample is the partner.
     assert table[table.kind == "mean"].loss.iloc[0] == pytest.approx(0.5)
