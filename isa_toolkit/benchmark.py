@@ -77,18 +77,12 @@ SETTINGS = {
         ),
     )
 }
+_COMPARED = ("digits-1", "digits-10", "mnist-1", "mnist-10", "cifar-1", "cifar-10")
 SUITES = {
-    "cpu": ("digits-1", "digits-10", "mnist-1", "mnist-10"),
+    "cpu": _COMPARED[:4],
     "gpu": ("cifar10-1", "cifar10-10"),
     "smoke": ("tiny",),
-    "comparison": (
-        "digits-1",
-        "digits-10",
-        "mnist-1",
-        "mnist-10",
-        "cifar-1",
-        "cifar-10",
-    ),
+    "comparison": _COMPARED,
 }
 
 
@@ -242,9 +236,9 @@ def paired_ratio(
     """
     logs = np.log(turns.pivot(index="round", columns="name", values=kind))
     interval = mean_interval(np.asarray(logs[over] - logs[under]))
-    low, high = float(np.exp(interval.low)), float(np.exp(interval.high))
+    mean, low, high = np.exp(interval[:3]).tolist()
     return interval._replace(
-        mean=float(np.exp(interval.mean)),
+        mean=mean,
         low=low,
         high=high,
         half_width=(high - low) / 2,
