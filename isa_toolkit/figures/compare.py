@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import pandas as pd
 
 from isa_toolkit import checks
 from isa_toolkit.annotations import typed
+from isa_toolkit.datasets import Dataset
 from isa_toolkit.distillation import Run
 from isa_toolkit.distillation.run_names import differing_settings, settings_text
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.strip_plot import plot_strips, strip_rows
-from isa_toolkit.figures.style import Panels, Size, drawing
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from isa_toolkit.datasets import Dataset
+from isa_toolkit.figures.style import Size, draw_strips
 
 
 class RunComparison(NamedTuple):
@@ -46,13 +43,14 @@ class RunComparison(NamedTuple):
         ``ax`` are two axes to draw into; then nothing is returned. ``size`` is a width,
         "column", "text" or "page", or (width, height) in inches.
         """
-
-        def plot(panels: Panels, table: pd.DataFrame) -> None:
-            plot_strips(panels, table, self.settings, self.against)
-
-        rows = strip_rows(len(self.settings))
-        draw = drawing(rows, caption=lambda _: self.caption)(plot)
-        return draw(self.table, ax=ax, size=size)
+        return draw_strips(
+            self.table,
+            self.settings,
+            self.against,
+            caption=lambda _: self.caption,
+            ax=ax,
+            size=size,
+        )
 
     @property
     def caption(self) -> str:
@@ -134,43 +132,32 @@ def compare(
         raise checks.fail("runs", "hold a run", checks.as_text("none"))
     varying = differing_settings(experiments, hidden=("seed", "start_from"))
     names = [settings_text(one) or "all runs" for one in varying]
-    chosen = [
-        name
-        for name, one in zip(names, varying, strict=True)
-        if against is not None and _plain(against).items() <= one.items()
-    ]
-    if against is not None and len(set(chosen)) != 1:
-        raise checks.fail(
-            "against",
-            "select one of the settings",
-            against,
-            f"They are: {'; '.join(dict.fromkeys(names))}.",
-        )
-    if len(set(names[: len(others)])) > 1:
-        listed = "; ".join(dict.fromkeys(names[: len(others)]))
+    chosen = names[: len(others)] or names[:1]
+    if against is not None:
+        wanted = json.loads(json.dumps(against)).items()  # as a run stores them
+        pairs = zip(names, varying, strict=True)
+        chosen = [name for name, one in pairs if wanted <= one.items()]
+        if len(set(chosen)) != 1:
+            listed = f"They are: {'; '.join(dict.fromkeys(names))}."
+            raise checks.fail("against", "select one of the settings", against, listed)
+    if len(set(chosen)) > 1:
+        listed = "; ".join(dict.fromkeys(chosen))
         raise checks.fail("others", "be runs of one setting", checks.as_text(listed))
     seeds = [(name, one["seed"]) for name, one in zip(names, experiments, strict=True)]
-    for one in seeds:
-        if seeds.count(one) > 1:
-            twice = checks.as_text(f"two of {one[0]} with seed {one[1]}")
-            raise checks.fail("runs", "differ in a setting or in the seed", twice)
-    cells = []
-    for (name, seed), run in zip(seeds, runs, strict=True):
-        evaluation = run.evaluate(dataset, **settings)
-        for predictor in ("network", "ridge"):
-            accuracy = 100 * evaluation.interval(predictor).mean
-            columns = {
+    twice = [one for one in seeds if seeds.count(one) > 1]
+    if twice:
+        text = checks.as_text(f"two of {twice[0][0]} with seed {twice[0][1]}")
+        raise checks.fail("runs", "differ in a setting or in the seed", text)
+    evaluated = [
+        (
+            {
                 "dataset": run.experiment["dataset"]["name"],
                 "setting": name,
                 "seed": seed,
-                "predictor": predictor,
-            }
-            cells.append((columns, {"accuracy_percent": accuracy}))
-    subtracted = chosen[0] if chosen else names[0]
-    table = results_table.with_means(results_table.measured(cells), subtracted)
-    return RunComparison(table, subtracted)
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values as a run stores them."""
-    return json.loads(json.dumps(values))
+            },
+            run.evaluate(dataset, **settings),
+        )
+        for (name, seed), run in zip(seeds, runs, strict=True)
+    ]
+    table = results_table.with_means(results_table.accuracies(evaluated), chosen[0])
+    return RunComparison(table, chosen[0])

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.strip_plot import plot_strips, strip_rows
 from isa_toolkit.figures.study import Study, check_study
-from isa_toolkit.figures.style import Panels, Size, drawing
+from isa_toolkit.figures.style import Size, draw_strips
 from isa_toolkit.figures.variants import Variant
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _EXPLANATION = (
     "(a) Each seed (dots) and the mean with its 95 % interval over distilled sets; "
@@ -105,15 +103,17 @@ class Comparison:
         "column", "text" or "page", or (width, height) in inches.
         """
         smallest = table[table.images_per_class == table.images_per_class.min()]
-        rows = strip_rows(smallest.setting.nunique())
-        draw = drawing(rows, caption=lambda _: self.caption(table))(self._plot)
-        return draw(smallest, ax=ax, size=size)
-
-    def _plot(self, panels: Panels, table: pd.DataFrame) -> None:
-        keys = ["random", "kmeans", *self.keys, "full"]
         bases = {key: base for base, key in self._pairs}
-        against = set(bases.values())
-        plot_strips(panels, table, keys, against.pop() if len(against) == 1 else bases)
+        bases = bases if len(set(bases.values())) > 1 else self._pairs[0][0]
+        keys = ["random", "kmeans", *self.keys, "full"]
+        return draw_strips(
+            smallest,
+            keys,
+            bases,
+            caption=lambda _: self.caption(table),
+            ax=ax,
+            size=size,
+        )
 
     def caption(self, table: pd.DataFrame) -> str:
         """Return the caption of a table from ``compute``."""

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING
+import functools
 
-from isa_toolkit.benchmark import TimedLoop
+import pandas as pd
+
+from isa_toolkit.benchmark import TimedLoop, take_turns
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.strip_plot import plot_strips, strip_rows
 from isa_toolkit.figures.study import Study, check_study
-from isa_toolkit.figures.style import Panels, drawing
+from isa_toolkit.figures.style import Panels, drawing, plot_strips, strip_rows
 from isa_toolkit.figures.variants import Variant
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # Plain FRePo looks for no partner.
 VARIANTS = (Variant("frepo", (("partner", "none"),)), Variant("isa"))
@@ -36,23 +33,30 @@ def compute(study: Study) -> pd.DataFrame:
     """
     parts = []
     for size in check_study(study).sizes:
-        timed = {
-            variant.key: TimedLoop(study.experiment(variant, size, 0))
-            for variant in VARIANTS
+        loops = {one.key: TimedLoop(study.experiment(one, size, 0)) for one in VARIANTS}
+        functions = {
+            key: functools.partial(one.run, _STEPS) for key, one in loops.items()
         }
-        for one in timed.values():
-            one.run(_STEPS)  # compiles
-        cells = []
-        for repeat in range(_REPEATS):
-            seconds = {key: _seconds_per_step(one) for key, one in timed.items()}
-            for key, value in seconds.items():
-                quantities = {
-                    "milliseconds_per_step": 1000 * value,
-                    "hours_500k_steps": _HOURS * value,
-                }
-                if key == "isa":
-                    quantities["isa_over_frepo_ratio"] = value / seconds["frepo"]
-                cells.append(({"setting": key, "seed": repeat}, quantities))
+        for function in functions.values():
+            function()  # compiles
+        turns = take_turns(functions, _REPEATS)
+        seconds = turns.pivot(index="round", columns="name", values="wall") / _STEPS
+        cells = [
+            (
+                {"setting": key, "seed": repeat},
+                {
+                    "milliseconds_per_step": 1000 * seconds[key][repeat],
+                    "hours_500k_steps": _HOURS * seconds[key][repeat],
+                },
+            )
+            for repeat in seconds.index
+            for key in functions
+        ]
+        ratios = seconds["isa"] / seconds["frepo"]
+        cells += [
+            ({"setting": "isa", "seed": repeat}, {"isa_over_frepo_ratio": ratio})
+            for repeat, ratio in ratios.items()
+        ]
         table = results_table.measured(
             cells, dataset=study.dataset.name, images_per_class=size
         )
@@ -62,12 +66,6 @@ def compute(study: Study) -> pd.DataFrame:
             results_table.differences(table, "frepo", over="paired repeats"),
         ]
     return results_table.concatenate(parts)
-
-
-def _seconds_per_step(timed: TimedLoop) -> float:
-    began = time.perf_counter()
-    timed.run(_STEPS)
-    return (time.perf_counter() - began) / _STEPS
 
 
 def caption(table: pd.DataFrame) -> str:
@@ -96,7 +94,6 @@ def draw(panels: Panels, table: pd.DataFrame) -> None:
         ],
         ["frepo", "isa"],
         "frepo",
-        predictor=None,
         unit="time per step, ms",
         difference="ms",
     )

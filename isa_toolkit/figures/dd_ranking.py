@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from isa_toolkit.distillation import Run
 from isa_toolkit.evaluation.dd_scores import SCORES, dd_ranking
 from isa_toolkit.figures import results_table
 from isa_toolkit.figures.study import Study, check_study, evaluation_path
-from isa_toolkit.figures.style import Panels, drawing
+from isa_toolkit.figures.style import Panels, drawing, split, spread
 from isa_toolkit.figures.variants import Variant, looks_of
 from isa_toolkit.files import NUMBER, read_json, write_json
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 VARIANTS = (Variant("frepo"), Variant("isa"))
 
@@ -33,21 +30,15 @@ def compute(study: Study, *, variants: Sequence[Variant] = VARIANTS) -> pd.DataF
     """
     parts = []
     for size in check_study(study).sizes:
-        runs = study.runs(variants, size)
         baselines = study.baseline_accuracies(size)
-        full = baselines[
-            (baselines.setting == "full") & (baselines.predictor == "network")
+        full = baselines.query("setting == 'full' and predictor == 'network'").value
+        score = functools.partial(_scores, study, float(full.iloc[0]) / 100)
+        jobs = [
+            ({"setting": one.key, "seed": seed}, run)
+            for (one, seed), run in study.runs(variants, size).items()
         ]
-        score = functools.partial(_scores, study, float(full.value.iloc[0]) / 100)
-        scores = study.map(
-            score, runs.values(), f"{study.dataset.name}, {size} per class: DD-Ranking"
-        )
-        cells = [{"setting": one.key, "seed": seed} for one, seed in runs]
-        by_seed = results_table.measured(
-            zip(cells, scores, strict=True),
-            dataset=study.dataset.name,
-            images_per_class=size,
-        )
+        name = f"{study.dataset.name}, {size} per class: DD-Ranking"
+        by_seed = study.measure(score, jobs, name, images_per_class=size)
         parts.append(results_table.with_means(by_seed, against=variants[0].key))
     return results_table.concatenate(parts)
 
@@ -82,21 +73,18 @@ def draw(panels: Panels, table: pd.DataFrame) -> None:
     """Draw each score by setting and size, every seed and the mean."""
     rows = table[table.against.isna()]
     sizes = sorted(rows.images_per_class.unique())
-    looks = looks_of(dict.fromkeys(rows.setting))
+    looks = looks_of(rows.setting)
     for ax, score in zip(panels, SCORES, strict=True):
         for index, (key, look) in enumerate(looks.items()):
             part = rows[(rows.setting == key) & (rows.quantity == f"{score}_percent")]
             shift = 0.24 * (index - (len(looks) - 1) / 2)
-            at = part.images_per_class.map(sizes.index) + shift
-            seeds, means = part.seed.notna(), part.seed.isna()
-            ax.plot(
-                at[seeds], part.value[seeds], "o", color=look.colour, ms=3, alpha=0.45
-            )
+            seeds, means, _ = split(part)
+            at = seeds.images_per_class.map(sizes.index) + shift
+            ax.plot(at, seeds.value, "o", color=look.colour, ms=3, alpha=0.45)
             ax.errorbar(
-                at[means], part.value[means],
-                yerr=[(part.value - part.low)[means], (part.high - part.value)[means]],
-                color=look.colour, marker="D", ms=5, lw=0, elinewidth=1.8, capsize=3,
-                label=look.label,
+                means.images_per_class.map(sizes.index) + shift, means.value,
+                yerr=spread(means), color=look.colour, marker="D", ms=5, lw=0,
+                elinewidth=1.8, capsize=3, label=look.label,
             )  # fmt: skip
         ax.set_title(score.upper())
         ax.set_xticks(range(len(sizes)), [str(size) for size in sizes])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from isa_toolkit.figures import results_table
 from isa_toolkit.figures.study import Study, check_study
@@ -12,12 +13,10 @@ from isa_toolkit.figures.style import (
     drawing,
     plot_means,
     plot_seeds,
+    split,
     zero_line,
 )
 from isa_toolkit.figures.variants import Variant, setting
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 RATIOS = (0.1, 0.2, 0.3)
 
@@ -74,28 +73,20 @@ def caption(table: pd.DataFrame) -> str:
 def draw(panels: Panels, table: pd.DataFrame) -> None:
     """Draw means with intervals, and paired differences, against the dropped fraction."""
     left, right = panels
-    of_network = table[table.predictor == "network"]
-    rows = of_network[of_network.seed.isna()]
-    values = rows[rows.against.isna()]
-    plain = values[values.setting == "frepo"]
-    look = setting("frepo")
-    if len(plain):
-        base = plain.iloc[0]
-        left.axhline(base.value, color=look.colour, lw=1.5, label=look.label)
-        left.axhspan(base.low, base.high, color=look.colour, alpha=0.12, lw=0)
-    zero_line(right, look.label, colour=look.colour)
-    fractions = sorted(rows.x.dropna().unique()) or list(RATIOS)
+    seeds, values, gains = split(table[table.predictor == "network"])
+    plain = setting("frepo")
+    for base in values[values.setting == "frepo"].itertuples():
+        left.axhline(base.value, color=plain.colour, lw=1.5, label=plain.label)
+        left.axhspan(base.low, base.high, color=plain.colour, alpha=0.12, lw=0)
+    zero_line(right, plain)
+    fractions = sorted(table.x.dropna().unique()) or list(RATIOS)
     for key, shift in (("frepo+drop_easy", -0.4), ("frepo+drop_hard", 0.4)):
         look = setting(key)
-        for ax, part in (
-            (left, values[values.setting == key]),
-            (right, rows[(rows.setting == key) & rows.against.notna()]),
-        ):
-            line = part.sort_values("x")
-            x = 100 * line.x + shift
-            plot_means(ax, x, line, colour=look.colour, label=look.label)
-        seeds = of_network[(of_network.setting == key) & of_network.seed.notna()]
-        plot_seeds(left, 100 * seeds.x + shift, seeds, colour=look.colour)
+        for ax, part in ((left, values), (right, gains)):
+            line = part[part.setting == key].sort_values("x")
+            plot_means(ax, 100 * line.x + shift, line, look)
+        mine = seeds[seeds.setting == key]
+        plot_seeds(left, 100 * mine.x + shift, mine, colour=look.colour)
     for ax in panels:
         ax.set_xlabel("dropped fraction of each batch, %")
         ax.set_xticks([100 * fraction for fraction in fractions])

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import colorsys
 import string
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
+from matplotlib.lines import Line2D
 
 from isa_toolkit import checks
 from isa_toolkit.analysis import class_geometry, manifold
+from isa_toolkit.distillation import Run
+from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures import information, results_table
 from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import Panels, drawing
-from isa_toolkit.figures.variants import Variant, setting
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from isa_toolkit.distilled import DistilledSet
+from isa_toolkit.figures.variants import Variant, label_of, setting
 
 VARIANTS = tuple(
     Variant(key) for key in ("frepo", "frepo+drop_hard", "frepo+drop_easy", "isa")
@@ -76,8 +75,6 @@ def compute(
         ``trustworthiness``, ``dataset``, ``images_per_class`` and ``seed``. Empty if there
         is no such run.
     """
-    import pandas as pd
-
     checks.check_one_of("mode", mode, MODES)
     checks.check_one_of("space", space, SPACES)
     size = check_study(study).size(images_per_class)
@@ -85,32 +82,28 @@ def compute(
     mine = {variant.key: run for (variant, at), run in runs.items() if at == seed}
     if not mine:
         return pd.DataFrame()
-    labels = study.dataset.train.labels
+    labels, names = study.dataset.train.labels, np.array(study.dataset.class_names)
     indices = _sample_each_class(labels, classes, study.budget.map_points)
     real = study.points(study.dataset.inputs("train")[indices], space)
     shown = {key: run.distilled for key, run in mine.items()}
     chosen = {
-        key: np.flatnonzero(np.isin(distilled.classes, classes))
-        for key, distilled in shown.items()
+        key: np.flatnonzero(np.isin(one.classes, classes)) for key, one in shown.items()
     }
     sets = {
-        key: study.points(distilled.images[chosen[key]], space)
-        for key, distilled in shown.items()
+        key: study.points(one.images[chosen[key]], space) for key, one in shown.items()
     }
     perplexity = min(30.0, (len(real) - 1) / 3)
-    start = {}
     if mode == "anchored":
         # All settings of a seed start from the same real images.
         key, run = next(iter(mine.items()))
-        start = {_START: study.points(run.distilled_at(0).images[chosen[key]], space)}
-        anchored = manifold.tsne_map(real, {**sets, **start}, perplexity=perplexity)
-        maps = dict.fromkeys(sets, anchored)
+        sets[_START] = study.points(run.distilled_at(0).images[chosen[key]], space)
+        anchored = manifold.tsne_map(real, sets, perplexity=perplexity)
+        maps = dict.fromkeys(shown, anchored)
     else:
         maps = {
             key: manifold.joint_map(real, {key: points}, perplexity=perplexity)
             for key, points in sets.items()
         }
-    names = np.array(study.dataset.class_names)
     hardness = _hardness(study, next(iter(shown.values())))[indices]
     parts = []
     for key, made in maps.items():
@@ -125,8 +118,7 @@ def compute(
             if kind == "real":
                 part["hardness"] = hardness
             else:
-                first = made.distilled[_START] if start else np.nan
-                part[["start_x", "start_y"]] = first
+                part[["start_x", "start_y"]] = made.distilled.get(_START, np.nan)
             parts.append(part)
     return pd.concat(parts, ignore_index=True).assign(
         dataset=study.dataset.name, images_per_class=size, mode=mode, space=space,
@@ -152,8 +144,6 @@ def measures(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
     points that are real and of the same class), ``spread`` (mean distance within a class
     over that of the real images) and ``evenness``; differences are to "frepo".
     """
-    import pandas as pd
-
     size = check_study(study).size(images_per_class)
     runs = study.runs(VARIANTS, size)
     if not runs:
@@ -162,8 +152,8 @@ def measures(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
     every_class = tuple(range(study.dataset.num_classes))
     indices = _sample_each_class(labels, every_class, study.budget.map_points)
     real, of = study.real_features()[indices], labels[indices]
-    cells = []
-    for (variant, seed), run in runs.items():
+
+    def measure(run: Run) -> dict[str, float]:
         distilled = run.distilled
         points = study.points(distilled.images, "features")
         arrays = (real, of, points, distilled.classes)
@@ -173,11 +163,10 @@ def measures(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
             "evenness": class_geometry.evenness(*arrays),
         }
         # One image per class has no spread; pandas leaves such classes out of a mean.
-        values = {name: pd.Series(each).mean() for name, each in found.items()}
-        cells.append(({"setting": variant.key, "seed": seed}, values))
-    by_seed = results_table.measured(
-        cells, dataset=study.dataset.name, images_per_class=size
-    )
+        return {name: pd.Series(each).mean() for name, each in found.items()}
+
+    jobs = [({"setting": one.key, "seed": at}, run) for (one, at), run in runs.items()]
+    by_seed = study.measure(measure, jobs, "geometry", images_per_class=size)
     return results_table.with_means(by_seed, against="frepo")
 
 
@@ -197,8 +186,6 @@ def points_of(table: pd.DataFrame) -> pd.DataFrame:
 
     Positions of real images are those of the first panel.
     """
-    import pandas as pd
-
     is_real = table.kind == "real"
     first = table.setting == table.setting.iloc[0]
     return pd.concat([table[first & is_real], table[~is_real]], ignore_index=True)
@@ -223,10 +210,9 @@ def colouring(
         index = (5 * table.hardness.fillna(0)).astype(int).clip(0, 4)
         groups = table.label.where(~is_real, fifths[index]).where(is_real, "distilled")
         return groups, {**_FIFTHS, "distilled": "#000000"}
-    looks = {key: setting(key) for key in dict.fromkeys(table.setting)}
-    groups = table.setting.map({key: look.label for key, look in looks.items()})
-    colours = {look.label: look.colour for look in looks.values()}
-    return groups.where(~is_real, "real"), {"real": "#999999", **colours}
+    looks = [setting(key) for key in table.setting.unique()]
+    groups = table.setting.map(label_of).where(~is_real, "real")
+    return groups, {"real": "#999999", **{look.label: look.colour for look in looks}}
 
 
 def class_colour(index: int) -> str:
@@ -272,8 +258,9 @@ def caption(table: pd.DataFrame, *, colour_by: str = "class") -> str:
     )
     size = results_table.format_images_per_class(one.images_per_class)
     order = table.drop_duplicates("class_index").sort_values("class_index").label
-    names = ", ".join(order) if len(order) <= 5 else f"{len(order)} classes"
-    what = f"the class{'es' * (len(order) > 1)} {names}" if len(order) <= 5 else names
+    what = f"{len(order)} classes"
+    if len(order) <= 5:
+        what = f"the class{'es' * (len(order) > 1)} {', '.join(order)}"
     lines = (
         "; a line leads to a large mark from the real image that it started from"
         if table.start_x.notna().any()
@@ -300,14 +287,12 @@ def draw(
     A line leads to a star from the real image that it started from. Coloured by method, an
     anchored map is one panel with the stars of all settings.
     """
-    from matplotlib.lines import Line2D
-
     groups, colours = colouring(table, colour_by)
-    keys = list(dict.fromkeys(table.setting))
-    rows = {setting(key).label: table.setting == key for key in keys}
+    keys = list(table.setting.unique())
+    rows = {label_of(key): table.setting == key for key in keys}
     if is_one_map(table, colour_by):
         of_first = (table.setting == keys[0]) | (table.kind == "distilled")
-        rows = {"all methods" if len(keys) > 1 else next(iter(rows)): of_first}
+        rows = {"all methods" if len(keys) > 1 else label_of(keys[0]): of_first}
     for ax, (title, at) in zip(panels, rows.items(), strict=True):
         panel = table[at]
         moved = panel.dropna(subset=["start_x"])

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from isa_toolkit.figures import results_table
 from isa_toolkit.figures.study import Study, check_study
-from isa_toolkit.figures.style import Panels, drawing, zero_line
+from isa_toolkit.figures.style import Panels, drawing, split, zero_line
 from isa_toolkit.figures.variants import Variant, looks_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 VARIANTS = (Variant("frepo"), Variant("isa"))
 
@@ -35,7 +33,7 @@ def caption(table: pd.DataFrame) -> str:
     """Return the caption of a table from ``compute``."""
     rows = table[table.against.notna()]
     others, base = (
-        ", ".join(look.label for look in looks_of(dict.fromkeys(keys)).values())
+        ", ".join(look.label for look in looks_of(keys).values())
         for keys in (rows.setting, rows.against)
     )
     return (
@@ -51,24 +49,21 @@ def draw(panels: Panels, table: pd.DataFrame) -> None:
     """Draw the curve of each setting, and its paired difference."""
     left, right = panels
     rows = table[table.predictor == "network"]
-    looks = looks_of(dict.fromkeys(rows.setting))
-    for key, look in looks.items():
-        mine = rows[rows.setting == key]
-        for _, part in mine[mine.seed.notna()].groupby("seed"):
-            line = part.sort_values("x")
+    looks = looks_of([*rows.setting, *rows.against.dropna()])
+    seeds, means, gains = (part.sort_values("x") for part in split(rows))
+    for key in rows.setting.unique():
+        look = looks[key]
+        for _, line in seeds[seeds.setting == key].groupby("seed"):
             left.plot(line.x, line.value, color=look.colour, lw=0.6, alpha=0.4)
-        mean = mine[mine.seed.isna() & mine.against.isna()].sort_values("x")
+        mean, gain = means[means.setting == key], gains[gains.setting == key]
         left.plot(mean.x, mean.value, "o-", color=look.colour, ms=3.5, label=look.label)
-        paired = mine[mine.against.notna()].sort_values("x")
-        if not len(paired):
-            continue
-        right.plot(paired.x, paired.value, "o-", color=look.colour, ms=3.5)
-        right.fill_between(
-            paired.x, paired.low, paired.high, color=look.colour, alpha=0.15, lw=0
-        )
-    for key in rows.against.dropna().unique():
-        base = looks.get(key) or looks_of([key])[key]
-        zero_line(right, base.label, colour=base.colour)
+        if len(gain):
+            right.plot(gain.x, gain.value, "o-", color=look.colour, ms=3.5)
+            right.fill_between(
+                gain.x, gain.low, gain.high, color=look.colour, alpha=0.15, lw=0
+            )
+    for key in gains.against.unique():
+        zero_line(right, looks[key])
     for ax in panels:
         ax.set_xlabel("outer step")
         ax.set_xlim(left=0)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from isa_toolkit.evaluation.baselines import kmeans_real
 from isa_toolkit.figures import results_table
 from isa_toolkit.figures.images import ImageRow, draw_grid
 from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.variants import Variant, looks_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ISA = Variant("isa")
 _MOST_CLASSES = 10
@@ -34,13 +32,10 @@ def compute(
         networks trained on it over seeds, in percent; and one row "full", without pixels,
         of the whole training set.
     """
-    import pandas as pd
-
     size = check_study(study).sizes[0] if images_per_class is None else images_per_class
-    runs = study.runs([variant], size)
-    if (variant, 0) not in runs:
+    run = study.runs([variant], size).get((variant, 0))
+    if run is None:
         return pd.DataFrame()
-    run = runs[variant, 0]
     sets = {
         "random": run.distilled_at(0),
         "kmeans": kmeans_real(study.dataset, size),
@@ -50,12 +45,8 @@ def compute(
         study.initial_accuracies(variant, size),
         study.accuracies([variant], size),
     ]
-    accuracies = results_table.concatenate(
-        [
-            results_table.means(results_table.concatenate(by_seed)),
-            study.baseline_accuracies(size),
-        ]
-    )
+    means = results_table.means(results_table.concatenate(by_seed))
+    accuracies = results_table.concatenate([means, study.baseline_accuracies(size)])
     of_network = accuracies[accuracies.predictor == "network"]
     columns = ["setting", "value", "low", "high", "n"]
     numbers = {one["setting"]: one for one in of_network[columns].to_dict("records")}
@@ -88,21 +79,15 @@ def draw(table: pd.DataFrame, **how: Any) -> Any:
 
     ``how`` is passed to ``draw_grid``: ``ax`` or ``size``.
     """
-    groups = list(table[table.setting != "full"].groupby("setting", sort=False))
-    looks = looks_of([key for key, _ in groups])
+    groups = table[table.setting != "full"].groupby("setting", sort=False)
+    looks = looks_of(groups.groups)
     rows = []
     for key, part in groups:
         one = part.iloc[0]
-        mean, interval = results_table.format_interval(
-            one.value, one.low, one.high, decimals=1
-        )
-        rows.append(
-            ImageRow(
-                np.stack(list(part.pixels)),
-                textwrap.fill(looks[key].label, 14),
-                looks[key].colour,
-                f"{mean} %\n{interval}".rstrip(),
-            )
-        )
+        ends = results_table.format_interval(one.value, one.low, one.high, decimals=1)
+        name = textwrap.fill(looks[key].label, 14)
+        note = f"{ends[0]} %\n{ends[1]}".rstrip()
+        pixels = np.stack(list(part.pixels))
+        rows.append(ImageRow(pixels, name, looks[key].colour, note))
     how = {"size": "text", "caption": lambda: caption(table), **how}
     return draw_grid(rows, **how)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures.images import ImageRow, draw_grid
@@ -12,9 +13,6 @@ from isa_toolkit.figures.results_table import format_images_per_class
 from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import plain_texts
 from isa_toolkit.figures.variants import Variant
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # The galleries of the paper, section G: (data set, images per class) -> letter.
 LETTERS = {
@@ -41,13 +39,11 @@ def compute(study: Study, images_per_class: int) -> pd.DataFrame:
 
     It is empty if there is no such run.
     """
-    import pandas as pd
-
     variant = Variant("isa")
-    runs = check_study(study).runs([variant], images_per_class)
-    if (variant, 0) not in runs:
-        return pd.DataFrame()
-    return table_of(runs[variant, 0].distilled, study.dataset.name)
+    run = check_study(study).runs([variant], images_per_class).get((variant, 0))
+    return (
+        pd.DataFrame() if run is None else table_of(run.distilled, study.dataset.name)
+    )
 
 
 def table_of(distilled: DistilledSet, dataset: str) -> pd.DataFrame:
@@ -59,8 +55,6 @@ def table_of(distilled: DistilledSet, dataset: str) -> pd.DataFrame:
         learned label), ``runner_up`` (class of the second) and ``pixels`` ([h, w, ch],
         whitening undone, not clipped; not in the CSV).
     """
-    import pandas as pd
-
     order = np.argsort(distilled.classes, kind="stable")
     ranked = np.argsort(-distilled.labels, axis=1)
     names = np.array(distilled.class_names)
@@ -87,22 +81,18 @@ def draw(table: pd.DataFrame, **how: Any) -> Any:
     ``draw_grid``.
     """
     given, table = table, plain_texts(table)
-    names = list(dict.fromkeys(table.label))
-    by_class = dict(iter(table.groupby("label", sort=False)))
-    side = 0.4 if table.pixels.iloc[0].shape[0] <= 32 else 0.6
+    names, pixels = list(table.label.unique()), np.stack(list(table.pixels))
+    side = 0.4 if pixels.shape[1] <= 32 else 0.6
     how = {"image_in": side, "caption": lambda: caption(given), **how}
+    if len(table) == len(names) <= _COLUMNS:
+        return draw_grid([ImageRow(pixels)], titles=names, **how)
     if len(table) == len(names):
-        if len(names) <= _COLUMNS:
-            row = ImageRow(np.stack(list(table.pixels)))
-            return draw_grid([row], titles=names, **how)
-        rows = [
-            ImageRow(np.stack(list(table.pixels[at : at + _COLUMNS])), names[at])
-            for at in range(0, min(len(names), _ROWS * _COLUMNS), _COLUMNS)
-        ]
+        starts = range(0, min(len(names), _ROWS * _COLUMNS), _COLUMNS)
+        rows = [ImageRow(pixels[at : at + _COLUMNS], names[at]) for at in starts]
     else:
+        labels = table.label.to_numpy()
         rows = [
-            ImageRow(np.stack(list(by_class[name].pixels[:_COLUMNS])), name)
-            for name in names[:_ROWS]
+            ImageRow(pixels[labels == name][:_COLUMNS], name) for name in names[:_ROWS]
         ]
     return draw_grid(rows, **how)
 

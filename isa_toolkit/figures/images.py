@@ -7,18 +7,16 @@ pixel of an image cover a whole number of the figure's dots, so nothing is inter
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from matplotlib.axes import Axes
+from matplotlib.text import Annotation
 
 from isa_toolkit.checks import check_number
 from isa_toolkit.display import picture_grid
 from isa_toolkit.figures.style import Size, house_style, new_figure, width_in
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.text import Annotation
 
 _LABEL_POINTS, _SMALL_POINTS, _NARROW_IN = 7, 6, 4
 # Margin of the figure, and gap between the grid and its labels.

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from isa_toolkit.analysis import ranking
-from isa_toolkit.analysis.cross_prediction import cross_prediction, ridge_weights
+from isa_toolkit.analysis.cross_prediction import (
+    CrossPrediction,
+    cross_prediction,
+    ridge_weights,
+)
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distillation import Run
 from isa_toolkit.distilled import DistilledSet
@@ -17,13 +22,9 @@ from isa_toolkit.evaluation.features import (
     distilled_network,
 )
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.strip_plot import plot_strips, strip_rows
 from isa_toolkit.figures.study import Study, check_study
-from isa_toolkit.figures.style import Panels, drawing
+from isa_toolkit.figures.style import Panels, drawing, plot_strips, strip_rows
 from isa_toolkit.figures.variants import Setting, Variant, setting
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FRACTION = 0.2
 BASE = Variant("frepo")
@@ -74,8 +75,8 @@ def scores(
 ) -> np.ndarray:
     """Return FRePo's loss of every real image, [n]; large scores are hard.
 
-    The loss is half the squared error, summed over classes, of ``predictions``, whose
-    arguments these are; ``labels`` are the centred one-hot labels of the images, [n, c].
+    The loss is half the squared error of ``predictions``, summed over classes; ``labels``
+    are centred one-hot labels, [n, c].
 
     Source: docs/algorithms.md, sections 4.1 and 6.1.
     """
@@ -124,18 +125,18 @@ def compute(
     runs = study.runs([BASE], size)
     labels = study.dataset.targets("train")
 
-    def measure(item: tuple[tuple[Variant, int], Run]) -> dict[str, float]:
-        (_, seed), run = item
+    def measure(job: tuple[int, Run]) -> dict[str, float]:
+        seed, run = job
         real, ranked = read_and_score(study, run.distilled, seed)
         return {
             **_errors(real, labels, ranked, fraction, seed),
             **_stability(study, run, seed, ranked, fraction),
         }
 
-    cells = ({"seed": seed} for _, seed in runs)
-    by_seed = results_table.measured(
-        zip(cells, study.map(measure, runs.items(), "information"), strict=True),
-        dataset=study.dataset.name,
+    by_seed = study.measure(
+        measure,
+        [({"seed": seed}, (seed, run)) for (_, seed), run in runs.items()],
+        "information",
         images_per_class=size,
         setting=BASE.key,
         predictor="ridge",
@@ -157,15 +158,18 @@ def _errors(
     real: np.ndarray, labels: np.ndarray, ranked: np.ndarray, fraction: float, seed: int
 ) -> dict[str, float]:
     """Return the errors of the test, in both normalisations, and within batches."""
+
+    def named(test: CrossPrediction, kind: str, suffix: str = "") -> dict[str, float]:
+        parts = {
+            EASY: test.easy_from_hard, HARD: test.hard_from_easy, RANDOM: test.random
+        }  # fmt: skip
+        return {
+            name + suffix: float(np.mean(getattr(part, kind)))
+            for name, part in parts.items()
+        }
+
     test = cross_prediction(real, labels, ranked, fraction=fraction)
-    errors = {
-        EASY: test.easy_from_hard.mse_mean,
-        HARD: test.hard_from_easy.mse_mean,
-        RANDOM: float(test.random.mse_mean.mean()),
-        f"{EASY}_half_sum": test.easy_from_hard.mse_half_sum,
-        f"{HARD}_half_sum": test.hard_from_easy.mse_half_sum,
-        f"{RANDOM}_half_sum": float(test.random.mse_half_sum.mean()),
-    }
+    errors = named(test, "mse_mean") | named(test, "mse_half_sum", "_half_sum")
     if len(real) <= _BATCH:
         return errors
     draw = np.random.default_rng(seed)
@@ -175,13 +179,7 @@ def _errors(
         part = cross_prediction(
             real[batch], labels[batch], ranked[batch], fraction=fraction, seed=seed
         )
-        parts.append(
-            {
-                f"{EASY}_batch": part.easy_from_hard.mse_mean,
-                f"{HARD}_batch": part.hard_from_easy.mse_mean,
-                f"{RANDOM}_batch": float(part.random.mse_mean.mean()),
-            }
-        )
+        parts.append(named(part, "mse_mean", "_batch"))
     means = {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
     return errors | means
 
@@ -217,15 +215,12 @@ def read_and_score(
 
     The features are those of a network that is trained on the set.
     """
-    settings = FeatureSettings(
-        study.evaluation_settings().network, steps=_TRAINING_STEPS, seed=seed
-    )
-    dataset = study.dataset
+    dataset, base = study.dataset, study.evaluation_settings().network
+    settings = FeatureSettings(base, steps=_TRAINING_STEPS, seed=seed)
     network = distilled_network(distilled, dataset, settings)
     real = network.features(dataset.inputs("train"))
     flips = trains_with_flips(dataset, distilled)
-    targets = dataset.targets("train")
-    return real, scores(network, distilled, real, targets, flips=flips)
+    return real, scores(network, distilled, real, dataset.targets("train"), flips=flips)
 
 
 def caption(table: pd.DataFrame, *, fraction: float = FRACTION) -> str:
@@ -263,7 +258,6 @@ def draw(panels: Panels, table: pd.DataFrame, *, fraction: float = FRACTION) -> 
         table.assign(setting=table.quantity),
         list(_PARTS),
         RANDOM,
-        predictor="ridge",
         unit="mean squared error",
         difference="squared error",
         looks={

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+import pandas as pd
 
 from isa_toolkit.analysis.diversity import prdc, recall
 from isa_toolkit.analysis.kernels import kid, vendi_score
 from isa_toolkit.distillation import Run
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.strip_plot import plot_strips, strip_rows
 from isa_toolkit.figures.study import Study, check_study
-from isa_toolkit.figures.style import Panels, drawing
+from isa_toolkit.figures.style import Panels, drawing, plot_strips, strip_rows
 from isa_toolkit.figures.variants import Variant, looks_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 VARIANTS = tuple(
     Variant(key) for key in ("frepo", "frepo+drop_easy", "frepo+drop_hard", "isa")
@@ -54,9 +51,15 @@ def compute(
     runs = study.runs(variants, size)
     if not runs or size * study.dataset.num_classes <= K:
         return results_table.as_table([])
-    base = variants[0].key
-    sets = [(variant.key, seed, run, None) for (variant, seed), run in runs.items()]
-    sets += [("random", seed, run, 0) for key, seed, run, _ in sets if key == base]
+    jobs = [
+        ({"setting": variant.key, "seed": seed}, (run, None))
+        for (variant, seed), run in runs.items()
+    ]
+    jobs += [
+        ({"setting": "random", "seed": seed}, (run, 0))
+        for (variant, seed), run in runs.items()
+        if variant == variants[0]
+    ]
     inputs = study.dataset.inputs("train")
     real = {
         "features": study.real_features(),
@@ -67,39 +70,27 @@ def compute(
         draw = np.random.default_rng(0)
         subset = np.sort(draw.choice(len(inputs), _MOST_RADII, replace=False))
 
-    def measure(item: tuple[str, int, Run, int | None]) -> dict[str, float]:
-        _, _, run, step = item
+    def measure(job: tuple[Run, int | None]) -> dict[str, float]:
+        run, step = job
         distilled = run.distilled if step is None else run.distilled_at(step)
         found = {}
         for space, suffix in SPACES.items():
             points = study.points(distilled.images, space)
-            values = _measures(real[space], real[space][subset], points, k)
-            found |= {
-                f"{quantity}{suffix}": value for quantity, value in values.items()
+            some = real[space][subset]
+            around = prdc(some, points, k)
+            values = {
+                f"recall_k{k}": recall(real[space], points, k),
+                f"precision_k{k}": around.precision,
+                f"density_k{k}": around.density,
+                f"coverage_k{k}": around.coverage,
+                "vendi": vendi_score(points),
+                "kid": kid(some, points),
             }
+            found |= {f"{name}{suffix}": value for name, value in values.items()}
         return found
 
-    cells = ({"setting": key, "seed": seed} for key, seed, _, _ in sets)
-    table = results_table.measured(
-        zip(cells, study.map(measure, sets, "diversity"), strict=True),
-        dataset=study.dataset.name,
-        images_per_class=size,
-    )
-    return results_table.with_means(table, against=base)
-
-
-def _measures(
-    real: np.ndarray, some: np.ndarray, distilled: np.ndarray, k: int
-) -> dict[str, float]:
-    around = prdc(some, distilled, k)
-    return {
-        f"recall_k{k}": recall(real, distilled, k),
-        f"precision_k{k}": around.precision,
-        f"density_k{k}": around.density,
-        f"coverage_k{k}": around.coverage,
-        "vendi": vendi_score(distilled),
-        "kid": kid(some, distilled),
-    }
+    table = study.measure(measure, jobs, "diversity", images_per_class=size)
+    return results_table.with_means(table, against=variants[0].key)
 
 
 def caption(
@@ -114,8 +105,7 @@ def caption(
         if space == "features"
         else "network inputs"
     )
-    key = _against(table)
-    base = looks_of([key])[key].label
+    [base] = (look.label for look in looks_of([_against(table)]).values())
     return (
         f"{results_table.describe(table)}. Fraction of the real training images in "
         "the balls around distilled ones, each of which reaches to the distilled "
@@ -150,7 +140,6 @@ def draw(
         table[table.quantity == f"recall_k{k}{SPACES[space]}"],
         _keys(table),
         _against(table),
-        predictor=None,
         unit=f"recall, k = {k}",
         difference="recall",
     )

@@ -8,9 +8,10 @@ Its gain over the plain run is set against the accuracy of the distilled set at 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from isa_toolkit import checks
 from isa_toolkit.analysis import ranking
@@ -18,11 +19,8 @@ from isa_toolkit.distillation import Run
 from isa_toolkit.evaluation.features import FeatureSettings, distilled_network
 from isa_toolkit.figures import information, results_table
 from isa_toolkit.figures.study import Study, check_study
-from isa_toolkit.figures.style import Panels, drawing, plot_means, zero_line
+from isa_toolkit.figures.style import Panels, drawing, plot_means, split, zero_line
 from isa_toolkit.figures.variants import Variant, setting
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # A constant learning rate: a branch is not at another point of a schedule.
 _CONSTANT = (("final_learning_rate", 1.0),)
@@ -59,23 +57,17 @@ def compute(study: Study, images_per_class: int = 1) -> pd.DataFrame:
 
     Source: ours; docs/algorithms.md, section 6.4.
     """
-    check_study(study)
-    tenth = max(1, study.budget.steps[images_per_class] // 10)
+    tenth = max(1, check_study(study).budget.steps[images_per_class] // 10)
+    name = study.dataset.name
+
+    def cell(variant: Variant, start: int, seed: int) -> dict[str, Any]:
+        return {"setting": variant.key, "seed": seed, "x": start * tenth}
+
     plain = _runs(study, PLAIN, images_per_class, tenth)
-    accuracies = [
-        study.run_accuracies(
-            [
-                ({"setting": "frepo", "seed": seed, "x": start * tenth}, run, step)
-                for seed, run in plain.items()
-                for start in STARTS
-                for step in [(start + shift) * tenth]
-            ],
-            images_per_class,
-        )
-        for shift in (0, _LENGTH)
+    unbranched = [
+        (PLAIN, start, seed, run) for seed, run in plain.items() for start in STARTS
     ]
-    accuracies[0]["quantity"] = REACHED
-    jobs = [
+    branched = [
         (variant, start, seed, run)
         for variant in BRANCHES
         for start in STARTS
@@ -83,51 +75,38 @@ def compute(study: Study, images_per_class: int = 1) -> pd.DataFrame:
             study, variant, images_per_class, tenth, plain, start
         ).items()
     ]
-    accuracies.append(
-        study.run_accuracies(
-            [
-                ({"setting": one.key, "seed": seed, "x": start * tenth}, run, None)
-                for one, start, seed, run in jobs
-            ],
-            images_per_class,
-        )
-    )
-    shared = {"dataset": study.dataset.name, "images_per_class": images_per_class}
-    jobs += [
-        (PLAIN, start, seed, run) for start in STARTS for seed, run in plain.items()
+    at_branch = [
+        (cell(variant, start, seed), run, start * tenth)
+        for variant, start, seed, run in unbranched
     ]
-    on_batches = results_table.measured(
-        (
-            (
-                {"setting": one.key, "seed": seed, "x": start * tenth},
-                {
-                    "accuracy_percent": _on_batches(
-                        run, (start + _LENGTH) * tenth, tenth
-                    )
-                },
-            )
-            for one, start, seed, run in jobs
-        ),
+    ends = [
+        (cell(variant, start, seed), run, (start + _LENGTH) * tenth)
+        for variant, start, seed, run in unbranched + branched
+    ]
+    accuracies = study.run_accuracies(
+        [
+            (columns, run, end if columns["setting"] == PLAIN.key else None)
+            for columns, run, end in ends
+        ],
+        images_per_class,
+    )
+    reached = study.run_accuracies(at_branch, images_per_class)
+    on_batches = study.measure(
+        lambda job: _on_batches(*job, tenth),
+        [(columns, (run, end)) for columns, run, end in ends],
+        f"{name}: accuracies on batches",
+        images_per_class=images_per_class,
         predictor="batches",
-        **shared,
     )
-    states = [(start, seed) for start in STARTS for seed in plain]
-    held = results_table.measured(
-        zip(
-            ({"seed": seed, "x": start * tenth} for start, seed in states),
-            study.map(
-                lambda state: _held(study, plain[state[1]], state[0] * tenth),
-                states,
-                f"{study.dataset.name}: what the easiest and hardest hold",
-            ),
-            strict=True,
-        ),
-        setting="frepo",
+    held = study.measure(
+        lambda job: _held(study, *job),
+        [(columns, (run, step)) for columns, run, step in at_branch],
+        f"{name}: what the easiest and hardest hold",
+        images_per_class=images_per_class,
         predictor="ridge",
-        **shared,
     )
-    by_seed = results_table.concatenate([*accuracies, on_batches, held])
-    return results_table.with_means(by_seed, against="frepo")
+    by_seed = [reached.assign(quantity=REACHED), accuracies, on_batches, held]
+    return results_table.with_means(results_table.concatenate(by_seed), "frepo")
 
 
 def _runs(
@@ -139,73 +118,54 @@ def _runs(
     start: int = 0,
 ) -> dict[int, Run]:
     """Return seed -> the plain run, or its branch at ``start`` with a setting."""
-    seeds = study.seed_range if plain is None else plain
     length = (STARTS[-1] if plain is None else start) + _LENGTH
-    experiments = {
-        seed: dataclasses.replace(
+    experiments = {}
+    for seed in study.seed_range if plain is None else plain:
+        branch: dict[str, Any] = {}
+        if plain and start:  # at step 0 a seed gives all settings the same state
+            branch = {"start_from": plain[seed], "start_step": start * tenth}
+        experiments[seed] = dataclasses.replace(
             study.experiment(variant, images_per_class, seed),
             steps=length * tenth,
             validation_every=tenth,
             log_every=max(1, tenth // 2),
-            **_branch(plain, seed, start * tenth),
+            **branch,
         )
-        for seed in seeds
-    }
-    name = setting(variant.key).label
     found = study.finish(
         list(experiments.values()),
-        f"{study.dataset.name}: {name}, from step {start * tenth}",
+        f"{study.dataset.name}: {setting(variant.key).label}, from step {start * tenth}",
         keep_checkpoints=None if plain is None else 1,
     )
-    return {
-        seed: run
-        for seed, run in zip(experiments, found, strict=True)
-        if run is not None
-    }
+    pairs = zip(experiments, found, strict=True)
+    return {seed: run for seed, run in pairs if run is not None}
 
 
-def _branch(plain: dict[int, Run] | None, seed: int, step: int) -> dict[str, Any]:
-    """Return where an experiment starts; at step 0 a seed gives all the same state."""
-    if plain is None or step == 0:
-        return {}
-    return {"start_from": plain[seed], "start_step": step}
-
-
-def _on_batches(run: Run, end: int, tenth: int) -> float:
+def _on_batches(run: Run, end: int, tenth: int) -> dict[str, float]:
     """Return the accuracy on the real batches of the last tenth before ``end``, percent."""
     rows = run.metrics
     rows = rows[(rows.step > end - tenth) & (rows.step <= end)]
-    return 100 * float(rows.target_accuracy.mean())
+    return {"accuracy_percent": 100 * float(rows.target_accuracy.mean())}
 
 
 def _held(study: Study, run: Run, step: int) -> dict[str, float]:
     """Return the part of the correct predictions that either fifth holds, percent."""
     dataset, distilled = study.dataset, run.distilled_at(step)
-    reader = distilled_network(
-        distilled,
-        dataset,
-        FeatureSettings(network=study.budget.features.network, steps=_READER_STEPS),
-    )
+    settings = FeatureSettings(study.budget.features.network, steps=_READER_STEPS)
+    reader = distilled_network(distilled, dataset, settings)
     order = np.random.default_rng(0).permutation(len(dataset.train.labels))
     chosen = np.sort(order[:_COUNTED])
     inputs = dataset.preprocessing.apply(dataset.train.images[chosen])
     labels = dataset.targets("train")[chosen]
-    predicted = information.predictions(
-        reader,
-        distilled,
-        reader.features(inputs),
-        flips=information.trains_with_flips(dataset, distilled),
-    )
+    flips = information.trains_with_flips(dataset, distilled)
+    real = reader.features(inputs)
+    predicted = information.predictions(reader, distilled, real, flips=flips)
     is_right = predicted.argmax(1) == labels.argmax(1)
     losses = 0.5 * np.square(predicted - labels).sum(1)
-    return {
-        name: 100
-        * float(
-            is_right[~ranking.kept(losses, **{f"drop_{end}": _FRACTION})].sum()
-            / max(is_right.sum(), 1)
-        )
-        for end, name in HELD.items()
-    }
+    held = {}
+    for end, name in HELD.items():
+        dropped = ~ranking.kept(losses, **{f"drop_{end}": _FRACTION})
+        held[name] = 100 * float(is_right[dropped].sum() / max(is_right.sum(), 1))
+    return held
 
 
 def caption(table: pd.DataFrame, *, predictor: str = "network") -> str:
@@ -231,27 +191,23 @@ def draw(panels: Panels, table: pd.DataFrame, *, predictor: str = "network") -> 
     ``predictor`` is one of ``PREDICTORS``.
     """
     left, right = panels
-    rows = table[table.seed.isna()]
-    reached = rows[(rows.quantity == REACHED) & (rows.predictor == "network")]
+    _, means, differences = split(table)
+    reached = means[(means.quantity == REACHED) & (means.predictor == "network")]
     reached = reached.set_index("x").value
-    gains = rows[
-        (rows.quantity == "accuracy_percent")
-        & (rows.predictor == predictor)
-        & rows.against.notna()
+    gains = differences[
+        (differences.quantity == "accuracy_percent")
+        & (differences.predictor == predictor)
     ]
     for variant in BRANCHES:
-        look = setting(variant.key)
         line = gains[gains.setting == variant.key].sort_values("x")
-        x = reached[line.x]
-        plot_means(left, x, line, colour=look.colour, label=look.label)
-    plain = setting("frepo")
-    zero_line(left, plain.label, colour=plain.colour)
+        plot_means(left, reached[line.x], line, setting(variant.key))
+    zero_line(left, setting("frepo"))
     left.set_ylabel("gain over plain FRePo, points")
     for end, name in HELD.items():
-        look = setting(f"frepo+drop_{end}")
-        line = rows[rows.quantity == name].sort_values("x")
         label = f"in the {name.split('_')[2]} fifth"
-        plot_means(right, reached[line.x], line, colour=look.colour, label=label)
+        line = means[means.quantity == name].sort_values("x")
+        look = setting(f"frepo+drop_{end}")._replace(label=label)
+        plot_means(right, reached[line.x], line, look)
     right.axhline(100 * _FRACTION, color="black", lw=1, ls=":")
     right.set_ylabel("correct predictions, %")
     right.set_ylim(0, 100)

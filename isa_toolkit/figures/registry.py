@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pandas as pd
+
 from isa_toolkit.figures import (
     cost,
     dd_ranking,
@@ -30,8 +32,6 @@ from isa_toolkit.figures.comparisons import DEMO_TABLE, FIG3C, LATE, TABLE4, TAB
 from isa_toolkit.figures.results_table import COLUMNS, as_table
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from isa_toolkit.figures.study import Study
 
 

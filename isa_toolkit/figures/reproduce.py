@@ -10,7 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from isa_toolkit import checks
 from isa_toolkit.distillation.store import now, versions
@@ -19,9 +21,6 @@ from isa_toolkit.figures.report import write_demo_page, write_report
 from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import save
 from isa_toolkit.files import write_atomically, write_json
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def chosen_items(only: Sequence[str] | None) -> list[str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from isa_toolkit.analysis import ranking
 from isa_toolkit.distilled import DistilledSet
@@ -17,9 +17,6 @@ from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import Panels, drawing
 from isa_toolkit.figures.variants import setting
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 # Number of networks that are trained on each distilled set and score the images.
 NETWORKS = 3
 _SHOWN = 40
@@ -29,8 +26,6 @@ _ENDS = {end: setting(f"frepo+drop_{end}").colour for end in ("easy", "hard")}
 
 def compute(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
     """Return ``table_of`` for ``mean_scores`` by the FRePo sets; empty without any."""
-    import pandas as pd
-
     size = check_study(study).size(images_per_class)
     runs = study.runs([BASE], size).values()
     if not runs:
@@ -72,8 +67,6 @@ def table_of(study: Study, ranked: np.ndarray) -> pd.DataFrame:
         ``label``, ``score`` and ``pixels``. "class": ``end`` ("easy" or "hard"), and the
         columns of ``score_histogram.composition``.
     """
-    import pandas as pd
-
     dataset = study.dataset
     count = min(_SHOWN, len(ranked) // 4)
     groups = {
@@ -81,20 +74,17 @@ def table_of(study: Study, ranked: np.ndarray) -> pd.DataFrame:
         "borderline": ranking.borderline(ranked, count, fraction=FRACTION),
         "hardest": ranking.hardest(ranked, count),
     }
-    names = np.array(dataset.class_names)
+    names, train = np.array(dataset.class_names), dataset.train
     images = [
         pd.DataFrame(
             {
-                "kind": "image",
-                "group": group,
-                "index": index,
-                "label": names[dataset.train.labels[index]],
-                "score": ranked[index],
-                "pixels": list(dataset.train.images[index].astype(np.float32) / 255),
+                "kind": "image", "group": group, "index": index,
+                "label": names[train.labels[index]], "score": ranked[index],
+                "pixels": list(train.images[index].astype(np.float32) / 255),
             }
         )
         for group, index in groups.items()
-    ]
+    ]  # fmt: skip
     classes = [
         composition(ranked, dataset, fraction=FRACTION, end=end).assign(
             kind="class", end=end

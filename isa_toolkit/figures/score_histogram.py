@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from isa_toolkit.analysis import ranking
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.figures.style import Panels, drawing, log_scale
 from isa_toolkit.figures.variants import setting
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _BINS, _CLASSES = 60, 20
 _UNIT = "score: half squared error of the ridge predictor"
@@ -69,8 +67,6 @@ def compute(
 
     Source: ranks and counts as the losses drop them, over all images instead of a batch.
     """
-    import pandas as pd
-
     kept = int(ranking.kept(scores, drop_easy=drop_easy, drop_hard=drop_hard).sum())
     easy = ranking.dropped_count(len(scores), drop_easy)
     found = _histogram(scores)
@@ -150,8 +146,6 @@ def composition(
         ``residual`` (about standard normal if classes did not matter), and of all classes
         ``chi_square`` and ``p_value``.
     """
-    import pandas as pd
-
     found = ranking.class_composition(
         scores, dataset.train.labels, fraction=fraction, end=end
     )

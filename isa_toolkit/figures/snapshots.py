@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from isa_toolkit.distillation import Run
 from isa_toolkit.figures.images import ImageRow, draw_grid
 from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import plain_texts
 from isa_toolkit.figures.variants import Variant, setting
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 VARIANTS = (Variant("frepo"), Variant("isa"))
 
@@ -23,12 +21,11 @@ def compute(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
 
     The default size is the smallest of the study.
     """
-    import pandas as pd
-
     size = check_study(study).sizes[0] if images_per_class is None else images_per_class
+    runs = study.runs(VARIANTS, size).items()
     tables = [
         table_of(run).assign(setting=variant.key, dataset=study.dataset.name)
-        for (variant, seed), run in study.runs(VARIANTS, size).items()
+        for (variant, seed), run in runs
         if seed == 0
     ]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
@@ -40,8 +37,6 @@ def table_of(run: Run) -> pd.DataFrame:
     One row per image: ``step``, ``label`` (name of its class) and ``pixels`` ([h, w, ch],
     whitening undone, clipped to [0, 1]; not in the CSV).
     """
-    import pandas as pd
-
     tables = []
     for step in run.snapshots:
         distilled = run.distilled_at(step)

@@ -16,15 +16,18 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
+import pandas as pd
 
 from isa_toolkit import checks, presets
 from isa_toolkit.annotations import typed
 from isa_toolkit.datasets import Dataset, load_dataset
-from isa_toolkit.distillation import Experiment, Run, distill
+from isa_toolkit.distillation import Experiment, Progress, Run, distill, distill_grid
+from isa_toolkit.distillation.param_grid import group_by_program
 from isa_toolkit.errors import CancelledError, InvalidTypeError, RunLockedError
 from isa_toolkit.evaluation import Evaluation, EvaluationSettings, evaluate
 from isa_toolkit.evaluation.baselines import full_data, kmeans_real
@@ -34,15 +37,11 @@ from isa_toolkit.evaluation.features import (
     feature_network,
 )
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.batch_runner import distill_batched, parallel_map
 from isa_toolkit.figures.variants import Variant
 from isa_toolkit.files import NUMBER, read_json, write_json
 from isa_toolkit.methods import method_of
 from isa_toolkit.networks import NetworkSettings
 from isa_toolkit.networks.training import FitSettings
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 T = TypeVar("T")
 # Number of snapshots of the distilled set in a run, besides the initial images.
@@ -295,22 +294,52 @@ class Study:
         each run are kept, all for None. Errors are those of :meth:`runs`.
         """
         if self.run_missing and not _is_on_cpu():
-            distill_batched(
-                experiments,
-                description,
-                folder=self.folder,
-                on_progress=self.on_progress,
-                cancel=self._cancel,
-                keep_checkpoints=keep_checkpoints,
-            )
+            self._distill_together(experiments, description, keep_checkpoints)
         run = functools.partial(self._run, keep_checkpoints=keep_checkpoints)
         return self.map(run, experiments, description)
+
+    def _path(self, experiment: Experiment) -> Path:
+        return self.folder / experiment.resolve().name
+
+    def _distill_together(
+        self,
+        experiments: Sequence[Experiment],
+        description: str,
+        keep_checkpoints: int | None,
+    ) -> None:
+        """Distil what is missing; runs that differ only in traced values share a program.
+
+        Each cancelled run has a checkpoint; if some diverge, the others are done.
+        """
+        paths = {self._path(one): one for one in experiments}
+        ended = {path for path in paths if _is_done(path)}
+        missing = [one for path, one in paths.items() if path not in ended]
+
+        def after_chunk(chunk: Progress) -> bool:
+            if chunk.step == chunk.steps:
+                ended.add(chunk.path)
+                self._report(description, len(ended), len(paths))
+            return self._cancel.is_set()
+
+        self._report(description, len(ended), len(paths))
+        try:
+            for group in group_by_program(missing):
+                for run in distill_grid(
+                    group,
+                    out=self.folder,
+                    progress=False,
+                    callbacks=[after_chunk],
+                    keep_checkpoints=keep_checkpoints,
+                ):
+                    _check_done(run)
+        finally:
+            self._cancel.clear()
 
     def _run(
         self, experiment: Experiment, *, keep_checkpoints: int | None
     ) -> Run | None:
-        path = self.folder / experiment.resolve().name
-        if (path / "distilled.safetensors").is_file():
+        path = self._path(experiment)
+        if _is_done(path):
             return Run.open(path)
         if not self.run_missing:
             return None
@@ -329,9 +358,7 @@ class Study:
                         f"Cancelled before {path} was done."
                     ) from holder
                 continue
-            if not run.is_done:
-                raise CancelledError(f"Cancelled at step {run.step} of {run.path}.")
-            return run
+            return _check_done(run)
 
     def accuracies(
         self,
@@ -394,13 +421,30 @@ class Study:
             settings = self.evaluation_settings(run.experiment["method"]["name"])
             return evaluate_run(run, self.dataset, settings, step=step)
 
-        found = self.map(
-            evaluated,
-            jobs,
-            f"{self.dataset.name}, {images_per_class} per class: evaluations",
-        )
+        name = f"{self.dataset.name}, {images_per_class} per class: evaluations"
         cells = [cell for cell, _, _ in jobs]
-        return self._accuracy_table(images_per_class, zip(cells, found, strict=True))
+        return results_table.accuracies(
+            zip(cells, self.map(evaluated, jobs, name), strict=True),
+            dataset=self.dataset.name,
+            images_per_class=images_per_class,
+        )
+
+    def measure(
+        self,
+        function: Callable[[Any], Mapping[str, float]],
+        jobs: Iterable[tuple[Mapping[str, Any], Any]],
+        description: str,
+        **shared: Any,
+    ) -> pd.DataFrame:
+        """Return rows of ``results_table`` of what ``function`` measures of each item.
+
+        ``jobs`` are (columns of the rows, item); ``function`` returns quantity -> value,
+        and ``shared`` are columns of all rows.
+        """
+        jobs = list(jobs)
+        found = self.map(function, [item for _, item in jobs], description)
+        cells = zip((columns for columns, _ in jobs), found, strict=True)
+        return results_table.measured(cells, dataset=self.dataset.name, **shared)
 
     def baseline_accuracies(self, images_per_class: int) -> pd.DataFrame:
         """Return the test accuracy of chosen real images and of all training images.
@@ -416,31 +460,14 @@ class Study:
         if kmeans not in self._cache:
             chosen = kmeans_real(self.dataset, images_per_class)
             self._cache[kmeans] = evaluate(chosen, self.dataset, settings)
-        cells = [
-            ({"setting": "kmeans"}, self._cache[kmeans]),
-            ({"setting": "full"}, self._cache["full"]),
-        ]
-        return self._accuracy_table(images_per_class, cells)
-
-    def _accuracy_table(
-        self,
-        images_per_class: int,
-        results: Iterable[tuple[dict[str, Any], Evaluation]],
-    ) -> pd.DataFrame:
-        return results_table.measured(
-            (
-                (
-                    {**cell, "predictor": predictor, "over": f"{len(values)} networks"},
-                    {"accuracy_percent": 100 * float(np.mean(values))},
-                )
-                for cell, result in results
-                for predictor, values in (
-                    ("network", result.network), ("ridge", result.ridge),
-                )
-            ),
+        return results_table.accuracies(
+            [
+                ({"setting": "kmeans"}, self._cache[kmeans]),
+                ({"setting": "full"}, self._cache["full"]),
+            ],
             dataset=self.dataset.name,
             images_per_class=images_per_class,
-        )  # fmt: skip
+        )
 
     def feature_network(self) -> FeatureNetwork:
         """Return the network, trained on real images, in whose features sets compare."""
@@ -468,20 +495,45 @@ class Study:
     ) -> list[T]:
         """Return ``function`` of each item, a few at a time, under a progress bar.
 
-        The first failure, or Ctrl-C, stops the runs in progress with a checkpoint.
+        The first failure, or Ctrl-C, stops the runs in progress with a checkpoint, and
+        ``cancel`` the items that have not started with a ``CancelledError``.
         """
+        import tqdm.auto
+
+        items = list(items)
         workers = self.workers
         if workers is None:
             workers = 2 if _is_on_cpu() and (os.cpu_count() or 1) > 1 else 1
-        return parallel_map(
-            function,
-            items,
-            description,
-            workers=workers,
-            progress=self.progress,
-            on_progress=self.on_progress,
-            cancel=self._cancel,
-        )
+
+        def call(item: Any) -> T:
+            if self._cancel.is_set():
+                raise CancelledError(f"Cancelled before the end of {description}.")
+            return function(item)
+
+        self._report(description, 0, len(items))
+        disable = None if self.progress is None else not self.progress
+        with (
+            tqdm.auto.tqdm(
+                total=len(items), desc=description, disable=disable, leave=False
+            ) as bar,
+            ThreadPoolExecutor(workers) as pool,
+        ):
+            futures = [pool.submit(call, item) for item in items]
+            try:
+                for done, future in enumerate(as_completed(futures), 1):
+                    future.result()
+                    bar.update()
+                    self._report(description, done, len(items))
+            except BaseException:
+                self._cancel.set()
+                pool.shutdown(wait=True, cancel_futures=True)
+                self._cancel.clear()
+                raise
+        return [future.result() for future in futures]
+
+    def _report(self, description: str, done: int, total: int) -> None:
+        if self.on_progress is not None:
+            self.on_progress(description, done, total)
 
 
 def check_study(study: Any) -> Study:
@@ -530,6 +582,16 @@ def evaluation_path(
     )
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
     return run.path / "evaluations" / f"{name}-{digest}.json"
+
+
+def _is_done(path: Path) -> bool:
+    return (path / "distilled.safetensors").is_file()
+
+
+def _check_done(run: Run) -> Run:
+    if not run.is_done:
+        raise CancelledError(f"Cancelled at step {run.step} of {run.path}.")
+    return run
 
 
 def _seed_range(seeds: int) -> range:

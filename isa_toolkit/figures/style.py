@@ -12,7 +12,6 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import (
-    TYPE_CHECKING,
     Any,
     Literal,
     ParamSpec,
@@ -20,16 +19,18 @@ from typing import (
     TypeVar,
 )
 
+import matplotlib as mpl
+import matplotlib.style
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from isa_toolkit import checks
+from isa_toolkit.figures.variants import Setting, looks_of
 from isa_toolkit.files import write_atomically
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
-    from matplotlib.figure import Figure
 
 Size: TypeAlias = Literal["column", "text", "page"] | tuple[float, float]
 WIDTHS_IN = {"column": 3.25, "text": 5.5, "page": 6.75}
@@ -50,54 +51,47 @@ def house_style(draw: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
-        import matplotlib as mpl
-        from matplotlib import style
-
-        with mpl.rc_context(), style.context(_STYLE, after_reset=True):
+        with mpl.rc_context(), mpl.style.context(_STYLE, after_reset=True):
             return draw(*args, **kwargs)
 
     return drawn
 
 
-def new_figure(width_in: float, height_in: float) -> Figure:
+class _ShownFigure(Figure):
+    """A figure that a notebook shows once, with its caption below it.
+
+    It does not belong to pyplot, which therefore does not show it again.
+    """
+
+    make_caption: Callable[[], str] = staticmethod(lambda: "")
+
+    @property
+    def caption(self) -> str:
+        """Text below the figure."""
+        return self.make_caption()
+
+    @house_style
+    def savefig(self, *args: Any, **kwargs: Any) -> None:
+        """Write the figure in the house style."""
+        super().savefig(*args, **kwargs)
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        width, height = (round(100 * side) for side in self.get_size_inches())
+        caption = self.caption
+        look = {"width": width, "height": height, "alt": caption or "Figure"}
+        data = {"image/png": base64.b64encode(png(self)).decode()}
+        display(data, raw=True, metadata={"image/png": look})
+        if caption:
+            style = "max-width:50rem;font-size:90%"
+            text = f'<p style="{style}">{html.escape(caption)}</p>'
+            display({"text/html": text}, raw=True)
+
+
+def new_figure(width_in: float, height_in: float) -> _ShownFigure:
     """Return an empty figure that opens no window, and that a notebook shows as a picture."""
-    return _figure_class()(figsize=(width_in, height_in), layout="constrained")
-
-
-@functools.cache
-def _figure_class() -> type[Figure]:
-    from matplotlib.figure import Figure
-
-    class ShownFigure(Figure):
-        """A figure that a notebook shows once, with its caption below it.
-
-        It does not belong to pyplot, which therefore does not show it again.
-        """
-
-        make_caption: Callable[[], str] = staticmethod(lambda: "")
-
-        @property
-        def caption(self) -> str:
-            return self.make_caption()
-
-        @house_style
-        def savefig(self, *args: Any, **kwargs: Any) -> None:
-            super().savefig(*args, **kwargs)
-
-        def _ipython_display_(self) -> None:
-            from IPython.display import display
-
-            width, height = (round(100 * side) for side in self.get_size_inches())
-            caption = self.caption
-            look = {"width": width, "height": height, "alt": caption or "Figure"}
-            data = {"image/png": base64.b64encode(png(self)).decode()}
-            display(data, raw=True, metadata={"image/png": look})
-            if caption:
-                style = "max-width:50rem;font-size:90%"
-                text = f'<p style="{style}">{html.escape(caption)}</p>'
-                display({"text/html": text}, raw=True)
-
-    return ShownFigure
+    return _ShownFigure(figsize=(width_in, height_in), layout="constrained")
 
 
 # --- panels -----------------------------------------------------------------------------
@@ -112,7 +106,7 @@ class Panels(tuple[Any, ...]):
             each other, or wherever the user put them.
     """
 
-    figure: Figure | None = None
+    figure: _ShownFigure | None = None
     stacked: bool = True
 
     def legend(
@@ -177,14 +171,13 @@ def drawing(
 
     def decorate(inner: Callable[..., None]) -> Callable[..., Any]:
         @house_style
-        def drawn(table: pd.DataFrame, size: Size, how: dict[str, Any]) -> Figure:
+        def draw_new(table: pd.DataFrame, size: Size, **how: Any) -> Figure:
             heights = rows(table, **how) if callable(rows) else rows
-            panels = _new_panels(heights, size, least_in)
+            figure, panels = _new_panels(heights, size, least_in)
             inner(panels, plain_texts(table), **how)
             if len(panels) > 1:
                 for letter, ax in zip(string.ascii_lowercase, panels, strict=False):
                     ax.set_title(letter, loc="left", fontweight="bold")
-            figure: Any = panels.figure
             if caption is not None:
                 figure.make_caption = functools.partial(caption, table, **how)
             return figure
@@ -193,10 +186,11 @@ def drawing(
             table: pd.DataFrame, *, ax: Any = None, size: Size = size, **how: Any
         ) -> Any:
             if ax is None:
-                return drawn(table, size, how)
+                return draw_new(table, size, **how)
             heights = rows(table, **how) if callable(rows) else rows
-            inner(_panels_of(ax, len(_names(heights))), plain_texts(table), **how)
-            return None
+            return inner(
+                _panels_of(ax, len(_names(heights))), plain_texts(table), **how
+            )
 
         mine = inspect.signature(draw).parameters
         functools.update_wrapper(draw, inner)
@@ -237,8 +231,10 @@ def width_in(size: Size) -> float:
     return checks.check_number("size", size[0], above=0)
 
 
-def _new_panels(rows: Mapping[str, float], size: Size, least_in: float) -> Panels:
-    """Return the panels of a new figure, as many of a row side by side as there is room."""
+def _new_panels(
+    rows: Mapping[str, float], size: Size, least_in: float
+) -> tuple[_ShownFigure, Panels]:
+    """Return a new figure and its panels, as many of a row side by side as have room."""
     width, names = width_in(size), _names(rows)
     most = max(len(_names({row: 0})) for row in rows)
     columns = max(
@@ -261,13 +257,11 @@ def _new_panels(rows: Mapping[str, float], size: Size, least_in: float) -> Panel
     panels = Panels(made[name] for name in names)
     panels.figure = figure
     panels.stacked = columns == 1
-    return panels
+    return figure, panels
 
 
 def _panels_of(ax: Any, count: int) -> Panels:
     """Return axes of the user as panels."""
-    from matplotlib.axes import Axes
-
     found = list(np.asarray(ax, dtype=object).ravel())
     if len(found) != count or not all(isinstance(one, Axes) for one in found):
         kinds = ", ".join(type(one).__name__ for one in found)
@@ -283,23 +277,26 @@ def _panels_of(ax: Any, count: int) -> Panels:
 # --- marks ------------------------------------------------------------------------------
 
 
-def plot_means(
-    ax: Axes, x: pd.Series, line: pd.DataFrame, *, colour: str, label: str
-) -> None:
+def spread(rows: pd.DataFrame) -> list[pd.Series]:
+    """Return how far intervals reach below and above their means."""
+    return [rows.value - rows.low, rows.high - rows.value]
+
+
+def split(
+    table: pd.DataFrame,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return the rows of single seeds, of means, and of paired differences."""
+    is_seed, is_value = table.seed.notna(), table.against.isna()
+    return table[is_seed], table[~is_seed & is_value], table[~is_seed & ~is_value]
+
+
+def plot_means(ax: Axes, x: pd.Series, line: pd.DataFrame, look: Setting) -> None:
     """Draw means with their intervals (``value``, ``low``, ``high``) as a line at x."""
-    if len(line) == 0:
-        return
-    ax.errorbar(
-        x,
-        line.value,
-        yerr=[line.value - line.low, line.high - line.value],
-        color=colour,
-        marker="o",
-        ms=4,
-        lw=1.5,
-        capsize=2.5,
-        label=label,
-    )
+    if len(line):
+        ax.errorbar(
+            x, line.value, yerr=spread(line), color=look.colour, marker="o", ms=4, lw=1.5,
+            capsize=2.5, label=look.label,
+        )  # fmt: skip
 
 
 def plot_seeds(ax: Axes, x: Any, seeds: pd.DataFrame, *, colour: str) -> None:
@@ -308,19 +305,84 @@ def plot_seeds(ax: Axes, x: Any, seeds: pd.DataFrame, *, colour: str) -> None:
         ax.plot(x, seeds.value, "o", color=colour, ms=2.5, alpha=0.45)
 
 
-def zero_line(
-    ax: Axes, label: str, *, colour: str = "#555555", axis: Literal["x", "y"] = "y"
-) -> None:
+def zero_line(ax: Axes, look: Setting, *, axis: Literal["x", "y"] = "y") -> None:
     """Draw the line of no difference, with the name of what was subtracted at its end."""
     if axis == "y":
-        ax.axhline(0, color=colour, lw=1.2)
-        place, where = (1.01, 0), {"va": "center", "ha": "left"}
-        transform = ax.get_yaxis_transform()
+        ax.axhline(0, color=look.colour, lw=1.2)
+        place, align, transform = (1.01, 0), "center", ax.get_yaxis_transform()
     else:
-        ax.axvline(0, color=colour, lw=1.2)
-        place, where = (0, 1.01), {"va": "bottom", "ha": "left"}
-        transform = ax.get_xaxis_transform()
-    ax.text(*place, label, color=colour, fontsize="small", transform=transform, **where)
+        ax.axvline(0, color=look.colour, lw=1.2)
+        place, align, transform = (0, 1.01), "bottom", ax.get_xaxis_transform()
+    ax.text(
+        *place, look.label, color=look.colour, fontsize="small", transform=transform,
+        va=align, ha="left",
+    )  # fmt: skip
+
+
+def strip_rows(count: int) -> dict[str, float]:
+    """Return the rows of panels of ``plot_strips`` for a number of settings."""
+    return {"ab": 0.55 + 0.36 * (count + 1)}
+
+
+def draw_strips(
+    table: pd.DataFrame,
+    keys: Sequence[str],
+    against: str | Mapping[str, str],
+    *,
+    caption: Callable[[pd.DataFrame], str],
+    **where: Any,
+) -> Any:
+    """Return a figure of the network's accuracies; ``where`` is ``ax`` or ``size``."""
+
+    def plot(panels: Panels, table: pd.DataFrame) -> None:
+        plot_strips(panels, table[table.predictor == "network"], keys, against)
+
+    rows = strip_rows(table.setting.nunique())
+    return drawing(rows, caption=caption)(plot)(table, **where)
+
+
+def plot_strips(
+    panels: Panels,
+    table: pd.DataFrame,
+    keys: Sequence[str],
+    against: str | Mapping[str, str],
+    *,
+    unit: str = "test accuracy, %",
+    difference: str = "points",
+    looks: Mapping[str, Setting] | None = None,
+) -> None:
+    """Draw two panels: values of each setting, and paired differences to a baseline.
+
+    ``table`` holds rows of ``results_table`` of one quantity and predictor. ``keys`` are
+    settings from top to bottom; missing ones are left out. ``against`` is the baseline of
+    all, or of each key; ``looks`` are labels and colours by key, those of ``looks_of`` for
+    None.
+    """
+    bases = dict.fromkeys(keys, against) if isinstance(against, str) else against
+    looks = looks_of([*keys, *bases.values()]) if looks is None else looks
+    keys = [key for key in keys if (table.setting == key).any()]
+    left, right = panels
+    seeds, means, differences = split(table)
+    for index, key in enumerate(keys):
+        colour, mine = looks[key].colour, seeds[seeds.setting == key]
+        left.plot(mine.value, [index] * len(mine), "o", color=colour, ms=3, alpha=0.45)
+        is_paired = differences.against == bases.get(key, "")
+        for ax, rows in ((left, means), (right, differences[is_paired])):
+            part = rows[rows.setting == key]
+            ax.errorbar(
+                part.value, [index] * len(part), xerr=spread(part),
+                color=colour, marker="D", ms=5, lw=1.8, capsize=3,
+            )  # fmt: skip
+    without = Setting("without", "#555555")
+    base = looks[against] if isinstance(against, str) else without
+    zero_line(right, base, axis="x")
+    for ax in panels:
+        ax.set_yticks(range(len(keys)), [looks[key].label for key in keys])
+        ax.set_ylim(len(keys) - 0.5, -0.5)
+        ax.locator_params(axis="x", nbins=5)
+    right.tick_params(labelleft=panels.stacked)
+    left.set_xlabel(unit)
+    right.set_xlabel(f"paired difference, {difference}")
 
 
 def log_scale(axis: Axis) -> None:
@@ -328,8 +390,6 @@ def log_scale(axis: Axis) -> None:
 
     Over more than two decades they are 0.1, 1 and 10.
     """
-    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
-
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})  # pyright: ignore
     low, high = axis.get_view_interval()
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from isa_toolkit.figures import results_table
 from isa_toolkit.figures.study import Study, check_study
-from isa_toolkit.figures.style import Panels, drawing, plot_seeds
+from isa_toolkit.figures.style import Panels, drawing, plot_seeds, split, spread
 from isa_toolkit.figures.variants import Variant, looks_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 VARIANTS = (Variant("frepo"), Variant("isa"))
 PREDICTORS = {"network": "network", "ridge": "ridge predictor"}
@@ -46,10 +44,9 @@ def caption(table: pd.DataFrame) -> str:
 @drawing({"ab": 2.6}, caption=caption)
 def draw(panels: Panels, table: pd.DataFrame) -> None:
     """Draw bars by size, one panel for each predictor."""
-    rows = table[table.against.isna()]
-    rows, by_seed = rows[rows.seed.isna()], rows[rows.seed.notna()]
+    by_seed, rows, _ = split(table)
     sizes = sorted(rows.images_per_class.dropna().unique())
-    looks = looks_of(dict.fromkeys(rows.setting))
+    looks = looks_of(rows.setting)
     width = 0.8 / max(len(looks), 1)
     for ax, (predictor, name) in zip(panels, PREDICTORS.items(), strict=True):
         for index, (key, look) in enumerate(looks.items()):
@@ -60,7 +57,7 @@ def draw(panels: Panels, table: pd.DataFrame) -> None:
                 [at + shift for at in range(len(sizes))],
                 part.value,
                 0.9 * width,
-                yerr=[part.value - part.low, part.high - part.value],
+                yerr=spread(part),
                 color=look.colour,
                 error_kw={"lw": 1, "capsize": 2},
                 label=look.label,

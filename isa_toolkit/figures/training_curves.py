@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 
 from isa_toolkit.distillation import Run
 from isa_toolkit.distillation.run_names import differing_settings, settings_text
 from isa_toolkit.figures import snapshots
 from isa_toolkit.figures.images import image_sheet, plot_grid
 from isa_toolkit.figures.style import Panels, Size, drawing, log_scale, width_in
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
 
 # Quantity of the metrics -> kind of the row it is in, and its name in the legend.
 QUANTITIES = {
@@ -50,8 +48,6 @@ def compute(runs: Mapping[str, Run]) -> pd.DataFrame:
     runs whose losses can be compared. ``target_accuracy`` is on the real training batch; the
     other accuracies are on validation images.
     """
-    import pandas as pd
-
     rows = []
     objectives = differing_settings(
         [_objective(run.experiment) for run in runs.values()]

@@ -65,7 +65,7 @@ def setting(key: str) -> Setting:
 
 def looks_of(keys: Iterable[str]) -> dict[str, Setting]:
     """Return label and colour of each key; labels of the user take colours in order."""
-    keys = list(keys)
+    keys = list(dict.fromkeys(keys))
     spare = itertools.cycle(
         one.colour for key, one in SETTINGS.items() if one.build and key not in keys
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from drawn import points
 
-from isa_toolkit.analysis.intervals import mean_interval, paired_interval
+from isa_toolkit.analysis.intervals import paired_interval
 from isa_toolkit.distillation import Run
 from isa_toolkit.errors import InvalidValueError
+from isa_toolkit.evaluation import Evaluation, EvaluationSettings
 from isa_toolkit.figures.compare import compare
 
 ACCURACIES = {0: [0.5, 0.6, 0.8], 0.2: [0.7, 0.7, 0.9]}
@@ -35,10 +35,8 @@ class FakeRun(Run):
 
     def evaluate(self, dataset, **settings):
         assert (dataset, settings) == (None, {"networks": 2})
-        values = {"network": self.accuracy, "ridge": self.accuracy / 2}
-        return SimpleNamespace(
-            interval=lambda predictor: mean_interval(np.full(2, values[predictor]))
-        )
+        both = np.full(2, self.accuracy)
+        return Evaluation(both, both / 2, EvaluationSettings())
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from tiny_study import tiny_study
 
 from isa_toolkit.analysis.intervals import mean_interval, paired_interval
-from isa_toolkit.benchmark import TimedLoop
 from isa_toolkit.figures import cost
 
 SECONDS = {"frepo": [0.010, 0.030, 0.020], "isa": [0.011, 0.036, 0.022]}
@@ -20,17 +20,21 @@ def test_the_rows_follow_from_the_seconds(tiny, monkeypatch):
         def __init__(self, experiment):
             self.key = "isa" if experiment.method.drop_easy else "frepo"
             self.size = experiment.images_per_class
-            self.left = list(SECONDS[self.key])
 
         def run(self, steps):
             reported.append((self.size, self.key, steps))
 
-    def seconds_per_step(timed):
-        timed.run(cost._STEPS)
-        return timed.left.pop(0)
+    def take_turns(functions, rounds):
+        rows = [
+            {"name": key, "round": index, "wall": SECONDS[key][index] * cost._STEPS}
+            for index in range(rounds)
+            for key, function in functions.items()
+            for _ in [function()]
+        ]
+        return pd.DataFrame(rows)
 
     monkeypatch.setattr(cost, "TimedLoop", Timed)
-    monkeypatch.setattr(cost, "_seconds_per_step", seconds_per_step)
+    monkeypatch.setattr(cost, "take_turns", take_turns)
     monkeypatch.setattr(cost, "_REPEATS", 3)
     table = cost.compute(tiny)
     # In turns, so that what else the machine does strikes both.
@@ -72,10 +76,10 @@ def test_the_rows_follow_from_the_seconds(tiny, monkeypatch):
 
 
 @pytest.mark.slow
-def test_compiled_loops_are_timed(tiny, monkeypatch):
-    monkeypatch.setattr(cost, "_STEPS", 2)
-    timed = TimedLoop(tiny_study(tiny.folder).experiment(cost.VARIANTS[1], 1, 0))
-    assert cost._seconds_per_step(timed) > 0
-    assert timed.step == 2
+def test_compiled_loops_are_timed(tiny):
+    only = tiny_study(tiny.folder, scale=tiny.budget._replace(steps={1: 4}))
+    table = cost.compute(only)
+    assert (table[table.seed.notna()].value > 0).all()
+    assert table.seed.nunique() == 2
     plain = cost.VARIANTS[0].method(1e-3)
     assert (plain.partner, plain.drop_easy, plain.segment) == ("none", 0, (0, 0))

@@ -346,3 +346,34 @@ def test_a_published_study_follows_the_rows_of_its_data_set(monkeypatch, tmp_pat
     comparisons.TABLE8.compute(study)
     comparisons.TABLE4.compute(study)
     assert asked == [1, 10, 1]
+
+
+def test_results_keep_the_order_of_the_items(tmp_path):
+    gates = [threading.Event() for _ in range(4)]
+
+    def function(index):
+        # The last ends first.
+        if index < 3:
+            assert gates[index + 1].wait(60)
+        gates[index].set()
+        return index * index
+
+    reports = []
+    study = tiny_study(tmp_path, workers=4).with_progress(
+        lambda *report: reports.append(report)
+    )
+    assert study.map(function, range(4), "work") == [0, 1, 4, 9]
+    assert reports == [("work", done, 4) for done in range(5)]
+
+
+def test_cancelled_work_raises_and_can_be_started_again(tmp_path):
+    study = tiny_study(tmp_path)
+
+    def function(index):
+        if index == 0:
+            study.cancel()
+        return index
+
+    with pytest.raises(CancelledError, match="before the end of work"):
+        study.map(function, range(3), "work")
+    assert study.map(lambda index: index, range(3), "work") == [0, 1, 2]
