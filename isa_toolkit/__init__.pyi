@@ -19,7 +19,7 @@ from .distillation import Experiment, Run, distill, distill_grid
 from .distilled import DistilledSet
 from .errors import IsaError
 from .evaluation import Evaluation, EvaluationSettings, evaluate
-from .figures.compare import compare
+from .figures.comparisons import compare
 from .figures.study import Study
 from .methods import DM, MTT, RCIG, RFAD, FRePo
 from .networks import NetworkSettings

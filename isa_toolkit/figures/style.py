@@ -324,23 +324,6 @@ def strip_rows(count: int) -> dict[str, float]:
     return {"ab": 0.55 + 0.36 * (count + 1)}
 
 
-def draw_strips(
-    table: pd.DataFrame,
-    keys: Sequence[str],
-    against: str | Mapping[str, str],
-    *,
-    caption: Callable[[pd.DataFrame], str],
-    **where: Any,
-) -> Any:
-    """Return a figure of the network's accuracies; ``where`` is ``ax`` or ``size``."""
-
-    def plot(panels: Panels, table: pd.DataFrame) -> None:
-        plot_strips(panels, table[table.predictor == "network"], keys, against)
-
-    rows = strip_rows(table.setting.nunique())
-    return drawing(rows, caption=caption)(plot)(table, **where)
-
-
 def plot_strips(
     panels: Panels,
     table: pd.DataFrame,

@@ -14,7 +14,7 @@ from tiny_run import STEPS, metric_rows, result_bytes, tiny
 from isa_toolkit.distillation import Run, distill, trainer
 from isa_toolkit.distillation.store import RunStore
 from isa_toolkit.errors import IsaError, RunLostError
-from isa_toolkit.figures.compare import compare
+from isa_toolkit.figures.comparisons import compare
 from isa_toolkit.sweeps import runs_in
 from isa_toolkit.sweeps.plan import measured_pace
 from isa_toolkit.sweeps.states import run_status
