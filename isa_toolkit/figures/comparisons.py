@@ -132,12 +132,13 @@ class Comparison:
         """
         smallest = table[table.images_per_class == table.images_per_class.min()]
         bases = {key: base for base, key in self._pairs}
-        bases = bases if len(set(bases.values())) > 1 else self._pairs[0][0]
+        [base, *others] = set(bases.values())
+        against = bases if others else base
         keys = ["random", "kmeans", *self.keys, "full"]
         return _draw_strips(
             smallest,
             keys,
-            bases,
+            against,
             caption=lambda _: self.caption(table),
             ax=ax,
             size=size,
