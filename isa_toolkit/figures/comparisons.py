@@ -40,8 +40,17 @@ def _draw_strips(
 ) -> Any:
     """Return a figure of the network's accuracies; ``where`` is ``ax`` or ``size``."""
 
-    def plot(panels: Panels, table: pd.DataFrame) -> None:
-        plot_strips(panels, table[table.predictor == "network"], keys, against)
+    def plot(panels: Panels, drawn: pd.DataFrame) -> None:
+        # Long names of the user are shorter in the table that is drawn.
+        names = dict(zip(table.setting, drawn.setting, strict=True))
+        if isinstance(against, str):
+            bases = names.get(against, against)
+        else:
+            bases = {
+                names.get(k, k): names.get(base, base) for k, base in against.items()
+            }
+        shown = [names.get(key, key) for key in keys]
+        plot_strips(panels, drawn[drawn.predictor == "network"], shown, bases)
 
     rows = strip_rows(table.setting.nunique())
     return drawing(rows, caption=caption)(plot)(table, **where)

@@ -177,6 +177,17 @@ def test_settings_of_other_methods_do_not_count(runs):
     assert found.settings == ["method=frepo", "method=dm"]
 
 
+def test_settings_with_long_names_are_drawn(runs):
+    found = compare(runs, networks=2)
+    long = found.table.replace({name: name + " $" * 50 for name in found.settings})
+    left, right = (
+        found._replace(table=long, against=long.against.dropna().iloc[0]).plot().axes
+    )
+    assert len(left.get_yticklabels()) == 2
+    assert points(left) == points(found.plot().axes[0])
+    assert points(right) == points(found.plot().axes[1])
+
+
 def test_html_is_escaped(runs):
     runs[0].experiment["selection"] = "<b>"
     assert "<b>" not in compare(runs[:2], networks=2)._repr_html_()
