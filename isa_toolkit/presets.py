@@ -207,6 +207,7 @@ def evaluation_batch_size(num_distilled: int) -> int:
     return min(check_integer("num_distilled", num_distilled), 500)
 
 
+@typed
 def table(name: str) -> dict[str, Any]:
     """Return a copy of one table of ``presets.toml``."""
     return copy.deepcopy(_load()[name])

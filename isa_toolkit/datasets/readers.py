@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from isa_toolkit.checks import as_text, fail
+from isa_toolkit.checks import as_array, as_text, fail
 from isa_toolkit.datasets.images import Encoded, crop_and_resize, decode_all
 from isa_toolkit.datasets.storage import MappedImages, as_mapped
 from isa_toolkit.datasets.validation import as_images, unreadable
@@ -78,7 +78,7 @@ def from_arrays(name: str, images: Any, labels: Any) -> Records:
     """Return records of arrays; memory maps of bytes that need no change stay maps."""
     mapped = as_mapped(images)
     checked = as_images(name, images) if mapped is None else mapped
-    labels = np.asarray(labels)
+    labels = as_array(f"labels of {name}", labels)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     count = len(labels) if labels.ndim else 0

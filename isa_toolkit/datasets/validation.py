@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from isa_toolkit.annotations import typed
-from isa_toolkit.checks import as_text, check_integer, fail
+from isa_toolkit.checks import as_text, check_integer, check_seed, fail
 from isa_toolkit.environment import check_fits
 from isa_toolkit.errors import InvalidValueError
 
@@ -278,7 +278,7 @@ def stratified_split(
     while (missing := total - held_counts.sum()) > 0:
         spare = order[held_counts[order] < counts[order] - 1]
         held_counts[spare[:missing]] += 1
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(check_seed("seed", seed))
     held = [
         random.permutation(np.flatnonzero(labels == label))[:quota]
         for label, quota in zip(classes, held_counts, strict=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from isa_toolkit.annotations import typed
 from isa_toolkit.figures import training_curves
 from isa_toolkit.figures.style import png
 from isa_toolkit.sweeps import Job
@@ -20,6 +21,7 @@ _HEADS = (
 )  # fmt: skip
 
 
+@typed
 def CompareRuns(folder: str | Path = "runs") -> Panel:
     """Return the panel of the runs of a folder: the picked ones in one figure and a table.
 

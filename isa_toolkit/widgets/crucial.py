@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from isa_toolkit.analysis import ranking
+from isa_toolkit.annotations import typed
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.errors import InvalidValueError
 from isa_toolkit.figures import fig5, samples, score_histogram
@@ -35,6 +36,7 @@ _COLOURS = (
 _ENDS: tuple[ranking.End, ...] = ("easy", "hard")
 
 
+@typed
 def CrucialSamples(
     study: Study,
     *,

@@ -8,6 +8,7 @@ from typing import Any
 
 import ipywidgets
 
+from isa_toolkit.annotations import typed
 from isa_toolkit.distillation import Run
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures import gallery
@@ -21,6 +22,7 @@ _RESULT = -1
 _COLUMNS, _MOST = 10, 200
 
 
+@typed
 def Gallery(folder: str | Path = "runs") -> Panel:
     """Return the panel of the distilled images of runs in a folder, side by side.
 

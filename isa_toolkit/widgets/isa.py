@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from isa_toolkit.annotations import typed
 from isa_toolkit.errors import InvalidValueError
 from isa_toolkit.figures import fig7
 from isa_toolkit.figures.study import Study
@@ -21,6 +22,7 @@ from isa_toolkit.widgets.panel import Panel
 _SAMPLES = 10_000
 
 
+@typed
 def ISA(study: Study, *, images_per_class: int | None = None, seed: int = 0) -> Panel:
     """Return the panel of a real pair: the loss along a segment, and its mean.
 

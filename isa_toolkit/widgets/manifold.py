@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, final
 import ipywidgets
 import numpy as np
 
+from isa_toolkit.annotations import typed
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.errors import InvalidValueError
 from isa_toolkit.figures import fig6
@@ -50,6 +51,7 @@ class _Made(NamedTuple):
         return len(self.table)
 
 
+@typed
 def Manifold(study: Study, *, seed: int = 0) -> Panel:
     """Return the panel of Figure 6: a map per method, its measures, and chosen points.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from isa_toolkit.annotations import typed
 from isa_toolkit.figures import information, recall, regime, table6
 from isa_toolkit.figures.study import Study
 from isa_toolkit.figures.style import png
@@ -28,6 +29,7 @@ def _shown(
     }
 
 
+@typed
 def Diversity(study: Study) -> Panel:
     """Return the panel of recall, for any k, in features or network inputs.
 
@@ -70,6 +72,7 @@ def Diversity(study: Study) -> Panel:
     )  # fmt: skip
 
 
+@typed
 def Information(study: Study) -> Panel:
     """Return the panel of cross-prediction, for any split.
 
@@ -107,6 +110,7 @@ def Information(study: Study) -> Panel:
     )  # fmt: skip
 
 
+@typed
 def Predictors(study: Study) -> Panel:
     """Return the panel of Table 6: network against ridge predictor, at every size.
 
@@ -149,6 +153,7 @@ def Predictors(study: Study) -> Panel:
     )
 
 
+@typed
 def Regime(study: Study) -> Panel:
     """Return the panel of what dropping and segments gain at each accuracy reached.
 

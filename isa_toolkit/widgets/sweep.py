@@ -10,6 +10,7 @@ from typing import Any, final
 
 import ipywidgets
 
+from isa_toolkit.annotations import typed
 from isa_toolkit.errors import InvalidValueError
 from isa_toolkit.sweeps import Plan, Sweep, sweeps_in
 from isa_toolkit.sweeps.engines import LocalEngine, make_engine
@@ -25,6 +26,7 @@ _HINTS = {
 }
 
 
+@typed
 def SweepPanel(
     plan: Plan | None = None,
     *,

@@ -13,6 +13,7 @@ from typing import Any, final
 import ipywidgets
 from tqdm import tqdm
 
+from isa_toolkit.annotations import typed
 from isa_toolkit.distillation import Experiment
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.errors import InvalidValueError
@@ -33,6 +34,7 @@ _HINTS = {
 }
 
 
+@typed
 def JobWatcher(
     experiment: Experiment | None = None,
     *,
