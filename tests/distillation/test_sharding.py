@@ -165,7 +165,7 @@ def test_more_devices_than_there_are_get_one_sentence(tmp_path: Path) -> None:
             make(tiny(), out=tmp_path, devices=99)
     with pytest.raises(TypeError, match=r"^devices must be a whole number, got 1\.5"):
         distill(tiny(), out=tmp_path, devices=1.5)  # pyright: ignore
-    with pytest.raises(TypeError, match=r"^devices over data must be a whole number"):
+    with pytest.raises(TypeError, match=r"^devices must be a whole number or a list"):
         distill_grid(tiny(), out=tmp_path, devices=(1, "2"))  # pyright: ignore
     assert not list(tmp_path.iterdir())
 
