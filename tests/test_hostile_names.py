@@ -24,7 +24,7 @@ from isa_toolkit import sweeps
 from isa_toolkit.cli import main
 from isa_toolkit.datasets import Dataset, load_dataset
 from isa_toolkit.evaluation import random_real
-from isa_toolkit.figures import compare, gallery, report, samples, style
+from isa_toolkit.figures import gallery, report, samples, style
 from isa_toolkit.figures.registry import DEMO, ITEMS
 from isa_toolkit.figures.results_table import as_table
 from isa_toolkit.figures.style import house_style, new_figure, save
@@ -122,16 +122,6 @@ def _plan(dataset: Dataset, out: Path) -> str:
     runs = [dataclasses.replace(run, group=NAMES[1]) for run in made.runs]
     made = dataclasses.replace(made, runs=tuple(runs))
     return made._repr_html_() + sweeps.write(made)._repr_html_()
-
-
-def _comparison(dataset: Dataset, out: Path) -> str:
-    table = TABLES["fig3c"]().assign(dataset=NAME)
-    names = dict(zip(table.setting.unique(), NAMES, strict=False))
-    table = table.assign(
-        setting=table.setting.map(names), against=table.against.map(names)
-    )
-    made = compare.RunComparison(table, tuple(names.values()), NAMES[0])
-    return made._repr_html_()
 
 
 PAGES: dict[str, Callable[[Dataset, Path], str]] = {
