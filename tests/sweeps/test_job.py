@@ -111,7 +111,9 @@ def test_a_run_of_another_process_is_stopped_by_its_own_file(tmp_path, monkeypat
         assert made.status.state == "stopping"
 
 
-@pytest.mark.parametrize("pid", [-1, 0, 1, os.getpid(), 2**22 + 1, "x"])
+@pytest.mark.parametrize(
+    "pid", [-1, 0, 1, pytest.param(os.getpid(), id="own"), 2**22 + 1, "x"]
+)
 def test_no_signal_is_sent_to_a_number_that_a_file_holds(pid, tmp_path, monkeypatch):
     made = job(tmp_path)
     sweep = write(made._plan)
