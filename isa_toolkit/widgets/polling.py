@@ -202,18 +202,17 @@ class FolderWatcher(abc.ABC):
         self.on_refresh_list(self.panel)
         self.panel.refresh()
         self.panel.check()
-        is_polled = self.thread is not None and self.thread.is_alive()
-        if self.state()[1] and not is_polled:
+        if self.state()[1]:
+            # A thread that polls already may have seen an end, and be about to end, too.
             self.thread = threading.Thread(
                 target=self._poll, name=f"isa {self.kind} watcher", daemon=True
             )
             self.thread.start()
 
     def _poll(self) -> None:
-        item, is_running = None, True
-        while is_running or item is not self.item:
+        is_running = True
+        while is_running and self.thread is threading.current_thread():
             time.sleep(self._poll_s)
-            item = self.item
             state, is_running = self.state()
             self.panel.refresh()
             if state != self._listed:

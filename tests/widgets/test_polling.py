@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 
 from isa_toolkit.widgets.polling import FolderWatcher
@@ -37,9 +40,11 @@ def test_one_thread_polls_until_the_item_ends_and_joining_has_a_limit(tmp_path):
     watcher.join()
     watcher.is_running = True
     watcher.panel.attach.click()
-    thread = watcher.thread
+    first = watcher.thread
+    assert first is not None
     watcher.watch("b")
-    assert watcher.thread is thread
+    first.join(5)
+    assert not first.is_alive()
     with pytest.raises(TimeoutError, match="The run is still running after"):
         watcher.join(0.05)
     drawn = watcher.panel.refreshes
@@ -48,6 +53,34 @@ def test_one_thread_polls_until_the_item_ends_and_joining_has_a_limit(tmp_path):
     assert watcher.panel.refreshes > drawn
     with pytest.raises(ValueError, match="poll_s"):
         Watcher(tmp_path, 0)
+
+
+def test_an_item_that_is_resumed_while_its_end_is_being_shown_is_polled_on(tmp_path):
+    watcher = made(tmp_path)
+    watcher.is_running = True
+    watcher.panel.attach.click()
+    first = watcher.thread
+    assert first is not None
+    resumed = threading.Event()
+
+    def resume():
+        if not watcher.is_running and not resumed.is_set():
+            resumed.set()
+            watcher.is_running = True
+            watcher.watch(watcher.item)
+        return [("a (here)", "a")]
+
+    watcher.found = resume  # the list is read anew after the state has changed
+    watcher.is_running = False
+    assert resumed.wait(5)
+    first.join(5)
+    drawn = watcher.panel.refreshes
+    deadline = time.monotonic() + 5
+    while watcher.panel.refreshes < drawn + 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    watcher.is_running = False
+    watcher.join(5)
 
 
 def test_an_item_that_has_ended_is_shown_and_not_polled(tmp_path):
