@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import types
 
 import numpy as np
 import pytest
@@ -187,7 +186,7 @@ def test_a_run_a_path_and_the_name_of_a_data_set_do(
 
     monkeypatch.setattr(evaluation_module, "load_dataset", load)
     file = distilled.save(tmp_path / "distilled.safetensors")
-    run = types.SimpleNamespace(distilled=distilled)
+    run = type("Run", (), {"distilled": distilled})()
     for given in (distilled, run, tmp_path, str(file)):
         evaluate(given, "digits", SMALL)
     named = dataclasses.replace(

@@ -142,7 +142,7 @@ def test_a_study_is_short_to_print_and_loads_a_data_set_by_name(tmp_path):
     study = Study("digits", folder=tmp_path / ("long" * 100))
     assert study.dataset.name == "digits"
     assert len(repr(study)) <= 300
-    with pytest.raises(TypeError, match=r"^dataset must be a Dataset or the name"):
+    with pytest.raises(TypeError, match=r"^dataset must be a Dataset or text"):
         Study(three_digits().train.images)
 
 
