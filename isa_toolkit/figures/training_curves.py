@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -150,7 +151,8 @@ def _draw(panels: Panels, axes: Sequence[Axes], table: pd.DataFrame) -> None:
     ):
         if is_log:
             log_scale(left.yaxis)
-        left.set_title(objective)
+        # One setting per line, clear of the letter of the panel.
+        left.set_title(re.sub(r", (?=\w+=)", ",\n", objective))
     for ax in axes:
         ax.set_xlabel("outer step")
         ax.set_xlim(left=0)

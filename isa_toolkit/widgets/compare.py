@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from isa_toolkit.annotations import typed
+from isa_toolkit.distillation.run_names import run_names
 from isa_toolkit.figures import training_curves
 from isa_toolkit.figures.style import png
 from isa_toolkit.sweeps import Job
@@ -57,7 +58,9 @@ def CompareRuns(folder: str | Path = "runs") -> Panel:
         }
 
     def still() -> bytes | None:
-        table = table_of(runs.picked(panel, panel.values))
+        jobs = list(runs.picked(panel, panel.values).values())
+        names = run_names([job.run.experiment for job in jobs])
+        table = table_of(dict(zip(names, jobs, strict=True)))
         return png(training_curves.draw(table)) if len(table) else None
 
     panel = Panel(

@@ -69,6 +69,9 @@ def test_losses_over_other_samples_have_axes_of_their_own(tmp_path):
     table = training_curves.compute(runs)
     *losses, accuracies = training_curves.draw(table).axes
     assert [ax.get_title() for ax in losses] == ["drop_easy=0", "drop_easy=0.2"]
+    long = table.assign(objective="drop_easy=0, segment=(0, 0.5)")
+    left = training_curves.draw(long).axes[0]
+    assert left.get_title() == "drop_easy=0,\nsegment=(0, 0.5)"
     assert [len(ax.lines) for ax in losses] == [2, 2]
     assert len(accuracies.lines) == 4 * 3
     assert "cannot be compared" in training_curves.caption(table)

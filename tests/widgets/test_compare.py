@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from isa_toolkit.distillation.run_names import run_names
 from isa_toolkit.figures import training_curves
 from isa_toolkit.figures.style import png
 from isa_toolkit.figures.variants import Variant
@@ -30,6 +31,13 @@ def test_what_is_picked_is_what_is_drawn_and_listed(study, whole, tmp_path):
     texts = dict(panel.pick.options)
     assert set(texts.values()) == {whole.path.name, other.path.name}
     assert all(text in panel.table.value for text in texts)
+    # The picture names runs by what differs between those that are picked.
+    by_name = {run.path.name: run for run in (whole, other)}
+    picked = [by_name[name] for name in panel.pick.value]
+    short = run_names([run.experiment for run in picked])
+    drawn = training_curves.compute(dict(zip(short, picked, strict=True)))
+    stored = base64.b64decode(panel._repr_mimebundle_()["image/png"])
+    assert stored == png(training_curves.draw(drawn))
     panel.pick.value = [whole.path.name]
     panel.check()
     [text] = [text for text, name in texts.items() if name == whole.path.name]
