@@ -228,7 +228,7 @@ class Checkpoints:
         return Checkpoint(step, state, notes)
 
     def _move_away(self, faults: dict[str, list[int]], good: int) -> None:
-        """Move checkpoints beside the folder: Orbax writes no step twice."""
+        """Move checkpoints out of the folder: Orbax writes no step twice."""
         for step in itertools.chain(*faults.values()):
             target = self._folder.with_name(f"damaged-checkpoint-{step}")
             delete(target)

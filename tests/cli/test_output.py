@@ -84,6 +84,14 @@ def test_a_terminal_is_sent_no_escapes(capsys):
     assert err == "two\nlines\\x07\n"
 
 
+def in_shell(line, folder):
+    """Return how a line ended that a shell ran in a folder."""
+    return subprocess.run(
+        ["sh", "-c", line], cwd=folder, check=False, capture_output=True, text=True,
+        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("redirected", "code"),
     [
@@ -98,19 +106,12 @@ def test_a_terminal_is_sent_no_escapes(capsys):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_streams_of_a_process_may_be_closed_or_full(redirected, code, tmp_path):
     line = f"'{sys.executable}' -m isa_toolkit data {redirected}"
-    home = str(Path(__file__).parents[2])
-    ended = subprocess.run(
-        ["sh", "-c", line], cwd=tmp_path, env={"PYTHONPATH": home}, check=False,
-        capture_output=True, text=True,
-    )  # fmt: skip
+    ended = in_shell(line, tmp_path)
     assert (ended.returncode, ended.stderr) == (code, "")
 
 
 def test_an_output_without_a_reader_is_no_failure(tmp_path):
     line = f"('{sys.executable}' -m isa_toolkit data; echo $? >&2) | true"
-    home = str(Path(__file__).parents[2])
-    ended = subprocess.run(
-        ["sh", "-c", line], cwd=tmp_path, env={"PYTHONPATH": home}, check=True,
-        capture_output=True, text=True,
-    )  # fmt: skip
+    ended = in_shell(line, tmp_path)
+    assert ended.returncode == 0
     assert ended.stderr == "0\n"

@@ -121,6 +121,17 @@ def test_a_damaged_checkpoint_is_put_aside_for_the_one_before(
     assert (tmp_path / "damaged-checkpoint-3").is_dir()
 
 
+def expect_step_2(folder: Path) -> None:
+    """Check that the run resumes from step 2, with a warning."""
+    with (
+        Checkpoints(folder) as checkpoints,
+        pytest.warns(UserWarning, match="resumes from step 2"),
+    ):
+        stored = checkpoints.restore(STATE, experiment="a" * 64)
+    assert stored is not None
+    assert stored.step == 2
+
+
 def test_a_checkpoint_without_sums_is_read_or_found_damaged(
     three: Path, tmp_path: Path
 ) -> None:
@@ -131,13 +142,7 @@ def test_a_checkpoint_without_sums_is_read_or_found_damaged(
     assert stored is not None
     assert stored.step == 3
     cut_off(folder / "3" / "notes" / "metadata")
-    with (
-        Checkpoints(folder) as checkpoints,
-        pytest.warns(UserWarning, match="resumes from step 2"),
-    ):
-        stored = checkpoints.restore(STATE, experiment="a" * 64)
-    assert stored is not None
-    assert stored.step == 2
+    expect_step_2(folder)
 
 
 def test_several_damaged_ones_are_put_aside_together(
@@ -172,13 +177,7 @@ def test_a_checkpoint_with_other_notes_is_damaged(
     folder = shutil.copytree(three, tmp_path / "checkpoints")
     (folder / "3" / "notes" / "metadata").write_text(json.dumps(notes))
     (folder / "3" / "sums.json").unlink()
-    with (
-        Checkpoints(folder) as checkpoints,
-        pytest.warns(UserWarning, match="resumes from step 2"),
-    ):
-        stored = checkpoints.restore(STATE, experiment="a" * 64)
-    assert stored is not None
-    assert stored.step == 2
+    expect_step_2(folder)
 
 
 @pytest.mark.parametrize("source", ["1", "3"])

@@ -218,9 +218,9 @@ def test_files_that_were_damaged_are_written_anew(
     names = ("experiment.json", "environment.json", "status.json")
     for name in names:
         (store.path / name).write_bytes(content)
-    with pytest.warns(UserWarning, match="it is written anew") as told:
+    with pytest.warns(UserWarning, match="it is written anew") as caught:
         write()
-    assert [str(one.message).partition(" was ")[0] for one in told] == [
+    assert [str(one.message).partition(" was ")[0] for one in caught] == [
         str(store.path / name) for name in names
     ]
     write()
