@@ -48,9 +48,8 @@ def check_file(path: Path, *, is_read: bool = True) -> None:
     if not stat.S_ISREG(found.st_mode):
         fix = "Pipes, devices and folders are not read."
         raise fail(f"file {path.name}", "be a regular file", str(path), fix)
-    if (
-        is_read and found.st_size > _LARGE_FILE
-    ):  # to ask for the free memory takes longer
+    # To ask for the free memory takes longer than to read a small file.
+    if is_read and found.st_size > _LARGE_FILE:
         check_fits(f"file {path.name}", found.st_size)
 
 

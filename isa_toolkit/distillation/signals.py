@@ -54,11 +54,10 @@ class StopRequest:
 def catch_signals(since: float | None = None) -> Iterator[StopRequest]:
     """Turn the first SIGINT, SIGTERM or SIGHUP into a request to stop, to be polled.
 
-    A second signal raises ``KeyboardInterrupt`` wherever the program is, but after a
-    ``hold``. Inside of another
-    ``catch_signals`` the request is that one's. Outside the main thread, where Python
-    receives no signals, the request is never set. ``since`` is that of the request; None
-    for now.
+    A second signal raises ``KeyboardInterrupt`` wherever the program is, in a ``hold`` at
+    its end. Within another ``catch_signals`` the request is that one's. Outside the main
+    thread, where Python receives no signals, the request is never set. ``since`` is that
+    of the request; None for now.
     """
     if threading.current_thread() is not threading.main_thread():
         yield StopRequest(since)
