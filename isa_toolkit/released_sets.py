@@ -115,9 +115,7 @@ def import_distilled(
     check_file(path)
     try:
         found = _READERS[kind](path, index)
-    except IsaError:
-        raise
-    except (ModuleNotFoundError, MemoryError):
+    except (IsaError, ModuleNotFoundError, MemoryError):
         raise
     except Exception as error:
         # Whatever msgpack, NumPy and PyTorch raise for a damaged file.
