@@ -30,7 +30,7 @@ from isa_toolkit import checks
 from isa_toolkit.annotations import check_settings
 from isa_toolkit.errors import FAILED, InvalidValueError
 from isa_toolkit.sweeps.states import LOG, START_MARK, STOP, WORKER, worker_state
-from isa_toolkit.sweeps.worker import settle, start_worker, worker_environment
+from isa_toolkit.sweeps.worker import Worker, worker_environment
 
 # Slurm asks for a checkpoint so many seconds before the time limit.
 _CHECKPOINT_S = 120
@@ -54,8 +54,8 @@ class LocalEngine:
         check_settings(self, from_zero=["retries"])
         self._queue: collections.deque[Path] = collections.deque()
         self._deaths: collections.Counter[Path] = collections.Counter()
-        # The group and the process of each slot that is in use.
-        self._running: dict[int, tuple[Path, subprocess.Popen[bytes]]] = {}
+        # The worker of each slot that is in use.
+        self._running: dict[int, Worker] = {}
 
     def start(self, groups: Sequence[Path]) -> None:
         """Queue groups, given by the paths of their folders."""
@@ -63,20 +63,18 @@ class LocalEngine:
 
     def poll(self) -> bool:
         """Fill free slots; return whether a worker runs."""
-        for slot, (folder, process) in list(self._running.items()):
-            code = process.poll()
+        for slot, worker in list(self._running.items()):
+            code, folder = worker.poll(), worker.folder
             if code is None:
                 continue
             del self._running[slot]
-            is_dead = settle(folder, code) == FAILED
-            if is_dead and self._deaths[folder] < self.retries:
+            if code == FAILED and self._deaths[folder] < self.retries:
                 self._deaths[folder] += 1
                 self._queue.appendleft(folder)
         for slot, environment in enumerate(self.environments):
             if self._queue and slot not in self._running:
                 folder = self._queue.popleft()
-                process = start_worker(folder, environment=environment)
-                self._running[slot] = folder, process
+                self._running[slot] = Worker(folder, environment=environment)
         return bool(self._running)
 
     def stop(self, force: bool) -> None:
@@ -84,8 +82,8 @@ class LocalEngine:
         self._queue.clear()
         self.retries = 0
         if force:
-            for _, process in self._running.values():
-                process.kill()
+            for worker in self._running.values():
+                worker.process.kill()
 
     @functools.cached_property
     def environments(self) -> list[dict[str, str]]:
@@ -179,7 +177,7 @@ class RayEngine:
 
 def _run(folder: str) -> int:
     """Run the worker of a group on the machine and the GPUs that Ray has chosen."""
-    code = settle(Path(folder), start_worker(Path(folder)).wait())
+    code = Worker(Path(folder)).wait()
     if code == FAILED:  # Ray starts the task again
         raise ChildProcessError(f"The process of {folder} died.")
     return code

@@ -6,7 +6,6 @@ The process outlives the kernel; any kernel finds it again through its folders.
 from __future__ import annotations
 
 import contextlib
-import subprocess
 from pathlib import Path
 from typing import final
 
@@ -16,7 +15,7 @@ from isa_toolkit.errors import InvalidValueError, IsaError
 from isa_toolkit.sweeps.plan import plan
 from isa_toolkit.sweeps.states import KILL, STOP, RunStatus, run_status, worker_state
 from isa_toolkit.sweeps.sweep import Plan, Sweep, sweeps_in, wait_while, write
-from isa_toolkit.sweeps.worker import settle, start_worker
+from isa_toolkit.sweeps.worker import Worker
 
 
 class JobFailedError(IsaError, RuntimeError):
@@ -42,7 +41,7 @@ class Job:
     def _set(self, planned: Plan) -> None:
         self._plan, self.path = planned, planned.out / planned.name
         self._group = planned.group_path(planned.name)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._worker: Worker | None = None
 
     @classmethod
     def attach(cls, path: str | Path) -> Job:
@@ -64,7 +63,7 @@ class Job:
         status = self.status
         if not status.is_alive and status.state != "done":
             write(self._plan if self._plan.runs else self._stored_plan())
-            self._process = start_worker(self._group, tied=False)
+            self._worker = Worker(self._group, tied=False)
         return self
 
     def stop(self) -> None:
@@ -99,9 +98,8 @@ class Job:
     @property
     def status(self) -> RunStatus:
         """What is known of the run now."""
-        code = None if self._process is None else self._process.poll()
-        if code is not None:
-            settle(self._group, code)
+        if self._worker is not None:
+            self._worker.poll()
         return run_status(self.path, self._group)
 
     def _stored_plan(self) -> Plan:

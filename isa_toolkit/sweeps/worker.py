@@ -37,7 +37,7 @@ from isa_toolkit.errors import (
     RunLostError,
     exit_code,
 )
-from isa_toolkit.files import read_json, write_json
+from isa_toolkit.files import fits, read_json, write_json
 from isa_toolkit.sweeps.states import (
     FINAL,
     KILL,
@@ -97,7 +97,8 @@ def run_group(path: str | Path) -> int:
     with _stop_requests(folder.parents[1]):
         try:
             with lock_folder(folder, RunLockedError, wait_s=_LOCK_WAIT_S) as check:
-                write_json(folder / WORKER, {"state": "running"})
+                began = (read_json(folder / WORKER) or {}).get("time")
+                write_json(folder / WORKER, {"state": "running", "time": began})
                 try:
                     _run(folder, job)
                 except Exception as error:  # noqa: BLE001 - the folder says it to all
@@ -178,16 +179,49 @@ def is_parent_gone() -> bool:
     return bool(parent) and str(os.getppid()) != parent
 
 
-def start_worker(
-    folder: Path, *, tied: bool = True, environment: Mapping[str, str] | None = None
-) -> subprocess.Popen[bytes]:
-    """Start ``isa-toolkit sweep worker FOLDER``; its output is appended to ``log.txt``.
+class Worker:
+    """A process that runs ``isa-toolkit sweep worker FOLDER``.
 
-    A tied worker stops, with checkpoints, when this process ends.
+    Its output is appended to ``log.txt``. A tied worker stops, with checkpoints, when this
+    process ends.
     """
-    write_json(folder / WORKER, {"state": "starting", "time": time.time()})
-    command = ["-m", "isa_toolkit", "sweep", "worker", str(folder)]
-    return start_python(command, folder / LOG, tied=tied, environment=environment)
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        tied: bool = True,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder, self._began = folder, time.time()
+        write_json(folder / WORKER, {"state": "starting", "time": self._began})
+        command = ["-m", "isa_toolkit", "sweep", "worker", str(folder)]
+        self.process = start_python(
+            command, folder / LOG, tied=tied, environment=environment
+        )
+
+    def poll(self) -> int | None:
+        """Return the code of the group, or None as long as the process runs."""
+        return None if self.process.poll() is None else self.wait()
+
+    def wait(self) -> int:
+        """Return the code of the group when the process has ended.
+
+        If the worker could not say how it ended, ``worker.json`` says so from now on, unless
+        the group has been started again since.
+        """
+        code = self.process.wait()
+        found = read_json(self.folder / WORKER) or {}
+        if fits(found, RESULT):
+            return found["code"]
+        result = {"code": FAILED if code else OK, "reason": ""}
+        if code:
+            how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
+            last = last_line(self.folder / LOG)
+            result["reason"] = f"The process ended with {how}. {last}".strip()
+        if found.get("time") in (None, self._began):
+            write_json(self.folder / WORKER, result)
+        return result["code"]
 
 
 def worker_environment(*, tied: bool) -> dict[str, str]:
@@ -223,19 +257,3 @@ def start_python(
     # Python warns about a process that is forgotten while it runs.
     _STARTED[:] = [one for one in _STARTED if one.poll() is None] + [process]
     return process
-
-
-def settle(folder: Path, code: int) -> int:
-    """Return the code of a group whose process has ended with an exit code or a signal.
-
-    If the worker could not say how it ended, ``worker.json`` says so from now on.
-    """
-    result = read_json(folder / WORKER, RESULT)
-    if result is None:
-        result = {"code": FAILED if code else 0, "reason": ""}
-        if code:
-            how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
-            last = last_line(folder / LOG)
-            result["reason"] = f"The process ended with {how}. {last}".strip()
-        write_json(folder / WORKER, result)
-    return result["code"]

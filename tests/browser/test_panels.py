@@ -126,8 +126,7 @@ def test_a_run_is_started_watched_found_again_stopped_and_resumed(panels, server
     first = step_of(panel)
     lab.until(page, lambda: step_of(panel) > first)
 
-    page.evaluate("jupyterapp.commands.execute('docmanager:save')")
-    page.reload()
+    server.reload(page)
     panel = panel_of(page, "Distillation run")
     panel.wait_for()
     seen = step_of(panel)
@@ -241,8 +240,7 @@ def test_the_map_shows_images_lists_a_lasso_and_keeps_the_old_picture(page, serv
     assert panel.locator(".isa-stale canvas").count() == before
     assert panel.locator(".isa-error").count() == 0
 
-    page.evaluate("jupyterapp.commands.execute('docmanager:save')")
-    page.reload()
+    server.reload(page)
     panel = maps_of(page)
     assert "training image" in point_at(page, panel, 0)
 

@@ -87,7 +87,11 @@ def until(page: Any, condition: Callable[[], Any]) -> None:
     """Return when a condition holds; what the page tells meanwhile is heard."""
     end = time.monotonic() + LONG_S
     while not condition():
-        assert time.monotonic() < end, f"waited {LONG_S:g} s in vain"
+        if time.monotonic() > end:
+            shown = page.locator("body").inner_text()
+            raise AssertionError(
+                f"waited {LONG_S:g} s in vain; the page says:\n{shown}"
+            )
         page.wait_for_timeout(100)
 
 
@@ -219,6 +223,15 @@ class Lab:
         """Run all cells and wait for the last one; a cell that fails ends it at once."""
         self.start_all(page)
         self.wait_for_all(page)
+
+    def reload(self, page: Any) -> None:
+        """Save the notebook of a page and load the page again.
+
+        A kernel that is busy then is asked for its widgets in vain.
+        """
+        page.get_by_text("| Idle").first.wait_for()
+        page.evaluate("jupyterapp.commands.execute('docmanager:save')")
+        page.reload()
 
     def start_all(self, page: Any) -> None:
         """Run all cells, and do not wait for them."""

@@ -99,6 +99,27 @@ def test_it_is_a_process_of_its_own_that_any_kernel_finds_and_ends(
     os.kill(pid, signal.SIGKILL)  # a shell does not look at the file
 
 
+def test_the_end_of_an_earlier_process_is_not_that_of_a_later_one(
+    tmp_path, monkeypatch
+):
+    first = job(tmp_path / "runs")
+    script(tmp_path, monkeypatch, "kill -9 $$")
+    assert first.start().wait(20).state == "failed"
+    assert "SIGKILL" in first.status.reason
+    # Another kernel resumes the run before this one has looked at the end of its own.
+    script(tmp_path, monkeypatch, HEARS_NOTHING)
+    [second] = runs_in(tmp_path / "runs")
+    assert second.start().status.state == "starting"
+    [pid, *_] = wait_for(
+        lambda: worker_pids(tmp_path / "runs/sweeps" / first.path.name)
+    )
+    try:
+        assert first.status.state == second.status.state == "starting"
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: second.status.state == first.status.state == "failed")
+
+
 def test_a_run_of_another_process_is_stopped_by_its_own_file(tmp_path, monkeypatch):
     made = job(tmp_path)
     made.path.mkdir()
