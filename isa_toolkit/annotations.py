@@ -67,6 +67,36 @@ def typed(called: _Typed) -> _Typed:
     return typing.cast(_Typed, _typed(called, called.__name__))
 
 
+def takes_table(columns: Collection[str]) -> Callable[[_Typed], _Typed]:
+    """Decorate a function as ``typed`` does, and check the columns of its first argument.
+
+    Args:
+        columns: Names of the columns that the table must have.
+    """
+
+    def decorate(function: Any) -> Any:
+        name = next(iter(inspect.signature(function).parameters))
+
+        @functools.wraps(function)
+        def checked(table: Any, *args: Any, **kwargs: Any) -> Any:
+            if missing := [column for column in columns if column not in table]:
+                raise fail(
+                    name,
+                    "be a table of the compute function of this figure, which has the "
+                    f"columns {', '.join(columns)}",
+                    as_text(
+                        f"one without {', '.join(missing)}"
+                        if len(table.columns)
+                        else "an empty one: there is no such run"
+                    ),
+                )
+            return function(table, *args, **kwargs)
+
+        return typed(checked)
+
+    return decorate
+
+
 class _ByName(type):
     """Class that is imported later: its instances are known by the name of their class."""
 
@@ -206,6 +236,9 @@ def _as_type(name: str, value: Any, hint: Any) -> Any:
         value, os.PathLike if origin is Path else origin
     ):
         raise wrong_type(name, _noun(hint), value)
+    if origin is Mapping and parts and isinstance(parts[1], type):
+        for one in value.values():
+            check_type(f"each value of {name}", one, parts[1])
     if isinstance(value, str) and "\0" in value:
         raise fail(name, "hold no zero byte", value)
     return value

@@ -210,7 +210,7 @@ def evaluation_batch_size(num_distilled: int) -> int:
 @typed
 def table(name: str) -> dict[str, Any]:
     """Return a copy of one table of ``presets.toml``."""
-    return copy.deepcopy(_load()[name])
+    return copy.deepcopy(_load()[check_one_of("name", name, _load())])
 
 
 @functools.cache

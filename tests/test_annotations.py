@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from jaxtyping import Array, Float, Key
 
@@ -106,6 +107,26 @@ def test_axes_of_one_name_have_one_length() -> None:
 def test_a_missing_argument_is_an_error_of_ours() -> None:
     with pytest.raises(InvalidTypeError, match="missing a required argument"):
         isa.distill()  # pyright: ignore[reportCallIssue]
+
+
+DRAWINGS = [
+    getattr(module, name)
+    for module in vars(isa.figures).values()
+    if inspect.ismodule(module)
+    for name in ("draw", "caption")
+    if hasattr(module, name)
+]
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, 3, "digits", [], {"a": 1}, pd.DataFrame(), pd.DataFrame({"a": [1]})]
+)
+def test_figures_and_captions_refuse_what_is_not_their_table(wrong: object) -> None:
+    assert len(DRAWINGS) > 20
+    for draw in DRAWINGS:
+        with pytest.raises(IsaError, match="table must be") as caught:
+            draw(wrong)
+        assert "\n" not in str(caught.value)
 
 
 PUBLIC = {

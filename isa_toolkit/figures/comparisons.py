@@ -52,8 +52,11 @@ def _draw_strips(
         shown = [names.get(key, key) for key in keys]
         plot_strips(panels, drawn[drawn.predictor == "network"], shown, bases)
 
-    rows = strip_rows(table.setting.nunique())
-    return drawing(rows, caption=caption)(plot)(table, **where)
+    def rows(table: pd.DataFrame) -> dict[str, float]:
+        return strip_rows(table.setting.nunique())
+
+    columns = results_table.COLUMNS
+    return drawing(rows, caption=caption, columns=columns)(plot)(table, **where)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

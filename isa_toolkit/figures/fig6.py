@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 
 from isa_toolkit import checks
 from isa_toolkit.analysis import class_geometry, manifold
+from isa_toolkit.annotations import takes_table
 from isa_toolkit.distillation import Run
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures import information, results_table
@@ -40,6 +41,10 @@ _FIFTHS = {
     "hardest fifth": "#7f0000",
 }
 _START = "start"
+_COLUMNS = (
+    "setting", "kind", "index", "class_index", "label", "x", "y", "hardness", "start_x",
+    "start_y", "mode", "space", "trustworthiness",
+)  # fmt: skip
 
 
 def pictures(study: Study) -> dict[str, dict[str, Any]]:
@@ -181,6 +186,7 @@ def _sample_each_class(
     return np.sort(np.concatenate(chosen))
 
 
+@takes_table(_COLUMNS)
 def points_of(table: pd.DataFrame) -> pd.DataFrame:
     """Return each image of a table once: real ones, then the distilled sets.
 
@@ -240,6 +246,7 @@ def _rows(table: pd.DataFrame, colour_by: str = "class") -> dict[str, float]:
     return {f"{letters[at : at + 2]:.<2}": 2.9 for at in range(0, count, 2)}
 
 
+@takes_table(_COLUMNS)
 def caption(table: pd.DataFrame, *, colour_by: str = "class") -> str:
     """Return the caption of a table from ``compute``, however it is coloured."""
     del colour_by
@@ -275,7 +282,7 @@ def caption(table: pd.DataFrame, *, colour_by: str = "class") -> str:
     )
 
 
-@drawing(_rows, caption=caption)
+@drawing(_rows, caption=caption, columns=_COLUMNS)
 def draw(
     panels: Panels,
     table: pd.DataFrame,

@@ -16,6 +16,7 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from isa_toolkit import checks
 from isa_toolkit.analysis import ranking
+from isa_toolkit.annotations import takes_table, typed
 from isa_toolkit.figures import information
 from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import Panels, drawing, log_scale
@@ -25,6 +26,7 @@ _DROP_EASY = 0.2
 _BATCH = 1024
 _DRAWS = 10_000
 _SEGMENT = (-1.0, 0.0)
+_COLUMNS = ("kind", "x", "y", "kept", "pixels", "label", "t", "loss")
 _KEPT, _DROPPED, _PAIR = "#0072B2", "#bbbbbb", "#D55E00"
 
 
@@ -119,6 +121,7 @@ def find_batch(
     )
 
 
+@typed
 def pair_of(batch: Batch, sample: int | None = None, *, partner: int = 1) -> Pair:
     """Return a kept sample of a batch with its partner.
 
@@ -147,6 +150,7 @@ def pair_of(batch: Batch, sample: int | None = None, *, partner: int = 1) -> Pai
     return Pair(batch, both, _plane(batch.features, *both))
 
 
+@typed
 def segment_table(
     pair: Pair, segment: tuple[float, float], *, samples: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
@@ -239,6 +243,7 @@ def _plane(real: np.ndarray, first: int, second: int) -> np.ndarray:
 # --- drawing ----------------------------------------------------------------------------
 
 
+@takes_table(_COLUMNS)
 def caption(table: pd.DataFrame) -> str:
     """Return the caption of a table from ``compute``."""
     mean = table[table.kind == "mean"].iloc[0]
@@ -252,6 +257,7 @@ def caption(table: pd.DataFrame) -> str:
     )
 
 
+@takes_table(_COLUMNS)
 def caption_segment(table: pd.DataFrame) -> str:
     """Return the caption of ``draw_segment``, from the table of ``segment_table``."""
     exact = table[table.kind == "mean"].iloc[0]
@@ -263,7 +269,7 @@ def caption_segment(table: pd.DataFrame) -> str:
     )
 
 
-@drawing({"aa": 1.3, "bc": 2.7}, caption=caption)
+@drawing({"aa": 1.3, "bc": 2.7}, caption=caption, columns=_COLUMNS)
 def draw(panels: Panels, table: pd.DataFrame) -> None:
     """Draw the algorithm, the pair in feature space, and the loss between."""
     algorithm, plane, curve = panels
@@ -272,7 +278,7 @@ def draw(panels: Panels, table: pd.DataFrame) -> None:
     _draw_curve(curve, table)
 
 
-@drawing({"abc": 2.9}, caption=caption_segment, size=(9.4, 2.9))
+@drawing({"abc": 2.9}, caption=caption_segment, columns=_COLUMNS, size=(9.4, 2.9))
 def draw_segment(panels: Panels, table: pd.DataFrame) -> None:
     """Draw the pair in its plane, the loss along the segment, and the running mean."""
     plane, curve, means = panels

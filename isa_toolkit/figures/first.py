@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isa_toolkit.annotations import takes_table
 from isa_toolkit.evaluation.baselines import kmeans_real
 from isa_toolkit.figures import results_table
 from isa_toolkit.figures.images import ImageRow, draw_grid
@@ -16,6 +17,7 @@ from isa_toolkit.figures.variants import Variant, looks_of
 
 ISA = Variant("isa")
 _MOST_CLASSES = 10
+_COLUMNS = ("setting", "label", "pixels", "value", "low", "high", "n")
 
 
 def compute(
@@ -59,6 +61,7 @@ def compute(
     return pd.DataFrame(rows).assign(dataset=study.dataset.name, images_per_class=size)
 
 
+@takes_table(_COLUMNS)
 def caption(table: pd.DataFrame) -> str:
     """Return the caption of a table from ``compute``."""
     sets = table.drop_duplicates("setting").set_index("setting")
@@ -74,6 +77,7 @@ def caption(table: pd.DataFrame) -> str:
     )
 
 
+@takes_table(_COLUMNS)
 def draw(table: pd.DataFrame, **how: Any) -> Any:
     """Return a figure of a row of images for each set, with its name and its accuracy.
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isa_toolkit.annotations import takes_table, typed
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures.images import ImageRow, draw_grid
 from isa_toolkit.figures.results_table import format_images_per_class
@@ -24,6 +25,7 @@ LETTERS = {
     ("imagenet64", 2): "p",
 }  # fmt: skip
 _ROWS, _COLUMNS = 20, 10
+_TABLE = ("dataset", "images_per_class", "label", "first", "second", "pixels")
 
 
 def pictures(study: Study) -> dict[str, dict[str, Any]]:
@@ -46,6 +48,7 @@ def compute(study: Study, images_per_class: int) -> pd.DataFrame:
     )
 
 
+@typed
 def table_of(distilled: DistilledSet, dataset: str) -> pd.DataFrame:
     """Return any distilled set as a table of images.
 
@@ -74,6 +77,7 @@ def table_of(distilled: DistilledSet, dataset: str) -> pd.DataFrame:
     return table.iloc[order].reset_index(drop=True)
 
 
+@takes_table(_TABLE)
 def draw(table: pd.DataFrame, **how: Any) -> Any:
     """Return the gallery: a row per class; with one image per class, a row for all.
 
@@ -97,6 +101,7 @@ def draw(table: pd.DataFrame, **how: Any) -> Any:
     return draw_grid(rows, **how)
 
 
+@takes_table(_TABLE)
 def caption(table: pd.DataFrame) -> str:
     """Return the caption of a table from ``compute``."""
     one = table.iloc[0]

@@ -13,6 +13,7 @@ from isa_toolkit.analysis.cross_prediction import (
     cross_prediction,
     ridge_weights,
 )
+from isa_toolkit.annotations import takes_table, typed
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.distillation import Run
 from isa_toolkit.distilled import DistilledSet
@@ -22,6 +23,7 @@ from isa_toolkit.evaluation.features import (
     distilled_network,
 )
 from isa_toolkit.figures import results_table
+from isa_toolkit.figures.results_table import COLUMNS
 from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import Panels, drawing, plot_strips, strip_rows
 from isa_toolkit.figures.variants import Setting, Variant, setting
@@ -44,6 +46,7 @@ _PARTS = {
 }
 
 
+@typed
 def predictions(
     network: FeatureNetwork,
     distilled: DistilledSet,
@@ -65,6 +68,7 @@ def predictions(
     return real @ ridge_weights(network.features(images), targets)
 
 
+@typed
 def scores(
     network: FeatureNetwork,
     distilled: DistilledSet,
@@ -84,6 +88,7 @@ def scores(
     return 0.5 * np.square(predicted - labels).sum(1)
 
 
+@typed
 def trains_with_flips(dataset: Dataset, distilled: DistilledSet) -> bool:
     """Return whether FRePo's runs double a set of this size with horizontal flips."""
     method = BASE.method(1.0).resolve(
@@ -208,6 +213,7 @@ def _stability(
     }
 
 
+@typed
 def read_and_score(
     study: Study, distilled: DistilledSet, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -223,6 +229,7 @@ def read_and_score(
     return real, scores(network, distilled, real, dataset.targets("train"), flips=flips)
 
 
+@takes_table(COLUMNS)
 def caption(table: pd.DataFrame, *, fraction: float = FRACTION) -> str:
     """Return the caption of a table that was computed with this fraction."""
     one = table[table.seed.isna()].iloc[0]
@@ -250,7 +257,7 @@ def caption(table: pd.DataFrame, *, fraction: float = FRACTION) -> str:
     )
 
 
-@drawing(strip_rows(len(_PARTS)), caption=caption)
+@drawing(strip_rows(len(_PARTS)), caption=caption, columns=COLUMNS)
 def draw(panels: Panels, table: pd.DataFrame, *, fraction: float = FRACTION) -> None:
     """Draw the errors of the three splits, and their difference to the random one."""
     plot_strips(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from isa_toolkit.annotations import takes_table, typed
 from isa_toolkit.figures.results_table import bracketed
 
 AGREES, DIFFERS, NOISE = "agrees", "differs", "inside the noise"
@@ -54,6 +55,7 @@ def published_numbers() -> pd.DataFrame:
     return pd.read_csv(path).astype({"images_per_class": "Int64"})
 
 
+@typed
 def compare(item: str, ours: pd.DataFrame, *, is_published_scale: bool) -> pd.DataFrame:
     """Return the paper's numbers of one item, each with ours and a verdict.
 
@@ -116,6 +118,7 @@ def published_claims() -> pd.DataFrame:
     return pd.read_csv(Path(__file__).with_name("paper_claims.csv"))
 
 
+@typed
 def check_claims(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return every claim with our paired difference, its interval and a verdict.
 
@@ -160,6 +163,7 @@ def check_claims(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return table.assign(verdict=verdict)
 
 
+@takes_table(["claim", "images_per_class", "value", "low", "high", "verdict"])
 def claims_as_text(claims: pd.DataFrame) -> pd.DataFrame:
     """Return the tested claims of ``check_claims`` for a notebook, a row for each.
 

@@ -10,8 +10,10 @@ import pandas as pd
 
 from isa_toolkit.analysis.diversity import prdc, recall
 from isa_toolkit.analysis.kernels import kid, vendi_score
+from isa_toolkit.annotations import takes_table
 from isa_toolkit.distillation import Run
 from isa_toolkit.figures import results_table
+from isa_toolkit.figures.results_table import COLUMNS
 from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import Panels, drawing, plot_strips, strip_rows
 from isa_toolkit.figures.variants import Variant, looks_of
@@ -93,6 +95,7 @@ def compute(
     return results_table.with_means(table, against=variants[0].key)
 
 
+@takes_table(COLUMNS)
 def caption(
     table: pd.DataFrame,
     *,
@@ -126,7 +129,9 @@ def _against(table: pd.DataFrame) -> str:
     return next(iter(table.against.dropna()), "frepo")
 
 
-@drawing(lambda table, **_: strip_rows(len(_keys(table))), caption=caption)
+@drawing(
+    lambda table, **_: strip_rows(len(_keys(table))), caption=caption, columns=COLUMNS
+)
 def draw(
     panels: Panels,
     table: pd.DataFrame,

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from isa_toolkit.annotations import typed
 from isa_toolkit.figures import published_results, results_table
 from isa_toolkit.figures.comparisons import DEMO_TABLE
 from isa_toolkit.figures.published_results import NOT_RUN, VERDICTS, check_claims
@@ -32,6 +33,7 @@ _RECORD = {
 }
 
 
+@typed
 def stored_records(out: str | Path) -> list[dict[str, Any]]:
     """Return the record of each study and item, with its ``folder``, under a results folder.
 
@@ -46,6 +48,7 @@ def stored_records(out: str | Path) -> list[dict[str, Any]]:
     return records
 
 
+@typed
 def stored_numbers(record: Record) -> pd.DataFrame:
     """Return the rows of ``results_table`` of a stored item; none without their file."""
     path = record["folder"] / f"{record['item']}-numbers.csv"
@@ -55,6 +58,7 @@ def stored_numbers(record: Record) -> pd.DataFrame:
         return results_table.as_table([])
 
 
+@typed
 def write_report(out: str | Path) -> Path:
     """Write ``report.html``, a page of its own, from the stored items of every study."""
     records = stored_records(out)
@@ -126,6 +130,7 @@ def _pictures(record: Record) -> Iterator[dict[str, Any]]:
             yield {"source": source, "width": width, "caption": picture["caption"]}
 
 
+@typed
 def write_demo_page(study: Study, table: pd.DataFrame, out: Path) -> Path:
     """Write ``index.html``, a page of its own, from the pictures and the table of the demo."""
     records = [json.loads((out / f"{name}.json").read_text()) for name in DEMO]

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from isa_toolkit import checks
+from isa_toolkit.annotations import typed
 from isa_toolkit.distillation.store import now, versions
 from isa_toolkit.figures.registry import DEMO, ITEMS, Item
 from isa_toolkit.figures.report import write_demo_page, write_report
@@ -23,6 +24,7 @@ from isa_toolkit.figures.style import save
 from isa_toolkit.files import write_atomically, write_json
 
 
+@typed
 def chosen_items(only: Sequence[str] | None) -> list[str]:
     """Return the items to make, all if none are named, in the order of ``ITEMS``."""
     for name in only or ():
@@ -30,6 +32,7 @@ def chosen_items(only: Sequence[str] | None) -> list[str]:
     return [name for name in ITEMS if not only or name in only]
 
 
+@typed
 def study_folder(out: str | Path, study: Study) -> Path:
     """Return the path of the folder with a study's results in a results folder."""
     return Path(out) / f"{study.dataset.name}-{study.budget.scale}"

@@ -18,7 +18,7 @@ import pandas as pd
 
 from isa_toolkit import checks
 from isa_toolkit.analysis.intervals import Interval, mean_interval, paired_interval
-from isa_toolkit.annotations import typed
+from isa_toolkit.annotations import takes_table, typed
 from isa_toolkit.display import Markdown
 from isa_toolkit.evaluation import Evaluation
 from isa_toolkit.figures.variants import label_of
@@ -52,12 +52,14 @@ _LEVEL = 0.95
 # --- rows and tables --------------------------------------------------------------------
 
 
+@typed
 def as_table(rows: pd.DataFrame | Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Return rows as a table with all ``COLUMNS``; ``n`` is 1 where it is missing."""
     found = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
     return found.reindex(columns=list(COLUMNS)).astype(COLUMNS).fillna({"n": 1})
 
 
+@typed
 def measured(
     cells: Iterable[tuple[Mapping[str, Any], Mapping[str, float]]], **shared: Any
 ) -> pd.DataFrame:
@@ -73,6 +75,7 @@ def measured(
     )
 
 
+@typed
 def accuracies(
     evaluated: Iterable[tuple[Mapping[str, Any], Evaluation]], **shared: Any
 ) -> pd.DataFrame:
@@ -94,12 +97,14 @@ def accuracies(
     )
 
 
+@typed
 def concatenate(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Return the rows of several tables in one; an empty table if there are none."""
     filled = [table for table in tables if len(table)]
     return pd.concat(filled, ignore_index=True) if filled else as_table([])
 
 
+@takes_table(COLUMNS)
 def means(by_seed: pd.DataFrame, over: str = "distilled sets") -> pd.DataFrame:
     """Return the mean over seeds of each number, with its interval over what it names.
 
@@ -126,6 +131,7 @@ def _largest(quantity: Any) -> float | None:
     return 1.0 if name.startswith(fractions) else None
 
 
+@takes_table(COLUMNS)
 def differences(
     by_seed: pd.DataFrame, against: str, over: str = "paired seeds"
 ) -> pd.DataFrame:
@@ -145,6 +151,7 @@ def differences(
     return as_table(rows)
 
 
+@takes_table(COLUMNS)
 def with_means(by_seed: pd.DataFrame, against: str | None = None) -> pd.DataFrame:
     """Return the rows of each seed, their means and, if asked, paired differences."""
     paired = [] if against is None else [differences(by_seed, against)]
@@ -168,7 +175,7 @@ def _columns(interval: Interval) -> dict[str, Any]:
 # --- reading a table --------------------------------------------------------------------
 
 
-@typed
+@takes_table(COLUMNS)
 def summary(
     table: pd.DataFrame, *, decimals: int | None = None, **where: Any
 ) -> pd.DataFrame:
@@ -226,7 +233,7 @@ def summary(
     return shown.rename_axis(columns=corner)
 
 
-@typed
+@takes_table(COLUMNS)
 def findings(table: pd.DataFrame, **where: Any) -> Markdown:
     """Return what the paired differences of a table show, as text for a notebook.
 
@@ -418,6 +425,7 @@ def format_images_per_class(count: SupportsInt) -> str:
     return f"{int(count)} image{'' if count == 1 else 's'} per class"
 
 
+@takes_table(COLUMNS)
 def describe(table: pd.DataFrame) -> str:
     """Return data set, size and number of seeds, for the caption of a table with means."""
     one = table[table.seed.isna()].iloc[0]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from isa_toolkit.analysis import ranking
+from isa_toolkit.annotations import takes_table, typed
 from isa_toolkit.distilled import DistilledSet
 from isa_toolkit.figures.images import ImageRow, plot_grid
 from isa_toolkit.figures.information import BASE, FRACTION, read_and_score
@@ -21,6 +22,7 @@ from isa_toolkit.figures.variants import setting
 NETWORKS = 3
 _SHOWN = 40
 _PER_ROW = 20
+_COLUMNS = ("kind", "group", "end", "label", "score", "pixels", "p_value")
 _ENDS = {end: setting(f"frepo+drop_{end}").colour for end in ("easy", "hard")}
 
 
@@ -34,6 +36,7 @@ def compute(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
     return table_of(study, ranked).assign(images_per_class=size, sets=len(runs))
 
 
+@typed
 def mean_scores(
     study: Study, sets: Sequence[DistilledSet], *, networks: int = NETWORKS
 ) -> np.ndarray:
@@ -56,6 +59,7 @@ def mean_scores(
     return np.mean(scored, axis=0)
 
 
+@typed
 def table_of(study: Study, ranked: np.ndarray) -> pd.DataFrame:
     """Return easy, borderline and hard images, and the classes of what is dropped.
 
@@ -95,6 +99,7 @@ def table_of(study: Study, ranked: np.ndarray) -> pd.DataFrame:
     return table.assign(dataset=dataset.name, fraction=FRACTION)
 
 
+@takes_table(_COLUMNS)
 def caption(table: pd.DataFrame) -> str:
     """Return the caption of a table from ``compute``."""
     classes = table[table.kind == "class"]
@@ -114,7 +119,9 @@ def caption(table: pd.DataFrame) -> str:
     )
 
 
-@drawing({"aa": 0.85, "bb": 0.85, "cc": 0.85, "de": 1.6}, caption=caption)
+@drawing(
+    {"aa": 0.85, "bb": 0.85, "cc": 0.85, "de": 1.6}, caption=caption, columns=_COLUMNS
+)
 def draw(panels: Panels, table: pd.DataFrame) -> None:
     """Draw the images by difficulty, and the classes of what is dropped."""
     images = table[table.kind == "image"]

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 
 from isa_toolkit.analysis import ranking
+from isa_toolkit.annotations import takes_table, typed
 from isa_toolkit.datasets import Dataset
 from isa_toolkit.figures.style import Panels, drawing, log_scale
 from isa_toolkit.figures.variants import setting
 
 _BINS, _CLASSES = 60, 20
+_COLUMNS = ("part", "left", "right", "count", "samples")
 _UNIT = "score: half squared error of the ridge predictor"
 _COLOURS = {
     "easy": setting("frepo+drop_easy").colour,
@@ -91,6 +93,7 @@ def compute(
     return pd.concat(parts, ignore_index=True)
 
 
+@typed
 def for_browser(scores: np.ndarray, dataset: Dataset) -> dict[str, Any]:
     """Return all that a browser needs to draw the histogram for any two fractions.
 
@@ -131,6 +134,7 @@ def for_browser(scores: np.ndarray, dataset: Dataset) -> dict[str, Any]:
     }
 
 
+@typed
 def composition(
     scores: np.ndarray,
     dataset: Dataset,
@@ -164,6 +168,7 @@ def composition(
     )
 
 
+@takes_table(_COLUMNS)
 def caption(table: pd.DataFrame) -> str:
     """Return the caption of a table from ``compute``."""
     samples = (
@@ -177,7 +182,7 @@ def caption(table: pd.DataFrame) -> str:
     )
 
 
-@drawing({"a": 2.3}, caption=caption, size=(5.2, 2.3))
+@drawing({"a": 2.3}, caption=caption, columns=_COLUMNS, size=(5.2, 2.3))
 def draw(panels: Panels, table: pd.DataFrame) -> None:
     """Draw the histogram, its parts in colours, with lines at the cuts."""
     [ax] = panels

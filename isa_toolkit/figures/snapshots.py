@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isa_toolkit.annotations import takes_table, typed
 from isa_toolkit.distillation import Run
 from isa_toolkit.figures.images import ImageRow, draw_grid
 from isa_toolkit.figures.study import Study, check_study
@@ -31,6 +32,7 @@ def compute(study: Study, images_per_class: int | None = None) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
+@typed
 def table_of(run: Run) -> pd.DataFrame:
     """Return the first distilled image of each class at every stored step of a run.
 
@@ -47,6 +49,7 @@ def table_of(run: Run) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+@takes_table(["step", "label", "pixels"])
 def draw(table: pd.DataFrame, **how: Any) -> Any:
     """Return a figure of the images, a row per setting and step.
 
@@ -57,6 +60,7 @@ def draw(table: pd.DataFrame, **how: Any) -> Any:
     return draw_grid(rows, titles=titles, caption=lambda: caption(table), **how)
 
 
+@takes_table(["step", "label", "pixels"])
 def rows_of(table: pd.DataFrame) -> list[ImageRow]:
     """Return the images as rows of a grid, one per setting and step."""
     rows = []
@@ -71,6 +75,7 @@ def rows_of(table: pd.DataFrame) -> list[ImageRow]:
     return rows
 
 
+@takes_table(["step", "label", "pixels"])
 def caption(table: pd.DataFrame) -> str:
     """Return the caption of a table from ``compute``."""
     data = f"{table.dataset.iloc[0]}, one" if "dataset" in table else "One"

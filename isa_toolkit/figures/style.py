@@ -9,7 +9,7 @@ import inspect
 import io
 import re
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import (
     Any,
@@ -29,6 +29,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from isa_toolkit import checks
+from isa_toolkit.annotations import takes_table, typed
 from isa_toolkit.figures.variants import Setting, looks_of
 from isa_toolkit.files import write_atomically
 
@@ -89,6 +90,7 @@ class _ShownFigure(Figure):
             display({"text/html": text}, raw=True)
 
 
+@typed
 def new_figure(width_in: float, height_in: float) -> _ShownFigure:
     """Return an empty figure that opens no window, and that a notebook shows as a picture."""
     return _ShownFigure(figsize=(width_in, height_in), layout="constrained")
@@ -152,6 +154,7 @@ def drawing(
     rows: Mapping[str, float] | Callable[..., Mapping[str, float]],
     *,
     caption: Callable[..., str] | None = None,
+    columns: Collection[str] = (),
     size: Size = "page",
     least_in: float = 2.2,
 ) -> Callable[[Callable[..., None]], Callable[..., Any]]:
@@ -162,6 +165,7 @@ def drawing(
             panels side by side, "aa" one of their width, "." an empty place. Or a
             function of the arguments of the drawing that returns it.
         caption: Function of the table that returns the caption shown in notebooks.
+        columns: Names of the columns that the table must have.
         size: Size where none is given.
         least_in: Least width in inches of a panel; fewer stand side by side if need be.
 
@@ -196,10 +200,12 @@ def drawing(
         functools.update_wrapper(draw, inner)
         draw.__doc__ = inspect.cleandoc(inner.__doc__ or "") + _ARGUMENTS
         own = list(inspect.signature(inner).parameters.values())[1:]
-        added = [mine[name] for name in ("ax", "size")]
+        added = [
+            mine["ax"].replace(annotation=Any), mine["size"].replace(annotation=Size)
+        ]  # fmt: skip
         parameters = [own[0], *added, *own[1:]]
         draw.__signature__ = inspect.Signature(parameters, return_annotation=Any)  # pyright: ignore
-        return draw
+        return takes_table(columns)(draw)
 
     return decorate
 
@@ -277,11 +283,13 @@ def _panels_of(ax: Any, count: int) -> Panels:
 # --- marks ------------------------------------------------------------------------------
 
 
+@takes_table(["value", "low", "high"])
 def spread(rows: pd.DataFrame) -> list[pd.Series]:
     """Return how far intervals reach below and above their means."""
     return [rows.value - rows.low, rows.high - rows.value]
 
 
+@takes_table(["seed", "against"])
 def split(
     table: pd.DataFrame,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -290,6 +298,7 @@ def split(
     return table[is_seed], table[~is_seed & is_value], table[~is_seed & ~is_value]
 
 
+@typed
 def plot_means(ax: Axes, x: pd.Series, line: pd.DataFrame, look: Setting) -> None:
     """Draw means with their intervals (``value``, ``low``, ``high``) as a line at x."""
     if len(line):
@@ -299,12 +308,14 @@ def plot_means(ax: Axes, x: pd.Series, line: pd.DataFrame, look: Setting) -> Non
         )  # fmt: skip
 
 
+@typed
 def plot_seeds(ax: Axes, x: Any, seeds: pd.DataFrame, *, colour: str) -> None:
     """Draw the values of single seeds as dots at x, if there are fewer than five."""
     if 0 < seeds.seed.nunique() < _FEW:
         ax.plot(x, seeds.value, "o", color=colour, ms=2.5, alpha=0.45)
 
 
+@typed
 def zero_line(ax: Axes, look: Setting, *, axis: Literal["x", "y"] = "y") -> None:
     """Draw the line of no difference, with the name of what was subtracted at its end."""
     if axis == "y":
@@ -319,11 +330,13 @@ def zero_line(ax: Axes, look: Setting, *, axis: Literal["x", "y"] = "y") -> None
     )  # fmt: skip
 
 
+@typed
 def strip_rows(count: int) -> dict[str, float]:
     """Return the rows of panels of ``plot_strips`` for a number of settings."""
     return {"ab": 0.55 + 0.36 * (count + 1)}
 
 
+@typed
 def plot_strips(
     panels: Panels,
     table: pd.DataFrame,
@@ -368,6 +381,7 @@ def plot_strips(
     right.set_xlabel(f"paired difference, {difference}")
 
 
+@typed
 def log_scale(axis: Axis) -> None:
     """Give the axis of a drawing a logarithmic scale, with ticks such as 0.2, 0.5 and 1.
 
@@ -384,6 +398,7 @@ def log_scale(axis: Axis) -> None:
 
 
 @house_style
+@typed
 def png(figure: Figure, dpi: float | None = None) -> bytes:
     """Return a figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
@@ -392,6 +407,7 @@ def png(figure: Figure, dpi: float | None = None) -> bytes:
 
 
 @house_style
+@typed
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG and PDF to a path without suffix, each atomically."""
     for suffix, metadata in ((".png", None), (".pdf", {"CreationDate": None})):

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from isa_toolkit.annotations import takes_table
 from isa_toolkit.figures import results_table
+from isa_toolkit.figures.results_table import COLUMNS
 from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import Panels, drawing, plot_seeds, split, spread
 from isa_toolkit.figures.variants import Variant, looks_of
@@ -30,6 +32,7 @@ def compute(study: Study, *, variants: Sequence[Variant] = VARIANTS) -> pd.DataF
     return results_table.concatenate(parts)
 
 
+@takes_table(COLUMNS)
 def caption(table: pd.DataFrame) -> str:
     """Return the caption of a table from ``compute``."""
     one = table[table.seed.isna()].iloc[0]
@@ -41,7 +44,7 @@ def caption(table: pd.DataFrame) -> str:
     )
 
 
-@drawing({"ab": 2.6}, caption=caption)
+@drawing({"ab": 2.6}, caption=caption, columns=COLUMNS)
 def draw(panels: Panels, table: pd.DataFrame) -> None:
     """Draw bars by size, one panel for each predictor."""
     by_seed, rows, _ = split(table)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from isa_toolkit.annotations import takes_table, typed
 from isa_toolkit.distillation import Run
 from isa_toolkit.distillation.run_names import differing_settings, settings_text
 from isa_toolkit.figures import snapshots
@@ -34,6 +35,7 @@ _OBJECTIVE = (
     "augmentation", "drop_easy", "drop_hard", "label_scale", "reduction", "segment",
     "select_from", "select_from_accuracy",
 )  # fmt: skip
+_COLUMNS = ("run", "quantity", "step", "value", "objective")
 _LOSS, _ACCURACY = "loss, mean over the batch", "accuracy, %"
 # Points of a line that a browser is sent.
 _MOST = 1000
@@ -41,6 +43,7 @@ _MOST = 1000
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
+@typed
 def compute(runs: Mapping[str, Run]) -> pd.DataFrame:
     """Return what runs, by name, have recorded so far.
 
@@ -61,8 +64,7 @@ def compute(runs: Mapping[str, Run]) -> pd.DataFrame:
                     scale = 1 if quantity == "loss" else 100
                     value = scale * row[quantity]
                     rows.append((name, quantity, row["step"], value, objective))
-    columns = ["run", "quantity", "step", "value", "objective"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
 def _objective(experiment: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,6 +79,7 @@ def _objective(experiment: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+@takes_table(_COLUMNS)
 def caption(table: pd.DataFrame) -> str:
     """Return the caption of a table from ``compute``."""
     names, losses = len(set(table.run)), max(table.objective.nunique(), 1)
@@ -161,6 +164,7 @@ def _draw(panels: Panels, axes: Sequence[Axes], table: pd.DataFrame) -> None:
     panels.legend(*(lefts if table.run.nunique() > 1 else [right]))
 
 
+@takes_table(_COLUMNS)
 def for_browser(table: pd.DataFrame) -> dict[str, Any]:
     """Return what a browser needs to draw the curves; nothing for an empty table.
 
@@ -196,7 +200,7 @@ def for_browser(table: pd.DataFrame) -> dict[str, Any]:
     return {"panels": panels, "legend": list(legend.items())}
 
 
-@drawing(_rows, caption=caption)
+@drawing(_rows, caption=caption, columns=_COLUMNS)
 def draw(panels: Panels, table: pd.DataFrame) -> None:
     """Draw the loss, and the accuracies in percent.
 
@@ -206,6 +210,7 @@ def draw(panels: Panels, table: pd.DataFrame) -> None:
     _draw(panels, panels, table)
 
 
+@typed
 def plot_run(run: Run, *, ax: Any = None, size: Size = "page") -> Any:
     """Return the training curves of a run, and its images at every stored step below.
 

@@ -10,6 +10,7 @@ Example:
 
 from typing import Any
 
+from isa_toolkit.checks import wrong_type
 from isa_toolkit.methods import dm, frepo, mtt, rcig, rfad
 from isa_toolkit.methods.base import Batch, Method
 from isa_toolkit.methods.dm import DM
@@ -30,8 +31,15 @@ def method_of(settings: Any) -> Method:
 
     Args:
         settings: Settings of a method, such as ``FRePo()``.
+
+    Raises:
+        InvalidTypeError: They are not of a registered method.
     """
-    return METHODS[settings.name]
+    name = getattr(settings, "name", None)
+    if not isinstance(name, str) or name not in METHODS:
+        wanted = f"the settings of a method ({', '.join(METHODS)})"
+        raise wrong_type("settings", wanted, settings, "Make some with FRePo().")
+    return METHODS[name]
 
 
 __all__ = [
