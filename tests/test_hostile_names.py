@@ -29,7 +29,17 @@ from isa_toolkit.figures.registry import DEMO, ITEMS
 from isa_toolkit.figures.results_table import as_table
 from isa_toolkit.figures.style import house_style, new_figure, save
 from isa_toolkit.formats import folder_names
-from isa_toolkit.widgets import CrucialSamples, Gallery, Manifold, layout, pictures
+from isa_toolkit.widgets import (
+    ISA,
+    CompareRuns,
+    CrucialSamples,
+    Gallery,
+    JobWatcher,
+    Manifold,
+    SweepPanel,
+    layout,
+    pictures,
+)
 
 __all__ = ["whole"]
 
@@ -68,7 +78,7 @@ class Page(HTMLParser):
         self.text += data
 
 
-def assert_safe(page: str) -> None:
+def assert_safe(page: str, *, shows_a_name: bool = True) -> None:
     """Check that no name has become an element, a handler or an address."""
     found = Page(page)
     assert not found.tags & {"script", "svg", "i", "iframe", "object", "link"}
@@ -78,7 +88,7 @@ def assert_safe(page: str) -> None:
             assert value.startswith("data:image/png;base64,")
     assert "1337" not in found.text
     shown = found.text + " ".join(value for _, value in found.attributes)
-    assert any(name[:25] in shown for name in NAMES)
+    assert any(name[:25] in shown for name in NAMES) == shows_a_name
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +205,28 @@ def test_panels_escape_names(whole, tmp_path, dataset):
         maps.wait(240)
         maps.check()
         assert_safe("".join(markup(maps.view)))
+        pair = ISA(study)
+        pair.check()
+        assert_safe(
+            "".join(markup(pair.view)), shows_a_name=False
+        )  # drawn by JavaScript
+
+
+@pytest.mark.slow
+def test_panels_of_folders_escape_the_names_of_runs_and_sweeps(whole, tmp_path):
+    shutil.copytree(whole.path, tmp_path / NAME)
+    made = sweeps.plan(tiny(), {"seed": range(2)}, out=tmp_path, name=NAME)
+    runs = [dataclasses.replace(run, group=NAMES[1]) for run in made.runs]
+    sweeps.write(dataclasses.replace(made, runs=tuple(runs)))
+    compared, watched = CompareRuns(tmp_path), JobWatcher(out=tmp_path)
+    watched.attach.click()
+    swept = SweepPanel(out=tmp_path)
+    swept.attach.click()
+    for panel in (compared, watched, swept):
+        panel.check()
+        html = "".join(markup(panel.view)) + panel._repr_mimebundle_()["text/html"]
+        # Runs are told apart by their settings, where there is no folder to name.
+        assert_safe(html, shows_a_name=panel is not compared)
 
 
 # --- the command line -------------------------------------------------------------------
