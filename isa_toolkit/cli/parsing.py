@@ -189,6 +189,10 @@ def run_command(
     registry = ConstructorRegistry()
     registry.struct_rule(rule)
 
+    # tyro shows the lines of a description as they are in the source.
+    described = inspect.cleandoc(command.__doc__ or "")
+    inspect.unwrap(command).__doc__ = re.sub(r"\n {8}", " ", described)
+
     @functools.wraps(command)
     def call_later(**values: Any) -> Callable[[], int | None]:
         return functools.partial(command, **values)
@@ -197,7 +201,7 @@ def run_command(
         call_later,
         argv,
         prog=prog,
-        description=inspect.cleandoc(command.__doc__ or "").partition("\n\nArgs:")[0],
+        description=described.partition("\n\nArgs:")[0],
         config=(tyro.conf.DisallowNone,),
         registry=registry,
     )
