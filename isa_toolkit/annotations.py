@@ -214,6 +214,8 @@ def _noun(hint: Any) -> str:
         return f"one of {', '.join(map(repr, parts))}"
     if origin in (tuple, Sequence, Iterable):
         return f"a list (each {_noun(parts[0])})" if parts else "a list"
+    if origin is Mapping and parts and _title(parts[1]) in _MADE_BY:
+        return f"a dict (each value {_noun(parts[1])})"
     nouns = {str: "text", Path: "a path", Callable: "a function", Mapping: "a dict"}
     article = "an" if _title(origin)[0] in "AEIO" else "a"
     return nouns.get(origin, f"{article} {_title(origin)}")
@@ -236,7 +238,7 @@ def _as_type(name: str, value: Any, hint: Any) -> Any:
         value, os.PathLike if origin is Path else origin
     ):
         raise wrong_type(name, _noun(hint), value)
-    if origin is Mapping and parts and isinstance(parts[1], type):
+    if origin is Mapping and parts and _title(parts[1]) in _MADE_BY:
         for one in value.values():
             check_type(f"each value of {name}", one, parts[1])
     if isinstance(value, str) and "\0" in value:

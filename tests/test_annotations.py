@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -38,6 +40,7 @@ def sample(
     key: Key[Array, ""] | None = None,
     data: isa.Dataset | None = None,
     later: Fraction | None = None,
+    runs: Mapping[str, isa.Dataset] | None = None,
 ) -> dict[str, Any]:
     return dict(locals())
 
@@ -87,6 +90,7 @@ def test_what_passes_is_plain(name: str, value: object, plain: object) -> None:
             r"data must be a Dataset, .* Make one with load_dataset\(name",
         ),
         ("later", 3, "later must be a Fraction, got 3"),
+        ("runs", {"a": 3}, r"runs must be a dict .each value a Dataset."),
         ("ponits", 3, r"sample\(\) has no argument 'ponits'. Did you mean 'points'"),
     ],
 )
@@ -111,8 +115,8 @@ def test_a_missing_argument_is_an_error_of_ours() -> None:
 
 DRAWINGS = [
     getattr(module, name)
-    for module in vars(isa.figures).values()
-    if inspect.ismodule(module)
+    for found in pkgutil.iter_modules(isa.figures.__path__, "isa_toolkit.figures.")
+    for module in [importlib.import_module(found.name)]
     for name in ("draw", "caption")
     if hasattr(module, name)
 ]
