@@ -217,4 +217,5 @@ def draw(panels: Panels, table: pd.DataFrame, *, predictor: str = "network") -> 
     right.legend(loc="upper right")
     for ax in panels:
         ax.set_xlabel("test accuracy at the branch, %")
+        ax.locator_params(axis="x", integer=True)
     panels.legend(columns=2)
