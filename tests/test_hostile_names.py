@@ -207,9 +207,8 @@ def test_panels_escape_names(whole, tmp_path, dataset):
         assert_safe("".join(markup(maps.view)))
         pair = ISA(study)
         pair.check()
-        assert_safe(
-            "".join(markup(pair.view)), shows_a_name=False
-        )  # drawn by JavaScript
+        # JavaScript draws its names.
+        assert_safe("".join(markup(pair.view)), shows_a_name=False)
 
 
 @pytest.mark.slow
@@ -225,7 +224,7 @@ def test_panels_of_folders_escape_the_names_of_runs_and_sweeps(whole, tmp_path):
     for panel in (compared, watched, swept):
         panel.check()
         html = "".join(markup(panel.view)) + panel._repr_mimebundle_()["text/html"]
-        # Runs are told apart by their settings, where there is no folder to name.
+        # Runs are distinguished by their settings, where there is no folder to name.
         assert_safe(html, shows_a_name=panel is not compared)
 
 

@@ -9,7 +9,6 @@ import pandas as pd
 from isa_toolkit.annotations import takes_table
 from isa_toolkit.benchmark import TimedLoop, take_turns
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.results_table import COLUMNS
 from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import Panels, drawing, plot_strips, strip_rows
 from isa_toolkit.figures.variants import Variant
@@ -70,7 +69,7 @@ def compute(study: Study) -> pd.DataFrame:
     return results_table.concatenate(parts)
 
 
-@takes_table(COLUMNS)
+@takes_table(results_table.COLUMNS)
 def caption(table: pd.DataFrame) -> str:
     """Return the caption of a table from ``compute``."""
     ratios = table[(table.quantity == "isa_over_frepo_ratio") & table.seed.isna()]
@@ -85,7 +84,7 @@ def caption(table: pd.DataFrame) -> str:
     )
 
 
-@drawing(strip_rows(2), caption=caption, columns=COLUMNS)
+@drawing(strip_rows(2), caption=caption, columns=results_table.COLUMNS)
 def draw(panels: Panels, table: pd.DataFrame) -> None:
     """Draw the milliseconds per step at the largest size, and the paired difference."""
     size = table.images_per_class.max()

@@ -12,7 +12,6 @@ from isa_toolkit.annotations import takes_table
 from isa_toolkit.distillation import Run
 from isa_toolkit.evaluation.dd_scores import SCORES, dd_ranking
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.results_table import COLUMNS
 from isa_toolkit.figures.study import Study, check_study, evaluation_path
 from isa_toolkit.figures.style import Panels, drawing, split, spread
 from isa_toolkit.figures.variants import Variant, looks_of
@@ -60,7 +59,7 @@ def _scores(study: Study, full_accuracy: float, run: Run) -> dict[str, float]:
     return {f"{score}_percent": 100 * float(np.mean(stored[score])) for score in SCORES}
 
 
-@takes_table(COLUMNS)
+@takes_table(results_table.COLUMNS)
 def caption(table: pd.DataFrame) -> str:
     """Return the caption of a table from ``compute``."""
     return (
@@ -71,7 +70,7 @@ def caption(table: pd.DataFrame) -> str:
     )
 
 
-@drawing({"abcd": 2.4}, caption=caption, columns=COLUMNS, least_in=1.5)
+@drawing({"abcd": 2.4}, caption=caption, columns=results_table.COLUMNS, least_in=1.5)
 def draw(panels: Panels, table: pd.DataFrame) -> None:
     """Draw each score by setting and size, every seed and the mean."""
     rows = table[table.against.isna()]

@@ -8,7 +8,6 @@ import pandas as pd
 
 from isa_toolkit.annotations import takes_table
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.results_table import COLUMNS
 from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import (
     Panels,
@@ -61,7 +60,7 @@ def compute(
     return results_table.with_means(by_seed, against="frepo")
 
 
-@takes_table(COLUMNS)
+@takes_table(results_table.COLUMNS)
 def caption(table: pd.DataFrame) -> str:
     """Return the caption of a table from ``compute``."""
     return (
@@ -72,7 +71,7 @@ def caption(table: pd.DataFrame) -> str:
     )
 
 
-@drawing({"ab": 2.7}, caption=caption, columns=COLUMNS)
+@drawing({"ab": 2.7}, caption=caption, columns=results_table.COLUMNS)
 def draw(panels: Panels, table: pd.DataFrame) -> None:
     """Draw means with intervals, and paired differences, against the dropped fraction."""
     left, right = panels

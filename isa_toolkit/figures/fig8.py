@@ -8,7 +8,6 @@ import pandas as pd
 
 from isa_toolkit.annotations import takes_table
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.results_table import COLUMNS
 from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import Panels, drawing, split, zero_line
 from isa_toolkit.figures.variants import Variant, looks_of
@@ -31,7 +30,7 @@ def compute(
     return results_table.with_means(by_seed, against=variants[0].key)
 
 
-@takes_table(COLUMNS)
+@takes_table(results_table.COLUMNS)
 def caption(table: pd.DataFrame) -> str:
     """Return the caption of a table from ``compute``."""
     rows = table[table.against.notna()]
@@ -47,7 +46,7 @@ def caption(table: pd.DataFrame) -> str:
     )
 
 
-@drawing({"ab": 2.6}, caption=caption, columns=COLUMNS)
+@drawing({"ab": 2.6}, caption=caption, columns=results_table.COLUMNS)
 def draw(panels: Panels, table: pd.DataFrame) -> None:
     """Draw the curve of each setting, and its paired difference."""
     left, right = panels

@@ -23,7 +23,6 @@ from isa_toolkit.evaluation.features import (
     distilled_network,
 )
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.results_table import COLUMNS
 from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import Panels, drawing, plot_strips, strip_rows
 from isa_toolkit.figures.variants import Setting, Variant, setting
@@ -229,7 +228,7 @@ def read_and_score(
     return real, scores(network, distilled, real, dataset.targets("train"), flips=flips)
 
 
-@takes_table(COLUMNS)
+@takes_table(results_table.COLUMNS)
 def caption(table: pd.DataFrame, *, fraction: float = FRACTION) -> str:
     """Return the caption of a table that was computed with this fraction."""
     one = table[table.seed.isna()].iloc[0]
@@ -257,7 +256,7 @@ def caption(table: pd.DataFrame, *, fraction: float = FRACTION) -> str:
     )
 
 
-@drawing(strip_rows(len(_PARTS)), caption=caption, columns=COLUMNS)
+@drawing(strip_rows(len(_PARTS)), caption=caption, columns=results_table.COLUMNS)
 def draw(panels: Panels, table: pd.DataFrame, *, fraction: float = FRACTION) -> None:
     """Draw the errors of the three splits, and their difference to the random one."""
     plot_strips(

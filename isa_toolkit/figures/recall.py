@@ -13,7 +13,6 @@ from isa_toolkit.analysis.kernels import kid, vendi_score
 from isa_toolkit.annotations import takes_table
 from isa_toolkit.distillation import Run
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.results_table import COLUMNS
 from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import Panels, drawing, plot_strips, strip_rows
 from isa_toolkit.figures.variants import Variant, looks_of
@@ -95,7 +94,7 @@ def compute(
     return results_table.with_means(table, against=variants[0].key)
 
 
-@takes_table(COLUMNS)
+@takes_table(results_table.COLUMNS)
 def caption(
     table: pd.DataFrame,
     *,
@@ -130,7 +129,9 @@ def _against(table: pd.DataFrame) -> str:
 
 
 @drawing(
-    lambda table, **_: strip_rows(len(_keys(table))), caption=caption, columns=COLUMNS
+    lambda table, **_: strip_rows(len(_keys(table))),
+    caption=caption,
+    columns=results_table.COLUMNS,
 )
 def draw(
     panels: Panels,

@@ -19,7 +19,6 @@ from isa_toolkit.annotations import takes_table
 from isa_toolkit.distillation import Run
 from isa_toolkit.evaluation.features import FeatureSettings, distilled_network
 from isa_toolkit.figures import information, results_table
-from isa_toolkit.figures.results_table import COLUMNS
 from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import Panels, drawing, plot_means, split, zero_line
 from isa_toolkit.figures.variants import Variant, setting
@@ -170,7 +169,7 @@ def _held(study: Study, run: Run, step: int) -> dict[str, float]:
     return held
 
 
-@takes_table(COLUMNS)
+@takes_table(results_table.COLUMNS)
 def caption(table: pd.DataFrame, *, predictor: str = "network") -> str:
     """Return the caption of the figure that is drawn with the same arguments."""
     checks.check_one_of("predictor", predictor, PREDICTORS)
@@ -187,7 +186,7 @@ def caption(table: pd.DataFrame, *, predictor: str = "network") -> str:
     )
 
 
-@drawing({"ab": 2.9}, caption=caption, columns=COLUMNS)
+@drawing({"ab": 2.9}, caption=caption, columns=results_table.COLUMNS)
 def draw(panels: Panels, table: pd.DataFrame, *, predictor: str = "network") -> None:
     """Draw the paired gains of a predictor, and what either fifth holds.
 

@@ -8,7 +8,6 @@ import pandas as pd
 
 from isa_toolkit.annotations import takes_table
 from isa_toolkit.figures import results_table
-from isa_toolkit.figures.results_table import COLUMNS
 from isa_toolkit.figures.study import Study, check_study
 from isa_toolkit.figures.style import Panels, drawing, plot_seeds, split, spread
 from isa_toolkit.figures.variants import Variant, looks_of
@@ -32,7 +31,7 @@ def compute(study: Study, *, variants: Sequence[Variant] = VARIANTS) -> pd.DataF
     return results_table.concatenate(parts)
 
 
-@takes_table(COLUMNS)
+@takes_table(results_table.COLUMNS)
 def caption(table: pd.DataFrame) -> str:
     """Return the caption of a table from ``compute``."""
     one = table[table.seed.isna()].iloc[0]
@@ -44,7 +43,7 @@ def caption(table: pd.DataFrame) -> str:
     )
 
 
-@drawing({"ab": 2.6}, caption=caption, columns=COLUMNS)
+@drawing({"ab": 2.6}, caption=caption, columns=results_table.COLUMNS)
 def draw(panels: Panels, table: pd.DataFrame) -> None:
     """Draw bars by size, one panel for each predictor."""
     by_seed, rows, _ = split(table)
